@@ -1,0 +1,94 @@
+"""What a Redis server's settings mean for routes, in plain words."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from redis.exceptions import NoPermissionError, ResponseError
+
+from kvproxy.errors import ConfigurationError, StoreError
+
+from .connection import Connection
+
+_SETTINGS = ("notify-keyspace-events", "maxmemory-policy", "maxmemory", "appendonly", "save")
+
+
+async def findings(redis: Any, connection: Connection) -> list[str]:
+    """Warnings about a server, each a sentence that names the setting to change.
+
+    Args:
+        redis: a connected ``redis.asyncio.Redis``.
+        connection: what it is connected to.
+
+    Raises:
+        ConfigurationError: if Traefik cannot read from this server at all.
+        StoreError: if it is a read-only replica.
+    """
+    try:
+        info: Mapping[str, Any] = {**await redis.info("cluster"), **await redis.info("replication")}
+    except (NoPermissionError, ResponseError):
+        info = {}
+    refuse(info, connection)
+    try:
+        settings: Mapping[str, str] = {}
+        for name in _SETTINGS:
+            settings = {**settings, **_texts(await redis.config_get(name))}
+    except (NoPermissionError, ResponseError):
+        return [
+            f"Redis at {connection} does not tell its settings to this user (CONFIG GET), so nobody can say whether "
+            "routes survive its restart; make sure that appendonly or save is set and maxmemory-policy is noeviction."
+        ]
+    return warnings(settings, connection)
+
+
+def _texts(answer: Mapping[Any, Any]) -> dict[str, str]:
+    return {_text(name): _text(value) for name, value in answer.items()}
+
+
+def _text(value: Any) -> str:
+    return value.decode() if isinstance(value, bytes) else str(value)
+
+
+def refuse(info: Mapping[str, Any], connection: Connection) -> None:
+    """Raise if Traefik, or kvproxy, cannot work with a server that says this of itself (``INFO``)."""
+    if str(info.get("cluster_enabled", 0)) == "1":
+        raise ConfigurationError(
+            f"Redis at {connection} is part of a Redis Cluster, which Traefik cannot read from. Use a Redis that is "
+            "not (cluster-enabled no)."
+        )
+    if info.get("role") in {"slave", b"slave"}:
+        raise StoreError(f"Redis at {connection} is a read-only replica; name the master in redis_url.")
+
+
+def warnings(settings: Mapping[str, str], connection: Connection) -> list[str]:
+    """What an administrator should know about these settings (``CONFIG GET``)."""
+    found = []
+    where = f"Redis at {connection}"
+    if settings.get("appendonly") == "no" and not settings.get("save"):
+        found.append(
+            f"{where} keeps nothing on disk, so its restart loses all routes until the hub's next check; set "
+            "'appendonly yes' or 'save 60 1'."
+        )
+    policy = settings.get("maxmemory-policy", "noeviction")
+    if policy.startswith("allkeys") and settings.get("maxmemory", "0") != "0":
+        found.append(
+            f"{where} may drop routes when its memory is full (maxmemory-policy {policy}); set "
+            "'maxmemory-policy noeviction'."
+        )
+    if notifies(settings.get("notify-keyspace-events", "")):
+        found.append(
+            f"{where} notifies of every key (notify-keyspace-events), so that Traefik reads everything again for each "
+            "key of a change. kvproxy wakes Traefik by itself: with many users, set 'notify-keyspace-events \"\"' and "
+            "give Traefik a Redis user that may not run CONFIG, or it switches them on again."
+        )
+    return found
+
+
+def notifies(flags: str) -> bool:
+    """Whether these ``notify-keyspace-events`` flags make writes of keys below the root reach Traefik.
+
+    >>> notifies("AKE"), notifies("Ex"), notifies("")
+    (True, False, False)
+    """
+    return "K" in flags and any(flag in flags for flag in "A$g")

@@ -1,0 +1,218 @@
+"""One description of a Redis connection, from which both the hub's client and Traefik's provider are made."""
+
+from __future__ import annotations
+
+import ssl
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+from urllib.parse import parse_qs, unquote, urlsplit
+
+from kvproxy.errors import ConfigurationError
+
+_SCHEMES: Final = {"redis", "rediss", "unix", "redis+unix"}
+#: Client options that are about where to connect and as whom; Traefik has to be told of every one of them.
+_SHARED: Final = {"host", "port", "db", "username", "password", "unix_socket_path", "path", "ssl"}
+_TLS: Final = {
+    "ssl_ca_certs",
+    "ssl_ca_data",
+    "ssl_certfile",
+    "ssl_keyfile",
+    "ssl_cert_reqs",
+    "ssl_check_hostname",
+}
+#: What the client cannot share with Traefik at all, with the reason.
+_REFUSED: Final = {
+    "ssl_ca_path": "name one file with ssl_ca_certs",
+    "ssl_keyfile_password": "Traefik takes no encrypted keys; decrypt the key's file",
+    "ssl_password": "Traefik takes no encrypted keys; decrypt the key's file",
+    "credential_provider": "Traefik takes only a fixed username and password",
+    "connection_pool": "Traefik could not be told where it leads; use redis_url",
+    "sentinel_kwargs": "Sentinel is not supported yet; name the master in redis_url",
+    "decode_responses": "kvproxy needs the answers as they are",
+    "encoding": "kvproxy and Traefik write UTF-8",
+}
+
+
+@dataclass(frozen=True)
+class Tls:
+    """How to speak TLS. Paths are absolute; an empty text means not set.
+
+    Args:
+        ca: path, or PEM text, of the authorities to trust; empty for the system's.
+        cert: path of the client certificate.
+        key: path of its key.
+        verify: whether the server's certificate and name are checked.
+    """
+
+    ca: str = ""
+    cert: str = ""
+    key: str = ""
+    verify: bool = True
+
+
+@dataclass(frozen=True)
+class Connection:
+    """Where Redis is and as whom to come.
+
+    Args:
+        host: name or address; empty with a unix socket.
+        port: TCP port.
+        db: number of the database.
+        username: empty for the default user.
+        password: never shown.
+        tls: None for none.
+        socket: path of a unix socket, empty for TCP.
+        options: further options of ``redis.asyncio.Redis`` that Traefik need not know.
+    """
+
+    host: str = "127.0.0.1"
+    port: int = 6379
+    db: int = 0
+    username: str = ""
+    password: str = field(default="", repr=False)
+    tls: Tls | None = None
+    socket: str = ""
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def address(self) -> str:
+        """Where Redis is, in the form that Traefik's ``endpoints`` have: go-redis takes ``/…`` as a unix socket."""
+        return self.socket or (f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}")
+
+    def __str__(self) -> str:
+        who = f"{self.username}@" if self.username else ""
+        return f"{'rediss' if self.tls else 'redis'}://{who}{self.address}/{self.db}"
+
+
+def parse_connection(
+    url: str, username: str = "", password: str = "", client_kwargs: Mapping[str, Any] | None = None
+) -> Connection:
+    """Put together what ``redis_url`` and its companions say; the more special one wins.
+
+    Args:
+        url: ``redis[s]://[user[:password]@]host[:port][/db][?option=…]`` or ``unix://[…@]/path?db=…``.
+        username: ``redis_username``; wins over the URL.
+        password: ``redis_password``; wins over the URL.
+        client_kwargs: ``redis_client_kwargs``; wins over all.
+
+    Raises:
+        ConfigurationError: if it makes no sense, or Traefik could not follow.
+    """
+    settings = _from_url(url)
+    settings |= {name: value for name, value in (("username", username), ("password", password)) if value}
+    settings |= {name: value for name, value in (client_kwargs or {}).items() if value is not None}
+    if refused := sorted(_REFUSED.keys() & settings.keys()):
+        raise ConfigurationError(f"The Redis option {refused[0]!r} cannot be used: {_REFUSED[refused[0]]}.")
+    options = {name: value for name, value in settings.items() if name not in _SHARED | _TLS}
+    socket = str(settings.get("unix_socket_path") or settings.get("path") or "")
+    if socket and not socket.startswith("/"):
+        raise ConfigurationError(f"The Redis socket {socket!r} must be an absolute path, or Traefik cannot find it.")
+    return Connection(
+        host="" if socket else str(settings.get("host") or "127.0.0.1"),
+        port=_number("port", settings.get("port", 6379), 65535),
+        db=_number("db", settings.get("db", 0), 2**31),
+        username=str(settings.get("username") or ""),
+        password=str(settings.get("password") or ""),
+        tls=_tls(settings) if _flag(settings.get("ssl", False)) and not socket else None,
+        socket=socket,
+        options=options,
+    )
+
+
+def _from_url(url: str) -> dict[str, Any]:
+    try:
+        parts = urlsplit(url)
+        host, port = parts.hostname, parts.port
+    except ValueError:
+        raise ConfigurationError("redis_url is no proper URL; it should look like redis://host:6379/0.") from None
+    if parts.scheme not in _SCHEMES:
+        shown = parts.scheme + "://…" if parts.scheme and parts.netloc else "this"
+        raise ConfigurationError(
+            f"redis_url cannot be {shown}: it must begin with redis://, rediss:// (TLS) or unix://. A Redis Cluster or "
+            "Sentinel cannot be named there."
+        )
+    if "," in parts.netloc.rpartition("@")[2]:
+        raise ConfigurationError(
+            "redis_url names several servers. Traefik cannot read from a Redis Cluster; name one server that is not "
+            "part of a cluster."
+        )
+    settings: dict[str, Any] = {name: values[-1] for name, values in parse_qs(parts.query).items()}
+    if parts.username:
+        settings["username"] = unquote(parts.username)
+    if parts.password:
+        settings["password"] = unquote(parts.password)
+    if parts.scheme.endswith("unix"):
+        return settings | {"unix_socket_path": unquote(parts.path)}
+    path = parts.path.strip("/")
+    settings |= {"host": unquote(host or "127.0.0.1")} | ({"port": port} if port else {})
+    settings |= {"db": path} if path else {}
+    return settings | ({"ssl": True} if parts.scheme == "rediss" else {})
+
+
+def _number(name: str, value: Any, most: int) -> int:
+    try:
+        number = int(value)
+    except (TypeError, ValueError):
+        number = -1
+    if not 0 <= number <= most:
+        raise ConfigurationError(f"The Redis {name} {value!r} is not a number from 0 to {most}.")
+    return number
+
+
+def _flag(value: Any) -> bool:
+    return str(value).lower() not in {"false", "no", "0", "n", "none", ""}
+
+
+def _tls(settings: Mapping[str, Any]) -> Tls:
+    verify = settings.get("ssl_cert_reqs", "required") not in {"none", ssl.CERT_NONE}
+    if verify and not _flag(settings.get("ssl_check_hostname", True)):
+        raise ConfigurationError(
+            "The Redis option ssl_check_hostname=False cannot be used: Traefik checks the name with the certificate. "
+            "Give Redis a certificate with its name, or set ssl_cert_reqs='none', which checks neither."
+        )
+    files = {name: settings.get(name, "") for name in ("ssl_ca_certs", "ssl_certfile", "ssl_keyfile")}
+    for name, file in files.items():
+        if file and not Path(file).is_file():
+            raise ConfigurationError(f"The Redis option {name} names {str(file)!r}, which is no file.")
+    if bool(files["ssl_certfile"]) != bool(files["ssl_keyfile"]):
+        raise ConfigurationError("The Redis options ssl_certfile and ssl_keyfile go together; one is missing.")
+    paths = {name: str(Path(file).absolute()) if file else "" for name, file in files.items()}
+    ca = paths["ssl_ca_certs"] or str(settings.get("ssl_ca_data") or "")
+    return Tls(ca, paths["ssl_certfile"], paths["ssl_keyfile"], verify)
+
+
+def client_options(connection: Connection) -> dict[str, Any]:
+    """Keyword arguments of ``redis.asyncio.Redis`` for this connection."""
+    options: dict[str, Any] = {"db": connection.db, **connection.options}
+    if connection.socket:
+        options["unix_socket_path"] = connection.socket
+    else:
+        options |= {"host": connection.host, "port": connection.port}
+    options |= {"username": connection.username} if connection.username else {}
+    options |= {"password": connection.password} if connection.password else {}
+    if connection.tls is not None:
+        options |= _client_tls(connection.tls)
+    return options
+
+
+def _client_tls(tls: Tls) -> dict[str, Any]:
+    options: dict[str, Any] = {"ssl": True, "ssl_cert_reqs": "required" if tls.verify else "none"}
+    options["ssl_check_hostname"] = tls.verify
+    if tls.ca:
+        options["ssl_ca_data" if "-----BEGIN" in tls.ca else "ssl_ca_certs"] = tls.ca
+    return options | ({"ssl_certfile": tls.cert, "ssl_keyfile": tls.key} if tls.cert else {})
+
+
+def provider_options(connection: Connection, root: str) -> dict[str, Any]:
+    """The ``providers.redis`` section of Traefik's static configuration for this connection."""
+    section: dict[str, Any] = {"endpoints": [connection.address], "rootKey": root}
+    section |= {"username": connection.username} if connection.username else {}
+    section |= {"password": connection.password} if connection.password else {}
+    section |= {"db": connection.db} if connection.db else {}
+    if (tls := connection.tls) is not None:
+        named = {"ca": tls.ca, "cert": tls.cert, "key": tls.key}
+        section["tls"] = {name: value for name, value in named.items() if value}
+        section["tls"] |= {} if tls.verify else {"insecureSkipVerify": True}
+    return section

@@ -1,0 +1,67 @@
+"""The proxy class of the Redis backend."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from traitlets import Dict, Unicode
+
+from kvproxy.errors import ConfigurationError
+from kvproxy.proxy import KVTraefikProxy
+
+from .connection import Connection, parse_connection, provider_options
+
+if TYPE_CHECKING:
+    from .store import RedisStore
+
+
+class TraefikRedisProxy(KVTraefikProxy):
+    """JupyterHub's proxy by Traefik, with the routes in Redis or Valkey."""
+
+    provider_name = "redis"
+
+    redis_url = Unicode(
+        "redis://127.0.0.1:6379",
+        config=True,
+        help="""Where Redis is: `redis://[user[:password]@]host[:port][/db]`, `rediss://…` for TLS, or
+        `unix:///path/of/the/socket?db=0` if Traefik runs on the same machine.
+
+        Special characters in user and password are percent-encoded. Options of the Redis client may follow as a
+        query (`?ssl_ca_certs=/path/ca.pem`). Traefik is told the same as the hub uses.
+        """,
+    )
+    redis_username = Unicode(config=True, help="The Redis user, instead of the one in `redis_url`.")
+    redis_password = Unicode(config=True, help="The Redis user's password, instead of the one in `redis_url`.")
+    redis_client_kwargs = Dict(
+        config=True,
+        help="""Further options of `redis.asyncio.Redis`, such as `ssl_ca_certs`, `ssl_certfile`, `ssl_keyfile` or
+        `socket_timeout` (seconds). They win over everything else.
+        """,
+    )
+
+    @property
+    def connection(self) -> Connection:
+        """Where Redis is and as whom to come, from all the traits together.
+
+        Raises:
+            ConfigurationError: if they make no sense, or Traefik could not follow.
+        """
+        return parse_connection(self.redis_url, self.redis_username, self.redis_password, self.redis_client_kwargs)
+
+    def open_store(self) -> RedisStore:
+        """See :meth:`kvproxy.proxy.KVTraefikProxy.open_store`."""
+        try:
+            from .store import RedisStore
+        except ImportError:
+            raise ConfigurationError(
+                "The Redis client is not installed; install it with: pip install 'kvproxy[redis]'."
+            ) from None
+        return RedisStore(self.connection, self.traefik_root, self.jupyterhub_root)
+
+    def traefik_provider(self) -> dict[str, Any]:
+        """See :meth:`kvproxy.proxy.KVTraefikProxy.traefik_provider`."""
+        return {"redis": provider_options(self.connection, self.traefik_root)}
+
+    def store_secrets(self) -> list[str]:
+        """See :meth:`kvproxy.proxy.KVTraefikProxy.store_secrets`."""
+        return [self.connection.password]

@@ -1,0 +1,34 @@
+"""JupyterHub proxies that keep their routes in a key-value store and let Traefik serve them."""
+
+from .errors import (
+    ConfigurationError,
+    InvalidRouteError,
+    KVProxyError,
+    RouteNotReadyError,
+    RouteRejectedError,
+    StoppedError,
+    StoreAuthError,
+    StoreError,
+    StoreUnavailable,
+    TraefikError,
+)
+from .store import Capabilities, Operation, Snapshot, Space, Store, Transaction
+
+__all__ = [
+    "Capabilities",
+    "ConfigurationError",
+    "InvalidRouteError",
+    "KVProxyError",
+    "Operation",
+    "RouteNotReadyError",
+    "RouteRejectedError",
+    "Snapshot",
+    "Space",
+    "StoppedError",
+    "Store",
+    "StoreAuthError",
+    "StoreError",
+    "StoreUnavailable",
+    "TraefikError",
+    "Transaction",
+]

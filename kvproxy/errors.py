@@ -1,0 +1,47 @@
+"""Every error that kvproxy raises on purpose.
+
+Each carries one sentence for an administrator: what failed, which setting or server, what to do. None of them
+ever contains a password, a token or a URL with credentials in it.
+"""
+
+from __future__ import annotations
+
+
+class KVProxyError(Exception):
+    """Base class of all errors raised by kvproxy."""
+
+
+class ConfigurationError(KVProxyError):
+    """A setting cannot work; the message names it and says what to change."""
+
+
+class InvalidRouteError(KVProxyError, ValueError):
+    """A routespec, target or data that cannot be routed. Nothing has been written."""
+
+
+class RouteNotReadyError(KVProxyError, TimeoutError):
+    """Traefik did not serve a route in time; the message says what was seen. The route has been taken back."""
+
+
+class RouteRejectedError(KVProxyError):
+    """Traefik refused a router or service; the message holds Traefik's reason. The route has been taken back."""
+
+
+class StoreError(KVProxyError):
+    """A store answered with an error that waiting will not mend."""
+
+
+class StoreUnavailable(StoreError):
+    """A store cannot be reached, or is loading; trying again later may work."""
+
+
+class StoreAuthError(StoreError):
+    """A store refused the credentials, or these may not do what kvproxy needs."""
+
+
+class TraefikError(KVProxyError):
+    """Traefik could not be found, started or asked."""
+
+
+class StoppedError(KVProxyError):
+    """The proxy has been stopped, so it takes no more routes."""

@@ -1,0 +1,279 @@
+"""JupyterHub's view of kvproxy: traits, and thin methods over the reconciler and the launcher."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from jupyterhub.metrics import PROXY_POLL_DURATION_SECONDS
+from traitlets import Float, Unicode
+
+from .errors import ConfigurationError, InvalidRouteError, KVProxyError, StoppedError, TraefikError
+from .launcher import TraefikProcess, check_free, find_traefik, remove, traefik_version, write_private
+from .reconciler import Reconciler
+from .routes import make_route, parse_routespec
+from .startup import wait_for_store, wait_for_traefik
+from .static import check_url, static_configuration, static_file
+from .store import Store, normalise_root
+from .traefik import TraefikApi
+from .traefik_proxy import TraefikProxy
+from .translate import Layout
+
+
+class KVTraefikProxy(TraefikProxy):
+    """A proxy whose routes are in a key-value store that Traefik reads.
+
+    A backend derives from it, names the provider, and says how to open its store and how Traefik is to open it, both
+    from the same traits.
+    """
+
+    kv_traefik_prefix = Unicode(
+        "traefik",
+        config=True,
+        help="""The root of what Traefik reads from the store (its `rootKey`), with or without slashes at its ends.
+
+        Keys that you add below it are picked up by Traefik and left alone by kvproxy. No other root in the same store
+        may begin with the same characters.
+        """,
+    )
+    kv_jupyterhub_prefix = Unicode(
+        "jupyterhub",
+        config=True,
+        help="""The root of what the hub keeps in the store about its routes, with or without slashes at its ends.""",
+    )
+    store_timeout = Float(
+        60,
+        min=0,
+        config=True,
+        help="""Seconds that the store may be late when the hub starts, or away while a route is removed.""",
+    )
+
+    _reconciler: Reconciler | None = None
+    _store: Store | None = None
+    _traefik: TraefikApi | None = None
+    _process: TraefikProcess | None = None
+    _starting: asyncio.Lock | None = None
+    _watching: asyncio.Task[None] | None = None
+
+    def open_store(self) -> Store:
+        """The store, not yet connected.
+
+        Raises:
+            ConfigurationError: if a setting cannot work, or the store's client library is not installed.
+        """
+        raise NotImplementedError
+
+    def traefik_provider(self) -> dict[str, Any]:
+        """The section of Traefik's static configuration that makes it read the same store.
+
+        Raises:
+            ConfigurationError: if Traefik cannot follow where the hub goes.
+        """
+        raise NotImplementedError
+
+    def store_secrets(self) -> list[str]:
+        """Texts that must never be logged."""
+        return []
+
+    @property
+    def traefik_root(self) -> str:
+        """:attr:`kv_traefik_prefix` without slashes at its ends."""
+        return self._roots()[0]
+
+    @property
+    def jupyterhub_root(self) -> str:
+        """:attr:`kv_jupyterhub_prefix` without slashes at its ends."""
+        return self._roots()[1]
+
+    def _roots(self) -> tuple[str, str]:
+        traefik = normalise_root(self.kv_traefik_prefix, "kv_traefik_prefix")
+        jupyterhub = normalise_root(self.kv_jupyterhub_prefix, "kv_jupyterhub_prefix")
+        if jupyterhub.startswith(traefik):
+            raise ConfigurationError(
+                f"kv_jupyterhub_prefix = {jupyterhub!r} begins with kv_traefik_prefix = {traefik!r}, so Traefik would "
+                "read the hub's records as its configuration; choose another."
+            )
+        return traefik, jupyterhub
+
+    async def start(self) -> None:
+        """Start Traefik and bring the store to the desired state; stop what was started if that fails.
+
+        Raises:
+            KVProxyError: with one sentence that says what to do.
+        """
+        try:
+            await self._start()
+        except BaseException as error:
+            if isinstance(error, KVProxyError):
+                self.log.critical("%s", error)
+            await self._close()
+            raise
+
+    async def _start(self) -> None:
+        check_url(self.public_url, "JupyterHub.bind_url")
+        binary = find_traefik()
+        loop = asyncio.get_running_loop()
+        version = await loop.run_in_executor(None, traefik_version, binary)
+        settings = self.static_settings(self.traefik_provider(), version)
+        file = Path(self.static_config_file)
+        text = static_file(static_configuration(settings), file.name)
+        process = TraefikProcess(file, self.log, self.store_secrets())
+        await loop.run_in_executor(None, process.stop_previous)
+        for (host, port), setting in self.listen_addresses().items():
+            check_free(host, port, setting)
+        reconciler, traefik = await self._start_reconciler(Layout())
+        write_private(file, text)
+        self._process = process
+        process.start(binary, self.traefik_env)
+        await wait_for_traefik(
+            traefik, reconciler.revision, self.check_route_timeout, self.log, check_alive=process.check_alive
+        )
+        self.log.info("Traefik %s runs (process %s), configured by %s.", ".".join(map(str, version)), process.pid, file)
+        if self.app is not None and not self.app.cleanup_proxy:
+            process.leave_running()
+
+    async def _start_reconciler(self, layout: Layout) -> tuple[Reconciler, TraefikApi]:
+        secret = self._secret()
+        access = self._access(secret)
+        self._store = store = self.open_store()
+        self._traefik = traefik = self._api(access)
+        timeout, setting = self.store_timeout, "c.KVTraefikProxy.store_timeout"
+        for warning in await wait_for_store(store.check, timeout, setting, self.log):
+            self.log.warning("%s", warning)
+        reconciler = Reconciler(
+            store,
+            traefik,
+            log=self.log,
+            layout=layout,
+            setup=self._setup(access, secret),
+            concurrency=self.concurrency,
+        )
+        await wait_for_store(reconciler.start, timeout, setting, self.log)
+        self._reconciler = reconciler
+        return reconciler, traefik
+
+    async def _running(self) -> Reconciler:
+        """The reconciler; if the hub does not start the proxy, it begins to work when it is first used."""
+        if self._reconciler is None and self.should_start:
+            raise StoppedError("The proxy is not running: it was not started, or has been stopped.")
+        if self._starting is None:
+            self._starting = asyncio.Lock()
+        async with self._starting:
+            if self._reconciler is None:
+                await self._start_external()
+        assert self._reconciler is not None  # noqa: S101 - for the type checker
+        return self._reconciler
+
+    async def _start_external(self) -> None:
+        try:
+            check_url(self.public_url, "JupyterHub.bind_url")
+            reconciler, traefik = await self._start_reconciler(Layout((self.traefik_entrypoint,)))
+        except KVProxyError as error:
+            self.log.critical("%s", error)
+            await self._close()
+            raise
+        self._watching = asyncio.create_task(self._check_external(traefik, reconciler.revision))
+
+    async def _check_external(self, traefik: TraefikApi, revision: int) -> None:
+        """Tell the administrator early what an external Traefik lacks; whoever adds a route waits on his own."""
+        try:
+            await wait_for_traefik(traefik, revision, self.check_route_timeout, self.log)
+            if await traefik.entry_point(self.traefik_entrypoint) is None:
+                self.log.error(
+                    "Traefik has no entry point %r; set c.TraefikProxy.traefik_entrypoint to its public one.",
+                    self.traefik_entrypoint,
+                )
+            self.log.info("Traefik %s serves the routes.", await traefik.version())
+        except TraefikError as error:
+            self.log.error("%s", error)
+
+    async def stop(self) -> None:
+        """Stop Traefik; the routes stay in the store."""
+        if self._reconciler is not None:
+            self.log.info(
+                "Leaving %d routes in the store, below %r and %r, for the next start to find.",
+                self._reconciler.count,
+                self.traefik_root,
+                self.jupyterhub_root,
+            )
+        await self._close()
+
+    async def _close(self) -> None:
+        if self._watching is not None:
+            self._watching.cancel()
+            await asyncio.gather(self._watching, return_exceptions=True)
+        if self._process is not None:
+            await self._process.stop()
+            remove(Path(self.static_config_file))
+        for part in (self._reconciler, self._store, self._traefik):
+            if part is not None:
+                await part.aclose()
+        self._watching = self._process = self._reconciler = self._store = self._traefik = None
+
+    def validate_routespec(self, routespec: str) -> str:
+        """JupyterHub's own check of hosts against host routing; a proxy without a hub takes both kinds.
+
+        Raises:
+            ValueError: as JupyterHub's does.
+        """
+        if self.app is not None:
+            return str(super().validate_routespec(routespec))  # type: ignore[no-untyped-call]
+        return routespec if routespec.endswith("/") else routespec + "/"
+
+    async def add_route(self, routespec: str, target: str, data: Mapping[str, Any]) -> None:
+        """Add a route, or change it, and return when Traefik serves it.
+
+        Args:
+            routespec: ``[host]/path/``, percent-encoded.
+            target: URL of the server.
+            data: any JSON object.
+
+        Raises:
+            InvalidRouteError: a ValueError; nothing has been written.
+            RouteRejectedError: with Traefik's reason.
+            RouteNotReadyError: a TimeoutError, with what was and was not seen.
+            StoreError: if the store refuses the write.
+
+        Example::
+
+            await proxy.add_route("/user/ada/", "http://127.0.0.1:4321", {"user": "ada", "server_name": ""})
+        """
+        route = make_route(self.validate_routespec(routespec), target, data)
+        await (await self._running()).add(route, self.check_route_timeout)
+
+    async def delete_route(self, routespec: str) -> None:
+        """Remove a route and return when it is gone from the store. A missing one is no error.
+
+        Raises:
+            StoreError: if it could not be removed; this is logged too, as JupyterHub swallows it.
+        """
+        routespec = self.validate_routespec(routespec)
+        try:
+            key = parse_routespec(routespec).key
+        except InvalidRouteError:
+            return
+        try:
+            await (await self._running()).delete(key, self.store_timeout)
+        except KVProxyError as error:
+            self.log.error("The route %r was not removed. %s", routespec, error)
+            raise
+
+    async def get_route(self, routespec: str) -> dict[str, Any] | None:
+        """One route, None if there is none. Costs the same at any number of routes."""
+        routespec = self.validate_routespec(routespec)
+        try:
+            key = parse_routespec(routespec).key
+        except InvalidRouteError:
+            return None
+        return (await self._running()).get(key)
+
+    async def get_all_routes(self) -> dict[str, dict[str, Any]]:
+        """All routes, by routespec, after a full read of the store; what differs from what the hub wants is repaired.
+
+        Raises:
+            StoreError: if the store cannot be read.
+        """
+        with PROXY_POLL_DURATION_SECONDS.time():
+            return await (await self._running()).all(self.store_timeout)

@@ -1,0 +1,112 @@
+"""From a routespec to a Traefik rule that matches exactly the paths under it, whatever its text.
+
+Traefik 3 matches on a path in which percent-escapes are decoded except those of the reserved characters, which stay
+as upper-case ``%XX`` (``pkg/muxer/http/mux.go``, ``withRoutingPath``, read in 3.7). A client may send most reserved
+characters literally too, and does: ``encodeURIComponent`` and JupyterHub do not escape the same set. A route has
+to answer to every spelling of its path and to no other path, so
+
+* a path in which every character has one spelling becomes ``Path("/a") || PathPrefix("/a/")``;
+* any other becomes one ``PathRegexp`` in which such a character is an alternative of its two spellings.
+"""
+
+from __future__ import annotations
+
+import re
+
+from .routes import RouteSpec
+
+#: Reserved characters that a client may send as they are or percent-encoded.
+TWO_SPELLINGS = frozenset(":[]@!$&'()*+,;=")
+#: Reserved characters that only ever reach a path percent-encoded.
+ENCODED_ONLY = frozenset("/?#%")
+
+#: Routes with a host come before all routes without one, as in configurable-http-proxy's host routing.
+HOST_PRIORITY = 100_000
+
+_REGEXP_SPECIAL = re.compile(r"[\\.+*?()|\[\]{}^$]")
+_PLAIN = re.compile(r"[ -!#-\[\]-~]")
+
+
+def quote_argument(text: str) -> str:
+    """``text`` as a double-quoted string of Traefik's rule language (that of Go).
+
+    Only printable ASCII other than ``"`` and ``\\`` stands as it is, so no text can end the string early.
+
+    >>> print(quote_argument('x") || Host("evil'))
+    "x\\") || Host(\\"evil"
+    """
+    return '"' + "".join(map(_quote_character, text)) + '"'
+
+
+def _quote_character(character: str) -> str:
+    if _PLAIN.match(character):
+        return character
+    if character in '"\\':
+        return "\\" + character
+    code = ord(character)
+    return f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
+
+
+def _percent(character: str) -> str:
+    return f"%{ord(character):02X}"
+
+
+def routing_path(spec: RouteSpec) -> str | None:
+    """The path as Traefik sees it, without a trailing slash, or None if it has several spellings.
+
+    >>> routing_path(RouteSpec("", ("user", "50%"))), routing_path(RouteSpec("", ("user", "a@b")))
+    ('/user/50%25', None)
+    """
+    parts = []
+    for segment in spec.segments:
+        if not TWO_SPELLINGS.isdisjoint(segment):
+            return None
+        parts.append("/" + "".join(_percent(c) if c in ENCODED_ONLY else c for c in segment))
+    return "".join(parts)
+
+
+def _regexp_character(character: str) -> str:
+    if character in ENCODED_ONLY:
+        return _percent(character)
+    literal = _REGEXP_SPECIAL.sub(r"\\\g<0>", character)
+    return f"(?:{literal}|{_percent(character)})" if character in TWO_SPELLINGS else literal
+
+
+def path_regexp(spec: RouteSpec) -> str:
+    """A regular expression (RE2) for every spelling of the path and for everything below it."""
+    path = "".join("/" + "".join(map(_regexp_character, segment)) for segment in spec.segments)
+    return f"^{path}(?:/|$)"
+
+
+def path_rule(spec: RouteSpec) -> str:
+    """The part of the rule that is about the path."""
+    if not spec.segments:
+        return 'PathPrefix("/")'
+    path = routing_path(spec)
+    if path is None:
+        return f"PathRegexp({quote_argument(path_regexp(spec))})"
+    return f"Path({quote_argument(path)}) || PathPrefix({quote_argument(path + '/')})"
+
+
+def rule(spec: RouteSpec) -> str:
+    """The whole rule of a route.
+
+    >>> print(rule(RouteSpec("", ("user", "ada"))))
+    Path("/user/ada") || PathPrefix("/user/ada/")
+    >>> print(rule(RouteSpec("ada.example.org", ("hub",))))
+    Host("ada.example.org") && (Path("/hub") || PathPrefix("/hub/"))
+    """
+    path = path_rule(spec)
+    return f"Host({quote_argument(spec.host)}) && ({path})" if spec.host else path
+
+
+def priority(spec: RouteSpec) -> int:
+    """The priority that makes the longest matching routespec win, and a host win over none.
+
+    Where two routespecs without a host match one request, the path of one continues the other's, so any measure
+    that grows with the path will do. The length of the plain form of the rule is taken, because that is what Traefik
+    uses when no priority is set (``GetRulePriority``, 3.7): a route in the plain form needs no priority key.
+    """
+    path = "".join("/" + "".join(_percent(c) if c in ENCODED_ONLY else c for c in s) for s in spec.segments)
+    plain = f"Path({quote_argument(path)}) || PathPrefix({quote_argument(path + '/')})" if path else 'PathPrefix("/")'
+    return len(plain) + (HOST_PRIORITY if spec.host else 0)

@@ -1,0 +1,84 @@
+"""Waiting, at start, for the parts that may come up later than the hub."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Final, TypeVar
+
+from .errors import StoreUnavailable, TraefikError
+from .traefik import TraefikApi
+from .watch import Log
+
+T = TypeVar("T")
+
+_FIRST_PAUSE: Final = 0.05
+_LAST_PAUSE: Final = 2.0
+#: Seconds that a part may be late without a word.
+_SILENCE: Final = 1.0
+
+
+async def wait_for_store(action: Callable[[], Awaitable[T]], timeout: float, setting: str, log: Log) -> T:
+    """Do something with the store, again and again while it is unavailable; say so once.
+
+    Args:
+        action: what to do.
+        timeout: seconds after which to give up.
+        setting: name of the timeout's setting, for the error.
+        log: where to say that the store is late.
+
+    Raises:
+        StoreUnavailable: when time has run out.
+        StoreError: at once, for anything that waiting will not mend.
+    """
+    loop = asyncio.get_running_loop()
+    deadline, pause, told = loop.time() + timeout, _FIRST_PAUSE, False
+    while True:
+        try:
+            return await action()
+        except StoreUnavailable as error:
+            if loop.time() + pause > deadline:
+                raise StoreUnavailable(f"{error} Gave up after {timeout:g} s ({setting}).") from None
+            if not told:
+                log.warning("%s Waiting for it for up to %g s (%s).", error, timeout, setting)
+                told = True
+        await asyncio.sleep(pause)
+        pause = min(2 * pause, _LAST_PAUSE)
+
+
+async def wait_for_traefik(
+    api: TraefikApi, revision: int, timeout: float, log: Log, check_alive: Callable[[], None] = lambda: None
+) -> None:
+    """Wait until Traefik has loaded what is in the store.
+
+    Args:
+        api: Traefik's API.
+        revision: the revision that it must have loaded.
+        timeout: seconds after which to give up.
+        log: where to say that Traefik is late.
+        check_alive: raises if waiting is in vain.
+
+    Raises:
+        TraefikError: when time has run out, with what was seen.
+    """
+    loop = asyncio.get_running_loop()
+    start, pause, told = loop.time(), _FIRST_PAUSE, False
+    while True:
+        check_alive()
+        try:
+            seen = await api.revision()
+            problem = "Traefik's API answers, but Traefik has not loaded what kvproxy wrote to the store."
+        except TraefikError as error:
+            seen, problem = None, str(error)
+        if seen is not None and seen >= revision:
+            if told:
+                log.info("Traefik is there.")
+            return
+        elapsed = loop.time() - start
+        if elapsed + pause > timeout:
+            raise TraefikError(f"{problem} Gave up after {timeout:g} s (check_route_timeout).")
+        if elapsed > _SILENCE and not told:
+            log.warning("%s Waiting for it for up to %g s (check_route_timeout).", problem, timeout)
+            told = True
+        await asyncio.sleep(pause)
+        pause = min(1.5 * pause, _LAST_PAUSE)

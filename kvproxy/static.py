@@ -1,0 +1,179 @@
+"""Traefik's static and set-up configuration, as values.
+
+The static configuration is what Traefik reads once, at its start; the set-up is the part of the dynamic configuration
+that is not about routes.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final
+from urllib.parse import SplitResult, urlsplit
+
+import tomli_w
+
+from .errors import ConfigurationError
+
+#: Name of the router and the middleware that make Traefik's API reachable.
+API_NAME: Final = "kvproxy-api"
+#: In these versions encoded characters such as %2F are refused unless allowed by name (Traefik's migration notes).
+_REFUSING_ENCODED: Final = ((3, 6, 4), (3, 6, 7))
+_ENCODED: Final = ("Slash", "BackSlash", "NullCharacter", "Semicolon", "Percent", "QuestionMark", "Hash")
+
+_HEADER = """\
+# Written by kvproxy for the Traefik that JupyterHub starts. It is written anew at each start: change
+# c.TraefikProxy.extra_static_config in jupyterhub_config.py instead of this file.
+# It may hold the store's password, so nobody else may read it.
+
+"""
+
+
+@dataclass(frozen=True)
+class StaticSettings:
+    """What the static configuration is made from.
+
+    Args:
+        public_url: where users reach the hub, ``http[s]://[host]:port/…``.
+        api_url: where Traefik's API is to listen.
+        entry_point: name of the public entry point.
+        api_entry_point: name of the entry point of the API.
+        provider: the section of the provider, such as ``{"redis": {…}}``.
+        throttle: Traefik's ``providersThrottleDuration``, such as ``0s``.
+        log_level: Traefik's log level, empty for Traefik's default.
+        version: Traefik's version, such as ``(3, 7, 15)``.
+        extra: merged over all else.
+    """
+
+    public_url: str
+    api_url: str
+    entry_point: str
+    api_entry_point: str
+    provider: Mapping[str, Any]
+    throttle: str = "0s"
+    log_level: str = ""
+    version: tuple[int, ...] = (3,)
+    extra: Mapping[str, Any] = field(default_factory=dict)
+
+
+def deep_merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+    """A mapping with all of ``base``, replaced or added to by ``over``, mapping by mapping."""
+    merged = dict(base)
+    for key, value in over.items():
+        below = merged.get(key)
+        merged[key] = deep_merge(below, value) if isinstance(below, Mapping) and isinstance(value, Mapping) else value
+    return merged
+
+
+def check_url(url: str, setting: str) -> SplitResult:
+    """Split an ``http[s]://`` URL.
+
+    Raises:
+        ConfigurationError: if it is of another kind, with a sentence that names the setting.
+    """
+    parts = urlsplit(url)
+    if parts.scheme not in {"http", "https"}:
+        hint = " Traefik cannot listen on a unix socket." if parts.scheme.endswith("unix") else ""
+        raise ConfigurationError(f"{setting} must look like http[s]://host:port/, not {url!r}.{hint}")
+    try:
+        parts.port  # noqa: B018 - reading it is the check
+    except ValueError:
+        raise ConfigurationError(f"{setting} = {url!r} has no proper port.") from None
+    return parts
+
+
+def address(url: str, setting: str) -> tuple[str, int]:
+    """Host (may be empty: all interfaces) and port that a URL names; 80 and 443 are the default ports."""
+    parts = check_url(url, setting)
+    return parts.hostname or "", parts.port or (443 if parts.scheme == "https" else 80)
+
+
+def listen_address(url: str, setting: str) -> str:
+    """Where to listen for a URL, in Traefik's form: ``127.0.0.1:8000``, ``[::1]:8000`` or ``:8000``."""
+    host, port = address(url, setting)
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def static_configuration(settings: StaticSettings) -> dict[str, Any]:
+    """Traefik's static configuration.
+
+    Routes need not name an entry point, as the public one is the only default one. Uploads may take as long as
+    they take: Traefik's own limit of 60 s for reading a request (``readTimeout``, since 3.0) is lifted.
+    """
+    public: dict[str, Any] = {
+        "address": listen_address(settings.public_url, "JupyterHub.bind_url"),
+        "asDefault": True,
+        "transport": {"respondingTimeouts": {"readTimeout": "0s"}, "lifeCycle": {"graceTimeOut": "2s"}},
+    }
+    http: dict[str, Any] = {}
+    if _REFUSING_ENCODED[0] <= settings.version < _REFUSING_ENCODED[1]:
+        http["encodedCharacters"] = {f"allowEncoded{name}": True for name in _ENCODED}
+    if urlsplit(settings.public_url).scheme == "https":
+        http["tls"] = {"options": "default"}
+    if http:
+        public["http"] = http
+    log = {"format": "json"} | ({"level": settings.log_level.upper()} if settings.log_level else {})
+    base = urlsplit(settings.api_url).path.rstrip("/")
+    api = {
+        "address": listen_address(settings.api_url, "traefik_api_url"),
+        "transport": {"lifeCycle": {"graceTimeOut": "1s"}},
+    }
+    configuration = {
+        "global": {"checkNewVersion": False, "sendAnonymousUsage": False},
+        "api": {"basePath": base} if base else {},
+        "log": log,
+        "entryPoints": {settings.entry_point: public, settings.api_entry_point: api},
+        "providers": {"providersThrottleDuration": settings.throttle, **settings.provider},
+    }
+    return deep_merge(configuration, settings.extra)
+
+
+def static_file(configuration: Mapping[str, Any], name: str) -> str:
+    """The text of the static configuration file, in the format that its name's ending tells Traefik.
+
+    Raises:
+        ConfigurationError: if Traefik would not know the ending.
+    """
+    if name.endswith(".toml"):
+        return _HEADER + tomli_w.dumps(configuration)
+    if name.endswith((".yaml", ".yml")):
+        return _HEADER + json.dumps(configuration, indent=2) + "\n"
+    raise ConfigurationError(f"static_config_file = {name!r} must end in .toml, .yaml or .yml.")
+
+
+def setup_configuration(
+    *,
+    api_url: str,
+    api_entry_point: str,
+    api_users: list[str],
+    certificate: tuple[str, str] | None,
+    extra: Mapping[str, Any],
+) -> dict[str, Any]:
+    """The dynamic configuration that is not about routes.
+
+    Args:
+        api_url: where Traefik's API answers; a path in it is Traefik's ``api.basePath``.
+        api_entry_point: name of the entry point of the API.
+        api_users: ``name:hash`` of those who may use the API; empty for no authentication.
+        certificate: the default certificate and its key, as paths or PEM text. Without one, Traefik makes a new
+            RSA key at each reload (``pkg/tls/generate``, 3.7), which costs more than everything else of a small reload.
+        extra: merged over all else.
+    """
+    prefix = urlsplit(api_url).path.rstrip("/") + "/api"
+    router: dict[str, Any] = {
+        "rule": f'PathPrefix("{prefix}")',
+        "entryPoints": [api_entry_point],
+        "service": "api@internal",
+    }
+    http: dict[str, Any] = {"routers": {API_NAME: router}}
+    if urlsplit(api_url).scheme == "https":
+        router["tls"] = {}
+    if api_users:
+        router["middlewares"] = [API_NAME]
+        http["middlewares"] = {API_NAME: {"basicAuth": {"users": api_users}}}
+    configuration: dict[str, Any] = {"http": http}
+    if certificate is not None:
+        pair = {"certFile": certificate[0], "keyFile": certificate[1]}
+        configuration["tls"] = {"stores": {"default": {"defaultCertificate": pair}}}
+    return deep_merge(configuration, extra)

@@ -1,0 +1,115 @@
+"""The seam between kvproxy and a key-value store.
+
+A store has two spaces: the *configuration*, which Traefik watches below its ``rootKey``, and the hub's *records*, one
+JSON value a route, kept where Traefik does not look. Keys are relative to the root of their space; a
+store adds the root. One transaction spans both spaces, all or nothing.
+"""
+
+from __future__ import annotations
+
+import abc
+from dataclasses import dataclass, field
+from enum import Enum
+
+from .errors import ConfigurationError
+
+
+class Space(Enum):
+    """Which of a store's two spaces a key is in."""
+
+    CONFIG = "config"
+    RECORDS = "records"
+
+
+@dataclass(frozen=True, slots=True)
+class Operation:
+    """Set ``key`` to ``value``, or delete it if ``value`` is None. Deleting a missing key is no error."""
+
+    space: Space
+    key: str
+    value: str | None
+
+    @property
+    def size(self) -> int:
+        """Bytes of key and value in UTF-8, without the root and whatever the store's protocol adds."""
+        return len(self.key.encode()) + len((self.value or "").encode())
+
+
+@dataclass(frozen=True, slots=True)
+class Transaction:
+    """Operations that a store applies all or not at all.
+
+    Args:
+        operations: no key stands in it twice.
+        wake: tell Traefik to read again, once. A store that notifies Traefik by itself ignores it.
+    """
+
+    operations: tuple[Operation, ...]
+    wake: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """All keys and values of both spaces, keys relative to their roots; keys of others under the root included."""
+
+    config: dict[str, str] = field(default_factory=dict)
+    records: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Capabilities:
+    """What a store can do; the core plans its transactions by these, and the conformance kit tests them.
+
+    Args:
+        max_operations: operations in one transaction at most, None for no limit.
+        max_bytes: sum of :attr:`Operation.size` in one transaction at most, None for no limit.
+    """
+
+    max_operations: int | None = None
+    max_bytes: int | None = None
+
+
+class Store(abc.ABC):
+    """What a backend implements. No method is called before the one before it has ended.
+
+    Each method raises :class:`~kvproxy.errors.StoreUnavailable` if trying again later may work,
+    :class:`~kvproxy.errors.StoreAuthError` if the credentials are refused, another
+    :class:`~kvproxy.errors.StoreError` for the rest, and never an exception of the store's client library.
+    """
+
+    capabilities: Capabilities = Capabilities()
+
+    @abc.abstractmethod
+    async def check(self) -> list[str]:
+        """Connect, refuse a server that cannot work, and give back warnings, each a sentence that names a setting."""
+
+    @abc.abstractmethod
+    async def list(self) -> Snapshot:
+        """Read both spaces in full. The only operation whose cost may grow with the table."""
+
+    @abc.abstractmethod
+    async def apply(self, transaction: Transaction) -> None:
+        """Apply a transaction. It may be sent again after an error, which must come to the same."""
+
+    @abc.abstractmethod
+    async def aclose(self) -> None:
+        """Close all connections. No method is called after it."""
+
+
+def normalise_root(prefix: str, setting: str) -> str:
+    """A key prefix without its slashes at both ends: ``"/traefik/"`` and ``"traefik"`` are the same root.
+
+    Raises:
+        ConfigurationError: if nothing is left, or it holds what a store or Traefik cannot use in a root.
+
+    >>> normalise_root("/some/prefix/", "kv_traefik_prefix")
+    'some/prefix'
+    """
+    root = prefix.strip("/")
+    if not root:
+        raise ConfigurationError(f"{setting} = {prefix!r} leaves no name; give one, such as 'traefik'.")
+    if "//" in root or not root.isprintable() or any(c in root for c in " *?[]\\^"):
+        raise ConfigurationError(
+            f"{setting} = {prefix!r} cannot be used: no blanks, no '//' and none of * ? [ ] ^ \\ may stand in it."
+        )
+    return root

@@ -1,0 +1,139 @@
+"""A read-only asynchronous client of Traefik's API."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import ssl
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+from urllib.parse import quote
+
+import aiohttp
+
+from .errors import TraefikError
+from .readiness import revision_of
+from .translate import REVISION_NAME
+
+
+@dataclass(frozen=True)
+class Table:
+    """All that Traefik says about routers and services, by their names without the provider."""
+
+    routers: Mapping[str, Mapping[str, Any]]
+    services: Mapping[str, Mapping[str, Any]]
+
+
+class TraefikView(Protocol):
+    """What the reconciler asks of Traefik. Each method raises :class:`TraefikError` if Traefik cannot be asked."""
+
+    async def revision(self) -> int | None:
+        """The revision of the configuration that Traefik has loaded, None if it has loaded none of ours."""
+
+    async def router(self, name: str) -> Mapping[str, Any] | None:
+        """What Traefik says about a router, None if it knows none of that name."""
+
+    async def service(self, name: str) -> Mapping[str, Any] | None:
+        """What Traefik says about a service, None if it knows none of that name."""
+
+    async def table(self) -> Table:
+        """All routers and services at once; cheaper than one by one where many are asked for."""
+
+
+class TraefikApi:
+    """Traefik's API over one kept-alive connection.
+
+    Args:
+        url: where the API is, ``http[s]://host:port[/base]``, without ``/api``.
+        provider: the name behind ``@`` in names, such as ``redis``.
+        username: for basic authentication; empty for none.
+        password: likewise.
+        validate_cert: whether an https URL's certificate must be valid.
+        timeout: seconds that one request may take.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        provider: str,
+        *,
+        username: str = "",
+        password: str = "",
+        validate_cert: bool = True,
+        timeout: float = 10.0,
+    ) -> None:
+        self._url = url.rstrip("/")
+        self._provider = provider
+        token = base64.b64encode(f"{username}:{password}".encode()).decode()
+        self._headers = {"Authorization": f"Basic {token}"} if username else {}
+        self._ssl: ssl.SSLContext | bool = validate_cert
+        self._timeout = aiohttp.ClientTimeout(total=timeout)
+        self._session: aiohttp.ClientSession | None = None
+
+    async def revision(self) -> int | None:
+        """See :meth:`TraefikView.revision`."""
+        return revision_of(await self._get(f"/api/http/middlewares/{self._qualified(REVISION_NAME)}"))
+
+    async def router(self, name: str) -> Mapping[str, Any] | None:
+        """See :meth:`TraefikView.router`."""
+        return await self._get(f"/api/http/routers/{self._qualified(name)}")
+
+    async def service(self, name: str) -> Mapping[str, Any] | None:
+        """See :meth:`TraefikView.service`."""
+        return await self._get(f"/api/http/services/{self._qualified(name)}")
+
+    async def table(self) -> Table:
+        """See :meth:`TraefikView.table`."""
+        raw = await self._get("/api/rawdata") or {}
+        return Table(self._ours(raw.get("routers")), self._ours(raw.get("services")))
+
+    def _ours(self, answers: Mapping[str, Any] | None) -> dict[str, Any]:
+        end = f"@{self._provider}"
+        return {name.removesuffix(end): answer for name, answer in (answers or {}).items() if name.endswith(end)}
+
+    async def entry_point(self, name: str) -> Mapping[str, Any] | None:
+        """What Traefik says about an entry point, None if it has none of that name."""
+        return await self._get(f"/api/entrypoints/{quote(name, safe='')}")
+
+    async def version(self) -> str:
+        """Traefik's version, such as ``3.7.15``."""
+        return str((await self._get("/api/version") or {}).get("Version", "unknown"))
+
+    async def aclose(self) -> None:
+        """Close the connection."""
+        if self._session is not None:
+            await self._session.close()
+            self._session = None
+
+    def _qualified(self, name: str) -> str:
+        return quote(f"{name}@{self._provider}", safe="@")
+
+    async def _get(self, path: str) -> Mapping[str, Any] | None:
+        if self._session is None:
+            self._session = aiohttp.ClientSession(headers=self._headers, timeout=self._timeout, trust_env=False)
+        where = f"Traefik's API at {self._url}"
+        try:
+            async with self._session.get(self._url + path, ssl=self._ssl, allow_redirects=False) as response:
+                if response.status == 404:
+                    return None
+                if response.status in {401, 403}:
+                    raise TraefikError(
+                        f"{where} refuses the credentials; check traefik_api_username and traefik_api_password."
+                    )
+                if response.status != 200:
+                    raise TraefikError(f"{where} answers {response.status} to {path}.")
+                answer = await response.json(content_type=None)
+        except aiohttp.ClientConnectorCertificateError:
+            raise TraefikError(
+                f"{where} has a certificate that is not trusted; see traefik_api_validate_cert."
+            ) from None
+        except aiohttp.ClientConnectorError as error:
+            raise TraefikError(f"{where} cannot be reached ({error.os_error.strerror or error.os_error}).") from None
+        except asyncio.TimeoutError:
+            raise TraefikError(f"{where} did not answer within {self._timeout.total:g} s.") from None
+        except (aiohttp.ClientError, ValueError) as error:
+            raise TraefikError(f"{where} gave no proper answer ({type(error).__name__}).") from None
+        if not isinstance(answer, dict):
+            raise TraefikError(f"{where} gave no proper answer to {path}.")
+        return answer
