@@ -118,8 +118,8 @@ def parse_routespec(routespec: str) -> RouteSpec:
     except UnicodeEncodeError:
         raise _refuse(routespec, "it holds half of a surrogate pair") from None
     host, _, path = routespec.partition("/")
-    path = path.removesuffix("/")
-    segments = tuple(_parse_segment(routespec, raw) for raw in path.split("/")) if path else ()
+    raws = path.removesuffix("/").split("/") if path else []
+    segments = tuple(_parse_segment(routespec, raw) for raw in raws)
     return RouteSpec(_parse_host(routespec, host) if host else "", segments)
 
 

@@ -13,7 +13,7 @@ from kvproxy.errors import ConfigurationError
 
 _SCHEMES: Final = {"redis", "rediss", "unix", "redis+unix"}
 #: Client options that are about where to connect and as whom; Traefik has to be told of every one of them.
-_SHARED: Final = {"host", "port", "db", "username", "password", "unix_socket_path", "path", "ssl"}
+_SHARED: Final = {"host", "port", "db", "username", "password", "unix_socket_path", "ssl"}
 _TLS: Final = {
     "ssl_ca_certs",
     "ssl_ca_data",
@@ -106,7 +106,7 @@ def parse_connection(
     if refused := sorted(_REFUSED.keys() & settings.keys()):
         raise ConfigurationError(f"The Redis option {refused[0]!r} cannot be used: {_REFUSED[refused[0]]}.")
     options = {name: value for name, value in settings.items() if name not in _SHARED | _TLS}
-    socket = str(settings.get("unix_socket_path") or settings.get("path") or "")
+    socket = str(settings.get("unix_socket_path") or "")
     if socket and not socket.startswith("/"):
         raise ConfigurationError(f"The Redis socket {socket!r} must be an absolute path, or Traefik cannot find it.")
     return Connection(
@@ -124,7 +124,8 @@ def parse_connection(
 def _from_url(url: str) -> dict[str, Any]:
     try:
         parts = urlsplit(url)
-        host, port = parts.hostname, parts.port
+        several = "," in parts.netloc.rpartition("@")[2]
+        host, port = ("", None) if several else (parts.hostname, parts.port)
     except ValueError:
         raise ConfigurationError("redis_url is no proper URL; it should look like redis://host:6379/0.") from None
     if parts.scheme not in _SCHEMES:
@@ -133,7 +134,7 @@ def _from_url(url: str) -> dict[str, Any]:
             f"redis_url cannot be {shown}: it must begin with redis://, rediss:// (TLS) or unix://. A Redis Cluster or "
             "Sentinel cannot be named there."
         )
-    if "," in parts.netloc.rpartition("@")[2]:
+    if several:
         raise ConfigurationError(
             "redis_url names several servers. Traefik cannot read from a Redis Cluster; name one server that is not "
             "part of a cluster."

@@ -1,0 +1,1 @@
+"""Public test kit: real servers (`servers`), pytest fixtures for them (`fixtures`)."""

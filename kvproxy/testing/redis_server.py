@@ -1,0 +1,187 @@
+"""A private Redis (or Valkey) server on the loopback interface."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import shutil
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from types import TracebackType
+
+from kvproxy.testing.programs import Program, ServerError, find_redis, free_port
+from kvproxy.testing.resp import Reply, ReplyError, ask
+
+_ADMINISTRATOR = "kvproxy-testing"
+_SLOTS = 16384
+_HIGHEST_CLUSTER_PORT = 55535  # a cluster's second port lies 10000 above the first
+_START_SECONDS = 15
+
+
+class RedisServer:
+    """A real server with its own data directory, which survives restarts and is removed by `close`.
+
+    It listens on 127.0.0.1 and on a unix socket in its directory. Options go to it in a configuration
+    file that only this user can read, never on its command line.
+
+    port: TCP port; a free one if 0.
+    password: what clients must give (``requirepass``).
+    acl: ACL users as in the server's ``user`` lines, e.g. ``"hub on >secret ~jupyterhub* +@all"``.
+    appendonly, save: persistence; ``save`` is the server's setting, e.g. ``"60 1"``; "" is none.
+    notify_keyspace_events, maxmemory_policy: as the server's settings of those names.
+    cluster: a cluster of this one node, which owns all slots.
+    directory: where to keep its files instead of a temporary directory; then `close` leaves it.
+
+    Example::
+
+        with RedisServer(password="secret") as server:
+            client = redis.Redis.from_url(server.url, password=server.password)
+    """
+
+    def __init__(
+        self,
+        *,
+        port: int = 0,
+        password: str = "",
+        acl: Sequence[str] = (),
+        appendonly: bool = False,
+        save: str = "",
+        notify_keyspace_events: str = "",
+        maxmemory_policy: str = "noeviction",
+        cluster: bool = False,
+        directory: Path | None = None,
+    ):
+        self.password = password
+        self.cluster = cluster
+        self.port = port or _choose_port(cluster)
+        self._temporary = directory is None
+        self.directory = directory or Path(tempfile.mkdtemp(prefix="kvproxy-redis-"))
+        self._admin_password = secrets.token_hex(16) if acl else ""
+        settings = {
+            "appendonly": "yes" if appendonly else "no",
+            "save": save,
+            "notify-keyspace-events": notify_keyspace_events,
+            "maxmemory-policy": maxmemory_policy,
+            "cluster-enabled": "yes" if cluster else "no",
+        }
+        self._write_configuration(settings, acl)
+        self._program = Program([str(find_redis()), "redis.conf"], self.directory / "redis.log")
+
+    @property
+    def url(self) -> str:
+        """The server's URL, without any password."""
+        return f"redis://127.0.0.1:{self.port}/0"
+
+    @property
+    def unix_socket(self) -> Path:
+        """The path of its unix socket."""
+        return self.directory / "socket"
+
+    @property
+    def pid(self) -> int:
+        """The process id. Raises ServerError if it was not started."""
+        return self._program.pid
+
+    @property
+    def running(self) -> bool:
+        """Whether the process lives."""
+        return self._program.running
+
+    def start(self) -> None:
+        """Start it and wait until it answers. Raises ServerError with its last log lines if it does not."""
+        # A dead server's socket must not be taken for the new one's.
+        self.unix_socket.unlink(missing_ok=True)
+        self._program.start()
+        self._program.wait_ready(self._answers, _START_SECONDS)
+        if self.cluster and "cluster_state:ok" not in str(self.command("CLUSTER", "INFO")):
+            self._take_all_slots()
+
+    def stop(self) -> None:
+        """End it in an orderly way (SIGTERM, which saves what it is configured to save)."""
+        self._program.stop()
+
+    def kill(self) -> None:
+        """End it at once, as a crash would (SIGKILL)."""
+        self._program.kill()
+
+    def restart(self) -> None:
+        """Stop and start it on the same port with the same data directory."""
+        self.stop()
+        self.start()
+
+    def close(self) -> None:
+        """Stop it and remove its temporary directory."""
+        self.stop()
+        if self._temporary:
+            shutil.rmtree(self.directory, ignore_errors=True)
+
+    def command(self, *parts: str) -> Reply:
+        """Run one command as administrator, whatever the ACL says, and return the reply.
+
+        Raises ReplyError with the server's own message.
+        """
+        return ask(self.unix_socket, *self._login(), parts)[-1]
+
+    def log_tail(self, lines: int = 15) -> str:
+        """The last lines of the server's log."""
+        return self._program.log_tail(lines)
+
+    def __enter__(self) -> RedisServer:
+        try:
+            self.start()
+        except ServerError:
+            self.close()
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _login(self) -> list[tuple[str, ...]]:
+        if self._admin_password:
+            return [("AUTH", _ADMINISTRATOR, self._admin_password)]
+        return [("AUTH", self.password)] if self.password else []
+
+    def _answers(self) -> bool:
+        # Over the unix socket: only our own server can be behind it.
+        try:
+            return ask(self.unix_socket, *self._login(), ("PING",), timeout=1)[-1] == "PONG"
+        except (OSError, ReplyError):
+            return False
+
+    def _take_all_slots(self) -> None:
+        self.command("CLUSTER", "ADDSLOTS", *map(str, range(_SLOTS)))
+        self._program.wait_ready(lambda: "cluster_state:ok" in str(self.command("CLUSTER", "INFO")), 10)
+
+    def _write_configuration(self, settings: dict[str, str], acl: Sequence[str]) -> None:
+        lines = [
+            "bind 127.0.0.1",
+            f"port {self.port}",
+            "unixsocket socket",
+            "unixsocketperm 700",
+            "daemonize no",
+            *(f"{name} {_quoted(value)}" for name, value in settings.items()),
+            *(f"user {user}" for user in acl),
+        ]
+        if self.password:
+            lines.append(f"requirepass {_quoted(self.password)}")
+        if self._admin_password:
+            lines.append(f"user {_ADMINISTRATOR} on >{self._admin_password} allkeys allcommands")
+        file = os.open(self.directory / "redis.conf", os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        with os.fdopen(file, "w") as stream:
+            stream.write("\n".join(lines) + "\n")
+
+
+def _choose_port(cluster: bool) -> int:
+    while (port := free_port()) > _HIGHEST_CLUSTER_PORT and cluster:
+        continue
+    return port
+
+
+def _quoted(value: str) -> str:
+    """A value in the configuration file's quotes, with anything special as a hexadecimal escape."""
+    plain = value.encode()
+    return '"' + "".join(chr(c) if chr(c).isalnum() and c < 128 else f"\\x{c:02x}" for c in plain) + '"'

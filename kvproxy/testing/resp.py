@@ -1,0 +1,48 @@
+"""Just enough of Redis's wire protocol to ask a server something without a client library."""
+
+from __future__ import annotations
+
+import socket
+from io import BufferedReader
+from pathlib import Path
+
+Reply = str | int | None | list["Reply"]
+
+
+class ReplyError(Exception):
+    """The server answered with an error; the message is the server's own."""
+
+
+def ask(unix_socket: Path, *commands: tuple[str, ...], timeout: float = 10) -> list[Reply]:
+    """Send commands one after the other over a unix socket and return their replies.
+
+    ``timeout`` is in seconds, for each step. Raises ReplyError for the first error reply, and OSError
+    when the server is not there.
+    """
+    with socket.socket(socket.AF_UNIX) as link:
+        link.settimeout(timeout)
+        link.connect(str(unix_socket))
+        with link.makefile("rb") as replies:
+            return [_exchange(link, replies, command) for command in commands]
+
+
+def _exchange(link: socket.socket, replies: BufferedReader, command: tuple[str, ...]) -> Reply:
+    parts = [b"$%d\r\n%s\r\n" % (len(part), part) for part in map(str.encode, command)]
+    link.sendall(b"*%d\r\n" % len(parts) + b"".join(parts))
+    return _read(replies)
+
+
+def _read(stream: BufferedReader) -> Reply:
+    line = stream.readline().decode(errors="replace")
+    if not line.endswith("\r\n"):
+        raise ConnectionResetError("The server closed the connection.")
+    kind, rest = line[0], line[1:-2]
+    if kind == "-":
+        raise ReplyError(rest)
+    if kind == ":":
+        return int(rest)
+    if kind == "$":
+        return None if rest == "-1" else stream.read(int(rest) + 2)[:-2].decode(errors="replace")
+    if kind == "*":
+        return [_read(stream) for _ in range(int(rest))]
+    return rest

@@ -1,0 +1,141 @@
+"""A model of how Traefik 3 reads a rule and matches a request, for tests that cannot ask a real Traefik each time.
+
+It knows no more than kvproxy writes: ``Host``, ``Path``, ``PathPrefix``, ``PathRegexp``, ``&&``, ``||``, brackets, and
+strings in double quotes. Anything else is a syntax error, so a routespec that breaks out of its string is
+seen. The tests against the real Traefik hold the model to the truth.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from urllib.parse import unquote
+
+_TOKEN = re.compile(r'\s*(?:(?P<word>[A-Za-z]+)|(?P<mark>&&|\|\||[()])|(?P<text>"(?:[^"\\]|\\.)*"))')
+_LONG_ESCAPE = re.compile(r"\\U([0-9a-f]{8})")
+_RESERVED = {f"%{ord(c):02X}" for c in ":/?#[]@!$&'()*+,;=%"}
+
+Match = Callable[[str, str], bool]
+
+
+@dataclass
+class _Parser:
+    tokens: list[tuple[str, str]]
+
+    def take(self, kind: str, value: str | None = None) -> str:
+        if not self.tokens or self.tokens[0][0] != kind or value not in {None, self.tokens[0][1]}:
+            raise ValueError(f"expected {value or kind} before {self.tokens[:1]}")
+        return self.tokens.pop(0)[1]
+
+    def next_is(self, mark: str) -> bool:
+        return bool(self.tokens) and self.tokens[0] == ("mark", mark)
+
+    def either(self) -> Match:
+        left = self.both()
+        while self.next_is("||"):
+            self.take("mark")
+            left = _or(left, self.both())
+        return left
+
+    def both(self) -> Match:
+        left = self.one()
+        while self.next_is("&&"):
+            self.take("mark")
+            left = _and(left, self.one())
+        return left
+
+    def one(self) -> Match:
+        if self.next_is("("):
+            self.take("mark")
+            inner = self.either()
+        else:
+            matcher = _MATCHERS[self.take("word")]
+            self.take("mark", "(")
+            inner = matcher(_unquote_go(self.take("text")))
+        self.take("mark", ")")
+        return inner
+
+
+def _or(left: Match, right: Match) -> Match:
+    return lambda host, path: left(host, path) or right(host, path)
+
+
+def _and(left: Match, right: Match) -> Match:
+    return lambda host, path: left(host, path) and right(host, path)
+
+
+def _regexp(text: str) -> Match:
+    pattern = re.compile(text)
+    return lambda host, path: pattern.search(path) is not None
+
+
+_MATCHERS: Mapping[str, Callable[[str], Match]] = {
+    "Host": lambda text: lambda host, path: host == text,
+    "Path": lambda text: lambda host, path: path == text,
+    "PathPrefix": lambda text: lambda host, path: path.startswith(text),
+    "PathRegexp": _regexp,
+}
+
+
+def _unquote_go(literal: str) -> str:
+    def pair(match: re.Match[str]) -> str:
+        return json.dumps(chr(int(match.group(1), 16)))[1:-1]
+
+    return str(json.loads(_LONG_ESCAPE.sub(pair, literal)))
+
+
+def parse(rule: str) -> Match:
+    """A rule as a function of a request's host and routing path.
+
+    Raises:
+        ValueError: if it is not a rule of the forms that kvproxy writes.
+    """
+    tokens, end = [], 0
+    while end < len(rule):
+        match = _TOKEN.match(rule, end)
+        if match is None or match.lastgroup is None:
+            raise ValueError(f"syntax error at {rule[end : end + 20]!r}")
+        tokens.append((match.lastgroup, match.group(match.lastgroup)))
+        end = match.end()
+    parser = _Parser(tokens)
+    result = parser.either()
+    if parser.tokens:
+        raise ValueError(f"more than a rule: {parser.tokens}")
+    return result
+
+
+def routing_path(path: str) -> str:
+    """What Traefik matches on: all percent-escapes decoded but those of reserved characters, which are upper-case.
+
+    >>> routing_path("/a%2fb%20c?d")
+    '/a%2Fb c'
+    """
+    parts = re.split(r"((?:%[0-9A-Fa-f]{2})+)", path.partition("?")[0])
+    return "".join(_decode(part) if part.startswith("%") else part for part in parts)
+
+
+def _decode(escapes: str) -> str:
+    upper = escapes.upper()
+    kept = (upper[i : i + 3] for i in range(0, len(upper), 3))
+    return unquote("".join(e.replace("%", "%25") if e in _RESERVED else e for e in kept))
+
+
+def lead(routers: Mapping[str, Mapping[str, object]], host: str, path: str) -> str | None:
+    """The name of the router that serves a request, None for a 404.
+
+    Args:
+        routers: name -> ``{"rule": text, "priority": number}``; a missing priority is the rule's length.
+        host: the request's host without a port.
+        path: the request's path as it stands in the request line.
+    """
+
+    def order(name: str) -> int:
+        return int(str(routers[name].get("priority") or len(str(routers[name]["rule"]))))
+
+    seen = routing_path(path)
+    for name in sorted(routers, key=order, reverse=True):
+        if parse(str(routers[name]["rule"]))(host, seen):
+            return name
+    return None

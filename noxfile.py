@@ -1,0 +1,87 @@
+"""The project's checks, each in its own virtual environment. `python3 run.py test` runs the default ones."""
+
+from __future__ import annotations
+
+import os
+import socket
+from pathlib import Path
+
+import nox
+
+nox.needs_version = ">=2024.4.15"
+nox.options.sessions = ["lint", "types", "tests", "hubsuite"]
+nox.options.default_venv_backend = "venv"
+nox.options.reuse_existing_virtualenvs = True
+
+COMPAT_PYTHONS = ["3.10", "3.12", "3.13"]
+HUB_MODULES = ["test_proxy", "test_named_servers", "test_spawner", "test_services"]
+
+
+def offer_pyenv() -> None:
+    """Let nox find interpreters that pyenv installed but did not make global."""
+    root = Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv")) / "versions"
+    found = [bin for version in COMPAT_PYTHONS for bin in sorted(root.glob(f"{version}.*/bin"))[-1:]]
+    # In front: pyenv's own shims lie on PATH under the same names and refuse to run.
+    os.environ["PATH"] = os.pathsep.join([*map(str, found), os.environ.get("PATH", "")])
+
+
+@nox.session
+def lint(session: nox.Session) -> None:
+    """Style: ruff's checks and its formatting."""
+    session.install("ruff>=0.9")
+    session.run("ruff", "check", ".")
+    session.run("ruff", "format", "--check", ".")
+
+
+@nox.session
+def types(session: nox.Session) -> None:
+    """Types: mypy, strict."""
+    session.install("-e", ".[redis,lint]", "pytest", "trustme")
+    session.run("mypy")
+
+
+@nox.session
+def tests(session: nox.Session) -> None:
+    """All tests of the project, real servers included; arguments go to pytest."""
+    session.install("-e", ".[demo,test]")
+    session.run("pytest", *(session.posargs or ["tests"]))
+
+
+@nox.session
+def hubsuite(session: nox.Session) -> None:
+    """JupyterHub's own test suite on this proxy: routing by path, then by host name."""
+    session.install("-e", ".[demo,test]")
+    run_hub_suite(session, {})
+    # The name is the one JupyterHub's own builds use; the plugin resolves it, so that no DNS is needed.
+    run_hub_suite(session, {"JUPYTERHUB_TEST_SUBDOMAIN_HOST": f"http://localhost.jovyan.org:{free_port()}"})
+
+
+def run_hub_suite(session: nox.Session, environment: dict[str, str]) -> None:
+    modules = [f"jupyterhub.tests.{module}" for module in HUB_MODULES]
+    session.run(
+        "pytest", "-c", "tests/hubsuite/pytest.ini", "-p", "kvproxy.testing.hubsuite", "--pyargs", *modules,
+        *session.posargs, env=environment,
+    )  # fmt: skip
+
+
+@nox.session
+def hub5(session: nox.Session) -> None:
+    """The tests that run a hub, on the oldest supported JupyterHub."""
+    session.install("-e", ".[demo,test]", "jupyterhub>=5,<6")
+    session.run("pytest", "-m", "hub", *(session.posargs or ["tests/e2e"]))
+
+
+@nox.session(python=COMPAT_PYTHONS)
+def compat(session: nox.Session) -> None:
+    """The tests that need no servers, on other Pythons; nox says in one line which it does not find."""
+    session.install("-e", ".[redis]", "pytest", "pytest-asyncio", "pytest-timeout", "hypothesis")
+    session.run("pytest", *(session.posargs or ["tests/unit", "tests/integration"]))
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+offer_pyenv()

@@ -1,0 +1,49 @@
+"""Fixtures for all tests, and the rule that on the build server a skipped test is a failure."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+
+pytest_plugins = ["kvproxy.testing.fixtures"]
+
+
+def _skips_fail() -> bool:
+    return bool(os.environ.get("KVPROXY_CI")) or os.environ.get("CI", "").lower() in {"1", "true"}
+
+
+class SkipsAreFailures:
+    """Collects what was skipped and why, and fails the session for it."""
+
+    def __init__(self) -> None:
+        self.skipped: list[str] = []
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        # An expected failure is reported as "skipped" too; it did run.
+        if report.skipped and not hasattr(report, "wasxfail"):
+            self._note(report)
+
+    def pytest_collectreport(self, report: pytest.CollectReport) -> None:
+        if report.skipped:
+            self._note(report)
+
+    def _note(self, report: pytest.TestReport | pytest.CollectReport) -> None:
+        reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else str(report.longrepr)
+        self.skipped.append(f"{report.nodeid}: {reason.removeprefix('Skipped: ')}")
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_sessionfinish(self, session: pytest.Session) -> None:
+        if self.skipped and session.exitstatus in (pytest.ExitCode.OK, pytest.ExitCode.NO_TESTS_COLLECTED):
+            session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+    def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
+        if self.skipped:
+            terminalreporter.section("skipped, which counts as failed here (KVPROXY_CI or CI is set)", red=True)
+            for line in self.skipped:
+                terminalreporter.line(line)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    if _skips_fail():
+        config.pluginmanager.register(SkipsAreFailures(), "kvproxy-skips-are-failures")
