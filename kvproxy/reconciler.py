@@ -16,6 +16,7 @@ from typing import Any, Final
 from . import plan
 from .errors import (
     InvalidRouteError,
+    KVProxyError,
     RouteNotReadyError,
     RouteRejectedError,
     StoppedError,
@@ -31,7 +32,7 @@ from .watch import Log, TraefikWatch, Waiter
 
 #: Seconds between two tries while the store is away: doubled from the first to the second.
 _FIRST_RETRY: Final = 0.1
-_LAST_RETRY: Final = 5.0
+_LAST_RETRY: Final = 2.0
 #: Seconds that a failed add_route waits for its own rollback before it raises all the same.
 _ROLLBACK_WAIT: Final = 5.0
 
@@ -247,8 +248,8 @@ class Reconciler:
         return True
 
     async def _take_back(self, waiter: Waiter) -> None:
-        if self._revert(waiter):
-            with contextlib.suppress(asyncio.TimeoutError, StoreError):
+        if self._revert(waiter) and self._problem is None:
+            with contextlib.suppress(asyncio.TimeoutError, KVProxyError):
                 await asyncio.wait_for(self._commit_of(waiter.name), _ROLLBACK_WAIT)
 
     def _explain(self, waiter: Waiter) -> str:

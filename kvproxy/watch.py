@@ -84,6 +84,7 @@ class TraefikWatch:
         self._waiters: dict[str, list[Waiter]] = {}
         self._revision = 0
         self._announced_at = 0.0
+        self._since = 0.0
         self._wanted = asyncio.Event()
         self._complained = False
         self.seen: int | None = None
@@ -117,14 +118,16 @@ class TraefikWatch:
     def announce(self, revision: int) -> None:
         """Say that Traefik has been told of this revision just now."""
         self._revision = revision
-        self._announced_at = self._now()
+        self._announced_at = self._since = self._now()
         self._wanted.set()
 
     def committed(self, waiters: Iterable[Waiter], revision: int) -> None:
         """Say that what these wait for is in the store since this revision at the latest."""
         for waiter in waiters:
             waiter.revision = revision
-            self._wanted.set()
+            if not self._wanted.is_set():
+                self._since = self._now()
+                self._wanted.set()
 
     def fail_all(self, error: Exception) -> None:
         """Let every waiter fail."""
@@ -146,7 +149,7 @@ class TraefikWatch:
         return not waiting and self._revision <= (self.seen or 0)
 
     def _pause(self) -> float:
-        return min(max((self._now() - self._announced_at) / 8, _FIRST_LOOK), _LONGEST_LOOK)
+        return min(max((self._now() - self._since) / 8, _FIRST_LOOK), _LONGEST_LOOK)
 
     @staticmethod
     def _now() -> float:
@@ -168,7 +171,7 @@ class TraefikWatch:
     def _complain(self, problem: str) -> None:
         self.problem = problem
         # Traefik takes a moment to open its port, and that moment is nobody's concern.
-        if not self._complained and self._now() - self._announced_at > 1:
+        if not self._complained and self._now() - self._since > 1:
             self._complained = True
             self._log.warning("%s Routes are kept in the store until Traefik is back.", problem)
 

@@ -1,0 +1,138 @@
+"""A store in memory and a Traefik that reads it, for tests of what does not depend on real ones.
+
+Never a substitute for the real parts in a test of behaviour: nothing here is slow, torn or full of surprises unless a
+test makes it so.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from kvproxy.errors import StoreError, TraefikError
+from kvproxy.readiness import revision_of
+from kvproxy.store import Capabilities, Snapshot, Space, Store, Transaction
+from kvproxy.traefik import Table
+
+
+class MemoryStore(Store):
+    """A :class:`~kvproxy.store.Store` in memory.
+
+    Args:
+        capabilities: the limits that it claims, and keeps.
+    """
+
+    def __init__(self, capabilities: Capabilities | None = None) -> None:
+        self.capabilities = capabilities or Capabilities()
+        self.config: dict[str, str] = {}
+        self.records: dict[str, str] = {}
+        self.applied: list[Transaction] = []
+        self.reads = 0
+        #: Raised by each call as long as it is set.
+        self.failure: StoreError | None = None
+        self.traefik = MemoryTraefik(self)
+
+    async def check(self) -> list[str]:
+        """See :meth:`kvproxy.store.Store.check`."""
+        self._fail()
+        return []
+
+    async def list(self) -> Snapshot:
+        """See :meth:`kvproxy.store.Store.list`."""
+        self._fail()
+        self.reads += 1
+        return Snapshot(dict(self.config), dict(self.records))
+
+    async def apply(self, transaction: Transaction) -> None:
+        """See :meth:`kvproxy.store.Store.apply`."""
+        self._fail()
+        limit = self.capabilities.max_operations
+        if limit is not None and len(transaction.operations) > limit:
+            raise StoreError(
+                f"A transaction has {len(transaction.operations)} operations; at most {limit} are allowed."
+            )
+        for operation in transaction.operations:
+            space = self.config if operation.space is Space.CONFIG else self.records
+            if operation.value is None:
+                space.pop(operation.key, None)
+            else:
+                space[operation.key] = operation.value
+        self.applied.append(transaction)
+        if transaction.wake:
+            self.traefik.wake()
+
+    async def aclose(self) -> None:
+        """See :meth:`kvproxy.store.Store.aclose`."""
+
+    def _fail(self) -> None:
+        if self.failure is not None:
+            raise self.failure
+
+
+class MemoryTraefik:
+    """A :class:`~kvproxy.traefik.TraefikView` of a :class:`MemoryStore`.
+
+    Args:
+        store: what it reads when it is woken.
+    """
+
+    def __init__(self, store: MemoryStore) -> None:
+        self._store = store
+        self._loaded: dict[str, str] = {}
+        #: How often it has been woken.
+        self.reloads = 0
+        #: A Traefik that is frozen is woken and reads nothing.
+        self.frozen = False
+        #: Raised by each call as long as it is set.
+        self.failure: TraefikError | None = None
+        #: Names of routers that it refuses, with the reason.
+        self.rejects: dict[str, str] = {}
+
+    def wake(self) -> None:
+        """Read the store, as a message from it makes Traefik do."""
+        self.reloads += 1
+        if not self.frozen:
+            self._loaded = dict(self._store.config)
+
+    async def revision(self) -> int | None:
+        """See :meth:`kvproxy.traefik.TraefikView.revision`."""
+        self._fail()
+        return revision_of(self._node("http/middlewares/kvproxy-revision"))
+
+    async def router(self, name: str) -> Mapping[str, Any] | None:
+        """See :meth:`kvproxy.traefik.TraefikView.router`."""
+        self._fail()
+        router = self._node(f"http/routers/{name}")
+        if router and name in self.rejects:
+            return {**router, "status": "disabled", "error": [self.rejects[name]]}
+        return router
+
+    async def service(self, name: str) -> Mapping[str, Any] | None:
+        """See :meth:`kvproxy.traefik.TraefikView.service`."""
+        self._fail()
+        service = self._node(f"http/services/{name}")
+        if service and "loadBalancer" in service:
+            service["loadBalancer"]["servers"] = list(service["loadBalancer"]["servers"].values())
+        return service
+
+    async def table(self) -> Table:
+        """See :meth:`kvproxy.traefik.TraefikView.table`."""
+        names = {key.split("/")[2] for key in self._loaded if key.startswith("http/routers/")}
+        routers = {name: await self.router(name) or {} for name in names}
+        services = {name: service for name in names if (service := await self.service(name)) is not None}
+        return Table(routers, services)
+
+    def _fail(self) -> None:
+        if self.failure is not None:
+            raise self.failure
+
+    def _node(self, path: str) -> dict[str, Any] | None:
+        node: dict[str, Any] = {}
+        for key, value in self._loaded.items():
+            if key.startswith(path + "/"):
+                *parents, leaf = key[len(path) + 1 :].split("/")
+                at = node
+                for parent in parents:
+                    at = at.setdefault(parent, {})
+                at[leaf] = value
+        return node or None
