@@ -105,9 +105,12 @@ class KVTraefikProxy(TraefikProxy):
         """
         try:
             await self._start()
-        except BaseException as error:
-            if isinstance(error, KVProxyError):
-                self.log.critical("%s", error)
+        except KVProxyError as error:
+            self.log.critical("%s", error)
+            await self._close()
+            # The sentence says it all: spare the administrator what the hub would print of our inner life.
+            raise error.with_traceback(None) from None
+        except BaseException:
             await self._close()
             raise
 
@@ -173,7 +176,7 @@ class KVTraefikProxy(TraefikProxy):
         except KVProxyError as error:
             self.log.critical("%s", error)
             await self._close()
-            raise
+            raise error.with_traceback(None) from None
         self._watching = asyncio.create_task(self._check_external(traefik, reconciler.revision))
 
     async def _check_external(self, traefik: TraefikApi, revision: int) -> None:

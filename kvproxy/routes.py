@@ -83,8 +83,6 @@ def _parse_host(routespec: str, host: str) -> str:
 
 
 def _parse_segment(routespec: str, raw: str) -> str:
-    if not raw:
-        raise _refuse(routespec, "Traefik merges repeated slashes before it looks for a route")
     try:
         segment = unquote(raw, errors="strict")
     except UnicodeDecodeError:
@@ -118,8 +116,8 @@ def parse_routespec(routespec: str) -> RouteSpec:
     except UnicodeEncodeError:
         raise _refuse(routespec, "it holds half of a surrogate pair") from None
     host, _, path = routespec.partition("/")
-    raws = path.removesuffix("/").split("/") if path else []
-    segments = tuple(_parse_segment(routespec, raw) for raw in raws)
+    # Traefik merges repeated slashes before it looks for a route, so they are another spelling of one.
+    segments = tuple(_parse_segment(routespec, raw) for raw in path.split("/") if raw)
     return RouteSpec(_parse_host(routespec, host) if host else "", segments)
 
 

@@ -37,12 +37,12 @@ async def wait_for_store(action: Callable[[], Awaitable[T]], timeout: float, set
         try:
             return await action()
         except StoreUnavailable as error:
-            if loop.time() + pause > deadline:
+            if loop.time() >= deadline:
                 raise StoreUnavailable(f"{error} Gave up after {timeout:g} s ({setting}).") from None
             if not told:
                 log.warning("%s Waiting for it for up to %g s (%s).", error, timeout, setting)
                 told = True
-        await asyncio.sleep(pause)
+        await asyncio.sleep(min(pause, max(deadline - loop.time(), 0)))
         pause = min(2 * pause, _LAST_PAUSE)
 
 
@@ -75,10 +75,10 @@ async def wait_for_traefik(
                 log.info("Traefik is there.")
             return
         elapsed = loop.time() - start
-        if elapsed + pause > timeout:
+        if elapsed >= timeout:
             raise TraefikError(f"{problem} Gave up after {timeout:g} s (check_route_timeout).")
         if elapsed > _SILENCE and not told:
             log.warning("%s Waiting for it for up to %g s (check_route_timeout).", problem, timeout)
             told = True
-        await asyncio.sleep(pause)
+        await asyncio.sleep(min(pause, timeout - elapsed))
         pause = min(1.5 * pause, _LAST_PAUSE)

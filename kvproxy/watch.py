@@ -170,8 +170,8 @@ class TraefikWatch:
 
     def _complain(self, problem: str) -> None:
         self.problem = problem
-        # Traefik takes a moment to open its port, and that moment is nobody's concern.
-        if not self._complained and self._now() - self._since > 1:
+        # A Traefik that was never there is a matter for whoever waits for it at start, who says so himself.
+        if not self._complained and self.seen is not None and self._now() - self._since > 1:
             self._complained = True
             self._log.warning("%s Routes are kept in the store until Traefik is back.", problem)
 

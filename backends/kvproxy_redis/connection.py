@@ -139,7 +139,7 @@ def _from_url(url: str) -> dict[str, Any]:
             "redis_url names several servers. Traefik cannot read from a Redis Cluster; name one server that is not "
             "part of a cluster."
         )
-    settings: dict[str, Any] = {name: values[-1] for name, values in parse_qs(parts.query).items()}
+    settings: dict[str, Any] = {name: _value(name, values[-1]) for name, values in parse_qs(parts.query).items()}
     if parts.username:
         settings["username"] = unquote(parts.username)
     if parts.password:
@@ -150,6 +150,18 @@ def _from_url(url: str) -> dict[str, Any]:
     settings |= {"host": unquote(host or "127.0.0.1")} | ({"port": port} if port else {})
     settings |= {"db": path} if path else {}
     return settings | ({"ssl": True} if parts.scheme == "rediss" else {})
+
+
+def _value(name: str, text: str) -> Any:
+    """What a query of a URL says, in the type that the client wants, as redis-py's own URLs have it."""
+    if name in {"socket_timeout", "socket_connect_timeout"}:
+        try:
+            return float(text)
+        except ValueError:
+            raise ConfigurationError(f"The Redis option {name} = {text!r} is not a number of seconds.") from None
+    if name in {"max_connections", "health_check_interval", "protocol"}:
+        return _number(name, text, 2**31)
+    return _flag(text) if name in {"socket_keepalive", "retry_on_timeout"} else text
 
 
 def _number(name: str, value: Any, most: int) -> int:

@@ -35,8 +35,8 @@ _PAGE: Final = 1000
 _GLOB: Final = re.compile(r"([\\*?\[\]^-])")
 
 
-def connect(connection: Connection) -> Any:
-    """A client that retries for about two seconds before it gives up.
+def connect(connection: Connection, retries: int = 6) -> Any:
+    """A client that retries for about two seconds before it gives up, or as often as is said.
 
     ``Redis`` alone retries with redis-py's own default only when it is not built from a pool; the asynchronous Retry
     class is needed, as the synchronous one is accepted and does nothing (redis-py issue 4262).
@@ -44,7 +44,7 @@ def connect(connection: Connection) -> Any:
     options: dict[str, Any] = {
         "socket_connect_timeout": 5,
         "socket_timeout": 10,
-        "retry": Retry(ExponentialBackoff(base=0.05, cap=1), 6),
+        "retry": Retry(ExponentialBackoff(base=0.05, cap=1), retries),
         "retry_on_error": [ConnectionError, TimeoutError, BusyLoadingError],
         "client_name": "kvproxy",
     }
@@ -81,9 +81,10 @@ class RedisStore(Store):
 
     async def check(self) -> list[str]:
         """See :meth:`kvproxy.store.Store.check`; reads the server's configuration where it may."""
-        async with self._errors():
-            await self._redis.ping()
-            return await findings(self._redis, self._connection)
+        # Who checks wants to know at once, and tries again by himself; redis-py would retry even refused credentials.
+        async with self._errors(), connect(self._connection, retries=0) as redis:
+            await redis.ping()
+            return await findings(redis, self._connection)
 
     async def list(self) -> Snapshot:
         """See :meth:`kvproxy.store.Store.list`."""
@@ -157,10 +158,10 @@ def explain(error: Exception, connection: Connection) -> StoreError:
         return StoreError(f"{where} is a read-only replica; name the master in redis_url.")
     if isinstance(error, BusyLoadingError):
         return StoreUnavailable(f"{where} is still loading its data.")
-    if "WRONG_VERSION_NUMBER" in text or "UNEXPECTED_EOF" in text:
-        return StoreError(f"{where} does not speak TLS; use redis:// instead of rediss://, or its TLS port.")
     if "CERTIFICATE_VERIFY_FAILED" in text:
         return StoreError(f"{where} has a certificate that is not trusted; give its authority with ssl_ca_certs.")
+    if isinstance(error, TimeoutError) and connection.tls is not None:
+        return StoreUnavailable(f"{where} does not answer ({text}); does it speak TLS there?")
     if isinstance(error, (ConnectionError, TimeoutError, OSError)):
         return StoreUnavailable(f"{where} cannot be reached ({text}).")
     if isinstance(error, UnicodeDecodeError):

@@ -1,0 +1,248 @@
+"""Every way to reach Redis that kvproxy offers, taken by the hub's client and by the real Traefik."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import logging
+import stat
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import psutil
+import pytest
+
+from kvproxy.errors import ConfigurationError, StoreAuthError, StoreError, StoreUnavailable
+from kvproxy.testing.servers import Certificates, RedisServer, TlsFront, free_port
+from kvproxy_redis import TraefikRedisProxy
+
+from .proxies import Client, Doors, External, Start, port_of
+
+PASSWORD = "s3cret/with:odd@characters%"
+HUB = (
+    f"hub on >{PASSWORD} ~traefik/* ~jupyterhub/* &__keyspace* +@read +@write +@transaction +@pubsub +@connection +info"
+)
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    """Wait for a condition."""
+
+    async def wait() -> None:
+        while not condition():
+            await asyncio.sleep(0.01)
+
+    await asyncio.wait_for(wait(), 10)
+
+
+async def assert_works(proxy: TraefikRedisProxy, doors: Doors, client_of: Callable[..., Client]) -> None:
+    """Routes reach Traefik by way of Redis."""
+    target = await doors.open()
+    await proxy.add_route("/user/ada/", target, {"user": "ada"})
+    assert await client_of(proxy).ask("/user/ada/") == (200, port_of(target))
+    await proxy.delete_route("/user/ada/")
+    assert await proxy.get_all_routes() == {}
+
+
+@pytest.mark.parametrize("way", ["db", "userinfo", "traits", "kwargs", "unix"])
+async def test_ways_to_name_a_redis(
+    way: str,
+    redis_factory: Callable[..., RedisServer],
+    start_proxy: Start,
+    doors: Doors,
+    client_of: Callable[..., Client],
+) -> None:
+    """Traefik is told the same as the hub's client."""
+    redis = redis_factory(acl=["default on nopass ~* &* +@all", "ada on >a%2Fb ~* &* +@all"])
+    traits: dict[str, Any] = {
+        "db": {"redis_url": f"redis://127.0.0.1:{redis.port}/5"},
+        "userinfo": {"redis_url": f"redis://ada:a%252Fb@127.0.0.1:{redis.port}"},
+        "traits": {"redis_username": "ada", "redis_password": "a%2Fb", "redis_url": redis.url},
+        "kwargs": {
+            "redis_url": "redis://nowhere.invalid",
+            "redis_client_kwargs": {"host": "127.0.0.1", "port": redis.port, "db": 2, "retry_on_timeout": True},
+        },
+        "unix": {"redis_url": f"unix://{redis.unix_socket}?db=1"},
+    }[way]
+    await assert_works(await start_proxy(**traits), doors, client_of)
+
+
+async def test_tls_with_client_certificates(
+    redis_factory: Callable[..., RedisServer],
+    certificates: Certificates,
+    start_proxy: Start,
+    doors: Doors,
+    client_of: Callable[..., Client],
+) -> None:
+    """``rediss://`` with authority, certificate and key."""
+    redis = redis_factory()
+    with TlsFront(redis.port, certificates, client_certificate=True) as front:
+        kwargs = {
+            "ssl_ca_certs": str(certificates.ca),
+            "ssl_certfile": str(certificates.client_certificate),
+            "ssl_keyfile": str(certificates.client_key),
+        }
+        proxy = await start_proxy(redis_url=f"rediss://localhost:{front.port}", redis_client_kwargs=kwargs)
+        await assert_works(proxy, doors, client_of)
+
+
+async def test_tls_with_an_unknown_authority_fails_at_once(
+    redis_factory: Callable[..., RedisServer], certificates: Certificates, start_proxy: Start
+) -> None:
+    """And says which option to give; ``ssl_cert_reqs='none'`` is honoured."""
+    redis = redis_factory()
+    with TlsFront(redis.port, certificates) as front:
+        with pytest.raises(StoreError, match="ssl_ca_certs"):
+            await asyncio.wait_for(start_proxy(redis_url=f"rediss://localhost:{front.port}"), 5)
+        await start_proxy(redis_url=f"rediss://localhost:{front.port}?ssl_cert_reqs=none")
+
+
+async def test_tls_to_a_port_without_it_is_guessed(redis_server: RedisServer, start_proxy: Start) -> None:
+    """Redis waits for more of what it takes for a command, so all that the client sees is silence."""
+    with pytest.raises(StoreUnavailable, match="does it speak TLS there"):
+        await start_proxy(redis_url=f"rediss://127.0.0.1:{redis_server.port}?socket_connect_timeout=1", store_timeout=1)
+
+
+@pytest.mark.parametrize("password", ["wrong", ""])
+async def test_a_wrong_password_fails_at_once_without_repeating_it(
+    password: str, redis_factory: Callable[..., RedisServer], start_proxy: Start, caplog: pytest.LogCaptureFixture
+) -> None:
+    """However long the store may be late."""
+    redis = redis_factory(password=PASSWORD)
+    with pytest.raises(StoreAuthError, match="redis_password") as failed:
+        await asyncio.wait_for(start_proxy(redis_url=redis.url, redis_password=password, store_timeout=60), 5)
+    assert PASSWORD not in str(failed.value) + caplog.text
+    assert "wrong" not in str(failed.value)
+
+
+async def test_a_user_without_rights_is_told_so_at_once(
+    redis_factory: Callable[..., RedisServer], start_proxy: Start
+) -> None:
+    """Naming the user."""
+    redis = redis_factory(acl=["default on nopass ~* &* +@all", "weak on >x ~* &* +@read +@connection"])
+    with pytest.raises(StoreAuthError, match="'weak'"):
+        await asyncio.wait_for(start_proxy(redis_url=f"redis://weak:x@127.0.0.1:{redis.port}"), 5)
+
+
+async def test_the_documented_least_rights_are_enough_and_nothing_secret_is_shown(
+    redis_factory: Callable[..., RedisServer],
+    start_proxy: Start,
+    doors: Doors,
+    client_of: Callable[..., Client],
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """Not in the log, nor in a command line, nor in a file that others may read."""
+    caplog.set_level(logging.DEBUG)
+    redis = redis_factory(acl=["default off", HUB])
+    proxy = await start_proxy(
+        redis_url=redis.url, redis_username="hub", redis_password=PASSWORD, traefik_log_level="DEBUG"
+    )
+    await assert_works(proxy, doors, client_of)
+    assert proxy._process is not None
+    children = [psutil.Process(proxy._process.pid), *psutil.Process().children(recursive=True)]
+    assert not any(PASSWORD in argument for child in children for argument in child.cmdline())
+    for file in tmp_path.rglob("*"):
+        if file.is_file() and PASSWORD in file.read_text():
+            assert stat.S_IMODE(file.stat().st_mode) == 0o600
+    assert PASSWORD in (tmp_path / "traefik.toml").read_text().replace("\\\\", "\\")
+    await proxy.stop()
+    assert PASSWORD not in caplog.text
+    assert proxy.traefik_api_url in caplog.text or "Traefik" in caplog.text
+
+
+async def test_a_late_redis_is_waited_for_and_said_once(
+    redis_factory: Callable[..., RedisServer],
+    start_proxy: Start,
+    doors: Doors,
+    client_of: Callable[..., Client],
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """It is assumed to be up, but need not be up first."""
+    redis = redis_factory()
+    redis.stop()
+    starting = asyncio.create_task(start_proxy(redis_url=redis.url))
+    await until(lambda: "Waiting for it" in caplog.text)
+    redis.start()
+    await assert_works(await starting, doors, client_of)
+    assert caplog.text.count("Waiting for it") == 1
+
+
+async def test_an_absent_redis_is_given_up_with_a_clear_error(start_proxy: Start) -> None:
+    """After the configured time."""
+    with pytest.raises(
+        StoreUnavailable, match=r"cannot be reached.*Gave up after 0.5 s \(c.KVTraefikProxy.store_timeout"
+    ):
+        await asyncio.wait_for(start_proxy(redis_url=f"redis://127.0.0.1:{free_port()}", store_timeout=0.5), 5)
+
+
+async def test_a_cluster_is_refused(redis_factory: Callable[..., RedisServer], start_proxy: Start) -> None:
+    """Traefik cannot read from one."""
+    with pytest.raises(ConfigurationError, match="Redis Cluster"):
+        await start_proxy(redis_url=redis_factory(cluster=True).url)
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        ({}, "'appendonly yes'"),
+        ({"notify_keyspace_events": "KEA"}, "notify-keyspace-events"),
+        ({"maxmemory_policy": "allkeys-lru"}, "maxmemory-policy noeviction"),
+    ],
+)
+async def test_settings_that_hurt_are_named_at_start(
+    options: dict[str, Any],
+    sentence: str,
+    redis_factory: Callable[..., RedisServer],
+    start_proxy: Start,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """A sentence each, naming the setting to change."""
+    redis = redis_factory(**options)
+    redis.command("CONFIG", "SET", "maxmemory", "100mb")
+    await start_proxy(redis_url=redis.url)
+    assert sentence in caplog.text
+
+
+async def test_nothing_is_said_about_a_redis_that_is_set_up_well(
+    redis_factory: Callable[..., RedisServer], start_proxy: Start, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Missing keyspace notifications are no fault."""
+    await start_proxy(redis_url=redis_factory(appendonly=True).url)
+    assert [record.message for record in caplog.records if record.levelno >= logging.WARNING] == []
+
+
+@pytest.mark.parametrize("prefix", ["/traefik/", "/some_dynamic_config_prefix/", "deep/er"])
+async def test_prefixes_with_slashes(
+    prefix: str,
+    redis_server: RedisServer,
+    external: External,
+    start_proxy: Start,
+    doors: Doors,
+    client_of: Callable[..., Client],
+) -> None:
+    """As the documentation of the peer writes them, and as Traefik's rootKey has them."""
+    proxy = await start_proxy(kv_traefik_prefix=prefix, kv_jupyterhub_prefix="/some_other/")
+    await assert_works(proxy, doors, client_of)
+    await proxy.stop()
+    keys = redis_server.command("KEYS", "*")
+    assert isinstance(keys, list)
+    assert {str(key).partition(prefix.strip("/"))[0] for key in keys} == {"", "some_other/routes"}
+    await assert_works(external(root=prefix.strip("/"), kv_traefik_prefix=prefix), doors, client_of)
+
+
+async def test_roots_that_would_mix_are_refused(start_proxy: Start) -> None:
+    """Traefik's pattern `traefik*` has no separator."""
+    with pytest.raises(ConfigurationError, match="kv_jupyterhub_prefix"):
+        await start_proxy(kv_jupyterhub_prefix="traefik-hub")
+
+
+async def test_the_api_lets_in_the_configured_user_and_nobody_else(start_proxy: Start) -> None:
+    """Each with an answer in a moment: the hub's own requests need no slow hash."""
+    proxy = await start_proxy(traefik_api_username="abc", traefik_api_password="123")
+    async with aiohttp.ClientSession() as session:
+        for auth, status in [(b"", 401), (b"abc:123", 200), (b"abc:no", 401), (b"jupyterhub:123", 401)]:
+            login = {"Authorization": "Basic " + base64.b64encode(auth).decode()} if auth else {}
+            async with session.get(f"{proxy.traefik_api_url}/api/version", headers=login) as answer:
+                assert answer.status == status, auth
