@@ -253,8 +253,8 @@ class Reconciler:
                 await asyncio.wait_for(self._commit_of(waiter.name), _ROLLBACK_WAIT)
 
     def _explain(self, waiter: Waiter) -> str:
-        if waiter.revision is None:
-            return self._problem or "Traefik is still at work on earlier changes."
+        if waiter.revision is None and self._problem:
+            return self._problem
         if self._watch.problem:
             return self._watch.problem
         if self._watch.seen is None:
@@ -262,7 +262,7 @@ class Reconciler:
                 "Traefik's API answers, but Traefik has loaded nothing that kvproxy wrote. Check that its provider "
                 "names the same store, database, credentials and rootKey."
             )
-        if self._watch.seen < waiter.revision:
+        if waiter.revision is None or self._watch.seen < waiter.revision:
             return (
                 "Traefik has not loaded the store's latest contents. Look for 'Provider error' or 'KV' in its log: one "
                 "key below the rootKey that it cannot decode stops all updates."

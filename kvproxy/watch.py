@@ -93,7 +93,7 @@ class TraefikWatch:
     @property
     def behind(self) -> bool:
         """Whether Traefik is still at work on an earlier commit, so that more had better wait and be grouped."""
-        if self._revision <= (self.seen or 0) or self.problem is not None:
+        if self.seen is None or self._revision <= self.seen or self.problem is not None:
             return False
         return self._now() - self._announced_at < self._patience
 

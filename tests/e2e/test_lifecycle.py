@@ -1,0 +1,316 @@
+"""Starting and stopping: what is launched, what is written, and what is left behind."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import contextlib
+import logging
+import os
+import signal
+import socket
+import ssl
+import stat
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import psutil
+import pytest
+
+from kvproxy.errors import RouteNotReadyError, StoppedError, StoreError, TraefikError
+from kvproxy.testing.servers import Certificates, RedisServer, TraefikServer, free_port
+from kvproxy_redis import TraefikRedisProxy
+
+from .proxies import TOML, Client, Doors, External, Start, port_of
+
+
+async def until(condition: Callable[[], bool], seconds: float = 15) -> None:
+    """Wait for a condition."""
+
+    async def wait() -> None:
+        while not condition():
+            await asyncio.sleep(0.01)
+
+    await asyncio.wait_for(wait(), seconds)
+
+
+def traefiks() -> list[psutil.Process]:
+    """The Traefiks that this process has started."""
+    return [child for child in psutil.Process().children(recursive=True) if "traefik" in child.name()]
+
+
+def pid_of(proxy: TraefikRedisProxy) -> int:
+    """The process id of a proxy's Traefik."""
+    assert proxy._process is not None
+    assert proxy._process.pid is not None
+    return proxy._process.pid
+
+
+@pytest.fixture
+def taken_port() -> Iterator[int]:
+    """A port on which somebody listens."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen()
+        yield listener.getsockname()[1]
+
+
+async def test_start_and_stop(start_proxy: Start, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """The static configuration is private and signed; Traefik listens on loopback only; nothing is left."""
+    caplog.set_level(logging.INFO)
+    proxy = await start_proxy()
+    file = tmp_path / "traefik.toml"
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600
+    assert file.read_text().startswith("# Written by kvproxy")
+    traefik = psutil.Process(pid_of(proxy))
+    assert {c.laddr.ip for c in traefik.net_connections() if c.status == psutil.CONN_LISTEN} <= {"127.0.0.1", "::1"}
+    await proxy.stop()
+    assert list(tmp_path.iterdir()) == []
+    assert not traefik.is_running()
+    assert "Leaving 0 routes in the store, below 'traefik' and 'jupyterhub'" in caplog.text
+    assert "\x1b" not in caplog.text
+    with pytest.raises(StoppedError):
+        await proxy.get_all_routes()
+    await proxy.stop()
+    await proxy.start()
+    assert await proxy.get_all_routes() == {}
+
+
+@pytest.mark.parametrize(
+    ("trouble", "sentence"),
+    [
+        ("public", "JupyterHub.bind_url.*another program listens there"),
+        ("api", "traefik_api_url.*another program listens there"),
+        ("static", "Traefik ended with exit status 1.*nosuchoption"),
+        ("redis", "cannot be reached"),
+        ("traefik", "There is no 'traefik' on PATH"),
+    ],
+)
+async def test_a_failing_start_is_one_sentence_and_leaves_nothing_behind(
+    trouble: str,
+    sentence: str,
+    start_proxy: Start,
+    taken_port: int,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """No Traefik on the ports, no file."""
+    before = {process.pid for process in traefiks()}
+    traits: dict[str, Any] = {
+        "public": {"public_url": f"http://127.0.0.1:{taken_port}/"},
+        "api": {"traefik_api_url": f"http://127.0.0.1:{taken_port}"},
+        "static": {"extra_static_config": {"providers": {"redis": {"nosuchoption": 1}}}},
+        "redis": {"redis_url": f"redis://127.0.0.1:{free_port()}", "store_timeout": 0.2},
+        "traefik": {},
+    }[trouble]
+    if trouble == "traefik":
+        monkeypatch.setattr("shutil.which", lambda *args, **kwargs: None)
+    with pytest.raises((TraefikError, StoreError), match=sentence):
+        await asyncio.wait_for(start_proxy(**traits), 10)
+    assert {process.pid for process in traefiks()} == before
+    assert list(tmp_path.iterdir()) == []
+    assert [record for record in caplog.records if record.levelno == logging.CRITICAL]
+
+
+async def test_a_traefik_that_dies_is_started_again(
+    start_proxy: Start, doors: Doors, client_of: Callable[..., Client], caplog: pytest.LogCaptureFixture
+) -> None:
+    """The reason is told, and all routes are served again."""
+    proxy, target = await start_proxy(), await doors.open()
+    await proxy.add_route("/user/ada/", target, {})
+    first = pid_of(proxy)
+    os.kill(first, signal.SIGKILL)
+    await until(lambda: proxy._process is not None and proxy._process.pid not in {None, first})
+    await proxy.add_route("/user/bob/", target, {})
+    assert await client_of(proxy).ask("/user/ada/") == (200, port_of(target))
+    assert "Traefik was killed by signal 9; starting it again" in caplog.text
+
+
+async def test_a_traefik_left_by_an_earlier_hub_is_replaced(
+    make_proxy: Callable[..., TraefikRedisProxy], doors: Doors, client_of: Callable[..., Client]
+) -> None:
+    """A hub that was killed, or had cleanup_proxy = False, leaves it running; its routes are still there."""
+    urls = {"public_url": f"http://127.0.0.1:{free_port()}/", "traefik_api_url": f"http://127.0.0.1:{free_port()}"}
+    first, target = make_proxy(**urls), await doors.open()
+    await first.start()
+    await first.add_route("/user/ada/", target, {})
+    old, process = pid_of(first), first._process
+    assert process is not None
+    assert process._task is not None
+    process._task.cancel()
+    process.leave_running()
+    first._process = None
+    second = make_proxy(**urls)
+    await second.start()
+    assert pid_of(second) != old
+    assert not psutil.pid_exists(old) or psutil.Process(old).status() == psutil.STATUS_ZOMBIE
+    assert await client_of(second).ask("/user/ada/") == (200, port_of(target))
+    assert process._process is not None
+    process._process.wait()
+    assert process._output is not None
+    process._output.close()
+
+
+async def test_https(start_proxy: Start, doors: Doors, certificates: Certificates) -> None:
+    """With the hub's ssl_key and ssl_cert."""
+    proxy = await start_proxy(
+        public_url=f"https://localhost:{free_port()}/",
+        ssl_key=str(certificates.server_key),
+        ssl_cert=str(certificates.server_certificate),
+    )
+    target = await doors.open()
+    await proxy.add_route("/", target, {})
+    trust = ssl.create_default_context(cafile=str(certificates.ca))
+    async with aiohttp.ClientSession() as session, session.get(proxy.public_url, ssl=trust) as answer:
+        assert await answer.text() == port_of(target)
+
+
+async def test_an_external_traefik_works_with_a_configuration_written_by_hand(
+    external: External, doors: Doors, client_of: Callable[..., Client]
+) -> None:
+    """Nothing is launched; the API is set up and needs the configured credentials."""
+    before = {process.pid for process in traefiks()}
+    proxy = external(traefik_api_username="abc", traefik_api_password="123")
+    assert await proxy.get_all_routes() == {}
+    target = await doors.open()
+    await proxy.add_route("/user/ada/", target, {"user": "ada"})
+    assert await client_of(proxy).ask("/user/ada/") == (200, port_of(target))
+    assert len({process.pid for process in traefiks()} - before) == 1
+    for login, status in [(b"abc:123", 200), (b"abc:no", 401), (b"", 401)]:
+        headers = {"Authorization": "Basic " + base64.b64encode(login).decode()} if login else {}
+        url = f"{proxy.traefik_api_url}/api/version"
+        async with aiohttp.ClientSession(headers=headers) as session, session.get(url) as answer:
+            assert answer.status == status
+    api = Client(int(port_of(proxy.traefik_api_url)))
+    assert (await api.ask("/user/ada/"))[0] == 404
+    await api.close()
+    await proxy.stop()
+    assert await client_of(proxy).ask("/user/ada/") == (200, port_of(target))
+
+
+async def test_an_external_traefik_that_is_late_is_waited_for(
+    make_proxy: Callable[..., TraefikRedisProxy],
+    traefik_server: Callable[..., TraefikServer],
+    redis_server: RedisServer,
+    doors: Doors,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """It is said soon, and once; routes are in the store meanwhile and served when it comes."""
+    public, api = free_port(), free_port()
+    urls = {"public_url": f"http://127.0.0.1:{public}/", "traefik_api_url": f"http://localhost:{api}"}
+    proxy = make_proxy(should_start=False, **urls)
+    assert await proxy.get_all_routes() == {}
+    target = await doors.open()
+    adding = asyncio.create_task(proxy.add_route("/user/ada/", target, {}))
+    await until(lambda: "Waiting for it" in caplog.text, 5)
+    assert redis_server.command("HLEN", "jupyterhub/routes") == 2
+    file = tmp_path / "late.toml"
+    file.write_text(TOML.format(public=public, api=api, redis=redis_server.port, root="traefik"))
+    traefik_server(file, [public, api])
+    await adding
+    assert caplog.text.count("Waiting for it") == 1
+
+
+async def test_an_external_traefik_that_does_not_come_is_a_clear_error(
+    make_proxy: Callable[..., TraefikRedisProxy], redis_server: RedisServer
+) -> None:
+    """With the address that was tried; the route is taken back."""
+    proxy = make_proxy(should_start=False, check_route_timeout=2)
+    with pytest.raises(RouteNotReadyError, match=r"Traefik's API at http://127.0.0.1:\d+ cannot be reached"):
+        await proxy.add_route("/user/ada/", "http://127.0.0.1:1", {})
+    assert redis_server.command("HLEN", "jupyterhub/routes") == 1
+
+
+async def test_an_external_traefik_that_reads_elsewhere_is_a_clear_error(
+    external: External, redis_server: RedisServer
+) -> None:
+    """The most likely mistake in a traefik.toml written by hand: another rootKey."""
+    for key, value in {
+        "elsewhere/http/routers/api/rule": "PathPrefix(`/api`)",
+        "elsewhere/http/routers/api/entryPoints": "auth_api",
+        "elsewhere/http/routers/api/service": "api@internal",
+    }.items():
+        redis_server.command("SET", key, value)
+    proxy = external(root="elsewhere", check_route_timeout=2)
+    with pytest.raises(RouteNotReadyError, match="rootKey"):
+        await proxy.add_route("/user/ada/", "http://127.0.0.1:1", {})
+
+
+async def test_a_setup_done_elsewhere_is_left_alone(
+    external: External, redis_server: RedisServer, doors: Doors, client_of: Callable[..., Client]
+) -> None:
+    """enable_setup_dynamic_config = False; wrong credentials are told as such."""
+    keys = {
+        "traefik/http/routers/api/rule": "PathPrefix(`/api`)",
+        "traefik/http/routers/api/entryPoints": "auth_api",
+        "traefik/http/routers/api/service": "api@internal",
+        "traefik/http/routers/api/middlewares": "auth",
+        "traefik/http/middlewares/auth/basicAuth/users": "abc:{SHA}QL0AFWMIX8NRZTKeof9cXsvbvu8=",
+    }
+    for key, value in keys.items():
+        redis_server.command("SET", key, value)
+    options = {"enable_setup_dynamic_config": False, "traefik_api_username": "abc"}
+    proxy = external(**options, traefik_api_password="123")
+    target = await doors.open()
+    await proxy.add_route("/user/ada/", target, {})
+    assert await client_of(proxy).ask("/user/ada/") == (200, port_of(target))
+    found = redis_server.command("KEYS", "traefik/*kvproxy*")
+    assert found == ["traefik/http/middlewares/kvproxy-revision/headers/customResponseHeaders/X-Kvproxy-Revision"]
+    await proxy.stop()
+    refused = external(**options, traefik_api_password="wrong", check_route_timeout=2)
+    with pytest.raises(RouteNotReadyError, match="traefik_api_password"):
+        await refused.add_route("/user/bob/", target, {})
+
+
+async def test_extra_dynamic_configuration_is_kept_in_step(start_proxy: Start, redis_server: RedisServer) -> None:
+    """What a later configuration has not is removed."""
+    extra = {"http": {"middlewares": {"zip": {"compress": {}}}}}
+    proxy = await start_proxy(extra_dynamic_config=extra)
+    assert redis_server.command("GET", "traefik/http/middlewares/zip/compress") == "true"
+    await proxy.stop()
+    await start_proxy()
+    assert redis_server.command("GET", "traefik/http/middlewares/zip/compress") is None
+
+
+async def test_a_hub_that_dies_without_stopping_takes_its_traefik_along(
+    tmp_path: Path, redis_server: RedisServer
+) -> None:
+    """An exit by an exception after the proxy's start runs no stop(); the ports must be free all the same."""
+    port, api = free_port(), free_port()
+    script = f"""
+import asyncio, sys
+from kvproxy_redis import TraefikRedisProxy
+async def main():
+    proxy = TraefikRedisProxy(public_url="http://127.0.0.1:{port}/", traefik_api_url="http://127.0.0.1:{api}",
+        redis_url={redis_server.url!r}, static_config_file={str(tmp_path / "t.toml")!r})
+    await proxy.start()
+    print(proxy._process.pid)
+    sys.exit(3)
+asyncio.run(main())
+"""
+    ended = await asyncio.to_thread(
+        subprocess.run, [sys.executable, "-c", script], capture_output=True, text=True, timeout=60
+    )
+    assert ended.returncode == 3, ended.stderr
+    with contextlib.suppress(psutil.NoSuchProcess):
+        assert psutil.Process(int(ended.stdout)).status() == psutil.STATUS_ZOMBIE
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        probe.bind(("127.0.0.1", port))
+
+
+def test_jupyterhub_lists_our_traits_with_help() -> None:
+    """``jupyterhub --help-all`` imports the class by its entry point."""
+    shown = subprocess.run(
+        [sys.executable, "-m", "jupyterhub", "--help-all"], capture_output=True, text=True, timeout=120, check=True
+    ).stdout
+    assert "TraefikRedisProxy(KVTraefikProxy) options" in shown
+    for trait in ("redis_url", "kv_traefik_prefix", "static_config_file", "store_timeout", "traefik_api_url"):
+        assert f"--TraefikRedisProxy.{trait}=<" in shown
+    assert "Where Redis is" in shown
