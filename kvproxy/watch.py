@@ -57,7 +57,6 @@ class TraefikWatch:
         traefik: whom to ask.
         rows: tells how many routes there are.
         progress: called when Traefik has caught up or may no longer be waited for.
-        served: called with name and entry when Traefik serves it.
         patience: seconds after which new commits are no longer held back for a Traefik that has not caught up.
         concurrency: requests under way at once.
         log: where to say that Traefik cannot be reached.
@@ -69,7 +68,6 @@ class TraefikWatch:
         *,
         rows: Callable[[], int],
         progress: Callable[[], None],
-        served: Callable[[str, Entry], None],
         patience: float,
         concurrency: int,
         log: Log,
@@ -77,7 +75,6 @@ class TraefikWatch:
         self._traefik = traefik
         self._rows = rows
         self._progress = progress
-        self._served = served
         self._patience = patience
         self._concurrency = concurrency
         self._log = log
@@ -87,7 +84,11 @@ class TraefikWatch:
         self._since = 0.0
         self._wanted = asyncio.Event()
         self._complained = False
+        #: What Traefik has been seen to serve; whoever changes an entry in the store removes it here.
+        self.served: dict[str, Entry] = {}
+        #: The revision that Traefik has loaded, None if none of ours.
         self.seen: int | None = None
+        #: Why Traefik could not be asked, None if it could.
         self.problem: str | None = None
 
     @property
@@ -205,7 +206,7 @@ class TraefikWatch:
         entry = waiters[-1].entry
         verdict = judge(entry, name, router, service)
         if isinstance(verdict, Ready):
-            self._served(name, entry)
+            self.served[name] = entry
         for waiter in waiters:
             waiter.verdict = verdict
             if isinstance(verdict, Ready) and not waiter.done.done():
