@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import logging
+import re
 import stat
 from collections.abc import Callable
 from pathlib import Path
@@ -21,9 +22,8 @@ from kvproxy_redis import TraefikRedisProxy
 from .proxies import Client, Doors, External, Start, port_of
 
 PASSWORD = "s3cret/with:odd@characters%"
-HUB = (
-    f"hub on >{PASSWORD} ~traefik/* ~jupyterhub/* &__keyspace* +@read +@write +@transaction +@pubsub +@connection +info"
-)
+ACL = re.findall(r"^user (.*)$", (Path(__file__).parents[2] / "docs/how-to/redis.md").read_text(), re.MULTILINE)
+HUB, TRAEFIK = (line.replace("change-me", PASSWORD) for line in ACL)
 
 
 async def until(condition: Callable[[], bool]) -> None:
@@ -125,7 +125,9 @@ async def test_a_user_without_rights_is_told_so_at_once(
         await asyncio.wait_for(start_proxy(redis_url=f"redis://weak:x@127.0.0.1:{redis.port}"), 5)
 
 
+@pytest.mark.parametrize("own_user", [False, True])
 async def test_the_documented_least_rights_are_enough_and_nothing_secret_is_shown(
+    own_user: bool,
     redis_factory: Callable[..., RedisServer],
     start_proxy: Start,
     doors: Doors,
@@ -135,9 +137,15 @@ async def test_the_documented_least_rights_are_enough_and_nothing_secret_is_show
 ) -> None:
     """Not in the log, nor in a command line, nor in a file that others may read."""
     caplog.set_level(logging.DEBUG)
-    redis = redis_factory(acl=["default off", HUB])
+    redis = redis_factory(acl=["default off", HUB, TRAEFIK])
+    login = {"username": "traefik", "password": f"{PASSWORD}-too"}
+    quiet = {"providers": {"redis": login}} if own_user else {}
     proxy = await start_proxy(
-        redis_url=redis.url, redis_username="hub", redis_password=PASSWORD, traefik_log_level="DEBUG"
+        redis_url=redis.url,
+        redis_username="hub",
+        redis_password=PASSWORD,
+        traefik_log_level="DEBUG",
+        extra_static_config=quiet,
     )
     await assert_works(proxy, doors, client_of)
     assert proxy._process is not None

@@ -1,0 +1,44 @@
+"""Real hubs for the end-to-end tests."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from kvproxy.testing.hub import HubProcess
+from kvproxy.testing.servers import RedisServer
+
+from .proxies import client_of, doors, external, make_proxy, start_proxy  # noqa: F401 - fixtures
+
+
+@pytest.fixture
+def hub_factory(tmp_path) -> Iterator[Callable[..., HubProcess]]:
+    """Makes hubs that are not started yet, ``hub_factory(settings, config="…")``, and ends what is left of them."""
+    with contextlib.ExitStack() as stack:
+
+        def make(*arguments, **options) -> HubProcess:
+            hub = HubProcess(tmp_path, *arguments, **options)
+            stack.callback(hub.close)
+            return hub
+
+        yield make
+
+
+@pytest.fixture(scope="module")
+def redis_of_hub() -> Iterator[RedisServer]:
+    """The Redis of the module's hub."""
+    with RedisServer(appendonly=True) as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def hub(tmp_path_factory, redis_of_hub) -> Iterator[HubProcess]:
+    """A running hub below ``/base/`` that the tests of a module share, each with users of its own."""
+    settings = {"TraefikRedisProxy.redis_url": redis_of_hub.url}
+    with HubProcess(tmp_path_factory.mktemp("hub"), settings, base_url="/base/") as running:
+        yield running
+        assert running.end() == 0
+        assert "Traceback" not in running.log_text
+        assert running.family() == []

@@ -1,0 +1,61 @@
+"""Arrows run one way; pure modules do no I/O; modules stay short."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+import pytest
+
+import kvproxy
+
+ROOT = Path(__file__).parents[2]
+CORE = sorted((ROOT / "kvproxy").glob("*.py"))
+PURE = {"errors", "routes", "rules", "translate", "plan", "readiness", "static", "store", "credentials", "certificate"}
+IO = {"asyncio", "traitlets", "jupyterhub", "subprocess", "socket", "aiohttp", "tornado", "redis", "psutil"}
+
+
+def imports(file: Path) -> set[str]:
+    """The modules that a file imports, relative ones with a leading dot."""
+    found: set[str] = set()
+    for node in ast.walk(ast.parse(file.read_text())):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            found.add("." * node.level + (node.module or ""))
+    return found
+
+
+@pytest.mark.parametrize("file", CORE, ids=lambda file: file.stem)
+def test_the_core_knows_no_backend_by_name(file: Path) -> None:
+    """Backends import kvproxy, never the other way round."""
+    assert not [module for module in imports(file) if module.startswith("kvproxy_") or module.startswith("redis")]
+
+
+@pytest.mark.parametrize("name", sorted(PURE))
+def test_pure_modules_do_no_io(name: str) -> None:
+    """They import neither the event loop nor anything that talks to the outside, and nothing of ours that does."""
+    found = imports(ROOT / "kvproxy" / f"{name}.py")
+    assert not {module.split(".")[0] for module in found} & IO
+    assert {module.lstrip(".") for module in found if module.startswith(".")} <= PURE
+
+
+@pytest.mark.parametrize("name", ["sync", "reconciler", "watch", "startup"])
+def test_the_loops_know_neither_the_hub_nor_traitlets(name: str) -> None:
+    """So that they can be tested without a hub."""
+    assert not {module.split(".")[0] for module in imports(ROOT / "kvproxy" / f"{name}.py")} & {
+        "traitlets",
+        "jupyterhub",
+    }
+
+
+@pytest.mark.parametrize("file", [*CORE, *sorted((ROOT / "backends").rglob("*.py"))], ids=lambda file: file.stem)
+def test_modules_are_short(file: Path) -> None:
+    """About 300 lines."""
+    assert len(file.read_text().splitlines()) <= 320
+
+
+def test_the_facade_is_sorted_and_complete() -> None:
+    """What is public is in ``__all__``."""
+    assert kvproxy.__all__ == sorted(kvproxy.__all__)
+    assert all(hasattr(kvproxy, name) for name in kvproxy.__all__)
