@@ -106,12 +106,12 @@ def route_configuration(route: Route, layout: Layout) -> dict[str, Any]:
     if (wanted := priority(route.spec)) != len(text):
         router["priority"] = wanted
     if layout.entry_points:
-        router["entryPoints"] = ",".join(layout.entry_points)
+        router["entryPoints"] = list(layout.entry_points)
     target = urlsplit(route.target)
     http: dict[str, Any] = {"routers": {name: router}}
     if target.path not in {"", "/"}:
         # Traefik's servers have no path before 3.2 (`preservePath`); the middleware works in every 3.x.
-        router["middlewares"] = name
+        router["middlewares"] = [name]
         http["middlewares"] = {name: {"addPrefix": {"prefix": target.path.rstrip("/")}}}
     url = f"{target.scheme}://{target.netloc}"
     http["services"] = {name: {"loadBalancer": {"servers": [{"url": url}]}}}

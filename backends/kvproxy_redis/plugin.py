@@ -1,0 +1,9 @@
+"""What kvproxy's plugin loader finds: the same as any third party's plugin."""
+
+from kvproxy.hookspecs import Backend, hookimpl
+
+
+@hookimpl
+def kvproxy_backends() -> list[Backend]:
+    """Redis and Valkey."""
+    return [Backend("redis", ("redis", "rediss", "unix"), "kvproxy_redis.proxy:TraefikRedisProxy", "redis_url")]

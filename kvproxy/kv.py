@@ -1,0 +1,63 @@
+"""``c.JupyterHub.proxy_class = "traefik_kv"``: whatever store a URL leads to."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from traitlets import Unicode
+
+from .errors import ConfigurationError
+from .plugins import import_proxy_class, load_backends
+from .proxy import KVTraefikProxy
+from .store import Store
+
+
+class TraefikKVProxy(KVTraefikProxy):
+    """A proxy that finds its backend by the scheme of ``store_url``, among those that installed plugins provide.
+
+    Further settings of a backend are those of its own class, such as ``c.TraefikRedisProxy.redis_password``.
+    """
+
+    store_url = Unicode(
+        config=True,
+        help="""Where the routes are kept: `redis://…`, `etcd://…`, `consul://…`, `file:///…`, or what else an installed
+        plugin takes.""",
+    )
+
+    _backend_proxy: KVTraefikProxy | None = None
+
+    @property
+    def backend_proxy(self) -> KVTraefikProxy:
+        """The backend's own proxy class, with its traits from the configuration; it is asked, never started.
+
+        Raises:
+            ConfigurationError: if there is none for this URL, with what is installed.
+        """
+        if self._backend_proxy is None:
+            if not self.store_url:
+                raise ConfigurationError(
+                    "c.KVTraefikProxy.store_url is not set; give it a URL, such as redis://host:6379."
+                )
+            backend = load_backends().for_url(self.store_url)
+            made = import_proxy_class(backend)(parent=self.parent, app=self.app, log=self.log)
+            setattr(made, backend.url_trait, self.store_url)
+            made.kv_traefik_prefix, made.kv_jupyterhub_prefix = self.kv_traefik_prefix, self.kv_jupyterhub_prefix
+            self._backend_proxy = made
+        return self._backend_proxy
+
+    @property
+    def provider_name(self) -> str:  # type: ignore[override]
+        """See :attr:`kvproxy.traefik_proxy.TraefikProxy.provider_name`."""
+        return self.backend_proxy.provider_name
+
+    def open_store(self) -> Store:
+        """See :meth:`kvproxy.proxy.KVTraefikProxy.open_store`."""
+        return self.backend_proxy.open_store()
+
+    def traefik_provider(self) -> dict[str, Any]:
+        """See :meth:`kvproxy.proxy.KVTraefikProxy.traefik_provider`."""
+        return self.backend_proxy.traefik_provider()
+
+    def store_secrets(self) -> list[str]:
+        """See :meth:`kvproxy.proxy.KVTraefikProxy.store_secrets`."""
+        return self.backend_proxy.store_secrets()
