@@ -11,9 +11,12 @@ import logging
 import os
 import re
 import shutil
+import signal
 import socket
 import subprocess
+import sys
 import sysconfig
+import threading
 from collections import deque
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -115,6 +118,15 @@ def remove(path: Path) -> None:
         path.unlink()
 
 
+def _exit_on_sigterm() -> None:
+    """Make SIGTERM an ordinary exit, which cleans up, until JupyterHub installs a handler of its own.
+
+    It does so at the very end of its start; until then SIGTERM would end the hub and leave Traefik on the ports.
+    """
+    if threading.current_thread() is threading.main_thread() and signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
+        signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
+
+
 def parse_log_line(line: str) -> tuple[int, str]:
     """Level and plain text of a line of Traefik's log, which is JSON for all but a crash of Go.
 
@@ -163,22 +175,25 @@ class TraefikProcess:
         """Process id of the running Traefik, None if none runs."""
         return self._process.pid if self._process is not None and self._process.poll() is None else None
 
-    def start(self, binary: str, env: Mapping[str, str]) -> None:
-        """Start Traefik and look after it from now on.
+    def start(self, binary: str, env: Mapping[str, str], configuration: str) -> None:
+        """Write the static configuration, start Traefik, and look after it from now on.
 
         Args:
             binary: path of the Traefik binary.
             env: environment variables on top of the hub's own.
+            configuration: the text of the static configuration.
 
         Raises:
             TraefikError: if it cannot be started.
         """
+        atexit.register(self._clean_up)
+        _exit_on_sigterm()
+        write_private(self._config_file, configuration)
         self._command = [binary, "--configfile", str(self._config_file.absolute())]
         self._env = {**os.environ, **env}
         write_private(self._log_path, "")
         self._output = self._log_path.open("rb")
         self._launch()
-        atexit.register(self._terminate)
         self._task = asyncio.get_running_loop().create_task(self._look_after())
 
     def stop_previous(self) -> None:
@@ -204,26 +219,28 @@ class TraefikProcess:
             raise TraefikError(f"Traefik {self._ending()}. {self._last_words()}")
 
     async def stop(self) -> None:
-        """Stop Traefik, at first politely, and remove what was written for it but the configuration file."""
+        """Stop Traefik, at first politely, and remove all that was written for it."""
         if self._task is not None:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
             self._task = None
-        process = self._process
-        if process is not None:
-            await asyncio.get_running_loop().run_in_executor(None, self._terminate)
-            self._pass_on_log()
-        atexit.unregister(self._terminate)
+        await asyncio.get_running_loop().run_in_executor(None, self._terminate)
+        self._pass_on_log()
+        atexit.unregister(self._clean_up)
+        self._clean_up()
         self._process = None
         if self._output is not None:
             self._output.close()
             self._output = None
-        for path in (self._log_path, self._pid_path):
-            remove(path)
 
     def leave_running(self) -> None:
         """Let Traefik outlive the hub."""
-        atexit.unregister(self._terminate)
+        atexit.unregister(self._clean_up)
+
+    def _clean_up(self) -> None:
+        self._terminate()
+        for path in (self._config_file, self._log_path, self._pid_path):
+            remove(path)
 
     def _launch(self) -> None:
         with self._log_path.open("ab") as output:

@@ -11,7 +11,7 @@ from jupyterhub.metrics import PROXY_POLL_DURATION_SECONDS
 from traitlets import Float, Unicode
 
 from .errors import ConfigurationError, InvalidRouteError, KVProxyError, StoppedError, TraefikError
-from .launcher import TraefikProcess, check_free, find_traefik, remove, traefik_version, write_private
+from .launcher import TraefikProcess, check_free, find_traefik, traefik_version
 from .reconciler import Reconciler
 from .routes import make_route, parse_routespec
 from .startup import wait_for_store, wait_for_traefik
@@ -127,9 +127,8 @@ class KVTraefikProxy(TraefikProxy):
         for (host, port), setting in self.listen_addresses().items():
             check_free(host, port, setting)
         reconciler, traefik = await self._start_reconciler(Layout())
-        write_private(file, text)
         self._process = process
-        process.start(binary, self.traefik_env)
+        process.start(binary, self.traefik_env, text)
         await wait_for_traefik(
             traefik, reconciler.revision, self.check_route_timeout, self.log, check_alive=process.check_alive
         )
@@ -209,7 +208,6 @@ class KVTraefikProxy(TraefikProxy):
             await asyncio.gather(self._watching, return_exceptions=True)
         if self._process is not None:
             await self._process.stop()
-            remove(Path(self.static_config_file))
         for part in (self._reconciler, self._store, self._traefik):
             if part is not None:
                 await part.aclose()

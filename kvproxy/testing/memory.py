@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from kvproxy.errors import StoreError, TraefikError
+from kvproxy.errors import StoreError, StoreUnavailable, TraefikError
 from kvproxy.readiness import revision_of
 from kvproxy.store import Capabilities, Snapshot, Space, Store, Transaction
 from kvproxy.traefik import Table
@@ -20,12 +20,22 @@ class MemoryStore(Store):
 
     Args:
         capabilities: the limits that it claims, and keeps.
+        server: what it is connected to; a memory of its own if None.
+        traefik_root: root of the configuration.
+        jupyterhub_root: root of the records.
     """
 
-    def __init__(self, capabilities: Capabilities | None = None) -> None:
+    def __init__(
+        self,
+        capabilities: Capabilities | None = None,
+        server: MemoryServer | None = None,
+        traefik_root: str = "traefik",
+        jupyterhub_root: str = "jupyterhub",
+    ) -> None:
         self.capabilities = capabilities or Capabilities()
-        self.config: dict[str, str] = {}
-        self.records: dict[str, str] = {}
+        self._server = server or MemoryServer()
+        self.config = self._server.space(traefik_root)
+        self.records = self._server.space(jupyterhub_root)
         self.applied: list[Transaction] = []
         self.reads = 0
         #: Raised by each call as long as it is set.
@@ -65,8 +75,34 @@ class MemoryStore(Store):
         """See :meth:`kvproxy.store.Store.aclose`."""
 
     def _fail(self) -> None:
+        if self._server.stopped:
+            raise StoreUnavailable("The memory cannot be reached.")
         if self.failure is not None:
             raise self.failure
+
+
+class MemoryServer:
+    """The memory that several stores are connected to."""
+
+    def __init__(self) -> None:
+        self._spaces: dict[str, dict[str, str]] = {}
+        self.stopped = False
+
+    def space(self, root: str) -> dict[str, str]:
+        """The keys below a root."""
+        return self._spaces.setdefault(root, {})
+
+    def open(self, traefik_root: str, jupyterhub_root: str) -> MemoryStore:
+        """A store in this memory."""
+        return MemoryStore(None, self, traefik_root, jupyterhub_root)
+
+    def stop(self) -> None:
+        """Become unreachable; nothing is lost."""
+        self.stopped = True
+
+    def start(self) -> None:
+        """Become reachable again."""
+        self.stopped = False
 
 
 class MemoryTraefik:

@@ -278,28 +278,31 @@ async def test_extra_dynamic_configuration_is_kept_in_step(start_proxy: Start, r
     assert redis_server.command("GET", "traefik/http/middlewares/zip/compress") is None
 
 
-async def test_a_hub_that_dies_without_stopping_takes_its_traefik_along(
-    tmp_path: Path, redis_server: RedisServer
+@pytest.mark.parametrize(("end", "status"), [("sys.exit(3)", 3), ("os.kill(os.getpid(), signal.SIGTERM)", 143)])
+async def test_a_hub_that_ends_without_stopping_takes_its_traefik_along(
+    end: str, status: int, tmp_path: Path, redis_server: RedisServer
 ) -> None:
-    """An exit by an exception after the proxy's start runs no stop(); the ports must be free all the same."""
+    """An exit or SIGTERM in the middle of the hub's start runs no stop(); nothing must be left all the same."""
     port, api = free_port(), free_port()
     script = f"""
-import asyncio, sys
+import asyncio, os, signal, sys
 from kvproxy_redis import TraefikRedisProxy
 async def main():
     proxy = TraefikRedisProxy(public_url="http://127.0.0.1:{port}/", traefik_api_url="http://127.0.0.1:{api}",
         redis_url={redis_server.url!r}, static_config_file={str(tmp_path / "t.toml")!r})
     await proxy.start()
-    print(proxy._process.pid)
-    sys.exit(3)
+    print(proxy._process.pid, flush=True)
+    {end}
+    await asyncio.sleep(30)
 asyncio.run(main())
 """
     ended = await asyncio.to_thread(
         subprocess.run, [sys.executable, "-c", script], capture_output=True, text=True, timeout=60
     )
-    assert ended.returncode == 3, ended.stderr
+    assert ended.returncode == status, ended.stderr
     with contextlib.suppress(psutil.NoSuchProcess):
         assert psutil.Process(int(ended.stdout)).status() == psutil.STATUS_ZOMBIE
+    assert list(tmp_path.iterdir()) == []
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         probe.bind(("127.0.0.1", port))
