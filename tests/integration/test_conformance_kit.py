@@ -1,0 +1,66 @@
+"""The kit is tested itself: each defect is found by the checks that are there for it, and by no others."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+TESTS = """
+import sys
+sys.path.insert(0, {folder!r})
+import pytest
+import defective_stores
+from kvproxy.testing.conformance import StoreCredentialsConformance, StoreServer, StoreServerConformance
+from kvproxy.testing.memory import MemoryServer
+
+class TestIt(StoreServerConformance{more}):
+    @pytest.fixture
+    def server(self):
+        memory = MemoryServer()
+        open = lambda traefik, hub: getattr(defective_stores, {store!r})(None, memory, traefik, hub)
+        refused = lambda: open("traefik", "jupyterhub")
+        return StoreServer(open=open, stop=memory.stop, start=memory.start, open_refused=refused)
+"""
+
+
+def failures(pytester: pytest.Pytester, store: str, more: str = "", only: str = "") -> set[str]:
+    """The names of the checks that fail for a store, without parameters."""
+    folder = str(Path(__file__).parent)
+    pytester.makepyfile(TESTS.format(folder=folder, store=store, more=more))
+    ran = pytester.runpytest_subprocess("-q", "-o", "asyncio_mode=auto", "-p", "no:cacheprovider", "-rfE", "-k", only)
+    assert "passed" in ran.stdout.str() or more
+    return set(re.findall(r"^(?:FAILED|ERROR) .*::test_(\w+)", ran.stdout.str(), re.MULTILINE))
+
+
+@pytest.mark.parametrize(
+    ("store", "expected"),
+    [
+        ("Sound", set()),
+        ("TornByItsLimit", {"one_operation_more_is_all_or_nothing"}),
+        (
+            "TornByOthers",
+            {"readers_never_see_half_a_transaction", "a_cancelled_call_leaves_all_or_nothing_and_a_working_store"},
+        ),
+        ("ClaimsTooMuch", {"a_transaction_of_the_most_operations_is_applied", "many_keys_are_listed"}),
+        ("Bleeding", {"another_root_is_another_store"}),
+        ("LosesUnicode", {"texts_come_back_to_the_letter"}),
+        ("Strips", {"texts_come_back_to_the_letter"}),
+        ("ForgetsDeletes", {"deleted_is_gone"}),
+        ("DeletesTrees", {"a_key_is_not_a_prefix"}),
+        ("Leaks", {"a_server_that_is_gone_is_unavailable_and_then_back"}),
+        ("Forgets", {"it_is_there_for_the_next_connection"}),
+        ("ClosesOnce", {"a_closed_store_can_be_closed_again"}),
+        ("OnePage", {"many_keys_are_listed"}),
+    ],
+)
+def test_each_defect_is_found_by_its_own_check(pytester: pytest.Pytester, store: str, expected: set[str]) -> None:
+    """And a sound store passes all."""
+    assert failures(pytester, store) == expected
+
+
+def test_a_store_that_looks_empty_without_rights_is_found(pytester: pytest.Pytester) -> None:
+    """A missing right must never look like an empty table: the hub would delete everything."""
+    found = failures(pytester, "EmptyWithoutRights", ", StoreCredentialsConformance", "refused_credentials")
+    assert found == {"refused_credentials_are_told_at_once"}
