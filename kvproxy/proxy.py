@@ -73,9 +73,22 @@ class KVTraefikProxy(TraefikProxy):
         """
         raise NotImplementedError
 
+    def traefik_environment(self) -> dict[str, str]:
+        """What makes Traefik read the same store as well, where its configuration has no place for it."""
+        return {}
+
     def store_secrets(self) -> list[str]:
         """Texts that must never be logged."""
         return []
+
+    def store_place(self) -> str:
+        """Where in the store the routes are, for the log."""
+        return f"below {self.traefik_root!r} and {self.jupyterhub_root!r}"
+
+    @property
+    def traefik_pid(self) -> int | None:
+        """Process id of the Traefik that the hub started, None if it started none or it does not run just now."""
+        return self._process.pid if self._process is not None else None
 
     @property
     def traefik_root(self) -> str:
@@ -128,7 +141,7 @@ class KVTraefikProxy(TraefikProxy):
             check_free(host, port, setting)
         reconciler, traefik = await self._start_reconciler(Layout())
         self._process = process
-        process.start(binary, self.traefik_env, text)
+        process.start(binary, {**self.traefik_environment(), **self.traefik_env}, text)
         await wait_for_traefik(
             traefik, reconciler.revision, self.check_route_timeout, self.log, check_alive=process.check_alive
         )
@@ -195,10 +208,9 @@ class KVTraefikProxy(TraefikProxy):
         """Stop Traefik; the routes stay in the store."""
         if self._reconciler is not None:
             self.log.info(
-                "Leaving %d routes in the store, below %r and %r, for the next start to find.",
+                "Leaving %d routes in the store, %s, for the next start to find.",
                 self._reconciler.count,
-                self.traefik_root,
-                self.jupyterhub_root,
+                self.store_place(),
             )
         await self._close()
 

@@ -24,7 +24,7 @@ ENCODED_ONLY = frozenset("/?#%")
 HOST_PRIORITY = 100_000
 
 _REGEXP_SPECIAL = re.compile(r"[\\.+*?()|\[\]{}^$]")
-_PLAIN = re.compile(r"[ -!#-\[\]-~]")
+_NOT_PLAIN = re.compile(r"[^ -!#-\[\]-~]", re.DOTALL)
 
 
 def quote_argument(text: str) -> str:
@@ -35,12 +35,11 @@ def quote_argument(text: str) -> str:
     >>> print(quote_argument('x") || Host("evil'))
     "x\\") || Host(\\"evil"
     """
-    return '"' + "".join(map(_quote_character, text)) + '"'
+    return '"' + _NOT_PLAIN.sub(_quote_character, text) + '"'
 
 
-def _quote_character(character: str) -> str:
-    if _PLAIN.match(character):
-        return character
+def _quote_character(match: re.Match[str]) -> str:
+    character = match.group()
     if character in '"\\':
         return "\\" + character
     code = ord(character)
@@ -108,5 +107,6 @@ def priority(spec: RouteSpec) -> int:
     uses when no priority is set (``GetRulePriority``, 3.7): a route in the plain form needs no priority key.
     """
     path = "".join("/" + "".join(_percent(c) if c in ENCODED_ONLY else c for c in s) for s in spec.segments)
-    plain = f"Path({quote_argument(path)}) || PathPrefix({quote_argument(path + '/')})" if path else 'PathPrefix("/")'
-    return len(plain) + (HOST_PRIORITY if spec.host else 0)
+    # Both arguments of the plain form are as long as the quoted path, the second one by a slash longer.
+    plain = 2 * len(quote_argument(path)) + len("Path() || PathPrefix()") + 1 if path else len('PathPrefix("/")')
+    return plain + (HOST_PRIORITY if spec.host else 0)

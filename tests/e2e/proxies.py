@@ -11,8 +11,12 @@ from typing import Any
 
 import pytest
 
+from kvproxy.testing.doors import Doors, port_of
+from kvproxy.testing.doors import RawClient as Client
 from kvproxy.testing.servers import RedisServer, TraefikServer, free_port
 from kvproxy_redis import TraefikRedisProxy
+
+__all__ = ["Client", "Doors", "External", "Start", "add_all", "port_of"]
 
 Start = Callable[..., Awaitable[TraefikRedisProxy]]
 External = Callable[..., TraefikRedisProxy]
@@ -33,65 +37,6 @@ rootKey = "{root}"
 """
 
 
-class Doors:
-    """Many servers in one: each port answers with its own number, whatever it is asked."""
-
-    def __init__(self) -> None:
-        self._servers: list[asyncio.Server] = []
-
-    async def open(self) -> str:
-        """A new server; gives back its URL."""
-        server = await asyncio.start_server(self._answer, "127.0.0.1", 0)
-        self._servers.append(server)
-        return f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
-
-    async def close(self) -> None:
-        """Close all of them."""
-        for server in self._servers:
-            server.close()
-
-    @staticmethod
-    async def _answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        port = str(writer.get_extra_info("sockname")[1]).encode()
-        try:
-            while await reader.readuntil(b"\r\n\r\n"):
-                writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s" % (len(port), port))
-        except (asyncio.IncompleteReadError, ConnectionError):
-            writer.close()
-
-
-class Client:
-    """One kept-alive connection to a proxy's public port; sends a path byte for byte."""
-
-    def __init__(self, port: int) -> None:
-        self._port = port
-        self._streams: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None = None
-
-    async def ask(self, path: str, host: str = "127.0.0.1") -> tuple[int, str]:
-        """Status and body of the answer to GET."""
-        if self._streams is None:
-            self._streams = await asyncio.open_connection("127.0.0.1", self._port)
-        reader, writer = self._streams
-        writer.write(b"GET %s HTTP/1.1\r\nHost: %s\r\n\r\n" % (path.encode(), host.encode()))
-        head = (await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 10)).decode("latin-1").lower()
-        length = int(head.partition("content-length: ")[2].partition("\r")[0] or 0)
-        body = (await reader.readexactly(length)).decode()
-        if "connection: close" in head:
-            await self.close()
-        return int(head.split()[1]), body
-
-    async def close(self) -> None:
-        """Close the connection."""
-        if self._streams is not None:
-            self._streams[1].close()
-            self._streams = None
-
-
-def port_of(url: str) -> str:
-    """What a door answers with."""
-    return url.rpartition(":")[2]
-
-
 @pytest.fixture
 async def doors() -> AsyncIterator[Doors]:
     """Opens servers: ``await doors.open()``."""
@@ -106,7 +51,7 @@ async def client_of() -> AsyncIterator[Callable[[TraefikRedisProxy], Client]]:
     clients: list[Client] = []
 
     def make(proxy: TraefikRedisProxy) -> Client:
-        clients.append(Client(int(port_of(proxy.public_url.rstrip("/")))))
+        clients.append(Client(int(port_of(proxy.public_url))))
         return clients[-1]
 
     yield make

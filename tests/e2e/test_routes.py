@@ -4,21 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import io
-import json
 import re
 from collections.abc import Callable
-from typing import Any
 
 import aiohttp
 import pytest
 
 from kvproxy.errors import InvalidRouteError, RouteNotReadyError, RouteRejectedError
-from kvproxy.routes import make_route
 from kvproxy.testing.servers import EchoServer, RedisServer
-from kvproxy.translate import Layout, encode, route_name
+from kvproxy.translate import route_name
 from kvproxy_redis import TraefikRedisProxy
 
-from .proxies import Client, Doors, External, Start, add_all, port_of
+from .proxies import Doors, External, Start, add_all
 
 #: Rights that Traefik needs, without CONFIG: it cannot switch keyspace notifications on.
 QUIET = "traefik on >quiet ~* &* +@read +@pubsub +@connection"
@@ -39,24 +36,6 @@ def calls(redis: RedisServer, command: str) -> int:
     stats = str(redis.command("INFO", "commandstats"))
     found = re.search(rf"cmdstat_{command}:calls=(\d+)", stats)
     return int(found.group(1)) if found else 0
-
-
-async def test_a_route_is_served_the_moment_add_route_returns(
-    start_proxy: Start, doors: Doors, client_of: Callable[..., Client]
-) -> None:
-    """New ones, changed ones, and ones that were removed and come back; the old target is never seen again."""
-    proxy = await start_proxy()
-    hub, *targets = [await doors.open() for _ in range(3)]
-    await proxy.add_route("/", hub, {"hub": True})
-    client = client_of(proxy)
-    for turn in range(40):
-        target = targets[turn % 2]
-        await proxy.add_route("/user/ada/", target, {})
-        assert await client.ask("/user/ada/lab") == (200, port_of(target)), turn
-        if turn % 5 == 4:
-            await proxy.delete_route("/user/ada/")
-        await proxy.add_route(f"/user/u{turn}/", target, {})
-        assert await client.ask(f"/user/u{turn}/") == (200, port_of(target)), turn
 
 
 async def test_a_hundred_simultaneous_calls_are_a_handful_of_commits_and_reloads(
@@ -102,48 +81,6 @@ async def test_only_a_full_read_scans(
     assert await proxy.get_route("/user/ada/") is not None
     await proxy.delete_route("/user/ada/")
     assert await proxy.get_route("/user/ada/") is None
-
-
-@pytest.mark.parametrize(
-    "data",
-    [
-        {"hub": True},
-        {},
-        {"user": "ada", "server_name": "", "n": 1, "f": 1.5, "big": 2**60, "none": None, "no": False},
-        {"nested": {"list": [1, {"": ""}], "empty": {}, "text": "中文 \u2028 \" ' \\ /"}, "": [[]]},
-    ],
-)
-async def test_data_comes_back_exactly_also_after_a_restart(data: Any, start_proxy: Start, doors: Doors) -> None:
-    """As JSON gave it: ``{"hub": True}`` does not become ``{"hub": "true"}``."""
-    target = await doors.open()
-    proxy = await start_proxy()
-    await proxy.add_route("/x/", target, data)
-    wanted = {"routespec": "/x/", "target": target, "data": json.loads(json.dumps(data))}
-    assert await proxy.get_route("/x/") == wanted
-    await proxy.stop()
-    again = await start_proxy()
-    assert await again.get_all_routes() == {"/x/": wanted}
-
-
-async def test_keys_of_others_below_the_root_work_and_stay(
-    start_proxy: Start, redis_server: RedisServer, doors: Doors, client_of: Callable[..., Client]
-) -> None:
-    """An administrator's own router, added by hand."""
-    mine, target = await doors.open(), await doors.open()
-    keys = {
-        "traefik/http/routers/mine/rule": "PathPrefix(`/mine`)",
-        "traefik/http/routers/mine/service": "mine",
-        "traefik/http/services/mine/loadBalancer/servers/0/url": mine,
-    }
-    for key, value in keys.items():
-        redis_server.command("SET", key, value)
-    proxy = await start_proxy()
-    await proxy.add_route("/", target, {})
-    assert await client_of(proxy).ask("/mine/x") == (200, port_of(mine))
-    assert set(await proxy.get_all_routes()) == {"/"}
-    await proxy.delete_route("/")
-    await proxy.stop()
-    assert {key: redis_server.command("GET", key) for key in keys} == keys
 
 
 async def test_a_rejected_route_is_an_error_with_traefiks_reason_and_leaves_nothing(
@@ -211,23 +148,3 @@ async def test_websockets_headers_and_bodies_pass(start_proxy: Start, echo_serve
     assert seen["body_length"] == size
     assert headers["host"] == headers["x-forwarded-host"] == url.split("/")[2]
     assert headers["x-forwarded-proto"] == "http"
-
-
-async def test_a_full_read_repairs_what_was_changed_by_hand(
-    start_proxy: Start, redis_server: RedisServer, doors: Doors, client_of: Callable[..., Client]
-) -> None:
-    """JupyterHub reads all routes every five minutes."""
-    proxy = await start_proxy()
-    target = await doors.open()
-    await proxy.add_route("/user/ada/", target, {"user": "ada"})
-    redis_server.command("FLUSHALL")
-    stale = encode(make_route("/user/stale/", "http://127.0.0.1:9", {}), Layout())
-    for key, value in stale.config.items():
-        redis_server.command("SET", f"traefik/{key}", value)
-    for key, value in stale.records.items():
-        redis_server.command("HSET", "jupyterhub/routes", key, value)
-    assert set(await proxy.get_all_routes()) == {"/user/ada/", "/user/stale/"}
-    await proxy.delete_route("/user/stale/")
-    await proxy.add_route("/user/bob/", target, {})
-    assert await client_of(proxy).ask("/user/ada/") == (200, port_of(target))
-    assert set(await proxy.get_all_routes()) == {"/user/ada/", "/user/bob/"}
