@@ -48,13 +48,13 @@ class Route:
     Args:
         routespec: as JupyterHub gave it, with a trailing slash; it is given back exactly so.
         target: URL of the server, ``http[s]://host[:port][/path]``.
-        data: any JSON object; it is given back exactly as JSON has it.
+        data_text: the data, a JSON object, as compact JSON.
         spec: the parsed routespec.
     """
 
     routespec: str
     target: str
-    data: Mapping[str, Any]
+    data_text: str
     spec: RouteSpec = field(compare=False)
 
     @cached_property
@@ -67,7 +67,7 @@ class Route:
         return {
             "routespec": self.routespec,
             "target": self.target,
-            "data": json.loads(encode_data(self.data)),
+            "data": json.loads(self.data_text),
         }
 
 
@@ -168,4 +168,4 @@ def make_route(routespec: str, target: str, data: Mapping[str, Any] | None) -> R
     """
     spec = parse_routespec(routespec)
     given = routespec if routespec.endswith("/") else routespec + "/"
-    return Route(given, parse_target(target), json.loads(encode_data(data or {})), spec)
+    return Route(given, parse_target(target), encode_data(data or {}), spec)

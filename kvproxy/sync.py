@@ -15,7 +15,7 @@ from typing import Any, Final
 from . import plan
 from .errors import StoreError, StoreUnavailable
 from .store import Operation, Space, Store
-from .translate import REVISION_KEY, SETUP, Entry, Layout, encode, encode_setup, group
+from .translate import REVISION_KEY, SETUP, Entry, Layout, encode, encode_setup, group, route_of
 from .watch import Log, TraefikWatch
 
 #: Seconds between two tries while the store is away: doubled from the first to the second.
@@ -58,7 +58,7 @@ class StoreSync:
         self._untold = False
         self._stale = True
         #: What the store is to hold, by name; changed by :meth:`want` only.
-        self.desired: dict[str, Entry] = {SETUP: self._setup}
+        self.desired: dict[str, Entry] = {SETUP: self._setup} if setup else {}
         #: The revision that Traefik was told of last.
         self.revision = 0
         #: What the store said when it failed last, None if it works.
@@ -212,8 +212,6 @@ class StoreSync:
         found = group(snapshot.config, snapshot.records, self._setup.config)
         first, self._stale = self.revision == 0, False
         wrong = [name for name in {**found, **self._current} if not self._as_believed(name, found)]
-        if unreadable := [key for e in found.values() if e.route is None for key in e.records if key != SETUP]:
-            self._log.warning("Removing records in the store that are not kvproxy's: %s", ", ".join(unreadable))
         if wrong and not first:
             self._log.warning("%d entries in the store are not as the hub left them; putting them right.", len(wrong))
         revision = snapshot.config.get(REVISION_KEY, "")
@@ -228,13 +226,22 @@ class StoreSync:
         now, believed = found.get(name), self._current.get(name)
         if now == believed:
             return True
-        if believed is None and now is not None and now.route is not None and name not in self._dirty:
-            self.desired.setdefault(name, encode(now.route, self._layout))
+        if now is not None and name not in self.desired and name not in self._dirty:
+            self._take_over(name, now)
         wanted = self.desired.get(name)
         self._is_now(name, wanted if now == wanted else now)
         if now != wanted:
             self._dirty[name] = None
         return self.revision == 0 or now == wanted
+
+    def _take_over(self, name: str, found: Entry) -> None:
+        """Want a route that somebody else wrote, so that JupyterHub sees it; what is no route will be removed."""
+        route = route_of(found)
+        if route is not None:
+            self.desired[name] = encode(route, self._layout)
+        else:
+            what = ", ".join([*found.records, *found.config])
+            self._log.warning("The store holds keys of a route without a readable record, which are removed: %s", what)
 
 
 def _settle(futures: Iterable[asyncio.Future[None]], error: Exception | None = None) -> None:

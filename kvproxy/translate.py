@@ -9,6 +9,7 @@ their first character are told apart at once.
 from __future__ import annotations
 
 import base64
+import contextlib
 import hashlib
 import json
 import re
@@ -18,7 +19,7 @@ from typing import Any, Final, TypeAlias
 from urllib.parse import urlsplit
 
 from .errors import InvalidRouteError
-from .routes import Route, encode_data, make_route
+from .routes import Route, make_route
 from .rules import priority, rule
 
 #: Characters of the digest in a name: 80 bits.
@@ -44,7 +45,7 @@ class Entry:
     Args:
         config: keys of the configuration and their values.
         records: key and value of the record; a mapping so that a wrongly spelled second record can be seen and removed.
-        route: the route that was encoded, None for the setup and for keys without a record.
+        route: the route that was encoded, None for the setup and for what was found in a store.
     """
 
     config: Mapping[str, str]
@@ -120,10 +121,8 @@ def route_configuration(route: Route, layout: Layout) -> dict[str, Any]:
 
 def encode_record(route: Route) -> str:
     """The hub's record of a route, one JSON value; its key is the route's key."""
-    record: dict[str, Any] = {"target": route.target, "data": json.loads(encode_data(route.data))}
-    if route.routespec != route.key:
-        record["routespec"] = route.routespec
-    return json.dumps(record, separators=(",", ":"))
+    spelling = "" if route.routespec == route.key else f',"routespec":{json.dumps(route.routespec)}'
+    return f'{{"target":{json.dumps(route.target)},"data":{route.data_text}{spelling}}}'
 
 
 def decode_record(key: str, value: str) -> Route:
@@ -191,17 +190,12 @@ def group(config: Mapping[str, str], records: Mapping[str, str], setup: Iterable
     recorded: dict[str, dict[str, str]] = {}
     for key, value in records.items():
         recorded.setdefault(SETUP if key == SETUP else route_name(key), {})[key] = value
-    return {
-        name: Entry(configs.get(name, {}), recorded.get(name, {}), _route_of(recorded.get(name, {})))
-        for name in {**configs, **recorded}
-    }
+    return {name: Entry(configs.get(name, {}), recorded.get(name, {})) for name in {**configs, **recorded}}
 
 
-def _route_of(records: Mapping[str, str]) -> Route | None:
-    for key, value in records.items():
-        if key != SETUP:
-            try:
-                return decode_record(key, value)
-            except InvalidRouteError:
-                return None
+def route_of(entry: Entry) -> Route | None:
+    """The route of an entry that was found in a store, None if its record is missing or is none of kvproxy's."""
+    for key, value in entry.records.items():
+        with contextlib.suppress(InvalidRouteError):
+            return decode_record(key, value)
     return None

@@ -96,7 +96,7 @@ async def test_a_hundred_simultaneous_calls_are_a_handful_of_commits() -> None:
         assert it.count == 0
 
 
-async def test_equal_state_writes_nothing() -> None:
+async def test_equal_state_writes_nothing(caplog: pytest.LogCaptureFixture) -> None:
     """JupyterHub adds its extra routes anew at every check."""
     store = MemoryStore()
     async with running(store) as it:
@@ -106,6 +106,7 @@ async def test_equal_state_writes_nothing() -> None:
         await it.delete(key("nobody"), SOON)
         await it.all(SOON)
         assert len(store.applied) == written
+    assert "putting them right" not in caplog.text
 
 
 async def test_a_changed_target_writes_what_differs() -> None:
