@@ -104,6 +104,24 @@ def _sort(provided: list[tuple[str, Backend]], broken: Mapping[str, str]) -> Bac
     return Backends(by_scheme, origin, broken, clashes)
 
 
+def rivals(found: Iterable[EntryPoint] | None = None) -> list[str]:
+    """Names of proxies of kvproxy's that other distributions register too, each as ``name (distribution)``.
+
+    JupyterHub takes the one that it finds last, without a word.
+
+    Args:
+        found: entry points; those of the group ``jupyterhub.proxies`` if None.
+    """
+    everyone = list(entry_points(group="jupyterhub.proxies") if found is None else found)
+    ours = {entry.name for entry in everyone if _is_ours(entry)}
+    others = [entry for entry in everyone if entry.name in ours and not _is_ours(entry)]
+    return sorted(f"{entry.name} ({entry.dist.name if entry.dist else entry.value})" for entry in others)
+
+
+def _is_ours(entry: EntryPoint) -> bool:
+    return entry.value.startswith("kvproxy")
+
+
 def import_proxy_class(backend: Backend) -> type[Any]:
     """The proxy class of a backend.
 

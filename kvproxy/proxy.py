@@ -12,6 +12,7 @@ from traitlets import Float, Unicode
 
 from .errors import ConfigurationError, InvalidRouteError, KVProxyError, StoppedError, TraefikError
 from .launcher import TraefikProcess, check_free, find_traefik, traefik_version
+from .plugins import rivals
 from .reconciler import Reconciler
 from .routes import make_route, parse_routespec
 from .startup import wait_for_store, wait_for_traefik
@@ -152,6 +153,13 @@ class KVTraefikProxy(TraefikProxy):
     async def _start_reconciler(self, layout: Layout) -> tuple[Reconciler, TraefikApi]:
         secret = self._secret()
         access = self._access(secret)
+        if others := rivals():
+            self.log.warning(
+                "This hub uses %s of kvproxy, but another package provides proxies of the same names: %s. Uninstall "
+                "it, or name the class in full in c.JupyterHub.proxy_class.",
+                f"{type(self).__module__}.{type(self).__name__}",
+                ", ".join(others),
+            )
         self._store = store = self.open_store()
         self._traefik = traefik = self._api(access)
         timeout, setting = self.store_timeout, "c.KVTraefikProxy.store_timeout"

@@ -11,7 +11,7 @@ import pytest
 from kvproxy import hookspecs
 from kvproxy.errors import ConfigurationError
 from kvproxy.hookspecs import Backend, hookimpl
-from kvproxy.plugins import Backends, import_proxy_class, load_backends
+from kvproxy.plugins import Backends, import_proxy_class, load_backends, rivals
 
 MEMORY = Backend("memory", ("memory",), "plugin_memory:Proxy", "memory_url")
 
@@ -92,3 +92,14 @@ def test_every_hook_is_documented_with_an_example() -> None:
     hooks = [value for name, value in vars(hookspecs).items() if name.startswith("kvproxy_")]
     assert hooks
     assert all("Example::" in (hook.__doc__ or "") for hook in hooks)
+
+
+def test_a_package_with_the_same_names_is_noticed() -> None:
+    """JupyterHub would choose between the two without a word."""
+    group = "jupyterhub.proxies"
+    ours = EntryPoint("traefik_redis", "kvproxy_redis:TraefikRedisProxy", group)
+    peer = EntryPoint("traefik_redis", "jupyterhub_traefik_proxy.redis:TraefikRedisProxy", group)
+    other = EntryPoint("configurable-http-proxy", "jupyterhub.proxy:ConfigurableHTTPProxy", group)
+    assert rivals([ours, peer, other]) == ["traefik_redis (jupyterhub_traefik_proxy.redis:TraefikRedisProxy)"]
+    assert rivals([ours, other]) == []
+    assert rivals() == []
