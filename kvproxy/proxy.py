@@ -27,7 +27,18 @@ class KVTraefikProxy(TraefikProxy):
     """A proxy whose routes are in a key-value store that Traefik reads.
 
     A backend derives from it, names the provider, and says how to open its store and how Traefik is to open it, both
-    from the same traits.
+    from the same traits::
+
+        class MyProxy(KVTraefikProxy):
+            provider_name = "zooKeeper"
+            my_url = Unicode("my://127.0.0.1:2181", config=True, help="Where it is.")
+
+            def open_store(self):
+                return MyStore(self.my_url, self.traefik_root, self.jupyterhub_root)
+
+            def traefik_provider(self):
+                endpoint = self.my_url.removeprefix("my://")
+                return {"zooKeeper": {"endpoints": [endpoint], "rootKey": self.traefik_root}}
     """
 
     kv_traefik_prefix = Unicode(

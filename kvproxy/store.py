@@ -75,6 +75,14 @@ class Store(abc.ABC):
     Each method raises :class:`~kvproxy.errors.StoreUnavailable` if trying again later may work,
     :class:`~kvproxy.errors.StoreAuthError` if the credentials are refused, another
     :class:`~kvproxy.errors.StoreError` for the rest, and never an exception of the store's client library.
+
+    Example::
+
+        store = RedisStore(parse_connection("redis://127.0.0.1:6379"), "traefik", "jupyterhub")
+        warnings = await store.check()
+        await store.apply(Transaction((Operation(Space.CONFIG, "http/routers/r/rule", 'Path("/r")'),)))
+        print((await store.list()).config)
+        await store.aclose()
     """
 
     capabilities: Capabilities = Capabilities()

@@ -16,7 +16,13 @@ if TYPE_CHECKING:
 
 
 class TraefikRedisProxy(KVTraefikProxy):
-    """JupyterHub's proxy by Traefik, with the routes in Redis or Valkey."""
+    """JupyterHub's proxy by Traefik, with the routes in Redis or Valkey.
+
+    Example, in ``jupyterhub_config.py``::
+
+        c.JupyterHub.proxy_class = "traefik_redis"
+        c.TraefikRedisProxy.redis_url = "rediss://hub:secret@redis.example.org:6380/1"
+    """
 
     provider_name = "redis"
 
