@@ -47,8 +47,9 @@ def judge(entry: Entry, name: str, router: Answer, service: Answer) -> Verdict:
     """
     if router is None:
         return Pending("Traefik does not know the router yet")
-    if router.get("rule") != entry.config[f"http/routers/{name}/rule"]:
-        return Pending("Traefik still has an older rule")
+    wanted = _wanted(entry, name)
+    if older := [field for field, value in wanted.items() if _seen(router, field) != value]:
+        return Pending(f"Traefik still has an older router (its {older[0]} differs)")
     if service is None:
         return Pending("Traefik does not know the service yet")
     url = entry.config[f"http/services/{name}/loadBalancer/servers/0/url"]
@@ -58,6 +59,27 @@ def judge(entry: Entry, name: str, router: Answer, service: Answer) -> Verdict:
         if answer.get("status") == "disabled":
             return Rejected("; ".join(map(str, answer.get("error") or ["no reason given"])))
     return Ready()
+
+
+def _wanted(entry: Entry, name: str) -> dict[str, Any]:
+    """The fields of a router that kvproxy wrote, as the API shows them."""
+    start = f"http/routers/{name}/"
+    keys = {key.removeprefix(start): value for key, value in entry.config.items() if key.startswith(start)}
+    wanted: dict[str, Any] = {"rule": keys["rule"], "service": keys["service"]}
+    wanted["priority"] = int(keys.get("priority", len(keys["rule"])))
+    for field in ("entryPoints", "middlewares"):
+        if values := [value for key, value in sorted(keys.items()) if key.startswith(field + "/")]:
+            wanted[field] = values
+    return wanted
+
+
+def _seen(router: Mapping[str, Any], field: str) -> Any:
+    value = router.get(field)
+    if field == "priority":
+        return int(value or len(str(router.get("rule"))))
+    if isinstance(value, list):
+        return [str(item).partition("@")[0] for item in value]
+    return str(value).partition("@")[0] if field == "service" else value
 
 
 def _urls(service: Mapping[str, Any]) -> list[str]:

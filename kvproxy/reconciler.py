@@ -64,6 +64,7 @@ class Reconciler:
             traefik,
             rows=lambda: self.count,
             progress=kick.set,
+            ask_again=lambda: self._sync.tell_again(),
             patience=patience,
             concurrency=concurrency,
             log=log,

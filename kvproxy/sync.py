@@ -94,6 +94,11 @@ class StoreSync:
         self._kick.set()
         return done
 
+    def tell_again(self) -> None:
+        """Have Traefik told of a new revision, though nothing else has changed."""
+        self._untold = True
+        self._kick.set()
+
     def check_size(self, entry: Entry) -> None:
         """Raise :class:`StoreError` if an entry is more than one transaction of the store can hold."""
         plan.transactions([plan.diff(None, entry)], self._store.capabilities, [self._revision_operation(0)])

@@ -40,6 +40,7 @@ class Waiter:
         done: resolved when Traefik serves it, or set to :class:`RouteRejectedError`.
         revision: the revision that Traefik must have loaded, None as long as the entry is not in the store.
         verdict: what was seen last.
+        rejected_at: the revision at which Traefik was first seen to reject it, None if never.
     """
 
     name: str
@@ -48,6 +49,7 @@ class Waiter:
     done: asyncio.Future[None]
     revision: int | None = None
     verdict: Verdict = field(default_factory=lambda: Pending("it was not looked at yet"))
+    rejected_at: int | None = None
 
 
 class TraefikWatch:
@@ -57,6 +59,7 @@ class TraefikWatch:
         traefik: whom to ask.
         rows: tells how many routes there are.
         progress: called when Traefik has caught up or may no longer be waited for.
+        ask_again: called to have Traefik told of a further revision.
         patience: seconds after which new commits are no longer held back for a Traefik that has not caught up.
         concurrency: requests under way at once.
         log: where to say that Traefik cannot be reached.
@@ -68,6 +71,7 @@ class TraefikWatch:
         *,
         rows: Callable[[], int],
         progress: Callable[[], None],
+        ask_again: Callable[[], None],
         patience: float,
         concurrency: int,
         log: Log,
@@ -75,6 +79,7 @@ class TraefikWatch:
         self._traefik = traefik
         self._rows = rows
         self._progress = progress
+        self._ask_again = ask_again
         self._patience = patience
         self._concurrency = concurrency
         self._log = log
@@ -212,7 +217,19 @@ class TraefikWatch:
             if isinstance(verdict, Ready) and not waiter.done.done():
                 waiter.done.set_result(None)
             elif isinstance(verdict, Rejected):
-                _fail(waiter, RouteRejectedError(f"Traefik rejects the route: {verdict.why}"))
+                self._rejected(waiter, verdict)
+
+    def _rejected(self, waiter: Waiter, verdict: Rejected) -> None:
+        """Believe it only of a later read of the store than the one that first said so.
+
+        A store that gives no snapshots may have shown Traefik a part of the route only. A further revision, which the
+        rejection asks for, is in a read that began when all of it was there.
+        """
+        if waiter.rejected_at is None:
+            waiter.rejected_at = self.seen
+            self._ask_again()
+        elif self.seen is not None and self.seen > waiter.rejected_at:
+            _fail(waiter, RouteRejectedError(f"Traefik rejects the route: {verdict.why}"))
 
 
 def _fail(waiter: Waiter, error: Exception) -> None:

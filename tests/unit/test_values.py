@@ -32,7 +32,8 @@ from kvproxy.translate import Layout, encode, route_name
 ROUTE = make_route("/user/ada/", "http://127.0.0.1:1", {})
 NAME = route_name(ROUTE.key)
 ENTRY = encode(ROUTE, Layout())
-ROUTER = {"rule": ENTRY.config[f"http/routers/{NAME}/rule"], "status": "enabled"}
+RULE = ENTRY.config[f"http/routers/{NAME}/rule"]
+ROUTER = {"rule": RULE, "service": NAME, "priority": len(RULE), "entryPoints": ["http"], "status": "enabled"}
 SERVICE = {"loadBalancer": {"servers": [{"url": "http://127.0.0.1:1"}]}, "status": "enabled"}
 OLD = {"loadBalancer": {"servers": [{"url": "http://127.0.0.1:9"}]}}
 
@@ -46,7 +47,9 @@ def test_ready_is_what_traefik_serves() -> None:
     ("router", "service", "seen"),
     [
         (None, None, "not know the router"),
-        ({**ROUTER, "rule": "Path(`/old`)"}, SERVICE, "older rule"),
+        ({**ROUTER, "rule": "Path(`/old`)"}, SERVICE, "its rule differs"),
+        ({**ROUTER, "service": "", "status": "disabled", "error": ["router has no service"]}, SERVICE, "its service"),
+        ({**ROUTER, "priority": 1}, SERVICE, "its priority"),
         (ROUTER, None, "not know the service"),
         (ROUTER, OLD, "leads to http://127.0.0.1:9 instead of http://127.0.0.1:1"),
         (ROUTER, {"loadBalancer": {}}, "leads to nothing"),
@@ -57,6 +60,19 @@ def test_pending_says_what_was_seen(router: object, service: object, seen: str) 
     verdict = judge(ENTRY, NAME, router, service)  # type: ignore[arg-type]
     assert isinstance(verdict, Pending)
     assert seen in verdict.why
+
+
+def test_every_field_of_a_router_that_was_written_counts() -> None:
+    """A read that saw a part of them only does not make a route ready."""
+    route = make_route("ada.example.org/x/", "http://127.0.0.1:1/test", {})
+    name, entry = route_name(route.key), encode(route, Layout(("web", "alt")))
+    rule, high = entry.config[f"http/routers/{name}/rule"], int(entry.config[f"http/routers/{name}/priority"])
+    whole = {"rule": rule, "service": name, "priority": high, "entryPoints": ["web", "alt"], "status": "enabled"}
+    whole["middlewares"] = [f"{name}@redis"]
+    assert judge(entry, name, whole, SERVICE) == Ready()
+    for field in ("rule", "service", "priority", "entryPoints", "middlewares"):
+        part = {key: value for key, value in whole.items() if key != field}
+        assert isinstance(judge(entry, name, part, SERVICE), Pending), field
 
 
 def test_rejected_says_why() -> None:
