@@ -24,6 +24,12 @@ SPAWN_SECONDS = 100
 pytestmark = [pytest.mark.hub, pytest.mark.timeout(START_SECONDS + STOP_SECONDS + SPAWN_SECONDS)]
 
 
+def _as_on_a_terminal() -> None:
+    """A job of a shell that is not interactive has SIGINT ignored, one below nohup SIGHUP."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
+
+
 class RunningDemo:
     """``python -m kvproxy.demo`` with a temporary directory of its own, so that leftovers can be seen."""
 
@@ -37,8 +43,7 @@ class RunningDemo:
                 env={**os.environ, "TMPDIR": str(self.temporary)},
                 stdout=output,
                 stderr=subprocess.STDOUT,
-                # A job of a shell that is not interactive would have SIGINT ignored.
-                preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+                preexec_fn=_as_on_a_terminal,
             )
 
     @property
