@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from copy import deepcopy
 from typing import Any
 
 from traitlets import Unicode
+from traitlets.config import Config
 
 from .errors import ConfigurationError
 from .plugins import import_proxy_class, load_backends
@@ -39,11 +41,21 @@ class TraefikKVProxy(KVTraefikProxy):
                     "c.KVTraefikProxy.store_url is not set; give it a URL, such as redis://host:6379."
                 )
             backend = load_backends().for_url(self.store_url)
-            made = import_proxy_class(backend)(parent=self.parent, app=self.app, log=self.log)
+            made = import_proxy_class(backend)(
+                config=self._backend_config(), parent=self.parent, app=self.app, log=self.log
+            )
             setattr(made, backend.url_trait, self.store_url)
             made.kv_traefik_prefix, made.kv_jupyterhub_prefix = self.kv_traefik_prefix, self.kv_jupyterhub_prefix
             self._backend_proxy = made
         return self._backend_proxy
+
+    def _backend_config(self) -> Config:
+        """The hub's configuration without ``store_url``, which the backend's class would say it does not know."""
+        config = deepcopy(self.config)
+        for section in self.section_names():
+            if section in config:
+                config[section].pop("store_url", None)
+        return config
 
     @property
     def provider_name(self) -> str:  # type: ignore[override]
@@ -58,6 +70,14 @@ class TraefikKVProxy(KVTraefikProxy):
         """See :meth:`kvproxy.proxy.KVTraefikProxy.traefik_provider`."""
         return self.backend_proxy.traefik_provider()
 
+    def traefik_environment(self) -> dict[str, str]:
+        """See :meth:`kvproxy.proxy.KVTraefikProxy.traefik_environment`."""
+        return self.backend_proxy.traefik_environment()
+
     def store_secrets(self) -> list[str]:
         """See :meth:`kvproxy.proxy.KVTraefikProxy.store_secrets`."""
         return self.backend_proxy.store_secrets()
+
+    def store_place(self) -> str:
+        """See :meth:`kvproxy.proxy.KVTraefikProxy.store_place`."""
+        return self.backend_proxy.store_place()

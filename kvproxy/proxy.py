@@ -244,16 +244,6 @@ class KVTraefikProxy(TraefikProxy):
                 await part.aclose()
         self._watching = self._process = self._reconciler = self._store = self._traefik = None
 
-    def validate_routespec(self, routespec: str) -> str:
-        """JupyterHub's own check of hosts against host routing; a proxy without a hub takes both kinds.
-
-        Raises:
-            ValueError: as JupyterHub's does.
-        """
-        if self.app is not None:
-            return str(super().validate_routespec(routespec))  # type: ignore[no-untyped-call]
-        return routespec if routespec.endswith("/") else routespec + "/"
-
     async def add_route(self, routespec: str, target: str, data: Mapping[str, Any]) -> None:
         """Add a route, or change it, and return when Traefik serves it.
 

@@ -122,6 +122,16 @@ class TraefikProxy(Proxy):
         """Whether kvproxy writes the dynamic configuration that is not about routes."""
         return bool(self.should_start or self.enable_setup_dynamic_config)
 
+    def validate_routespec(self, routespec: str) -> str:
+        """JupyterHub's own check of hosts against host routing; a proxy without a hub takes both kinds.
+
+        Raises:
+            ValueError: as JupyterHub's does.
+        """
+        if self.app is not None:
+            return str(super().validate_routespec(routespec))  # type: ignore[no-untyped-call]
+        return routespec if routespec.endswith("/") else routespec + "/"
+
     def static_settings(self, provider: dict[str, Any], version: tuple[int, ...]) -> StaticSettings:
         """What the static configuration of a Traefik of this version is made from."""
         return StaticSettings(

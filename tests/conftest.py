@@ -6,7 +6,7 @@ import os
 
 import pytest
 
-pytest_plugins = ["pytester", "kvproxy.testing.fixtures"]
+pytest_plugins = ["pytester", "kvproxy.testing.fixtures", "kvproxy.testing.kv_fixtures"]
 
 
 def _skips_fail() -> bool:

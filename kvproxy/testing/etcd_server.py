@@ -98,7 +98,6 @@ class EtcdServer:
         self._gateway = gateway
         self._tls = certificates is not None
         self._admin = f"http://127.0.0.1:{free_port()}"
-        self._token = ""
         self._protected = False
         settings = {
             "name": "one",
@@ -117,12 +116,13 @@ class EtcdServer:
             "log-level": "warn",
         }
         if certificates is not None:
-            settings["client-transport-security"] = {
-                "cert-file": str(certificates.server_certificate),
-                "key-file": str(certificates.server_key),
-                "trusted-ca-file": str(certificates.ca),
-                "client-cert-auth": client_certificate,
+            tls: dict[str, Any] = {
+                "cert-file": str(certificates.server_certificate.resolve()),
+                "key-file": str(certificates.server_key.resolve()),
             }
+            if client_certificate:
+                tls |= {"trusted-ca-file": str(certificates.ca.resolve()), "client-cert-auth": True}
+            settings["client-transport-security"] = tls
         (self.directory / "etcd.json").write_text(json.dumps(settings))
         command = [str(find_etcd(version)), "--config-file", "etcd.json"]
         clean = {name: value for name, value in os.environ.items() if not name.startswith("ETCD_")}
@@ -145,7 +145,6 @@ class EtcdServer:
 
     def start(self) -> None:
         """Start it and wait until it takes writes. Raises ServerError with its last log lines if it does not."""
-        self._token = ""
         self._program.start()
         self._program.wait_ready(self._healthy, _START_SECONDS)
         if self.root_password and not self._protected:
@@ -173,10 +172,11 @@ class EtcdServer:
 
     def request(self, path: str, body: Mapping[str, Any]) -> dict[str, Any]:
         """One request to the JSON gateway, as root; raises OSError with etcd's own message."""
-        if self._protected and not self._token and path != "auth/authenticate":
+        headers = {}
+        if self._protected and path != "auth/authenticate":
+            # A new token each time: some tests let them die early.
             login = {"name": "root", "password": self.root_password}
-            self._token = self.request("auth/authenticate", login)["token"]
-        headers = {"Authorization": self._token} if self._token else {}
+            headers = {"Authorization": self.request("auth/authenticate", login)["token"]}
         request = urllib.request.Request(f"{self._admin}/v3/{path}", json.dumps(body).encode(), headers)  # noqa: S310
         try:
             with urllib.request.urlopen(request, timeout=10) as answer:  # noqa: S310

@@ -26,8 +26,10 @@ class Certificates:
     client_key: Path
 
     @classmethod
-    def make(cls, directory: Path) -> Certificates:
+    def make(cls, directory: Path, client_name: str | None = "kvproxy-client") -> Certificates:
         """Make new ones in that directory; the server's is for localhost and 127.0.0.1.
+
+        client_name: the common name (CN) of the client's certificate, None for one without.
 
         Raises ImportError if the package trustme is missing (``pip install kvproxy[test]``).
         """
@@ -37,7 +39,8 @@ class Certificates:
         made = cls(*(directory / f"{name}.pem" for name in names))
         authority = trustme.CA()
         server = authority.issue_cert("localhost", "127.0.0.1")
-        client = authority.issue_cert(common_name="kvproxy-client")
+        # Servers written in Go refuse a certificate without alternative names.
+        client = authority.issue_cert("kvproxy-client.invalid", common_name=client_name)
         authority.cert_pem.write_to_path(made.ca)
         server.private_key_pem.write_to_path(made.server_key)
         client.private_key_pem.write_to_path(made.client_key)

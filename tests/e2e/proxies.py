@@ -5,19 +5,21 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import pytest
 
+from kvproxy.proxy import KVTraefikProxy
 from kvproxy.testing.doors import Doors, port_of
 from kvproxy.testing.doors import RawClient as Client
 from kvproxy.testing.servers import RedisServer, TraefikServer, free_port
 from kvproxy_redis import TraefikRedisProxy
 
-__all__ = ["Client", "Doors", "External", "Start", "add_all", "port_of"]
+__all__ = ["Client", "Doors", "External", "Start", "add_all", "making", "port_of"]
 
+P = TypeVar("P", bound=KVTraefikProxy)
 Start = Callable[..., Awaitable[TraefikRedisProxy]]
 External = Callable[..., TraefikRedisProxy]
 
@@ -59,25 +61,31 @@ async def client_of() -> AsyncIterator[Callable[[TraefikRedisProxy], Client]]:
         await client.close()
 
 
-@pytest.fixture
-async def make_proxy(redis_server: RedisServer, tmp_path: Path) -> AsyncIterator[Callable[..., TraefikRedisProxy]]:
-    """Makes a proxy on free ports; traits as keyword arguments. All are stopped in the end."""
+@asynccontextmanager
+async def making(proxy_class: type[P], directory: Path, **defaults: Any) -> AsyncIterator[Callable[..., P]]:
+    """Makes proxies of a class on free ports; traits as keyword arguments. All are stopped in the end."""
     async with AsyncExitStack() as stack:
 
-        def make(**traits: Any) -> TraefikRedisProxy:
+        def make(**traits: Any) -> P:
             settings = {
                 "public_url": f"http://127.0.0.1:{free_port()}/",
                 "traefik_api_url": f"http://127.0.0.1:{free_port()}",
-                "redis_url": redis_server.url,
-                "static_config_file": str(tmp_path / "traefik.toml"),
+                "static_config_file": str(directory / "traefik.toml"),
                 "check_route_timeout": 20,
                 "store_timeout": 10,
                 "log": logging.getLogger("kvproxy.test"),
             }
-            proxy = TraefikRedisProxy(**{**settings, **traits})
+            proxy = proxy_class(**{**settings, **defaults, **traits})
             stack.push_async_callback(proxy.stop)
             return proxy
 
+        yield make
+
+
+@pytest.fixture
+async def make_proxy(redis_server: RedisServer, tmp_path: Path) -> AsyncIterator[Callable[..., TraefikRedisProxy]]:
+    """Makes a proxy on Redis and free ports; traits as keyword arguments. All are stopped in the end."""
+    async with making(TraefikRedisProxy, tmp_path, redis_url=redis_server.url) as make:
         yield make
 
 

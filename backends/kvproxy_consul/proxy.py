@@ -1,0 +1,81 @@
+"""The proxy class of the Consul backend."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from traitlets import Dict, Unicode
+
+from kvproxy.http_connection import HttpConnection
+from kvproxy.proxy import KVTraefikProxy
+
+from .connection import parse_connection, provider_environment, provider_options
+from .store import ConsulStore
+
+
+class TraefikConsulProxy(KVTraefikProxy):
+    """JupyterHub's proxy by Traefik, with the routes in Consul's key-value store."""
+
+    provider_name = "consul"
+
+    consul_url = Unicode(
+        "http://127.0.0.1:8500",
+        config=True,
+        help="""Where a Consul agent is: `consul://host[:port]`, or `consuls://…` for TLS; `http://` and `https://` mean
+        the same.
+
+        Traefik is told the same as the hub uses.
+        """,
+    )
+    consul_token = Unicode(config=True, help="The ACL token, if Consul's access control is on.")
+    consul_username = Unicode(
+        config=True, help="The user for HTTP basic authentication, where a server in front of Consul asks for it."
+    )
+    consul_password = Unicode(
+        config=True, help="That user's password. Without `consul_username`, it is the ACL token, as `consul_token`."
+    )
+    consul_client_ca_cert = Unicode(
+        None,
+        allow_none=True,
+        config=True,
+        help="The file (PEM) of the authority that Consul's certificate is from; the system's authorities if not set.",
+    )
+    consul_client_kwargs = Dict(
+        config=True,
+        help="""Further options: `host`, `port`, `scheme`, `token`, `verify` (False: do not check Consul's certificate,
+        or the authority's file), `cert` (a client certificate: a file, or a pair of files with the key) and `timeout`
+        (seconds for one request). They win over everything else.
+        """,
+    )
+
+    @property
+    def connection(self) -> HttpConnection:
+        """Where Consul is and as whom to come, from all the traits together.
+
+        Raises:
+            ConfigurationError: if they make no sense, or Traefik could not follow.
+        """
+        return parse_connection(
+            self.consul_url,
+            self.consul_username,
+            self.consul_password,
+            self.consul_token,
+            self.consul_client_ca_cert or "",
+            self.consul_client_kwargs,
+        )
+
+    def open_store(self) -> ConsulStore:
+        """See :meth:`kvproxy.proxy.KVTraefikProxy.open_store`."""
+        return ConsulStore(self.connection, self.traefik_root, self.jupyterhub_root)
+
+    def traefik_provider(self) -> dict[str, Any]:
+        """See :meth:`kvproxy.proxy.KVTraefikProxy.traefik_provider`."""
+        return {"consul": provider_options(self.connection, self.traefik_root)}
+
+    def traefik_environment(self) -> dict[str, str]:
+        """See :meth:`kvproxy.proxy.KVTraefikProxy.traefik_environment`."""
+        return provider_environment(self.connection)
+
+    def store_secrets(self) -> list[str]:
+        """See :meth:`kvproxy.proxy.KVTraefikProxy.store_secrets`."""
+        return self.connection.secrets

@@ -1,0 +1,9 @@
+"""What kvproxy's plugin loader finds: the same as any third party's plugin."""
+
+from kvproxy.hookspecs import Backend, hookimpl
+
+
+@hookimpl
+def kvproxy_backends() -> list[Backend]:
+    """etcd, version 3.4 and later."""
+    return [Backend("etcd", ("etcd", "etcds"), "kvproxy_etcd.proxy:TraefikEtcdProxy", "etcd_url")]

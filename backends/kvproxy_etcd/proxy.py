@@ -1,0 +1,76 @@
+"""The proxy class of the etcd backend."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from traitlets import Dict, Unicode
+
+from kvproxy.http_connection import HttpConnection
+from kvproxy.proxy import KVTraefikProxy
+
+from .connection import parse_connection, provider_options
+from .store import EtcdStore
+
+
+class TraefikEtcdProxy(KVTraefikProxy):
+    """JupyterHub's proxy by Traefik, with the routes in etcd."""
+
+    provider_name = "etcd"
+
+    etcd_url = Unicode(
+        "http://127.0.0.1:2379",
+        config=True,
+        help="""Where etcd is: `etcd://[user:password@]host[:port]`, or `etcds://…` for TLS; `http://` and `https://`
+        mean the same.
+
+        Several members of a cluster are separated by commas: `etcd://one:2379,two:2379`. Special characters in user and
+        password are percent-encoded. Traefik is told the same as the hub uses.
+        """,
+    )
+    etcd_username = Unicode(config=True, help="The etcd user, instead of the one in `etcd_url`.")
+    etcd_password = Unicode(config=True, help="The etcd user's password, instead of the one in `etcd_url`.")
+    etcd_client_ca_cert = Unicode(
+        None,
+        allow_none=True,
+        config=True,
+        help="The file (PEM) of the authority that etcd's certificate is from; the system's authorities if not set.",
+    )
+    etcd_client_cert_crt = Unicode(
+        None, allow_none=True, config=True, help="The file (PEM) of a client certificate, if etcd asks for one."
+    )
+    etcd_client_cert_key = Unicode(
+        None, allow_none=True, config=True, help="The file (PEM, not encrypted) of the client certificate's key."
+    )
+    etcd_client_kwargs = Dict(
+        config=True,
+        help="""Further options: `host`, `port`, `user`, `password`, `ca_cert`, `cert_cert`, `cert_key`, `timeout`
+        (seconds for one request) and `verify` (False: do not check etcd's certificate). They win over everything else.
+        """,
+    )
+
+    @property
+    def connection(self) -> HttpConnection:
+        """Where etcd is and as whom to come, from all the traits together.
+
+        Raises:
+            ConfigurationError: if they make no sense, or Traefik could not follow.
+        """
+        files = {
+            "ca": self.etcd_client_ca_cert,
+            "cert": self.etcd_client_cert_crt,
+            "key": self.etcd_client_cert_key,
+        }
+        return parse_connection(self.etcd_url, self.etcd_username, self.etcd_password, files, self.etcd_client_kwargs)
+
+    def open_store(self) -> EtcdStore:
+        """See :meth:`kvproxy.proxy.KVTraefikProxy.open_store`."""
+        return EtcdStore(self.connection, self.traefik_root, self.jupyterhub_root)
+
+    def traefik_provider(self) -> dict[str, Any]:
+        """See :meth:`kvproxy.proxy.KVTraefikProxy.traefik_provider`."""
+        return {"etcd": provider_options(self.connection, self.traefik_root)}
+
+    def store_secrets(self) -> list[str]:
+        """See :meth:`kvproxy.proxy.KVTraefikProxy.store_secrets`."""
+        return self.connection.secrets

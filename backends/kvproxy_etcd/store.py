@@ -1,0 +1,209 @@
+"""Routes in etcd, through its JSON gateway.
+
+Configuration and records are one key a value, below the two roots. One transaction of kvproxy is one of etcd's, which
+wakes Traefik once by itself.
+"""
+
+from __future__ import annotations
+
+import base64
+from typing import Any, Final
+
+from kvproxy.errors import ConfigurationError, StoreAuthError, StoreError, StoreUnavailable
+from kvproxy.http_connection import HttpConnection
+from kvproxy.http_store import Answer, HttpClient, wrong_protocol
+from kvproxy.store import Capabilities, Operation, Snapshot, Space, Store, Transaction
+
+from .connection import ETCD
+
+#: gRPC's status codes, which the gateway gives in the body of an error.
+_UNAUTHENTICATED: Final = 16
+_NO_PERMISSION: Final = 7
+_NOT_ENABLED: Final = 9
+#: Deadline, lack of a resource for the moment, abort, and unavailable, such as a cluster without a leader.
+_PASSING: Final = {4, 10, 14}
+_OLDEST: Final = (3, 4)
+#: Before this version etcd checks the token of a request for a new token, and Traefik's client (etcd's own, 3.6) sends
+#: the dead one with it (etcd-io/etcd#12385, seen with Traefik 3.7).
+_LOGS_IN_AGAIN: Final = (3, 5)
+
+
+class EtcdStore(Store):
+    """A :class:`~kvproxy.store.Store` in etcd.
+
+    Args:
+        connection: where etcd is.
+        traefik_root: root of the configuration, without slashes at its ends.
+        jupyterhub_root: root of the records, likewise.
+    """
+
+    #: etcd's defaults are 128 operations (--max-txn-ops) and 1.5 MiB (--max-request-bytes), roots included.
+    capabilities = Capabilities(max_operations=128, max_bytes=1024 * 1024)
+
+    def __init__(self, connection: HttpConnection, traefik_root: str, jupyterhub_root: str) -> None:
+        self._connection = connection
+        self._http = HttpClient(connection)
+        self._roots = {Space.CONFIG: traefik_root + "/", Space.RECORDS: jupyterhub_root + "/routes/"}
+        self._token: str | None = None
+
+    async def check(self) -> list[str]:
+        """See :meth:`kvproxy.store.Store.check`: version, credentials, and whether both roots may be read."""
+        answer = await self._http.request("GET", "/version")
+        said = answer.json()
+        version = said.get("etcdserver") if isinstance(said, dict) else None
+        if answer.status == 200 and not isinstance(version, str):
+            raise StoreError(f"{self._connection} does not answer as etcd does; correct etcd_url.")
+        if not isinstance(version, str):
+            raise self._error(answer)
+        number = tuple(int(part) for part in version.split(".")[:2] if part.isdigit())
+        if number < _OLDEST:
+            raise ConfigurationError(f"{self._connection} is version {version}; kvproxy needs etcd 3.4 or later.")
+        self._token = None
+        await self._call("kv/txn", {"success": [self._range(space, count_only=True) for space in self._roots]})
+        if self._connection.username and not self._token:
+            return [
+                f"{self._connection} has authentication switched off, so anybody who reaches it may change routes and "
+                "etcd_username and etcd_password are not used; switch it on with 'etcdctl auth enable'."
+            ]
+        if self._token and number < _LOGS_IN_AGAIN:
+            return [
+                f"{self._connection} is version {version} with authentication. Traefik cannot log in there again when "
+                "its token has died, after a restart of etcd or some minutes in which no route changes, and serves no "
+                "new routes from then on. Use etcd 3.5 or later, or tokens that live: --auth-token=jwt,…,ttl=8760h."
+            ]
+        return []
+
+    async def list(self) -> Snapshot:
+        """See :meth:`kvproxy.store.Store.list`: one transaction, so that both spaces are of the same moment."""
+        answer = await self._call("kv/txn", {"success": [self._range(space) for space in self._roots]})
+        try:
+            config, records = (
+                self._pairs(root, part.get("response_range", part.get("responseRange", {})))
+                for root, part in zip(self._roots.values(), answer["responses"], strict=True)
+            )
+        except (KeyError, TypeError, AttributeError):
+            raise StoreError(f"{self._connection} gives an answer that kvproxy does not understand.") from None
+        except UnicodeDecodeError:
+            raise StoreError(
+                f"{self._connection} holds a key or value below kvproxy's roots that is not UTF-8 text; remove it."
+            ) from None
+        return Snapshot(config, records)
+
+    async def apply(self, transaction: Transaction) -> None:
+        """See :meth:`kvproxy.store.Store.apply`: one transaction without conditions."""
+        await self._call("kv/txn", {"success": [self._operation(o) for o in transaction.operations]})
+
+    async def aclose(self) -> None:
+        """See :meth:`kvproxy.store.Store.aclose`."""
+        await self._http.aclose()
+
+    def _range(self, space: Space, **options: Any) -> dict[str, Any]:
+        start = self._roots[space]
+        # Up to, and without, the first text that begins with the character after the slash.
+        return {"requestRange": {"key": _encode(start), "range_end": _encode(start[:-1] + "0"), **options}}
+
+    def _operation(self, operation: Operation) -> dict[str, Any]:
+        key = _encode(self._roots[operation.space] + operation.key)
+        if operation.value is None:
+            return {"requestDeleteRange": {"key": key}}
+        return {"requestPut": {"key": key, "value": _encode(operation.value)}}
+
+    @staticmethod
+    def _pairs(root: str, found: dict[str, Any]) -> dict[str, str]:
+        pairs = ((_decode(pair["key"]), _decode(pair.get("value", ""))) for pair in found.get("kvs", []))
+        return {key[len(root) :]: value for key, value in pairs}
+
+    async def _call(self, path: str, body: dict[str, Any]) -> Any:
+        """One request to the gateway, with a token that lives."""
+        for last in (False, True):
+            if self._token is None:
+                self._token = await self._log_in()
+            headers = {"Authorization": self._token} if self._token else {}
+            answer = await self._http.request("POST", f"/v3/{path}", body, headers)
+            if answer.status == 200:
+                return answer.json()
+            if last or not self._connection.username or not _token_died(answer):
+                break
+            self._token = None
+        raise self._error(answer)
+
+    async def _log_in(self) -> str:
+        """A new token; empty if there is no need for one."""
+        connection = self._connection
+        if not connection.username:
+            return ""
+        login = {"name": connection.username, "password": connection.password}
+        answer = await self._http.request("POST", "/v3/auth/authenticate", login)
+        said = answer.json()
+        if answer.status == 200 and isinstance(said, dict) and said.get("token"):
+            return str(said["token"])
+        if _code(answer) == _NOT_ENABLED:
+            return ""
+        raise self._error(answer)
+
+    def _error(self, answer: Answer) -> StoreError:
+        """What an answer that is no success means."""
+        where, code, text = self._connection.at(answer.endpoint), _code(answer), _message(answer)
+        text = self._connection.redact(text)
+        if code in _PASSING or answer.status in {502, 503, 504}:
+            # Another member may see the rest of the cluster.
+            self._http.next_endpoint()
+            return StoreUnavailable(f"{where} cannot help at the moment ({text}).")
+        if "authentication failed" in text:
+            return StoreAuthError(f"{where} refuses the credentials; check {ETCD.login}.")
+        if "user name is empty" in text or (code == _UNAUTHENTICATED and not self._connection.username):
+            return StoreAuthError(f"{where} asks for a user; set {ETCD.login}.")
+        if code == _NO_PERMISSION:
+            who = self._connection.username or "nobody"
+            return StoreAuthError(
+                f"{where} does not let the user {who!r} read and write all keys below "
+                f"{' and '.join(map(repr, self._roots.values()))}; grant its role that."
+            )
+        if "database space exceeded" in text:
+            return StoreError(
+                f"{where} is full; compact and defragment it, disarm its alarm, and set --auto-compaction-retention."
+            )
+        if answer.status == 404:
+            return StoreError(
+                f"{where} has no JSON gateway; start it with --enable-grpc-gateway=true, or correct etcd_url if this "
+                "is not etcd."
+            )
+        if answer.status == 400 and code is None and self._connection.tls and self._connection.tls.cert:
+            return StoreAuthError(
+                f"{where} refuses a client certificate with a name (CN) at its JSON gateway while its authentication "
+                "is on; make one without CN and set etcd_username and etcd_password."
+            )
+        return wrong_protocol(self._connection, answer) or StoreError(
+            f"{where} answers: {text or 'nothing'} (HTTP {answer.status})."
+        )
+
+
+def _code(answer: Answer) -> int | None:
+    said = answer.json()
+    code = said.get("code") if isinstance(said, dict) else None
+    return code if isinstance(code, int) else None
+
+
+def _message(answer: Answer) -> str:
+    said = answer.json()
+    if isinstance(said, dict):
+        # etcd 3.4 once had only the second.
+        return str(said.get("message") or said.get("error") or "").rstrip(".")
+    return answer.text
+
+
+def _token_died(answer: Answer) -> bool:
+    """Whether a new token helps.
+
+    The one in use is too old, or from before a restart or a change of rights, or there was no need for one so far.
+    """
+    said = _message(answer)
+    return _code(answer) == _UNAUTHENTICATED or "auth store is old" in said or "user name is empty" in said
+
+
+def _encode(text: str) -> str:
+    return base64.b64encode(text.encode()).decode()
+
+
+def _decode(text: str) -> str:
+    return base64.b64decode(text).decode()

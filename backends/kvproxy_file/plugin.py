@@ -1,0 +1,9 @@
+"""What kvproxy's plugin loader finds: the same as any third party's plugin."""
+
+from kvproxy.hookspecs import Backend, hookimpl
+
+
+@hookimpl
+def kvproxy_backends() -> list[Backend]:
+    """A local file."""
+    return [Backend("file", ("file",), "kvproxy_file.proxy:TraefikFileProviderProxy", "dynamic_config_file")]

@@ -1,0 +1,184 @@
+"""A client for stores that speak HTTP and JSON: several endpoints, stale connections, errors in plain words."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import io
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+import aiohttp
+
+from .errors import StoreAuthError, StoreError, StoreUnavailable
+from .http_connection import HttpConnection
+
+#: Seconds that a server may take to accept a connection.
+_CONNECT_SECONDS: Final = 3.0
+#: What a kept-alive connection says whose server has been restarted.
+_STALE: Final = (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError)
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a store said.
+
+    Args:
+        status: HTTP status.
+        body: as it came.
+        endpoint: which endpoint said it, ``host:port``.
+    """
+
+    status: int
+    body: bytes
+    endpoint: str
+
+    @property
+    def text(self) -> str:
+        """The body for a sentence: one line, not too long."""
+        return " ".join(self.body.decode(errors="replace").split())[:300].rstrip(".")
+
+    def json(self) -> Any:
+        """The body as JSON, None if it is not."""
+        try:
+            return json.loads(self.body)
+        except ValueError:
+            return None
+
+
+class HttpClient:
+    """Requests to a store, at whichever of its endpoints answers. They may be sent twice.
+
+    Connects when it is first used. Give it requests that come to the same when they are repeated.
+
+    Args:
+        connection: where the store is; of its credentials only `authorization` is sent by itself.
+        headers: to be sent with each request.
+        authorization: whether user and password are sent with each request, as HTTP basic authentication.
+    """
+
+    def __init__(
+        self, connection: HttpConnection, headers: Mapping[str, str] | None = None, *, authorization: bool = False
+    ) -> None:
+        self._connection = connection
+        self._headers = {"User-Agent": "kvproxy", **(headers or {})}
+        if authorization and connection.username:
+            # aiohttp has two ways to make this header, of which each version has but one.
+            login = base64.b64encode(f"{connection.username}:{connection.password}".encode()).decode()
+            self._headers["Authorization"] = f"Basic {login}"
+        self._context = connection.tls.context() if connection.tls else None
+        self._session: aiohttp.ClientSession | None = None
+        self._at = 0
+
+    async def request(
+        self, method: str, path: str, body: Any = None, headers: Mapping[str, str] | None = None
+    ) -> Answer:
+        """Ask the endpoint that answered last, and each of the others if it cannot be reached.
+
+        Args:
+            method: such as ``"POST"``.
+            path: with a slash at its beginning; a query may follow.
+            body: to be sent as JSON; None for none.
+            headers: for this request.
+
+        Raises:
+            StoreUnavailable: if no endpoint answers in time.
+            StoreError: if one cannot be trusted or speaks another language.
+        """
+        data = None if body is None else json.dumps(body, ensure_ascii=False, separators=(",", ":")).encode()
+        for _ in self._connection.endpoints:
+            try:
+                return await self._ask(method, path, data, {**self._headers, **(headers or {})})
+            except StoreUnavailable as error:
+                problem = error
+                self.next_endpoint()
+        raise problem
+
+    def next_endpoint(self) -> None:
+        """Ask another endpoint from now on, as this one says that it cannot help."""
+        self._at = (self._at + 1) % len(self._connection.endpoints)
+
+    async def aclose(self) -> None:
+        """Close all connections; a later request opens new ones."""
+        session, self._session = self._session, None
+        if session is not None:
+            await session.close()
+
+    async def _ask(self, method: str, path: str, data: bytes | None, headers: Mapping[str, str]) -> Answer:
+        for last in (False, True):
+            try:
+                return await self._send(method, path, data, headers)
+            except (aiohttp.ClientError, asyncio.TimeoutError, OSError, ValueError) as error:
+                # Connections that were kept do not outlive a restart of the server, and tell it only when they are
+                # used: with new ones the request is sent once more.
+                if last or not isinstance(error, _STALE) or isinstance(error, aiohttp.ClientConnectorError):
+                    raise self._explain(error) from None
+                await self.aclose()
+        raise AssertionError("unreachable")
+
+    async def _send(self, method: str, path: str, data: bytes | None, headers: Mapping[str, str]) -> Answer:
+        if self._session is None:
+            timeout = aiohttp.ClientTimeout(total=self._connection.timeout, sock_connect=_CONNECT_SECONDS)
+            connector = aiohttp.TCPConnector(ssl=self._context if self._context is not None else True)
+            self._session = aiohttp.ClientSession(
+                timeout=timeout, connector=connector, cookie_jar=aiohttp.DummyCookieJar()
+            )
+        kept = {"Content-Type": "application/json", **headers} if data is not None else headers
+        url = self._connection.urls[self._at]
+        # A stream, as aiohttp warns of large bodies that are not one.
+        stream = None if data is None else io.BytesIO(data)
+        async with self._session.request(
+            method, url + path, data=stream, headers=kept, allow_redirects=False
+        ) as answer:
+            return Answer(answer.status, await answer.read(), self._connection.endpoints[self._at])
+
+    def _explain(self, error: Exception) -> StoreError:
+        """One of kvproxy's errors for one of the client's."""
+        connection, dialect = self._connection, self._connection.dialect
+        where = connection.at(connection.endpoints[self._at])
+        text = connection.redact(str(error).strip().rstrip(".")) or type(error).__name__
+        if isinstance(error, aiohttp.ClientConnectorCertificateError):
+            return StoreError(
+                f"{where} has a certificate that is not trusted ({_reason(text)}); give its authority with "
+                f"{dialect.ca}, and the server's name as the certificate has it with {dialect.url}."
+            )
+        if "ALERT_CERTIFICATE_REQUIRED" in text or "ALERT_BAD_CERTIFICATE" in text or "ALERT_UNKNOWN_CA" in text:
+            return StoreAuthError(
+                f"{where} asks for a client certificate that it trusts; give {dialect.cert} and {dialect.key}."
+            )
+        if isinstance(error, aiohttp.ClientSSLError):
+            return StoreError(f"{where} does not speak TLS as kvproxy does ({_reason(text)}); does it speak TLS there?")
+        if isinstance(error, asyncio.TimeoutError):
+            return StoreUnavailable(f"{where} does not answer in time.")
+        cause = error.os_error if isinstance(error, aiohttp.ClientConnectorError) else error
+        if connection.tls is not None and isinstance(cause, ConnectionResetError):
+            return StoreUnavailable(f"{where} ends the connection at once; does it speak TLS there?")
+        if connection.tls is None and isinstance(error, aiohttp.ServerDisconnectedError):
+            return StoreUnavailable(
+                f"{where} ends the connection at once; if it wants TLS, begin {dialect.url} with {dialect.scheme}s://."
+            )
+        if isinstance(cause, OSError) and cause.errno:
+            text = os.strerror(cause.errno) if cause.errno > 0 else cause.strerror or text
+        return StoreUnavailable(f"{where} cannot be reached ({text}).")
+
+
+def _reason(text: str) -> str:
+    """What an error of OpenSSL says after all the names and numbers.
+
+    >>> _reason("Cannot connect to host h:1 ssl:True [SSLError: (1, '[SSL: X] wrong version number (_ssl.c:1006)')]")
+    'wrong version number'
+    """
+    return text.rpartition("] ")[2].partition(" (_ssl")[0] if "(_ssl" in text else text
+
+
+def wrong_protocol(connection: HttpConnection, answer: Answer) -> StoreError | None:
+    """The error for an answer that only a server gives that wants TLS, None for any other."""
+    if answer.status == 400 and b"HTTP request to an HTTPS server" in answer.body:
+        dialect = connection.dialect
+        return StoreError(
+            f"{connection.at(answer.endpoint)} speaks TLS; begin {dialect.url} with {dialect.scheme}s:// or https://."
+        )
+    return None

@@ -1,0 +1,228 @@
+"""A private Consul server on the loopback interface."""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import shutil
+import tempfile
+import urllib.error
+import urllib.request
+import uuid
+from collections.abc import Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Final
+
+from kvproxy.testing.debian import debian_program
+from kvproxy.testing.programs import Program, ServerError, free_port
+from kvproxy.testing.tls import Certificates
+
+CONSUL_VARIABLE: Final = "KVPROXY_CONSUL"
+_START_SECONDS: Final = 30
+#: The last Debian that carries Consul (1.8.7).
+_SUITE: Final = "bullseye"
+
+
+def find_consul() -> Path:
+    """The program of Consul.
+
+    Looks at the variable KVPROXY_CONSUL, then for consul on PATH, and unpacks Debian's package at last. Raises
+    ServerError saying how to get one.
+    """
+    if named := os.environ.get(CONSUL_VARIABLE):
+        if path := shutil.which(named):
+            return Path(path)
+        raise ServerError(f"The variable {CONSUL_VARIABLE} names {named}, which is not a program.")
+    if path := shutil.which("consul"):
+        return Path(path)
+    try:
+        return debian_program("consul", _SUITE, "usr/bin/consul")
+    except ServerError as error:
+        raise ServerError(
+            "No program of Consul was found. Put Consul's own release on PATH, or name it in the variable "
+            f"{CONSUL_VARIABLE}. {error}"
+        ) from None
+
+
+class ConsulServer:
+    """A real server, alone in its data centre, which survives restarts and is removed by `close`.
+
+    ``put``, ``get`` and the like come with all rights.
+
+    acl: switches access control on; who comes without a token may do nothing. `token` is that of the administrator.
+    certificates: makes clients come by TLS, see `Certificates.make`; this class comes without, at a second port.
+    client_certificate: whether they must show a certificate of the same authority.
+    """
+
+    def __init__(
+        self, *, acl: bool = False, certificates: Certificates | None = None, client_certificate: bool = False
+    ):
+        self.token = str(uuid.uuid4()) if acl else ""
+        self.port = free_port()
+        self.directory = Path(tempfile.mkdtemp(prefix="kvproxy-consul-"))
+        self._tls = certificates is not None
+        admin = free_port() if self._tls else self.port
+        self._admin = f"http://127.0.0.1:{admin}/v1/"
+        settings: dict[str, Any] = {
+            "server": True,
+            "bootstrap": True,
+            "node_name": "one",
+            "data_dir": str(self.directory / "data"),
+            "bind_addr": "127.0.0.1",
+            "client_addr": "127.0.0.1",
+            "ports": {
+                "http": admin,
+                "https": self.port if self._tls else -1,
+                "server": free_port(),
+                "serf_lan": free_port(),
+                "serf_wan": -1,
+                "dns": -1,
+                "grpc": -1,
+            },
+            "performance": {"raft_multiplier": 1},
+            "disable_update_check": True,
+            "log_level": "WARN",
+        }
+        if acl:
+            tokens = {"master": self.token}
+            settings["acl"] = {"enabled": True, "default_policy": "deny", "tokens": tokens}
+        if certificates is not None:
+            settings |= {
+                "cert_file": str(certificates.server_certificate.resolve()),
+                "key_file": str(certificates.server_key.resolve()),
+                "ca_file": str(certificates.ca.resolve()),
+                "verify_incoming_https": client_certificate,
+            }
+        file = os.open(self.directory / "consul.json", os.O_WRONLY | os.O_CREAT, 0o600)
+        with os.fdopen(file, "w") as stream:
+            json.dump(settings, stream)
+        command = [str(find_consul()), "agent", "-config-file", "consul.json"]
+        clean = {name: value for name, value in os.environ.items() if not name.startswith("CONSUL_")}
+        self._program = Program(command, self.directory / "consul.log", clean)
+
+    @property
+    def endpoint(self) -> str:
+        """``host:port`` for clients."""
+        return f"localhost:{self.port}" if self._tls else f"127.0.0.1:{self.port}"
+
+    @property
+    def url(self) -> str:
+        """The URL for clients, without any token."""
+        return f"{'https' if self._tls else 'http'}://{self.endpoint}"
+
+    @property
+    def running(self) -> bool:
+        """Whether the process lives."""
+        return self._program.running
+
+    def start(self) -> None:
+        """Start it and wait until it takes writes. Raises ServerError with its last log lines if it does not."""
+        self._program.start()
+        self._program.wait_ready(self._writable, _START_SECONDS)
+
+    def stop(self) -> None:
+        """End it in an orderly way (SIGTERM)."""
+        self._program.stop()
+
+    def kill(self) -> None:
+        """End it at once, as a crash would (SIGKILL)."""
+        self._program.kill()
+
+    def restart(self) -> None:
+        """Stop and start it on the same ports with the same data directory."""
+        self.stop()
+        self.start()
+
+    def close(self) -> None:
+        """Stop it and remove its directory."""
+        self.stop()
+        shutil.rmtree(self.directory, ignore_errors=True)
+
+    def request(self, method: str, path: str, body: bytes | None = None) -> Any:
+        """One request to the HTTP API, as administrator; None for 404. Raises OSError with Consul's own message."""
+        headers = {"X-Consul-Token": self.token} if self.token else {}
+        request = urllib.request.Request(self._admin + path, body, headers, method=method)  # noqa: S310
+        try:
+            with urllib.request.urlopen(request, timeout=10) as answer:  # noqa: S310
+                return json.load(answer)
+        except urllib.error.HTTPError as error:
+            with error:
+                said = error.read().decode()
+            if error.code == 404:
+                return None
+            raise OSError(said) from None
+
+    def put(self, key: str, value: str) -> None:
+        """Set a key."""
+        self._transact(Verb="set", Key=key, Value=base64.b64encode(value.encode()).decode())
+
+    def get(self, key: str) -> str | None:
+        """The value of a key, None if there is none."""
+        return self.all(key).get(key)
+
+    def all(self, prefix: str = "") -> dict[str, str]:
+        """All keys that begin so, and their values."""
+        found = self.request("GET", "kv/?recurse") or []
+        pairs = {item["Key"]: base64.b64decode(item["Value"] or "").decode() for item in found}
+        return {key: value for key, value in pairs.items() if key.startswith(prefix)}
+
+    def delete(self, key: str) -> None:
+        """Remove a key."""
+        self._transact(Verb="delete", Key=key)
+
+    def clear(self) -> None:
+        """Remove all keys."""
+        self.request("DELETE", "kv/?recurse")
+
+    def indices(self) -> set[int]:
+        """Consul's own numbers of the changes that the keys are from; all keys of a transaction share one."""
+        return {int(item["ModifyIndex"]) for item in self.request("GET", "kv/?recurse") or []}
+
+    def add_token(self, rules: str) -> str:
+        """A new token that may do what these rules of a policy say."""
+        policy = {"Name": uuid.uuid4().hex, "Rules": rules}
+        name = self.request("PUT", "acl/policy", json.dumps(policy).encode())["Name"]
+        return str(self.request("PUT", "acl/token", json.dumps({"Policies": [{"Name": name}]}).encode())["SecretID"])
+
+    def change_rights(self, token: str, rules: str) -> None:
+        """Let a token do what these rules of a policy say, and nothing else."""
+        tokens: list[Mapping[str, Any]] = self.request("GET", "acl/tokens")
+        accessor = next(t["AccessorID"] for t in tokens if self._secret(t["AccessorID"]) == token)
+        policy = {"Name": uuid.uuid4().hex, "Rules": rules}
+        name = self.request("PUT", "acl/policy", json.dumps(policy).encode())["Name"]
+        self.request("PUT", f"acl/token/{accessor}", json.dumps({"Policies": [{"Name": name}]}).encode())
+
+    def _transact(self, **operation: str) -> None:
+        # Not by the key's own URL, in which two slashes in a row become one.
+        self.request("PUT", "txn", json.dumps([{"KV": operation}]).encode())
+
+    def _secret(self, accessor: str) -> str:
+        return str(self.request("GET", f"acl/token/{accessor}")["SecretID"])
+
+    def log_tail(self, lines: int = 15) -> str:
+        """The last lines of the server's log."""
+        return self._program.log_tail(lines)
+
+    def __enter__(self) -> ConsulServer:
+        try:
+            self.start()
+        except (ServerError, OSError):
+            self.close()
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _writable(self) -> bool:
+        # Access control is ready a moment after a leader is there: only a write with rights tells.
+        try:
+            self.put("kvproxy-testing", "1")
+            self.delete("kvproxy-testing")
+        except OSError:
+            return False
+        return True
