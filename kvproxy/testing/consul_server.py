@@ -12,11 +12,11 @@ import urllib.request
 import uuid
 from collections.abc import Mapping
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Final
 
 from kvproxy.testing.debian import debian_program
 from kvproxy.testing.programs import Program, ServerError, free_port
+from kvproxy.testing.server import Server
 from kvproxy.testing.tls import Certificates
 
 CONSUL_VARIABLE: Final = "KVPROXY_CONSUL"
@@ -46,7 +46,7 @@ def find_consul() -> Path:
         ) from None
 
 
-class ConsulServer:
+class ConsulServer(Server):
     """A real server, alone in its data centre, which survives restarts and is removed by `close`.
 
     ``put``, ``get`` and the like come with all rights.
@@ -100,7 +100,7 @@ class ConsulServer:
             json.dump(settings, stream)
         command = [str(find_consul()), "agent", "-config-file", "consul.json"]
         clean = {name: value for name, value in os.environ.items() if not name.startswith("CONSUL_")}
-        self._program = Program(command, self.directory / "consul.log", clean)
+        super().__init__(Program(command, self.directory / "consul.log", clean), self.directory)
 
     @property
     def endpoint(self) -> str:
@@ -112,33 +112,10 @@ class ConsulServer:
         """The URL for clients, without any token."""
         return f"{'https' if self._tls else 'http'}://{self.endpoint}"
 
-    @property
-    def running(self) -> bool:
-        """Whether the process lives."""
-        return self._program.running
-
     def start(self) -> None:
         """Start it and wait until it takes writes. Raises ServerError with its last log lines if it does not."""
         self._program.start()
         self._program.wait_ready(self._writable, _START_SECONDS)
-
-    def stop(self) -> None:
-        """End it in an orderly way (SIGTERM)."""
-        self._program.stop()
-
-    def kill(self) -> None:
-        """End it at once, as a crash would (SIGKILL)."""
-        self._program.kill()
-
-    def restart(self) -> None:
-        """Stop and start it on the same ports with the same data directory."""
-        self.stop()
-        self.start()
-
-    def close(self) -> None:
-        """Stop it and remove its directory."""
-        self.stop()
-        shutil.rmtree(self.directory, ignore_errors=True)
 
     def request(self, method: str, path: str, body: bytes | None = None) -> Any:
         """One request to the HTTP API, as administrator; None for 404. Raises OSError with Consul's own message."""
@@ -200,23 +177,6 @@ class ConsulServer:
 
     def _secret(self, accessor: str) -> str:
         return str(self.request("GET", f"acl/token/{accessor}")["SecretID"])
-
-    def log_tail(self, lines: int = 15) -> str:
-        """The last lines of the server's log."""
-        return self._program.log_tail(lines)
-
-    def __enter__(self) -> ConsulServer:
-        try:
-            self.start()
-        except (ServerError, OSError):
-            self.close()
-            raise
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     def _writable(self) -> bool:
         # Access control is ready a moment after a leader is there: only a write with rights tells.

@@ -15,11 +15,11 @@ import urllib.error
 import urllib.request
 from collections.abc import Mapping
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Final
 
 from kvproxy.testing.debian import debian_program
 from kvproxy.testing.programs import Program, ServerError, free_port
+from kvproxy.testing.server import Server
 from kvproxy.testing.tls import Certificates
 
 ETCD_VARIABLE: Final = "KVPROXY_ETCD"
@@ -68,7 +68,7 @@ def _version(program: str) -> str:
     return found.group(1) if found else ""
 
 
-class EtcdServer:
+class EtcdServer(Server):
     """A real server with its own data directory, which survives restarts and is removed by `close`.
 
     It listens for clients at ``endpoint``, with TLS if certificates are given, and at a second port for this class,
@@ -126,7 +126,7 @@ class EtcdServer:
         (self.directory / "etcd.json").write_text(json.dumps(settings))
         command = [str(find_etcd(version)), "--config-file", "etcd.json"]
         clean = {name: value for name, value in os.environ.items() if not name.startswith("ETCD_")}
-        self._program = Program(command, self.directory / "etcd.log", clean)
+        super().__init__(Program(command, self.directory / "etcd.log", clean), self.directory)
 
     @property
     def endpoint(self) -> str:
@@ -138,11 +138,6 @@ class EtcdServer:
         """The URL for clients, without user and password."""
         return f"{'https' if self._tls else 'http'}://{self.endpoint}"
 
-    @property
-    def running(self) -> bool:
-        """Whether the process lives."""
-        return self._program.running
-
     def start(self) -> None:
         """Start it and wait until it takes writes. Raises ServerError with its last log lines if it does not."""
         self._program.start()
@@ -151,24 +146,6 @@ class EtcdServer:
             self.add_user("root", self.root_password, role="root")
             self.request("auth/enable", {})
             self._protected = True
-
-    def stop(self) -> None:
-        """End it in an orderly way (SIGTERM)."""
-        self._program.stop()
-
-    def kill(self) -> None:
-        """End it at once, as a crash would (SIGKILL)."""
-        self._program.kill()
-
-    def restart(self) -> None:
-        """Stop and start it on the same port with the same data directory; all tokens die."""
-        self.stop()
-        self.start()
-
-    def close(self) -> None:
-        """Stop it and remove its directory."""
-        self.stop()
-        shutil.rmtree(self.directory, ignore_errors=True)
 
     def request(self, path: str, body: Mapping[str, Any]) -> dict[str, Any]:
         """One request to the JSON gateway, as root; raises OSError with etcd's own message."""
@@ -225,23 +202,6 @@ class EtcdServer:
             permission = {"permType": kind, "key": _encode(prefix), "range_end": _encode(end)}
             self.request("auth/role/grant", {"name": role, "perm": permission})
         self.request("auth/user/grant", {"user": name, "role": role})
-
-    def log_tail(self, lines: int = 15) -> str:
-        """The last lines of the server's log."""
-        return self._program.log_tail(lines)
-
-    def __enter__(self) -> EtcdServer:
-        try:
-            self.start()
-        except (ServerError, OSError):
-            self.close()
-            raise
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     def _range(self, body: Mapping[str, Any]) -> dict[str, str]:
         found = self.request("kv/range", body).get("kvs", [])

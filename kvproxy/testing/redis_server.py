@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import os
 import secrets
-import shutil
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
-from types import TracebackType
 
-from kvproxy.testing.programs import Program, ServerError, find_redis, free_port
+from kvproxy.testing.programs import Program, find_redis, free_port
 from kvproxy.testing.resp import Reply, ReplyError, ask
+from kvproxy.testing.server import Server
 
 _ADMINISTRATOR = "kvproxy-testing"
 _SLOTS = 16384
@@ -19,7 +18,7 @@ _HIGHEST_CLUSTER_PORT = 55535  # a cluster's second port lies 10000 above the fi
 _START_SECONDS = 15
 
 
-class RedisServer:
+class RedisServer(Server):
     """A real server with its own data directory, which survives restarts and is removed by `close`.
 
     It listens on 127.0.0.1 and on a unix socket in its directory. Options go to it in a configuration
@@ -55,7 +54,6 @@ class RedisServer:
         self.password = password
         self.cluster = cluster
         self.port = port or _choose_port(cluster)
-        self._temporary = directory is None
         self.directory = directory or Path(tempfile.mkdtemp(prefix="kvproxy-redis-"))
         self._admin_password = secrets.token_hex(16) if acl else ""
         settings = {
@@ -66,7 +64,8 @@ class RedisServer:
             "cluster-enabled": "yes" if cluster else "no",
         }
         self._write_configuration(settings, acl)
-        self._program = Program([str(find_redis()), "redis.conf"], self.directory / "redis.log")
+        program = Program([str(find_redis()), "redis.conf"], self.directory / "redis.log")
+        super().__init__(program, None if directory else self.directory)
 
     @property
     def url(self) -> str:
@@ -78,16 +77,6 @@ class RedisServer:
         """The path of its unix socket."""
         return self.directory / "socket"
 
-    @property
-    def pid(self) -> int:
-        """The process id. Raises ServerError if it was not started."""
-        return self._program.pid
-
-    @property
-    def running(self) -> bool:
-        """Whether the process lives."""
-        return self._program.running
-
     def start(self) -> None:
         """Start it and wait until it answers. Raises ServerError with its last log lines if it does not."""
         # A dead server's socket must not be taken for the new one's.
@@ -97,48 +86,12 @@ class RedisServer:
         if self.cluster and "cluster_state:ok" not in str(self.command("CLUSTER", "INFO")):
             self._take_all_slots()
 
-    def stop(self) -> None:
-        """End it in an orderly way (SIGTERM, which saves what it is configured to save)."""
-        self._program.stop()
-
-    def kill(self) -> None:
-        """End it at once, as a crash would (SIGKILL)."""
-        self._program.kill()
-
-    def restart(self) -> None:
-        """Stop and start it on the same port with the same data directory."""
-        self.stop()
-        self.start()
-
-    def close(self) -> None:
-        """Stop it and remove its temporary directory."""
-        self.stop()
-        if self._temporary:
-            shutil.rmtree(self.directory, ignore_errors=True)
-
     def command(self, *parts: str) -> Reply:
         """Run one command as administrator, whatever the ACL says, and return the reply.
 
         Raises ReplyError with the server's own message.
         """
         return ask(self.unix_socket, *self._login(), parts)[-1]
-
-    def log_tail(self, lines: int = 15) -> str:
-        """The last lines of the server's log."""
-        return self._program.log_tail(lines)
-
-    def __enter__(self) -> RedisServer:
-        try:
-            self.start()
-        except ServerError:
-            self.close()
-            raise
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     def _login(self) -> list[tuple[str, ...]]:
         if self._admin_password:
