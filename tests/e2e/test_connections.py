@@ -17,6 +17,7 @@ import pytest
 
 from kvproxy.errors import ConfigurationError, StoreAuthError, StoreError, StoreUnavailable
 from kvproxy.testing.servers import Certificates, RedisServer, TlsFront, free_port
+from kvproxy.testing.traefik_conformance import until
 from kvproxy_redis import TraefikRedisProxy
 
 from .proxies import Client, Doors, External, Start, port_of
@@ -24,16 +25,6 @@ from .proxies import Client, Doors, External, Start, port_of
 PASSWORD = "s3cret/with:odd@characters%"
 ACL = re.findall(r"^user (.*)$", (Path(__file__).parents[2] / "docs/how-to/redis.md").read_text(), re.MULTILINE)
 HUB, TRAEFIK = (line.replace("change-me", PASSWORD) for line in ACL)
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    """Wait for a condition."""
-
-    async def wait() -> None:
-        while not condition():
-            await asyncio.sleep(0.01)
-
-    await asyncio.wait_for(wait(), 10)
 
 
 async def assert_works(proxy: TraefikRedisProxy, doors: Doors, client_of: Callable[..., Client]) -> None:

@@ -23,19 +23,10 @@ import pytest
 
 from kvproxy.errors import RouteNotReadyError, StoppedError, StoreError, TraefikError
 from kvproxy.testing.servers import Certificates, RedisServer, TraefikServer, free_port
+from kvproxy.testing.traefik_conformance import until
 from kvproxy_redis import TraefikRedisProxy
 
 from .proxies import TOML, Client, Doors, External, Start, port_of
-
-
-async def until(condition: Callable[[], bool], seconds: float = 15) -> None:
-    """Wait for a condition."""
-
-    async def wait() -> None:
-        while not condition():
-            await asyncio.sleep(0.01)
-
-    await asyncio.wait_for(wait(), seconds)
 
 
 def traefiks() -> list[psutil.Process]:
