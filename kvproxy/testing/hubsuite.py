@@ -73,6 +73,7 @@ class HubSuite:
         patch.setenv("PATH", sysconfig.get_path("scripts"), prepend=os.pathsep)
         (self._directory / "jupyter_server_config.json").write_text('{"ServerApp": {"allow_root": true}}')
         self._patch_hub(patch)
+        self._patch_stop(patch)
         if self.host:
             self._patch_names(patch, self.host)
 
@@ -129,6 +130,29 @@ class HubSuite:
             self.configure(hub)
 
         patch.setattr(MockHub, "__init__", init)
+
+    @staticmethod
+    def _patch_stop(patch: pytest.MonkeyPatch) -> None:
+        """Have JupyterHub 5 stop a module's hub in the event loop that it ran in, as JupyterHub 6 does.
+
+        Else a proxy is stopped in another thread's loop, where nothing that it started can be awaited.
+        """
+        original: Callable[..., Any] = MockHub.stop
+        if inspect.iscoroutinefunction(original):
+            return
+
+        @functools.wraps(original)
+        def stop(hub: Any) -> None:
+            loop = hub.io_loop and hub.io_loop.asyncio_loop
+            if loop is None or loop.is_running():
+                original(hub)
+            elif not hub._stop_called:
+                hub._stop_called = True
+                loop.run_until_complete(hub.cleanup())
+                hub.http_server.stop()
+                hub.db_file.close()
+
+        patch.setattr(MockHub, "stop", stop)
 
     @staticmethod
     def _patch_names(patch: pytest.MonkeyPatch, base: str) -> None:
