@@ -5,6 +5,11 @@ from __future__ import annotations
 import os
 
 import pytest
+from hypothesis import HealthCheck, settings
+
+# How long an example takes depends on what else the machine does, and says nothing about the law.
+settings.register_profile("kvproxy", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("kvproxy")
 
 pytest_plugins = ["pytester", "kvproxy.testing.fixtures", "kvproxy.testing.kv_fixtures"]
 
