@@ -76,6 +76,15 @@ def hub5(session: nox.Session) -> None:
     session.run("pytest", "-m", "hub", *(session.posargs or ["tests/e2e"]))
 
 
+@nox.session
+def zookeeper(session: nox.Session) -> None:
+    """The example of a third party's backend: the kit on a real ZooKeeper, and a hub on its wheel; it needs Java."""
+    session.install("-e", ".[demo,test]")
+    session.install("./examples/kvproxy-zookeeper")
+    session.chdir("examples/kvproxy-zookeeper")
+    session.run("pytest", *session.posargs)
+
+
 @nox.session(python=COMPAT_PYTHONS)
 def compat(session: nox.Session) -> None:
     """The tests that need no servers, on other Pythons; nox says in one line which it does not find."""
