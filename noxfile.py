@@ -15,6 +15,7 @@ nox.options.default_venv_backend = "venv"
 nox.options.reuse_existing_virtualenvs = True
 
 COMPAT_PYTHONS = ["3.10", "3.12", "3.13"]
+REPORT = ["-p", "kvproxy.testing.report", "--conformance-report"]
 HUB_MODULES = ["test_proxy", "test_named_servers", "test_spawner", "test_services"]
 
 
@@ -70,6 +71,23 @@ def run_hub_suite(session: nox.Session, environment: dict[str, str]) -> None:
 
 
 @nox.session
+def conformance(session: nox.Session) -> None:
+    """The conformance kits on all backends; writes docs/conformance.json and the table in docs/backends.md."""
+    session.install("-e", ".[demo,test]")
+    modules = ["store_conformance", "redis_conformance", "backend_conformance", "etcd", "consul", "file"]
+    session.run(
+        "pytest", *REPORT, "docs/conformance.json", *(f"tests/e2e/test_{module}.py" for module in modules),
+        "-k", "TestMemory or TestRedis or TestEtcd or TestConsul or TestFile or TestConformance", *session.posargs,
+    )  # fmt: skip
+    write_backends(session)
+
+
+def write_backends(session: nox.Session) -> None:
+    reports = map(str, sorted(Path("docs").glob("conformance*.json")))
+    session.run("python", "-m", "kvproxy.testing.report", "docs/backends.md", *reports)
+
+
+@nox.session
 def hub5(session: nox.Session) -> None:
     """The tests that run a hub, on the oldest supported JupyterHub."""
     session.install("-e", ".[demo,test]", "jupyterhub>=5,<6")
@@ -81,8 +99,10 @@ def zookeeper(session: nox.Session) -> None:
     """The example of a third party's backend: the kit on a real ZooKeeper, and a hub on its wheel; it needs Java."""
     session.install("-e", ".[demo,test]")
     session.install("./examples/kvproxy-zookeeper")
-    session.chdir("examples/kvproxy-zookeeper")
-    session.run("pytest", *session.posargs)
+    report = Path("docs/conformance-zookeeper.json").absolute()
+    with session.chdir("examples/kvproxy-zookeeper"):
+        session.run("pytest", *REPORT, str(report), *session.posargs)
+    write_backends(session)
 
 
 @nox.session(python=COMPAT_PYTHONS)

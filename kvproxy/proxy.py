@@ -278,6 +278,9 @@ class KVTraefikProxy(TraefikProxy):
             return
         try:
             await (await self._running()).delete(key, self.store_timeout)
+        except StoppedError:
+            # The hub stops its users' servers and the proxy side by side; nobody serves the route any more.
+            self.log.info("The proxy is stopped; the route %r is left to the check at the hub's next start.", routespec)
         except KVProxyError as error:
             self.log.error("The route %r was not removed. %s", routespec, error)
             raise

@@ -101,7 +101,7 @@ class Store(abc.ABC):
 
     @abc.abstractmethod
     async def aclose(self) -> None:
-        """Close all connections. No method is called after it."""
+        """Close all connections. No method but this one is called after it."""
 
 
 def normalise_root(prefix: str, setting: str) -> str:

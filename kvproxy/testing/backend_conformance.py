@@ -30,6 +30,7 @@ from kvproxy.plugins import import_proxy_class, load_backends
 from kvproxy.proxy import KVTraefikProxy
 from kvproxy.static import static_configuration, static_file
 from kvproxy.store import Operation, Space, Store, Transaction
+from kvproxy.testing.kit import Kit
 from kvproxy.testing.servers import TraefikServer, free_port, wait_until
 from kvproxy.testing.traefik_conformance import BackendUnderTest
 
@@ -41,7 +42,7 @@ _ROUTE = {
 }
 
 
-class BackendConformance:
+class BackendConformance(Kit):
     """Tests of one backend; see the module."""
 
     #: A scheme of URLs that lead to the backend.

@@ -15,7 +15,7 @@ and runs pytest. A store with a server, or with credentials, derives from the cl
 
 Which tests of the second, *extended*, level run is decided by the store's own
 :class:`~kvproxy.store.Capabilities`, the same that the core plans its transactions by: what a store claims is tested.
-A test may be marked ``xfail(strict=True, reason=…)`` in the derived class, but not be overridden away.
+A test may be marked as a strict expected failure in the derived class, but not be overridden away: see :class:`Kit`.
 """
 
 from __future__ import annotations
@@ -30,6 +30,7 @@ import pytest
 
 from kvproxy.errors import StoreAuthError, StoreError, StoreUnavailable
 from kvproxy.store import Capabilities, Operation, Snapshot, Space, Store, Transaction
+from kvproxy.testing.kit import Kit
 
 #: Seconds within which a store has to notice that its server is gone, or is back.
 PATIENCE = 30.0
@@ -64,7 +65,7 @@ async def put(store: Store, *operations: Operation) -> None:
     await store.apply(Transaction(tuple(operations)))
 
 
-class StoreConformance:
+class StoreConformance(Kit):
     """Tests of one store; see the module."""
 
     @pytest.fixture
@@ -124,7 +125,7 @@ class StoreConformance:
     @pytest.mark.parametrize("other", ["traefik2", "traefi", "traefik-x", "x/traefik"])
     async def test_another_root_is_another_store(self, server: StoreServer, other: str) -> None:
         """Also one that begins with the same characters."""
-        async with self.opened(server) as store, self.opened(server, other, other + "-hub") as stranger:
+        async with self.opened(server) as store, self.opened(server, other, "hub-" + other) as stranger:
             await put(stranger, *setting(theirs="1"), Operation(RECORDS, "/theirs/", "1"))
             await put(store, *setting(ours="1"), Operation(RECORDS, "/ours/", "1"))
             assert await store.list() == Snapshot({"ours": "1"}, {"/ours/": "1"})

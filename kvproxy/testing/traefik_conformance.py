@@ -33,6 +33,7 @@ from kvproxy.routes import make_route
 from kvproxy.store import Operation, Space, Store, Transaction
 from kvproxy.testing import oracle
 from kvproxy.testing.doors import Doors, RawClient, port_of
+from kvproxy.testing.kit import Kit
 from kvproxy.testing.servers import free_port
 from kvproxy.translate import Layout, encode
 
@@ -101,7 +102,7 @@ async def until(condition: Callable[[], bool], seconds: float = 20) -> None:
     await asyncio.wait_for(wait(), seconds)
 
 
-class TraefikConformance:
+class TraefikConformance(Kit):
     """Tests of one backend; see the module."""
 
     @pytest.fixture

@@ -20,6 +20,8 @@ from kvproxy_redis import TraefikRedisProxy
 class TestRedis(BackendConformance):
     """Redis or Valkey."""
 
+    subject = "Redis, Valkey"
+
     scheme = "redis"
 
     @pytest.fixture
@@ -29,6 +31,8 @@ class TestRedis(BackendConformance):
 
 class TestEtcd(BackendConformance):
     """etcd."""
+
+    subject = "etcd"
 
     scheme = "etcd"
 
@@ -40,6 +44,8 @@ class TestEtcd(BackendConformance):
 class TestConsul(BackendConformance):
     """Consul, with a token."""
 
+    subject = "Consul"
+
     scheme = "consul"
 
     @pytest.fixture
@@ -50,6 +56,8 @@ class TestConsul(BackendConformance):
 
 class TestFile(BackendConformance):
     """A local file."""
+
+    subject = "local file"
 
     scheme = "file"
 

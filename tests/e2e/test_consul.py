@@ -66,6 +66,8 @@ async def assert_works(proxy: TraefikConsulProxy, doors: Doors, client_of: Calla
 class TestConsulStore(StoreServerConformance, StoreCredentialsConformance):
     """The conformance kit for stores."""
 
+    subject = "Consul"
+
     @pytest.fixture
     def server(self, guarded_consul: ConsulServer) -> StoreServer:
         def connect(token: str, traefik: str, hub: str) -> ConsulStore:
@@ -81,6 +83,8 @@ class TestConsulStore(StoreServerConformance, StoreCredentialsConformance):
 
 class TestConsul(TraefikServerConformance):
     """The conformance kit for backends, with a token."""
+
+    subject = "Consul"
 
     @pytest.fixture
     def backend(self, guarded_consul: ConsulServer) -> BackendUnderTest:

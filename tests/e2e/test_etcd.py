@@ -69,6 +69,8 @@ async def assert_works(proxy: TraefikEtcdProxy, doors: Doors, client_of: Callabl
 class TestEtcdStore(StoreServerConformance, StoreCredentialsConformance):
     """The conformance kit for stores, on both versions that are in use."""
 
+    subject = "etcd"
+
     @pytest.fixture(params=["3.4", "3.5"])
     def server(self, request: pytest.FixtureRequest, etcd_factory: Callable[..., EtcdServer]) -> StoreServer:
         etcd = etcd_factory(version=request.param, root_password=PASSWORD)
@@ -86,6 +88,8 @@ class TestEtcdStore(StoreServerConformance, StoreCredentialsConformance):
 
 class TestEtcd(TraefikServerConformance):
     """The conformance kit for backends."""
+
+    subject = "etcd"
 
     @pytest.fixture
     def backend(self, etcd_server: EtcdServer) -> BackendUnderTest:

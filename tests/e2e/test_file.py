@@ -355,6 +355,8 @@ async def test_a_traefik_that_the_hub_does_not_start(
 class TestConformance(TraefikConformance):
     """The conformance kit, in both formats."""
 
+    subject = "local file"
+
     @pytest.fixture
     def backend(self, file: Path) -> BackendUnderTest:
         return BackendUnderTest(TraefikFileProviderProxy, {"dynamic_config_file": str(file)})

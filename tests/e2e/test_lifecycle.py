@@ -66,6 +66,8 @@ async def test_start_and_stop(start_proxy: Start, tmp_path: Path, caplog: pytest
     assert "\x1b" not in caplog.text
     with pytest.raises(StoppedError):
         await proxy.get_all_routes()
+    await proxy.delete_route("/user/ada/")
+    assert "left to the check at the hub's next start" in caplog.text
     await proxy.stop()
     await proxy.start()
     assert await proxy.get_all_routes() == {}

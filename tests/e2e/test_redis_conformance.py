@@ -14,6 +14,8 @@ from kvproxy_redis import TraefikRedisProxy
 class TestRedis(TraefikServerConformance):
     """Redis or Valkey."""
 
+    subject = "Redis, Valkey"
+
     @pytest.fixture
     def backend(self) -> Iterator[BackendUnderTest]:
         with RedisServer(appendonly=True) as redis:

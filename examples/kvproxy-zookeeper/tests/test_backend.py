@@ -22,6 +22,8 @@ def backend(zookeeper: ZooKeeperServer) -> BackendUnderTest:
 class TestZooKeeper(TraefikServerConformance):
     """Routes through Traefik."""
 
+    subject = "ZooKeeper (example)"
+
     @pytest.fixture
     def backend(self, backend: BackendUnderTest) -> BackendUnderTest:
         return backend
@@ -29,6 +31,8 @@ class TestZooKeeper(TraefikServerConformance):
 
 class TestZooKeeperBackend(BackendConformance):
     """What it says of itself; it has to be installed."""
+
+    subject = "ZooKeeper (example)"
 
     scheme = "zookeeper"
 

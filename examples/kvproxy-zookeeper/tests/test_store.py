@@ -22,6 +22,8 @@ def connect(zookeeper: ZooKeeperServer, password: str, traefik: str, hub: str) -
 class TestZooKeeperStore(StoreServerConformance):
     """As nobody in particular."""
 
+    subject = "ZooKeeper (example)"
+
     @pytest.fixture
     def server(self, zookeeper: ZooKeeperServer) -> StoreServer:
         return StoreServer(
@@ -68,6 +70,8 @@ class TestZooKeeperStore(StoreServerConformance):
 
 class TestZooKeeperStoreOfOneUser(StoreCredentialsConformance):
     """Who comes with other credentials is refused what this user has created."""
+
+    subject = "ZooKeeper (example)"
 
     @pytest.fixture
     def server(self, zookeeper: ZooKeeperServer) -> StoreServer:
