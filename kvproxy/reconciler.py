@@ -25,7 +25,7 @@ from .routes import Route
 from .store import Store
 from .sync import StoreSync
 from .traefik import TraefikView
-from .translate import SETUP, Entry, Layout, encode, route_name
+from .translate import Entry, Layout, route_name
 from .watch import Log, TraefikWatch, Waiter
 
 #: Seconds that a failed add_route waits for its own rollback before it raises all the same.
@@ -56,7 +56,6 @@ class Reconciler:
         patience: float = 10.0,
         concurrency: int = 10,
     ) -> None:
-        self._layout = layout or Layout()
         self._tasks: list[asyncio.Task[None]] = []
         self._running = False
         kick = asyncio.Event()
@@ -69,7 +68,7 @@ class Reconciler:
             concurrency=concurrency,
             log=log,
         )
-        self._sync = StoreSync(store, self._watch, kick, layout=self._layout, setup=setup or {}, log=log)
+        self._sync = StoreSync(store, self._watch, kick, layout=layout or Layout(), setup=setup or {}, log=log)
 
     async def start(self) -> None:
         """Read the store, bring it to the desired state, and begin to work.
@@ -97,10 +96,14 @@ class Reconciler:
         """The revision of the configuration that Traefik was told of last."""
         return self._sync.revision
 
+    def allow_groups(self, allowed: bool) -> None:
+        """Say whether Traefik can read groups of routes (``parentRefs``, since 3.6); before, they are left alone."""
+        self._sync.allow_groups(allowed)
+
     @property
     def count(self) -> int:
         """How many routes the hub wants."""
-        return len(self._sync.desired) - (SETUP in self._sync.desired)
+        return self._sync.count
 
     def get(self, key: str) -> dict[str, Any] | None:
         """One route as JupyterHub knows it, None if there is none with this key. Costs the same at any size."""
@@ -134,7 +137,7 @@ class Reconciler:
             StoreError: if the store refuses the write.
         """
         self._check_running()
-        entry, name = encode(route, self._layout), route_name(route.key)
+        entry, name = self._sync.entry(route), route_name(route.key)
         self._check_size(route, entry)
         before = self._sync.desired.get(name)
         if before == entry:
@@ -209,7 +212,8 @@ class Reconciler:
         overtaken = self._sync.desired.get(waiter.name) is not waiter.entry
         if overtaken or self._watch.waiters(waiter.name) or waiter.fallback is waiter.entry:
             return False
-        self._sync.want(waiter.name, waiter.fallback)
+        before = waiter.fallback.route if waiter.fallback is not None else None
+        self._sync.want(waiter.name, None if before is None else self._sync.entry(before))
         return True
 
     async def _take_back(self, waiter: Waiter) -> None:

@@ -46,7 +46,8 @@ def _quote_character(match: re.Match[str]) -> str:
     return f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
 
 
-def _percent(character: str) -> str:
+def percent(character: str) -> str:
+    """An ASCII character percent-encoded."""
     return f"%{ord(character):02X}"
 
 
@@ -60,21 +61,26 @@ def routing_path(spec: RouteSpec) -> str | None:
     for segment in spec.segments:
         if not TWO_SPELLINGS.isdisjoint(segment):
             return None
-        parts.append("/" + "".join(_percent(c) if c in ENCODED_ONLY else c for c in segment))
+        parts.append("/" + "".join(percent(c) if c in ENCODED_ONLY else c for c in segment))
     return "".join(parts)
 
 
 def _regexp_character(character: str) -> str:
     if character in ENCODED_ONLY:
-        return _percent(character)
+        return percent(character)
     literal = _REGEXP_SPECIAL.sub(r"\\\g<0>", character)
-    return f"(?:{literal}|{_percent(character)})" if character in TWO_SPELLINGS else literal
+    return f"(?:{literal}|{percent(character)})" if character in TWO_SPELLINGS else literal
 
 
 def path_regexp(spec: RouteSpec) -> str:
     """A regular expression (RE2) for every spelling of the path and for everything below it."""
     path = "".join("/" + "".join(map(_regexp_character, segment)) for segment in spec.segments)
     return f"^{path}(?:/|$)"
+
+
+def regexp_text(path: str) -> str:
+    """A regular expression (RE2) for every spelling of a path in which what must be escaped is escaped already."""
+    return "".join(c if c in "/%" else _regexp_character(c) for c in path)
 
 
 def path_rule(spec: RouteSpec) -> str:
@@ -106,7 +112,15 @@ def priority(spec: RouteSpec) -> int:
     that grows with the path will do. The length of the plain form of the rule is taken, because that is what Traefik
     uses when no priority is set (``GetRulePriority``, 3.7): a route in the plain form needs no priority key.
     """
-    path = "".join("/" + "".join(_percent(c) if c in ENCODED_ONLY else c for c in s) for s in spec.segments)
+    path = "".join("/" + "".join(percent(c) if c in ENCODED_ONLY else c for c in s) for s in spec.segments)
+    return plain_priority(path) + (HOST_PRIORITY if spec.host else 0)
+
+
+def plain_priority(path: str) -> int:
+    """The length of the plain form of the rule for a path without a last slash.
+
+    >>> plain_priority("/user/ada") == len(rule(RouteSpec("", ("user", "ada"))))
+    True
+    """
     # Both arguments of the plain form are as long as the quoted path, the second one by a slash longer.
-    plain = 2 * len(quote_argument(path)) + len("Path() || PathPrefix()") + 1 if path else len('PathPrefix("/")')
-    return plain + (HOST_PRIORITY if spec.host else 0)
+    return 2 * len(quote_argument(path)) + len("Path() || PathPrefix()") + 1 if path else len('PathPrefix("/")')

@@ -14,13 +14,17 @@ from typing import Any, Final
 
 from . import plan
 from .errors import StoreError, StoreUnavailable
+from .routes import Route
 from .store import Operation, Space, Store
-from .translate import REVISION_KEY, SETUP, Entry, Layout, encode, encode_setup, group, route_of
+from .table import DesiredTable
+from .translate import REVISION_KEY, SETUP, Entry, Layout, encode_setup, group, group_of, route_of
 from .watch import Log, TraefikWatch
 
 #: Seconds between two tries while the store is away: doubled from the first to the second.
 _FIRST_RETRY: Final = 0.1
 _LAST_RETRY: Final = 2.0
+#: Routes and groups that one step may change where Traefik reads the whole store again for each of their keys.
+_NOISY_STEP: Final = 4
 
 
 class StoreSync:
@@ -48,29 +52,49 @@ class StoreSync:
         self._store = store
         self._watch = watch
         self._kick = kick
-        self._layout = layout
         self._setup = encode_setup(setup)
         self._log = log
+        self._table = DesiredTable(layout, self._setup)
         self._current: dict[str, Entry] = {}
         self._dirty: dict[str, None] = {SETUP: None}
         self._commits: dict[str, list[asyncio.Future[None]]] = {}
         self._reads: list[asyncio.Future[None]] = []
         self._untold = False
+        self._known = False
         self._stale = True
-        #: What the store is to hold, by name; changed by :meth:`want` only.
-        self.desired: dict[str, Entry] = {SETUP: self._setup} if setup else {}
+        # Names of what the last step towards the right groups changed, until it is in the store.
+        self._shaping: set[str] = set()
         #: The revision that Traefik was told of last.
         self.revision = 0
         #: What the store said when it failed last, None if it works.
         self.problem: str | None = None
 
+    @property
+    def desired(self) -> Mapping[str, Entry]:
+        """What the store is to hold, by name."""
+        return self._table.entries
+
+    @property
+    def count(self) -> int:
+        """How many routes the store is to hold."""
+        return self._table.count
+
+    def entry(self, route: Route) -> Entry:
+        """A route as it would be in the store now; to be wanted before anything else is."""
+        return self._table.entry(route)
+
     def want(self, name: str, entry: Entry | None) -> None:
-        """Change what is desired; None for nothing."""
-        if entry is None:
-            self.desired.pop(name, None)
-        else:
-            self.desired[name] = entry
-        self._dirty[name] = None
+        """Change which routes are desired; None for none of this name."""
+        others = self._table.drop(name) if entry is None else self._table.put(name, entry)
+        self._mark(name, *others)
+
+    def allow_groups(self, allowed: bool) -> None:
+        """Say whether Traefik can read groups of routes. As long as nothing is said, they are left as they are."""
+        self._table.groups_allowed = allowed
+        self._mark(*([] if allowed else self._table.flatten()))
+
+    def _mark(self, *names: str) -> None:
+        self._dirty.update(dict.fromkeys(names))
         self._kick.set()
 
     def knows(self, name: str) -> bool:
@@ -143,6 +167,7 @@ class StoreSync:
         """
         if self._stale or self._reads:
             await self._read()
+        await self._shape()
         names = self._take_due()
         captured = {name: self.desired.get(name) for name in names}
         commits = {name: self._commits.pop(name, []) for name in names}
@@ -156,6 +181,7 @@ class StoreSync:
             if not isinstance(error, StoreUnavailable):
                 _settle([w.done for ws in waiters.values() for w in ws], error)
             raise
+        self._shaping.difference_update(names)
         for name, entry in captured.items():
             self._is_now(name, entry)
             _settle(commits[name])
@@ -164,6 +190,17 @@ class StoreSync:
                 _settle([waiter.done for waiter in waiters[name]])
             else:
                 self._watch.committed(waiters[name], self.revision)
+
+    async def _shape(self) -> None:
+        """Change the groups of routes by one step, once Traefik has loaded the last one."""
+        if self._shaping or self._untold or not self._watch.settled:
+            return
+        names = self._table.step(self._held, _NOISY_STEP if await self._store.noisy() else None)
+        self._shaping.update(names)
+        self._mark(*names)
+
+    def _held(self, name: str) -> bool:
+        return name in self._dirty or any(not waiter.done.done() for waiter in self._watch.waiters(name))
 
     def _take_due(self) -> list[str]:
         """Everything that is dirty; while Traefik is behind only deletions, which nobody sees Traefik for."""
@@ -215,7 +252,10 @@ class StoreSync:
                 _settle(reads, error)
             raise
         found = group(snapshot.config, snapshot.records, self._setup.config)
-        first, self._stale = self.revision == 0, False
+        first, self._stale = not self._known, False
+        if first:
+            self._known = True
+            self._table.restore(found)
         wrong = [name for name in {**found, **self._current} if not self._as_believed(name, found)]
         if wrong and not first:
             self._log.warning("%d entries in the store are not as the hub left them; putting them right.", len(wrong))
@@ -237,14 +277,16 @@ class StoreSync:
         self._is_now(name, wanted if now == wanted else now)
         if now != wanted:
             self._dirty[name] = None
-        return self.revision == 0 or now == wanted
+            if self._table.is_group(name):
+                self._shaping.add(name)
+        return now == wanted
 
     def _take_over(self, name: str, found: Entry) -> None:
         """Want a route that somebody else wrote, so that JupyterHub sees it; what is no route will be removed."""
         route = route_of(found)
         if route is not None:
-            self.desired[name] = encode(route, self._layout)
-        else:
+            self.want(name, self._table.entry(route))
+        elif group_of(found) is None:
             what = ", ".join([*found.records, *found.config])
             self._log.warning("The store holds keys of a route without a readable record, which are removed: %s", what)
 

@@ -19,6 +19,7 @@ from typing import Any, Final, TypeAlias
 from urllib.parse import urlsplit
 
 from .errors import InvalidRouteError
+from .grouping import ANY_REQUEST, NO_REQUEST, Group, Limits
 from .routes import Route, make_route
 from .rules import priority, rule
 
@@ -27,7 +28,12 @@ _DIGEST_LENGTH: Final = 16
 #: Ends every name of ours. It marks the name as ours, and holds the letters that keep a digest of digits only
 #: from being taken for a list index (seen in Traefik 3.7: such a router is broken without a word).
 _SUFFIX: Final = "-kvp"
-_OWNED = re.compile(rf"http/(?:routers|services|middlewares)/([a-z2-7]{{{_DIGEST_LENGTH}}}{_SUFFIX})/")
+#: Ends the name of a group's router, and that of its last child.
+_GROUP_SUFFIX: Final = "-kvg"
+_LAST_SUFFIX: Final = "-kvl"
+_OWNED = re.compile(rf"http/(?:routers|services|middlewares)/([a-z2-7]{{{_DIGEST_LENGTH}}})(-kv[pgl])/")
+#: Begins the key of a group's record; no routespec begins so.
+_GROUP_RECORD: Final = "group:"
 
 #: Name of the entry that holds everything that is not a route: API router, certificate, extra configuration.
 SETUP: Final = "setup"
@@ -40,12 +46,12 @@ Keys: TypeAlias = dict[str, str]
 
 @dataclass(frozen=True)
 class Entry:
-    """What one route (or the setup) is in the store: configuration keys, and one record.
+    """What one route (or a group of them, or the setup) is in the store: configuration keys, and one record.
 
     Args:
         config: keys of the configuration and their values.
         records: key and value of the record; a mapping so that a wrongly spelled second record can be seen and removed.
-        route: the route that was encoded, None for the setup and for what was found in a store.
+        route: the route that was encoded, None for groups, for the setup, and for what was found in a store.
     """
 
     config: Mapping[str, str]
@@ -60,15 +66,32 @@ class Layout:
     Args:
         entry_points: names of the entry points that serve the routes; empty means Traefik's default ones, which saves
             a key a route where the static configuration marks the public entry point ``asDefault``.
+        kind: ``tree`` for routes in groups, ``flat`` for none, ``auto`` for groups where there are many routes.
+        threshold: with ``auto``, the number of routes above which there are groups. They are given up at half of it.
+        hosts: whether all routes have a host.
+        limits: when groups are made and given up.
     """
 
     entry_points: tuple[str, ...] = ()
+    kind: str = "auto"
+    threshold: int = 128
+    hosts: bool = False
+    limits: Limits = field(default_factory=Limits)
 
 
 def route_name(key: str) -> str:
     """The name of the router and the service of the route with this :attr:`~kvproxy.routes.RouteSpec.key`."""
-    digest = hashlib.blake2b(key.encode(), digest_size=10).digest()
-    return base64.b32encode(digest).decode().lower()[:_DIGEST_LENGTH] + _SUFFIX
+    return _digest(key) + _SUFFIX
+
+
+def group_name(group: Group) -> str:
+    """The name of the router of a group."""
+    return _digest("\0".join((group.prefix, *group.symbols))) + _GROUP_SUFFIX
+
+
+def _digest(text: str) -> str:
+    digest = hashlib.blake2b(text.encode(), digest_size=10).digest()
+    return base64.b32encode(digest).decode().lower()[:_DIGEST_LENGTH]
 
 
 def flatten(configuration: Mapping[str, Any]) -> Keys:
@@ -99,15 +122,14 @@ def _flatten_into(keys: Keys, path: str, value: Any) -> None:
         keys[path] = str(value).lower() if isinstance(value, bool) else str(value)
 
 
-def route_configuration(route: Route, layout: Layout) -> dict[str, Any]:
-    """The dynamic configuration of one route."""
+def route_configuration(route: Route, layout: Layout, parent: Group | None = None) -> dict[str, Any]:
+    """The dynamic configuration of one route, in a group or, if that is None, in none."""
     name = route_name(route.key)
     text = rule(route.spec)
     router: dict[str, Any] = {"rule": text, "service": name}
     if (wanted := priority(route.spec)) != len(text):
         router["priority"] = wanted
-    if layout.entry_points:
-        router["entryPoints"] = list(layout.entry_points)
+    router |= _above(layout, parent)
     target = urlsplit(route.target)
     http: dict[str, Any] = {"routers": {name: router}}
     if target.path not in {"", "/"}:
@@ -117,6 +139,37 @@ def route_configuration(route: Route, layout: Layout) -> dict[str, Any]:
     url = f"{target.scheme}://{target.netloc}"
     http["services"] = {name: {"loadBalancer": {"servers": [{"url": url}]}}}
     return {"http": http}
+
+
+def _above(layout: Layout, parent: Group | None) -> dict[str, Any]:
+    """What a router is in front of: a group, or the entry points, which Traefik allows for the outermost ones only.
+
+    A list of one is written as one value, which Traefik's decoder splits at commas: a node less to decode.
+    """
+    if parent is not None:
+        return {"parentRefs": group_name(parent)}
+    return {"entryPoints": list(layout.entry_points)} if layout.entry_points else {}
+
+
+def group_configuration(
+    group: Group, parent: Group | None, active: bool, fallback: str | None, layout: Layout
+) -> dict[str, Any]:
+    """The dynamic configuration of a group.
+
+    Args:
+        group: the group.
+        parent: the group it is in, None for none.
+        active: whether requests may pass it.
+        fallback: name of the service for requests that fit the group and nothing in it, None if there is none.
+        layout: how routes are laid out as keys.
+    """
+    name = group_name(group)
+    rule = group.rule if active else NO_REQUEST
+    routers: dict[str, Any] = {name: {"rule": rule, "priority": group.priority, **_above(layout, parent)}}
+    if fallback is not None:
+        last = name.removesuffix(_GROUP_SUFFIX) + _LAST_SUFFIX
+        routers[last] = {"rule": ANY_REQUEST, "service": fallback, "parentRefs": name}
+    return {"http": {"routers": routers}}
 
 
 def encode_record(route: Route) -> str:
@@ -143,9 +196,36 @@ def decode_record(key: str, value: str) -> Route:
     return route
 
 
-def encode(route: Route, layout: Layout) -> Entry:
-    """A route as what stands in the store."""
-    return Entry(flatten(route_configuration(route, layout)), {route.key: encode_record(route)}, route)
+def encode(route: Route, layout: Layout, parent: Group | None = None) -> Entry:
+    """A route as what stands in the store, in a group or in none."""
+    return Entry(flatten(route_configuration(route, layout, parent)), {route.key: encode_record(route)}, route)
+
+
+def encode_group(group: Group, parent: Group | None, active: bool, fallback: str | None, layout: Layout) -> Entry:
+    """A group as what stands in the store; see :func:`group_configuration`."""
+    record = {_GROUP_RECORD + group_name(group): json.dumps([group.prefix, *group.symbols])}
+    return Entry(flatten(group_configuration(group, parent, active, fallback, layout)), record)
+
+
+def group_of(entry: Entry) -> Group | None:
+    """The group of an entry that was found in a store, None if it is none or is not one of kvproxy's."""
+    for key, value in entry.records.items():
+        with contextlib.suppress(ValueError, TypeError):
+            prefix, *symbols = json.loads(value)
+            group = Group(prefix, tuple(symbols))
+            if key == _GROUP_RECORD + group_name(group):
+                return group
+    return None
+
+
+def is_active(entry: Entry, name: str) -> bool:
+    """Whether requests may pass a group that was found in a store."""
+    return entry.config.get(f"http/routers/{name}/rule") not in {None, NO_REQUEST}
+
+
+def parent_name(entry: Entry, name: str) -> str | None:
+    """The name of the group that an entry is in, None for none."""
+    return entry.config.get(f"http/routers/{name}/parentRefs")
 
 
 def encode_setup(configuration: Mapping[str, Any]) -> Entry:
@@ -159,9 +239,15 @@ def encode_setup(configuration: Mapping[str, Any]) -> Entry:
 
 
 def owner(config_key: str) -> str | None:
-    """Name of the route whose key this is, None if it is no route's of ours."""
+    """Name of the route or group whose key this is, None if it is no one's of ours."""
     match = _OWNED.match(config_key)
-    return match.group(1) if match else None
+    return match.group(1) + match.group(2).replace(_LAST_SUFFIX, _GROUP_SUFFIX) if match else None
+
+
+def _record_owner(key: str) -> str:
+    if key == SETUP:
+        return SETUP
+    return key.removeprefix(_GROUP_RECORD) if key.startswith(_GROUP_RECORD) else route_name(key)
 
 
 def setup_keys(records: Mapping[str, str]) -> Iterable[str]:
@@ -189,7 +275,7 @@ def group(config: Mapping[str, str], records: Mapping[str, str], setup: Iterable
             configs.setdefault(name, {})[key] = value
     recorded: dict[str, dict[str, str]] = {}
     for key, value in records.items():
-        recorded.setdefault(SETUP if key == SETUP else route_name(key), {})[key] = value
+        recorded.setdefault(_record_owner(key), {})[key] = value
     return {name: Entry(configs.get(name, {}), recorded.get(name, {})) for name in {**configs, **recorded}}
 
 

@@ -103,6 +103,11 @@ class TraefikWatch:
             return False
         return self._now() - self._announced_at < self._patience
 
+    @property
+    def settled(self) -> bool:
+        """Whether Traefik is known to have loaded all that it was told of."""
+        return self.problem is None and self.seen is not None and self._revision <= self.seen
+
     def expect(self, name: str, entry: Entry, fallback: Entry | None) -> Waiter:
         """Register a waiter; it is looked after once :meth:`committed` has been called for it."""
         waiter = Waiter(name, entry, fallback, asyncio.get_running_loop().create_future())

@@ -1,0 +1,137 @@
+"""What a store is to hold: an entry for every route, for every group of the routing tree, and for the setup."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Final
+
+from .grouping import Group, stem
+from .routes import Route
+from .translate import (
+    SETUP,
+    Entry,
+    Layout,
+    encode,
+    encode_group,
+    group_name,
+    group_of,
+    is_active,
+    parent_name,
+    route_name,
+    route_of,
+)
+from .tree import Item, RoutingTree
+
+#: How often one call of :meth:`DesiredTable.step` looks again for something to change.
+_LOOKS: Final = 3
+
+
+class DesiredTable:
+    """The desired entries by name, always as the routing tree has them.
+
+    Args:
+        layout: how routes are laid out as keys.
+        setup: the entry of what is not about routes.
+    """
+
+    def __init__(self, layout: Layout, setup: Entry) -> None:
+        self._layout = layout
+        self._tree = RoutingTree(layout.limits, layout.hosts)
+        #: The desired entries.
+        self.entries: dict[str, Entry] = {SETUP: setup} if setup.config else {}
+        #: Whether groups may be made, which needs a Traefik of version 3.6 or newer; None as long as that is not known.
+        self.groups_allowed: bool | None = None
+
+    @property
+    def count(self) -> int:
+        """How many routes there are."""
+        return len(self.entries) - len(self._tree.nodes) - (SETUP in self.entries)
+
+    def entry(self, route: Route) -> Entry:
+        """A route as it would be in the store now."""
+        return encode(route, self._layout, self._tree.place(route_name(route.key), stem(route.spec)))
+
+    def put(self, name: str, entry: Entry) -> list[str]:
+        """Want a route, as :meth:`entry` gave it; gives back the names of other entries that this has changed."""
+        self.entries[name] = entry
+        return self._encode(self._tree.put(name, stem(entry.route.spec))) if entry.route is not None else []
+
+    def drop(self, name: str) -> list[str]:
+        """Want a route no more; gives back what :meth:`put` does."""
+        self.entries.pop(name, None)
+        return self._encode(self._tree.drop(name))
+
+    def restore(self, found: Mapping[str, Entry]) -> None:
+        """Want what a store holds: all routes, in the groups that they are in."""
+        groups = {} if self.groups_allowed is False else self._restore_groups(found)
+        for name, entry in found.items():
+            route = route_of(entry)
+            if route is not None and name == route_name(route.key):
+                parent = groups.get(parent_name(entry, name) or "")
+                self._tree.put(name, stem(route.spec), parent)
+                self.entries[name] = self.entry(route)
+        self._encode(groups.values())
+
+    def _restore_groups(self, found: Mapping[str, Entry]) -> dict[str, Group]:
+        groups = {name: group for name, entry in found.items() if (group := group_of(entry)) and name == group_name(group)}
+        parents = {name: groups.get(parent_name(found[name], name) or "") for name in groups}
+        self._tree.restore((group, parents[name], is_active(found[name], name)) for name, group in groups.items())
+        return groups
+
+    def step(self, held: Callable[[str], bool], budget: int | None) -> list[str]:
+        """Take the next step towards the right groups; see :meth:`kvproxy.tree.RoutingTree.step`.
+
+        Returns:
+            the names of the entries that this has changed.
+        """
+        dividing = self._dividing()
+        for _ in range(_LOOKS):
+            if not self._tree.restless and (dividing or self._tree.empty):
+                break
+            if changed := self._tree.step(dividing, held, budget):
+                return self._encode(changed)
+        return []
+
+    def flatten(self) -> list[str]:
+        """Give up all groups at once, for a Traefik that cannot read them; gives back all names that this changes."""
+        names = [group_name(group) for group in self._tree.nodes]
+        if not names:
+            return []
+        for name in names:
+            del self.entries[name]
+        self._tree = RoutingTree(self._layout.limits, self._layout.hosts)
+        routes = {name: entry.route for name, entry in self.entries.items() if entry.route is not None}
+        for name, route in routes.items():
+            self._tree.put(name, stem(route.spec))
+            self.entries[name] = self.entry(route)
+        return [*names, *routes]
+
+    def is_group(self, name: str) -> bool:
+        """Whether this is the name of a group's entry."""
+        entry = self.entries.get(name)
+        return entry is not None and entry.route is None and name != SETUP
+
+    def _dividing(self) -> bool:
+        kind = self._layout.kind if self.groups_allowed else "flat"
+        if kind == "auto":
+            # With half as much again before it changes back, one route more or less cannot make it change for ever.
+            return self.count > (self._layout.threshold if self._tree.empty else self._layout.threshold // 2)
+        return kind == "tree"
+
+    def _encode(self, items: Iterable[Item]) -> list[str]:
+        return [self._encode_route(item) if isinstance(item, str) else self._encode_group(item) for item in items]
+
+    def _encode_route(self, name: str) -> str:
+        route = self.entries[name].route
+        assert route is not None  # noqa: S101 - for the type checker: only routes have names in the tree
+        self.entries[name] = self.entry(route)
+        return name
+
+    def _encode_group(self, group: Group) -> str:
+        name, node = group_name(group), self._tree.nodes.get(group)
+        if node is None:
+            self.entries.pop(name, None)
+        else:
+            last = self._tree.fallback(group)
+            self.entries[name] = encode_group(group, node.parent, node.active, last, self._layout)
+        return name
