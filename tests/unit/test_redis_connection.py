@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from kvproxy.errors import ConfigurationError
+from kvproxy.testing.redis_server import TRAEFIK_RIGHTS
+from kvproxy_redis import TraefikRedisProxy
 from kvproxy_redis.checks import refuse, warnings
 from kvproxy_redis.connection import Connection, client_options, parse_connection, provider_options
 
@@ -95,6 +98,39 @@ def test_what_traefik_cannot_follow_is_refused(url: str, kwargs: dict[str, Any],
     """At start, with a sentence that says what to do."""
     with pytest.raises(ConfigurationError, match=sentence):
         parse_connection(url, client_kwargs=kwargs)
+
+
+def test_traefik_may_log_in_as_a_user_of_its_own() -> None:
+    """At the same place as the hub, whose own login stays as it is; both passwords are kept out of logs."""
+    proxy = TraefikRedisProxy(
+        redis_url="redis://hub:one@h:1/2", redis_traefik_username="traefik", redis_traefik_password="two"
+    )
+    assert proxy.traefik_provider() == {
+        "redis": {"endpoints": ["h:1"], "rootKey": "traefik", "username": "traefik", "password": "two", "db": 2}
+    }
+    assert (proxy.connection.username, proxy.connection.password) == ("hub", "one")
+    assert proxy.store_secrets() == ["one", "two"]
+
+
+def test_the_documented_user_for_traefik_is_the_one_that_the_tests_use() -> None:
+    """In both places, and nowhere with other rights."""
+    text = (Path(__file__).parents[2] / "docs/how-to/redis.md").read_text()
+    found = re.findall(r"^(?:user|ACL SETUSER) traefik (.*)$", text, re.MULTILINE)
+    assert found == [f"on >change-me-too {TRAEFIK_RIGHTS}"] * 2
+
+
+@pytest.mark.parametrize(
+    ("traits", "sentence"),
+    [
+        ({"redis_traefik_password": "hunter2"}, "without redis_traefik_username"),
+        ({"redis_traefik_username": "traefik"}, "without redis_traefik_password"),
+    ],
+)
+def test_half_a_login_of_traefik_is_refused(traits: dict[str, str], sentence: str) -> None:
+    """Traefik would come as the default user, who may do everything, and say nothing."""
+    with pytest.raises(ConfigurationError, match=sentence) as refused:
+        TraefikRedisProxy(redis_username="hub", redis_password="one", **traits).traefik_provider()
+    assert "hunter2" not in str(refused.value)
 
 
 @pytest.mark.parametrize(
