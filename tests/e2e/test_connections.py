@@ -190,7 +190,6 @@ async def test_a_cluster_is_refused(redis_factory: Callable[..., RedisServer], s
     ("options", "sentence"),
     [
         ({}, "'appendonly yes'"),
-        ({"notify_keyspace_events": "KEA"}, "notify-keyspace-events"),
         ({"maxmemory_policy": "allkeys-lru"}, "maxmemory-policy noeviction"),
     ],
 )
