@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+import re
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any, TypeAlias
@@ -11,10 +13,13 @@ from redis.asyncio import Redis
 
 from kvproxy.errors import StoreAuthError, StoreUnavailable
 from kvproxy.testing.servers import RedisServer
+from kvproxy.testing.traefik_conformance import until
+from kvproxy_redis import TraefikRedisProxy
 from kvproxy_redis.connection import parse_connection
 from kvproxy_redis.store import RedisStore
 
-from .test_connections import HUB, PASSWORD
+from .proxies import Doors, External, Start, add_all
+from .test_connections import HUB, PASSWORD, TRAEFIK
 
 Factory: TypeAlias = Callable[..., RedisServer]
 
@@ -85,3 +90,60 @@ async def test_an_unreachable_redis_is_none_that_is_quiet(redis_factory: Factory
         redis.stop()
         with pytest.raises(StoreUnavailable):
             await store.noisy()
+
+
+def said(caplog: pytest.LogCaptureFixture) -> list[tuple[str, int, int]]:
+    """What was said about noise: level, number of routes, reads for one more."""
+    found = [(record.levelname, record.getMessage()) for record in caplog.records]
+    found = [(level, text) for level, text in found if "notify-keyspace-events" in text]
+    numbers = re.compile(r"the present (\d+) routes.* (\d+) times instead of once")
+    return [(level, *map(int, match.groups())) for level, text in found for match in numbers.finditer(text)]
+
+
+@pytest.mark.parametrize("started_by", ["hub", "administrator"])
+async def test_the_price_of_notifications_is_told_once_and_right(
+    started_by: str,
+    start_proxy: Start,
+    external: External,
+    redis_server: RedisServer,
+    doors: Doors,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """A word at few routes, a warning with what to do at many; Traefik has switched them on before."""
+    caplog.set_level(logging.INFO)
+    target = await doors.open()
+
+    async def start() -> TraefikRedisProxy:
+        proxy = await start_proxy() if started_by == "hub" else external()
+        await proxy.add_route("/", target, {})
+        await until(lambda: said(caplog))
+        return proxy
+
+    proxy = await start()
+    ((level, few, _),) = said(caplog)
+    assert (level, few <= 1) == ("INFO", True)
+    await add_all(proxy, [(f"/user/u{n}/", target) for n in range(60)])
+    await proxy.stop()
+    caplog.clear()
+    proxy = await start()
+    ((level, many, reads),) = said(caplog)
+    assert (level, many) == ("WARNING", 61)
+    assert "redis_traefik_username" in caplog.text
+    async with listening(redis_server) as heard:
+        await proxy.add_route("/user/one-more/", target, {})
+        assert len(await heard()) == reads
+
+
+async def test_a_quiet_redis_is_no_matter(
+    redis_factory: Factory, start_proxy: Start, doors: Doors, caplog: pytest.LogCaptureFixture
+) -> None:
+    """With the documented step there is nothing to say, and one added route is one message."""
+    caplog.set_level(logging.INFO)
+    redis = redis_factory(acl=[EVERYBODY, TRAEFIK])
+    login = {"redis_traefik_username": "traefik", "redis_traefik_password": f"{PASSWORD}-too"}
+    proxy = await start_proxy(redis_url=redis.url, **login)
+    assert said(caplog) == []
+    assert "notify-keyspace-events" not in caplog.text
+    async with listening(redis) as heard:
+        await proxy.add_route("/user/ada/", await doors.open(), {})
+        assert len(await heard()) == 1
