@@ -158,6 +158,7 @@ class KVTraefikProxy(TraefikProxy):
             traefik, reconciler.revision, self.check_route_timeout, self.log, check_alive=process.check_alive
         )
         self.log.info("Traefik %s runs (process %s), configured by %s.", ".".join(map(str, version)), process.pid, file)
+        await reconciler.tell_noise()
         if self.app is not None and not self.app.cleanup_proxy:
             process.leave_running()
 
@@ -208,18 +209,19 @@ class KVTraefikProxy(TraefikProxy):
             self.log.critical("%s", error)
             await self._close()
             raise error.with_traceback(None) from None
-        self._watching = asyncio.create_task(self._check_external(traefik, reconciler.revision))
+        self._watching = asyncio.create_task(self._check_external(traefik, reconciler))
 
-    async def _check_external(self, traefik: TraefikApi, revision: int) -> None:
+    async def _check_external(self, traefik: TraefikApi, reconciler: Reconciler) -> None:
         """Tell the administrator early what an external Traefik lacks; whoever adds a route waits on his own."""
         try:
-            await wait_for_traefik(traefik, revision, self.check_route_timeout, self.log)
+            await wait_for_traefik(traefik, reconciler.revision, self.check_route_timeout, self.log)
             if await traefik.entry_point(self.traefik_entrypoint) is None:
                 self.log.error(
                     "Traefik has no entry point %r; set c.TraefikProxy.traefik_entrypoint to its public one.",
                     self.traefik_entrypoint,
                 )
             self.log.info("Traefik %s serves the routes.", await traefik.version())
+            await reconciler.tell_noise()
         except TraefikError as error:
             self.log.error("%s", error)
 

@@ -21,7 +21,7 @@ from .errors import (
     StoreUnavailable,
 )
 from .readiness import Pending
-from .routes import Route
+from .routes import Route, make_route
 from .store import Store
 from .sync import StoreSync
 from .traefik import TraefikView
@@ -30,6 +30,9 @@ from .watch import Log, TraefikWatch, Waiter
 
 #: Seconds that a failed add_route waits for its own rollback before it raises all the same.
 _ROLLBACK_WAIT: Final = 5.0
+#: A route like any other, to count its keys by, and the number of them from which on their cost is worth a warning.
+_USUAL: Final = make_route("/user/name/", "http://127.0.0.1:1", {})
+_MANY: Final = 50
 
 
 class Reconciler:
@@ -56,6 +59,7 @@ class Reconciler:
         patience: float = 10.0,
         concurrency: int = 10,
     ) -> None:
+        self._store, self._log = store, log
         self._tasks: list[asyncio.Task[None]] = []
         self._running = False
         kick = asyncio.Event()
@@ -104,6 +108,27 @@ class Reconciler:
     def count(self) -> int:
         """How many routes the hub wants."""
         return self._sync.count
+
+    async def tell_noise(self) -> None:
+        """Say what an added route costs Traefik at the present number, if the store wakes it for each key.
+
+        To be called when Traefik is there: it is Traefik that makes a store noisy.
+        """
+        try:
+            noisy = await self._store.noisy()
+        except StoreError as error:
+            self._log.info("Whether the store wakes Traefik more often than needed cannot be said. %s", error)
+            return
+        if noisy:
+            # The route's own keys, the revision, and the message that is all a quiet store sends.
+            reads = len(self._sync.entry(_USUAL).config) + 2
+            (self._log.warning if self.count >= _MANY else self._log.info)(
+                "With the present %d routes, each one that is added makes Traefik read all of them %d times instead of "
+                "once, as the store wakes it for each key. %s",
+                self.count,
+                reads,
+                self._store.quieter,
+            )
 
     def get(self, key: str) -> dict[str, Any] | None:
         """One route as JupyterHub knows it, None if there is none with this key. Costs the same at any size."""

@@ -86,6 +86,8 @@ class Store(abc.ABC):
     """
 
     capabilities: Capabilities = Capabilities()
+    #: What to do about a store that is :meth:`noisy`: a sentence for an administrator, which names the settings.
+    quieter: str = ""
 
     @abc.abstractmethod
     async def check(self) -> list[str]:
@@ -98,6 +100,14 @@ class Store(abc.ABC):
     @abc.abstractmethod
     async def apply(self, transaction: Transaction) -> None:
         """Apply a transaction. It may be sent again after an error, which must come to the same."""
+
+    async def noisy(self) -> bool:
+        """Whether whoever reads the configuration is woken for each key of a transaction instead of once.
+
+        Then a transaction should have few keys, however many it may have. False where nobody can tell. Changes nothing
+        in the two spaces and wakes nobody. Unlike the other methods, it may be called while another one is at work.
+        """
+        return False
 
     @abc.abstractmethod
     async def aclose(self) -> None:

@@ -11,7 +11,9 @@ from kvproxy.errors import ConfigurationError, StoreError
 
 from .connection import Connection
 
-_SETTINGS = ("notify-keyspace-events", "maxmemory-policy", "maxmemory", "appendonly", "save")
+_SETTINGS = ("maxmemory-policy", "maxmemory", "appendonly", "save")
+_NOTIFICATIONS = "notify-keyspace-events"
+_PATIENCE = 2.0  # seconds for an answer that takes a round trip
 
 
 async def findings(redis: Any, connection: Connection) -> list[str]:
@@ -76,13 +78,42 @@ def warnings(settings: Mapping[str, str], connection: Connection) -> list[str]:
             f"{where} may drop routes when its memory is full (maxmemory-policy {policy}); set "
             "'maxmemory-policy noeviction'."
         )
-    if notifies(settings.get("notify-keyspace-events", "")):
-        found.append(
-            f"{where} notifies of every key (notify-keyspace-events), so that Traefik reads everything again for each "
-            "key of a change. kvproxy wakes Traefik by itself: with many users, set 'notify-keyspace-events \"\"' and "
-            "give Traefik a Redis user that may not run CONFIG, or it switches them on again."
-        )
     return found
+
+
+async def notifies_of_keys(redis: Any, db: int, key: str) -> bool:
+    """Whether writes of keys reach whoever listens to the key space, as Traefik does; False if nobody tells.
+
+    Asks for the setting, and where it may not, listens whether a key that is set and deleted makes itself heard.
+
+    Args:
+        redis: a connected ``redis.asyncio.Redis``.
+        db: number of its database.
+        key: name of a key that nobody uses and no Traefik listens to.
+    """
+    try:
+        answer = _texts(await redis.config_get(_NOTIFICATIONS))
+    except (NoPermissionError, ResponseError):
+        answer = {}
+    if _NOTIFICATIONS in answer:
+        return notifies(answer[_NOTIFICATIONS])
+    try:
+        return await _hears(redis, f"__keyspace@{db}__:{key}", key)
+    except NoPermissionError:
+        return False
+
+
+async def _hears(redis: Any, channel: str, key: str) -> bool:
+    """Whether the server itself says anything in the key's channel before we do, in one transaction with the key."""
+    ours = b"kvproxy"
+    async with redis.pubsub() as listener, redis.pipeline(transaction=True) as pipe:
+        await listener.subscribe(channel)
+        await listener.get_message(timeout=_PATIENCE)  # that it listens now
+        # Nobody ever sees the key, and no waiting is needed: messages come in the order of the commands.
+        pipe.set(key, "").delete(key).publish(channel, ours)
+        await pipe.execute()
+        first = await listener.get_message(timeout=_PATIENCE)
+        return first is not None and first["data"] != ours
 
 
 def notifies(flags: str) -> bool:
@@ -91,4 +122,4 @@ def notifies(flags: str) -> bool:
     >>> notifies("AKE"), notifies("Ex"), notifies("")
     (True, False, False)
     """
-    return "K" in flags and any(flag in flags for flag in "A$g")
+    return "K" in flags and any(flag in flags for flag in "A$gn")

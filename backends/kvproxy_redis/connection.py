@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ssl
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import parse_qs, unquote, urlsplit
@@ -216,6 +216,31 @@ def _client_tls(tls: Tls) -> dict[str, Any]:
     if tls.ca:
         options["ssl_ca_data" if "-----BEGIN" in tls.ca else "ssl_ca_certs"] = tls.ca
     return options | ({"ssl_certfile": tls.cert, "ssl_keyfile": tls.key} if tls.cert else {})
+
+
+def traefik_connection(connection: Connection, username: str = "", password: str = "") -> Connection:
+    """The connection that Traefik is given: the hub's own, or the same place with a login of Traefik's own.
+
+    Args:
+        connection: the hub's.
+        username: ``redis_traefik_username``; empty to come as the hub does.
+        password: ``redis_traefik_password``.
+
+    Raises:
+        ConfigurationError: if one of the two is missing.
+    """
+    if password and not username:
+        raise ConfigurationError(
+            "redis_traefik_password is set without redis_traefik_username; name the Redis user whose password it is "
+            "('default' for the one without a name), or leave both empty to let Traefik come as the hub does."
+        )
+    if username and not password:
+        # go-redis (Traefik 3.7) leaves out the whole login then, and Traefik is the default user without a word.
+        raise ConfigurationError(
+            "redis_traefik_username is set without redis_traefik_password; Traefik logs in as a user only with a "
+            "password, so give it one, and any for a user with 'nopass'."
+        )
+    return replace(connection, username=username, password=password) if username else connection
 
 
 def provider_options(connection: Connection, root: str) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from traitlets import Dict, Unicode
 from kvproxy.errors import ConfigurationError
 from kvproxy.proxy import KVTraefikProxy
 
-from .connection import Connection, parse_connection, provider_options
+from .connection import Connection, parse_connection, provider_options, traefik_connection
 
 if TYPE_CHECKING:
     from .store import RedisStore
@@ -38,6 +38,15 @@ class TraefikRedisProxy(KVTraefikProxy):
     )
     redis_username = Unicode(config=True, help="The Redis user, instead of the one in `redis_url`.")
     redis_password = Unicode(config=True, help="The Redis user's password, instead of the one in `redis_url`.")
+    redis_traefik_username = Unicode(
+        config=True,
+        help="""The Redis user that Traefik logs in as; if empty, it comes as the hub does.
+
+        Give it one that may not run CONFIG: a Traefik that may makes Redis notify of every key, and then reads all
+        routes again for each key of a change instead of once. Without effect if `should_start` is False.
+        """,
+    )
+    redis_traefik_password = Unicode(config=True, help="The password of `redis_traefik_username`.")
     redis_client_kwargs = Dict(
         config=True,
         help="""Further options of `redis.asyncio.Redis`, such as `ssl_ca_certs`, `ssl_certfile`, `ssl_keyfile` or
@@ -66,8 +75,9 @@ class TraefikRedisProxy(KVTraefikProxy):
 
     def traefik_provider(self) -> dict[str, Any]:
         """See :meth:`kvproxy.proxy.KVTraefikProxy.traefik_provider`."""
-        return {"redis": provider_options(self.connection, self.traefik_root)}
+        login = self.redis_traefik_username, self.redis_traefik_password
+        return {"redis": provider_options(traefik_connection(self.connection, *login), self.traefik_root)}
 
     def store_secrets(self) -> list[str]:
         """See :meth:`kvproxy.proxy.KVTraefikProxy.store_secrets`."""
-        return [self.connection.password]
+        return [secret for secret in (self.connection.password, self.redis_traefik_password) if secret]

@@ -7,6 +7,7 @@ space passes in one step, however large it is.
 from __future__ import annotations
 
 import re
+import secrets
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, Final
@@ -27,7 +28,7 @@ from redis.exceptions import (
 from kvproxy.errors import ConfigurationError, StoreAuthError, StoreError, StoreUnavailable
 from kvproxy.store import Capabilities, Operation, Snapshot, Space, Store, Transaction
 
-from .checks import findings
+from .checks import findings, notifies_of_keys
 from .connection import Connection, client_options
 
 #: Keys asked for at once in a full read.
@@ -69,12 +70,18 @@ class RedisStore(Store):
 
     #: Redis has no limit of its own; this one keeps a transaction from holding up everybody else for long.
     capabilities = Capabilities(max_operations=20_000)
+    quieter = (
+        "Redis notifies it of every key (notify-keyspace-events), which a Traefik that may run CONFIG switches on. "
+        "Give it a Redis user that may not: c.TraefikRedisProxy.redis_traefik_username and redis_traefik_password, and "
+        "the ACL SETUSER line in docs/how-to/redis.md; then say CONFIG SET notify-keyspace-events '' once in Redis."
+    )
 
     def __init__(self, connection: Connection, traefik_root: str, jupyterhub_root: str) -> None:
         self._connection = connection
         self._redis = connect(connection)
         self._root = traefik_root + "/"
         self._records = jupyterhub_root + "/routes"
+        self._probe = jupyterhub_root + "/probe-"
         # Traefik listens to `__keyspace*:<root>*`: one message under the name of a key below the root wakes it once,
         # whether or not the server sends notifications of its own (kvtools/redis 1.2, `WatchTree`).
         self._channel = f"__keyspace@{connection.db}__:{self._root}"
@@ -119,6 +126,11 @@ class RedisStore(Store):
             pipe.delete(*gone)
         if gone := [o.key for o in records if o.value is None]:
             pipe.hdel(self._records, *gone)
+
+    async def noisy(self) -> bool:
+        """See :meth:`kvproxy.store.Store.noisy`: whether Redis sends keyspace notifications, to whomever."""
+        async with self._errors():
+            return await notifies_of_keys(self._redis, self._connection.db, f"{self._probe}{secrets.token_hex(8)}")
 
     async def aclose(self) -> None:
         """See :meth:`kvproxy.store.Store.aclose`."""

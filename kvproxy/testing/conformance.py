@@ -178,6 +178,17 @@ class StoreConformance(Kit):
         await store.apply(Transaction(tuple(setting(a="1")), wake=False))
         assert (await store.list()).config == {"a": "1"}
 
+    async def test_asking_whether_it_is_noisy_changes_nothing(self, store: Store) -> None:
+        """A plain yes or no, the same again, and both spaces as they were; an empty one stays empty."""
+        noisy = await store.noisy()
+        assert isinstance(noisy, bool)
+        assert await store.list() == Snapshot()
+        await put(store, *setting(a="1"), Operation(RECORDS, "/x/", "1"))
+        assert await store.noisy() is noisy
+        assert await store.list() == Snapshot({"a": "1"}, {"/x/": "1"})
+        if noisy:
+            assert store.quieter
+
     async def test_a_cancelled_call_leaves_all_or_nothing_and_a_working_store(self, store: Store) -> None:
         """The hub gives up on slow calls."""
         await put(store, *setting(a="0", b="0"))

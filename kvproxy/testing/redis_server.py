@@ -12,6 +12,9 @@ from kvproxy.testing.programs import Program, find_redis, free_port
 from kvproxy.testing.resp import Reply, ReplyError, ask
 from kvproxy.testing.server import Server
 
+#: What a Traefik needs that is not to switch on keyspace notifications; in an ACL user's line behind its password.
+TRAEFIK_RIGHTS = "~* &* +@read +@pubsub +@connection"
+
 _ADMINISTRATOR = "kvproxy-testing"
 _SLOTS = 16384
 _HIGHEST_CLUSTER_PORT = 55535  # a cluster's second port lies 10000 above the first

@@ -1,7 +1,7 @@
 """A model of how Traefik 3 reads a rule and matches a request, for tests that cannot ask a real Traefik each time.
 
-It knows no more than kvproxy writes: ``Host``, ``Path``, ``PathPrefix``, ``PathRegexp``, ``&&``, ``||``, brackets, and
-strings in double quotes. Anything else is a syntax error, so a routespec that breaks out of its string is
+It knows no more than kvproxy writes: ``Host``, ``HostRegexp``, ``Path``, ``PathPrefix``, ``PathRegexp``, ``!``, ``&&``,
+``||``, brackets, strings in double quotes, and ``parentRefs`` of one parent. Anything else is a syntax error, so a routespec that breaks out of its string is
 seen. The tests against the real Traefik hold the model to the truth.
 """
 
@@ -11,9 +11,10 @@ import json
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cache
 from urllib.parse import unquote
 
-_TOKEN = re.compile(r'\s*(?:(?P<word>[A-Za-z]+)|(?P<mark>&&|\|\||[()])|(?P<text>"(?:[^"\\]|\\.)*"))')
+_TOKEN = re.compile(r'\s*(?:(?P<word>[A-Za-z]+)|(?P<mark>&&|\|\||[()!])|(?P<text>"(?:[^"\\]|\\.)*"))')
 _LONG_ESCAPE = re.compile(r"\\U([0-9a-f]{8})")
 _RESERVED = {f"%{ord(c):02X}" for c in ":/?#[]@!$&'()*+,;=%"}
 
@@ -47,6 +48,10 @@ class _Parser:
         return left
 
     def one(self) -> Match:
+        if self.next_is("!"):
+            self.take("mark")
+            negated = self.one()
+            return lambda host, path: not negated(host, path)
         if self.next_is("("):
             self.take("mark")
             inner = self.either()
@@ -71,8 +76,14 @@ def _regexp(text: str) -> Match:
     return lambda host, path: pattern.search(path) is not None
 
 
+def _host_regexp(text: str) -> Match:
+    pattern = re.compile(text)
+    return lambda host, path: pattern.search(host) is not None
+
+
 _MATCHERS: Mapping[str, Callable[[str], Match]] = {
     "Host": lambda text: lambda host, path: host == text,
+    "HostRegexp": _host_regexp,
     "Path": lambda text: lambda host, path: path == text,
     "PathPrefix": lambda text: lambda host, path: path.startswith(text),
     "PathRegexp": _regexp,
@@ -86,6 +97,7 @@ def _unquote_go(literal: str) -> str:
     return str(json.loads(_LONG_ESCAPE.sub(pair, literal)))
 
 
+@cache
 def parse(rule: str) -> Match:
     """A rule as a function of a request's host and routing path.
 
@@ -125,17 +137,31 @@ def _decode(escapes: str) -> str:
 def lead(routers: Mapping[str, Mapping[str, object]], host: str, path: str) -> str | None:
     """The name of the router that serves a request, None for a 404.
 
+    As Traefik does (``ParseRouterTree``, ``buildChildRoutersMuxer``, 3.7): a router with children leads to them and
+    never back; one without a service or a child that works is none, nor is one whose parent is missing.
+
     Args:
-        routers: name -> ``{"rule": text, "priority": number}``; a missing priority is the rule's length.
+        routers: name -> ``{"rule": text, "priority": number, "service": name, "parentRefs": name}``; a missing priority
+            is the rule's length, a router without a rule is none.
         host: the request's host without a port.
         path: the request's path as it stands in the request line.
     """
+    children: dict[object, list[str]] = {}
+    for name, router in routers.items():
+        if router.get("rule"):
+            children.setdefault(router.get("parentRefs"), []).append(name)
+
+    def works(name: str) -> bool:
+        return any(map(works, children.get(name, ()))) if name in children else bool(routers[name].get("service"))
 
     def order(name: str) -> int:
         return int(str(routers[name].get("priority") or len(str(routers[name]["rule"]))))
 
+    def down(parent: str | None) -> str | None:
+        for name in sorted(filter(works, children[parent]), key=order, reverse=True):
+            if parse(str(routers[name]["rule"]))(host, seen):
+                return down(name) if name in children else name
+        return None
+
     seen = routing_path(path)
-    for name in sorted(routers, key=order, reverse=True):
-        if parse(str(routers[name]["rule"]))(host, seen):
-            return name
-    return None
+    return down(None) if None in children else None

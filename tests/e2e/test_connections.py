@@ -116,9 +116,9 @@ async def test_a_user_without_rights_is_told_so_at_once(
         await asyncio.wait_for(start_proxy(redis_url=f"redis://weak:x@127.0.0.1:{redis.port}"), 5)
 
 
-@pytest.mark.parametrize("own_user", [False, True])
+@pytest.mark.parametrize("own_user", [False, True, "extra_static_config"])
 async def test_the_documented_least_rights_are_enough_and_nothing_secret_is_shown(
-    own_user: bool,
+    own_user: bool | str,
     redis_factory: Callable[..., RedisServer],
     start_proxy: Start,
     doors: Doors,
@@ -126,19 +126,23 @@ async def test_the_documented_least_rights_are_enough_and_nothing_secret_is_show
     tmp_path: Path,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """Not in the log, nor in a command line, nor in a file that others may read."""
+    """Not in the log, nor in a command line, nor in a file that others may read. extra_static_config wins."""
     caplog.set_level(logging.DEBUG)
     redis = redis_factory(acl=["default off", HUB, TRAEFIK])
     login = {"username": "traefik", "password": f"{PASSWORD}-too"}
-    quiet = {"providers": {"redis": login}} if own_user else {}
+    traits: dict[str, Any] = {f"redis_traefik_{name}": value for name, value in login.items()} if own_user else {}
+    if own_user == "extra_static_config":
+        traits |= {"redis_traefik_username": "nobody", "extra_static_config": {"providers": {"redis": login}}}
     proxy = await start_proxy(
         redis_url=redis.url,
         redis_username="hub",
         redis_password=PASSWORD,
         traefik_log_level="DEBUG",
-        extra_static_config=quiet,
+        **traits,
     )
     await assert_works(proxy, doors, client_of)
+    connected = set(re.findall(r" user=([\w-]+)", str(redis.command("CLIENT", "LIST"))))
+    assert connected - {"kvproxy-testing"} == ({"hub", "traefik"} if own_user else {"hub"})
     assert proxy._process is not None
     children = [psutil.Process(proxy._process.pid), *psutil.Process().children(recursive=True)]
     assert not any(PASSWORD in argument for child in children for argument in child.cmdline())
@@ -186,7 +190,6 @@ async def test_a_cluster_is_refused(redis_factory: Callable[..., RedisServer], s
     ("options", "sentence"),
     [
         ({}, "'appendonly yes'"),
-        ({"notify_keyspace_events": "KEA"}, "notify-keyspace-events"),
         ({"maxmemory_policy": "allkeys-lru"}, "maxmemory-policy noeviction"),
     ],
 )

@@ -14,6 +14,7 @@ import psutil
 import pytest
 import requests
 from bs4 import BeautifulSoup
+from redis import Redis
 
 from kvproxy.testing.servers import accepts, free_port, wait_until
 
@@ -99,6 +100,17 @@ def open_lab(browser: requests.Session, url: str, name: str) -> requests.Respons
     return wait_until(get, f"JupyterLab of {name} answers", SPAWN_SECONDS)
 
 
+def listening_to_redis(directory: Path) -> set[str]:
+    """The Redis users who listen to keys; notifications are off all the same."""
+    (redis,) = directory.glob("kvproxy-demo-*/redis")
+    settings = (redis / "redis.conf").read_text()
+    (port,) = re.findall(r"^port (\d+)$", settings, re.MULTILINE)
+    ((user, password),) = re.findall(r"^user (kvproxy-testing) on >(\S+)", settings, re.MULTILINE)
+    with Redis(port=int(port), username=user, password=password, decode_responses=True) as client:
+        assert client.config_get("notify-keyspace-events") == {"notify-keyspace-events": ""}
+        return {listener["user"] for listener in client.client_list(_type="pubsub")}
+
+
 def listening(processes: list[psutil.Process]) -> set[tuple[str, int]]:
     sockets = [c for p in processes for c in p.net_connections("inet") if c.status == psutil.CONN_LISTEN]
     return {(c.laddr.ip, c.laddr.port) for c in sockets}
@@ -114,6 +126,7 @@ def test_demo_serves_jupyterlab_and_leaves_nothing(demo):
         log_in(browser, url, name, password).raise_for_status()
         browser.get(f"{url}/hub/spawn").raise_for_status()
         open_lab(browser, url, name)
+    assert listening_to_redis(running.temporary) == {"traefik"}
     processes = running.family()
     assert any("singleuser" in " ".join(p.cmdline()) for p in processes)
     assert not any(password in " ".join(p.cmdline()) for p in processes)

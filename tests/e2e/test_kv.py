@@ -14,6 +14,7 @@ from traitlets.config import Application, Config
 
 from kvproxy.errors import ConfigurationError
 from kvproxy.kv import TraefikKVProxy
+from kvproxy.testing.redis_server import TRAEFIK_RIGHTS
 from kvproxy.testing.servers import RedisServer, free_port
 
 from .proxies import Client, Doors, port_of
@@ -78,15 +79,20 @@ async def test_the_backends_own_settings_count(
     make_proxy: Make, redis_factory: Callable[..., RedisServer], doors: Doors
 ) -> None:
     """As its own class has them; prefixes are those of the proxy itself."""
-    redis = redis_factory(password="secret")
+    redis = redis_factory(password="secret", acl=[f"traefik on >quiet {TRAEFIK_RIGHTS}"])
     url = f"redis://127.0.0.1:{redis.port}"
     config = {
         "KVTraefikProxy": {"store_url": url, "kv_traefik_prefix": "a/traefik"},
-        "TraefikRedisProxy": {"redis_password": "secret"},
+        "TraefikRedisProxy": {
+            "redis_password": "secret",
+            "redis_traefik_username": "traefik",
+            "redis_traefik_password": "quiet",
+        },
     }
     proxy = make_proxy(config)
     await proxy.start()
-    assert proxy.store_secrets() == ["secret"]
+    assert proxy.store_secrets() == ["secret", "quiet"]
+    assert " user=traefik " in str(redis.command("CLIENT", "LIST"))
     await proxy.add_route("/user/ada/", await doors.open(), {})
     keys = redis.command("KEYS", "*")
     assert isinstance(keys, list)

@@ -307,6 +307,13 @@ def test_jupyterhub_lists_our_traits_with_help() -> None:
         [sys.executable, "-m", "jupyterhub", "--help-all"], capture_output=True, text=True, timeout=120, check=True
     ).stdout
     assert "TraefikRedisProxy(KVTraefikProxy) options" in shown
-    for trait in ("redis_url", "kv_traefik_prefix", "static_config_file", "store_timeout", "traefik_api_url"):
+    for trait in (
+        "redis_url",
+        "redis_traefik_username",
+        "kv_traefik_prefix",
+        "static_config_file",
+        "store_timeout",
+        "traefik_api_url",
+    ):
         assert f"--TraefikRedisProxy.{trait}=<" in shown
     assert "Where Redis is" in shown

@@ -11,6 +11,7 @@ import aiohttp
 import pytest
 
 from kvproxy.errors import InvalidRouteError, RouteNotReadyError, RouteRejectedError
+from kvproxy.testing.redis_server import TRAEFIK_RIGHTS
 from kvproxy.testing.servers import EchoServer, RedisServer
 from kvproxy.translate import route_name
 from kvproxy_redis import TraefikRedisProxy
@@ -18,8 +19,8 @@ from kvproxy_redis import TraefikRedisProxy
 from .proxies import Doors, External, Start, add_all
 
 #: Rights that Traefik needs, without CONFIG: it cannot switch keyspace notifications on.
-QUIET = "traefik on >quiet ~* &* +@read +@pubsub +@connection"
-QUIET_PROVIDER = {"providers": {"redis": {"username": "traefik", "password": "quiet"}}}
+QUIET = f"traefik on >quiet {TRAEFIK_RIGHTS}"
+QUIET_PROVIDER = {"redis_traefik_username": "traefik", "redis_traefik_password": "quiet"}
 METRICS = {"metrics": {"prometheus": {"entryPoint": "auth_api", "manualRouting": False}}}
 
 
@@ -43,7 +44,7 @@ async def test_a_hundred_simultaneous_calls_are_a_handful_of_commits_and_reloads
 ) -> None:
     """Each commit one MULTI, each one reload of Traefik."""
     redis = redis_factory(acl=["default on nopass ~* &* +@all", QUIET])
-    proxy = await start_proxy(redis_url=redis.url, extra_static_config={**QUIET_PROVIDER, **METRICS})
+    proxy = await start_proxy(redis_url=redis.url, extra_static_config=METRICS, **QUIET_PROVIDER)
     target = await doors.open()
     before, loaded = calls(redis, "exec"), await reloads(proxy)
     await add_all(proxy, [(f"/user/u{n}/", target) for n in range(100)])
@@ -72,9 +73,7 @@ async def test_only_a_full_read_scans(
 ) -> None:
     """Adding, changing, getting and deleting work for a user who may neither SCAN nor look for KEYS."""
     redis = redis_factory(acl=["default on nopass ~* &* +@all", QUIET, "hub on >secret ~* &* +@all"])
-    proxy = await start_proxy(
-        redis_url=redis.url, redis_username="hub", redis_password="secret", extra_static_config=QUIET_PROVIDER
-    )
+    proxy = await start_proxy(redis_url=redis.url, redis_username="hub", redis_password="secret", **QUIET_PROVIDER)
     redis.command("ACL", "SETUSER", "hub", "-scan", "-keys", "-hscan", "-hgetall", "-hkeys")
     await proxy.add_route("/user/ada/", await doors.open(), {})
     await proxy.add_route("/user/ada/", await doors.open(), {})

@@ -147,6 +147,14 @@ class EmptyWithoutRights(MemoryStore):
         raise StoreAuthError("No.")
 
 
+class LeavesItsProbe(MemoryStore):
+    """Writes a key to see who is woken, and leaves it there."""
+
+    async def noisy(self) -> bool:
+        self.config["probe"] = "1"
+        return await super().noisy()
+
+
 class OnePage(MemoryStore):
     """Lists no more than what its server gives at once."""
 

@@ -53,6 +53,7 @@ def failures(pytester: pytest.Pytester, store: str, more: str = "", only: str = 
         ("Forgets", {"it_is_there_for_the_next_connection"}),
         ("ClosesOnce", {"a_closed_store_can_be_closed_again"}),
         ("OnePage", {"many_keys_are_listed"}),
+        ("LeavesItsProbe", {"asking_whether_it_is_noisy_changes_nothing"}),
     ],
 )
 def test_each_defect_is_found_by_its_own_check(pytester: pytest.Pytester, store: str, expected: set[str]) -> None:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from kvproxy.errors import ConfigurationError
+from kvproxy.testing.redis_server import TRAEFIK_RIGHTS
+from kvproxy_redis import TraefikRedisProxy
 from kvproxy_redis.checks import refuse, warnings
 from kvproxy_redis.connection import Connection, client_options, parse_connection, provider_options
 
@@ -97,6 +100,39 @@ def test_what_traefik_cannot_follow_is_refused(url: str, kwargs: dict[str, Any],
         parse_connection(url, client_kwargs=kwargs)
 
 
+def test_traefik_may_log_in_as_a_user_of_its_own() -> None:
+    """At the same place as the hub, whose own login stays as it is; both passwords are kept out of logs."""
+    proxy = TraefikRedisProxy(
+        redis_url="redis://hub:one@h:1/2", redis_traefik_username="traefik", redis_traefik_password="two"
+    )
+    assert proxy.traefik_provider() == {
+        "redis": {"endpoints": ["h:1"], "rootKey": "traefik", "username": "traefik", "password": "two", "db": 2}
+    }
+    assert (proxy.connection.username, proxy.connection.password) == ("hub", "one")
+    assert proxy.store_secrets() == ["one", "two"]
+
+
+def test_the_documented_user_for_traefik_is_the_one_that_the_tests_use() -> None:
+    """In both places, and nowhere with other rights."""
+    text = (Path(__file__).parents[2] / "docs/how-to/redis.md").read_text()
+    found = re.findall(r"^(?:user|ACL SETUSER) traefik (.*)$", text, re.MULTILINE)
+    assert found == [f"on >change-me-too {TRAEFIK_RIGHTS}"] * 2
+
+
+@pytest.mark.parametrize(
+    ("traits", "sentence"),
+    [
+        ({"redis_traefik_password": "hunter2"}, "without redis_traefik_username"),
+        ({"redis_traefik_username": "traefik"}, "without redis_traefik_password"),
+    ],
+)
+def test_half_a_login_of_traefik_is_refused(traits: dict[str, str], sentence: str) -> None:
+    """Traefik would come as the default user, who may do everything, and say nothing."""
+    with pytest.raises(ConfigurationError, match=sentence) as refused:
+        TraefikRedisProxy(redis_username="hub", redis_password="one", **traits).traefik_provider()
+    assert "hunter2" not in str(refused.value)
+
+
 @pytest.mark.parametrize(
     "url", ["redis://u:hunter2@h:x", "http://u:hunter2@h", "redis://u:hunter2@a,b", "redis://u:hunter2@h/x"]
 )
@@ -116,16 +152,15 @@ def test_settings_that_lose_routes_are_named() -> None:
         "save": "",
         "maxmemory-policy": "allkeys-lru",
         "maxmemory": "100",
-        "notify-keyspace-events": "AKE",
     }
     found = " ".join(warnings(bad, Connection()))
-    for setting in ("appendonly yes", "maxmemory-policy noeviction", 'notify-keyspace-events ""'):
+    for setting in ("appendonly yes", "maxmemory-policy noeviction"):
         assert setting in found
 
 
 def test_good_settings_are_not_commented_on() -> None:
-    """Missing notifications are no fault."""
-    good = {"appendonly": "no", "save": "60 1", "maxmemory-policy": "noeviction", "notify-keyspace-events": ""}
+    """One way to keep data is enough."""
+    good = {"appendonly": "no", "save": "60 1", "maxmemory-policy": "noeviction"}
     assert warnings(good, Connection()) == []
 
 
