@@ -1,6 +1,6 @@
 """Measure, print the table, and write the raw results and the documentation's tables.
 
-python -m benchmarks --peer-python PATH [--chp PATH]      everything; half an hour on two cores
+python -m benchmarks --peer-python PATH [--chp PATH]      everything; most of an hour on two cores
 python -m benchmarks --quick …                            a few calls, to see that it works; writes to --output only
 python -m benchmarks --report                             the tables again, from the raw results on disk
 """
@@ -12,27 +12,37 @@ import sys
 import tempfile
 from pathlib import Path
 
-from benchmarks.contestants import CONTESTANTS
-from benchmarks.driver import ROOT, Driver, Plan, Tools, versions
+from benchmarks.driver import Driver
+from benchmarks.plan import QUICK, Plan
+from benchmarks.plots import write_plots
+from benchmarks.programs import find_tool
 from benchmarks.report import DOCUMENT, print_report, write_document
 from benchmarks.results import Results, describe_machine
+from benchmarks.roster import ROSTER
+from benchmarks.tools import Tools, versions
+from benchmarks.workload import ROOT
 
 RESULTS = ROOT / "benchmarks" / "results"
-QUICK = Plan(sizes=(10, 100), adds=(4, 4, 4), rounds=2, storm_sizes=(100,), lookups=5, limit=60)
+PLOTS = ROOT / "docs" / "benchmarks"
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Returns the exit status: 0 also where a requirement is missed, as a busy machine alone can do that."""
     options = parse(arguments)
+    place = options.output or (Path(tempfile.mkdtemp(prefix="bench-")) if options.quick else RESULTS)
     if options.report:
-        results = Results.load(options.output or RESULTS)
+        results = Results.load(place)
     else:
         results = measure(options)
-        results.save(options.output or (Path(tempfile.mkdtemp(prefix="bench-")) if options.quick else RESULTS))
+        results.save(place)
     print_report(results)
-    if not options.quick and options.output is None:
+    public = not options.quick and options.output is None
+    write_plots(results, PLOTS if public else place)
+    if public:
         write_document(results)
-        print(f"The tables in {DOCUMENT.relative_to(ROOT)} are made from this.")
+        print(f"The tables and plots in {DOCUMENT.relative_to(ROOT)} are made from this.")
+    else:
+        print(f"Raw results and plots are in {place}.")
     return 0
 
 
@@ -41,7 +51,7 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__.splitlines()[0])
     parser.add_argument("--peer-python", default="", help="interpreter that has jupyterhub-traefik-proxy")
     parser.add_argument("--chp", default="", help="path of configurable-http-proxy")
-    parser.add_argument("--contestants", help=f"comma-separated, of {', '.join(CONTESTANTS)}; default: all there are")
+    parser.add_argument("--contestants", help=f"comma-separated, of {', '.join(ROSTER)}; default: all there are")
     parser.add_argument("--sizes", help="comma-separated numbers of routes")
     parser.add_argument("--output", type=Path, help="directory for raw results; the documentation is left alone then")
     parser.add_argument("--quick", action="store_true", help="few calls at small sizes")
@@ -51,7 +61,8 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
 
 def measure(options: argparse.Namespace) -> Results:
     """Run the plan."""
-    tools = Tools(options.peer_python, options.chp)
+    wrk, nginx = find_tool("wrk", "usr/bin/wrk"), find_tool("nginx", "usr/sbin/nginx")
+    tools = Tools(wrk, nginx, options.peer_python, options.chp)
     plan = QUICK if options.quick else Plan()
     if options.sizes:
         sizes = tuple(map(int, options.sizes.split(",")))
@@ -67,7 +78,7 @@ def measure(options: argparse.Namespace) -> Results:
 def available(tools: Tools) -> list[str]:
     """All contestants whose programs are there."""
     missing = {"peer": not tools.peer_python, "chp": not tools.chp}
-    return [name for name in CONTESTANTS if not missing.get(name)]
+    return [name for name in ROSTER if not missing.get(name)]
 
 
 if __name__ == "__main__":
