@@ -21,6 +21,9 @@ from benchmarks.results import Results, describe_machine
 from benchmarks.roster import ROSTER
 from benchmarks.tools import Tools, versions
 from benchmarks.workload import ROOT
+from kvproxy.testing.consul_server import find_consul
+from kvproxy.testing.etcd_server import find_etcd
+from kvproxy.testing.servers import ServerError
 
 RESULTS = ROOT / "benchmarks" / "results"
 PLOTS = ROOT / "docs" / "benchmarks"
@@ -30,11 +33,7 @@ def main(arguments: list[str] | None = None) -> int:
     """Returns the exit status: 0 also where a requirement is missed, as a busy machine alone can do that."""
     options = parse(arguments)
     place = options.output or (Path(tempfile.mkdtemp(prefix="bench-")) if options.quick else RESULTS)
-    if options.report:
-        results = Results.load(place)
-    else:
-        results = measure(options)
-        results.save(place)
+    results = Results.load(place) if options.report else measure(options, place)
     print_report(results)
     public = not options.quick and options.output is None
     write_plots(results, PLOTS if public else place)
@@ -59,8 +58,8 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     return parser.parse_args(arguments)
 
 
-def measure(options: argparse.Namespace) -> Results:
-    """Run the plan."""
+def measure(options: argparse.Namespace, place: Path) -> Results:
+    """Run the plan; what is measured so far is in ``place`` after each size."""
     wrk, nginx = find_tool("wrk", "usr/bin/wrk"), find_tool("nginx", "usr/sbin/nginx")
     tools = Tools(wrk, nginx, options.peer_python, options.chp)
     plan = QUICK if options.quick else Plan()
@@ -68,16 +67,22 @@ def measure(options: argparse.Namespace) -> Results:
         sizes = tuple(map(int, options.sizes.split(",")))
         plan = Plan(**{**vars(plan), "sizes": sizes})
     names = options.contestants.split(",") if options.contestants else available(tools)
-    machine = describe_machine(versions(tools, names))
+    results = Results(machine=describe_machine(versions(tools, names)))
     with tempfile.TemporaryDirectory(prefix="kvproxy-bench-") as directory:
-        results = Driver(plan, names, tools, Path(directory)).run()
-    results.machine = machine
-    return results
+        return Driver(plan, names, tools, Path(directory), lambda found: found.save(place), results).run()
 
 
 def available(tools: Tools) -> list[str]:
-    """All contestants whose programs are there."""
-    missing = {"peer": not tools.peer_python, "chp": not tools.chp}
+    """All contestants whose programs are there; says who is left out, and why."""
+    missing = {"peer": "" if tools.peer_python else "no --peer-python", "chp": "" if tools.chp else "no --chp"}
+    for kind, find in (("etcd", find_etcd), ("consul", find_consul)):
+        try:
+            find()
+        except ServerError as error:
+            missing |= {name: str(error) for name, entrant in ROSTER.items() if entrant.store == kind}
+    for name, why in missing.items():
+        if why:
+            print(f"{ROSTER[name].label} is left out: {why}")
     return [name for name in ROSTER if not missing.get(name)]
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import secrets
 import statistics
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -25,13 +25,14 @@ from kvproxy.testing.programs import free_port
 class Driver:
     """One run of a plan.
 
-    contestants: their names. directory: for logs and configuration files.
+    contestants: their names. directory: for logs and configuration files. keep: is given the results after each size.
     """
 
     plan: Plan
     contestants: list[str]
     tools: Tools
     directory: Path
+    keep: Callable[[Results], None]
     results: Results = field(default_factory=Results)
 
     def run(self) -> Results:
@@ -42,6 +43,7 @@ class Driver:
                 with contextlib.ExitStack() as stack:
                     enter = stack.enter_context
                     self._run_size(size, [enter(self._seat(name, size, backend)) for name in self.contestants])
+                self.keep(self.results)
         return self.results
 
     def _run_size(self, size: int, seats: list[Seat]) -> None:
@@ -54,12 +56,13 @@ class Driver:
             for step in self.plan.round(size):
                 for seat in seats[turn:] + seats[:turn]:
                     self._do(seat, size, number, step)
+            print(self._progress, flush=True)
         for seat in seats:
             for step in self.plan.closing(size, ROSTER[seat.worker.name].loaded):
                 self._do(seat, size, 0, step)
             # Its Traefik may have much left to do that the next one is not to suffer from.
             seat.worker.close()
-        print(self._progress, flush=True)
+            print(self._progress, flush=True)
 
     def _do(self, seat: Seat, size: int, number: int, step: Step) -> None:
         label, request = step

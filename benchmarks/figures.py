@@ -56,12 +56,14 @@ def pair(operation: str, first: str, second: str) -> Cell:
     return cell
 
 
-def mean(operation: str, metric: str, scale: float = 1.0) -> Cell:
-    """A cell with a mean; if there is none, with what kept the operation from its end."""
+def mean(operation: str, metric: str, scale: float = 1.0, *, why: bool = False) -> Cell:
+    """A cell with a mean; if there is none, empty, or if ``why`` with what kept the operation from its end."""
 
     def cell(results: Results, contestant: str, size: int) -> str:
         value = results.mean(contestant, size, operation, metric)
-        return results.error(contestant, size, operation) if value is None else figure(scale * value)
+        if value is None:
+            return results.error(contestant, size, operation) if why else ""
+        return figure(scale * value)
 
     return cell
 

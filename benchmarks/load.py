@@ -31,17 +31,19 @@ async def compare(session: aiohttp.ClientSession, place: Place, kind: str, users
             raise ValueError(f"{path} was answered with {response.status} and {body[:80]!r}")
 
 
-async def requests(place: Place, kind: str, users: int, connections: int, seconds: float) -> dict[str, float]:
+async def requests(place: Place, kind: str, users: int, connections: int, seconds: int) -> dict[str, float]:
     """Have wrk ask for all users' servers in turn; gives back what its script tells.
 
     Raises ValueError if any answer was not there in full, or none of a user's server.
     """
-    command = [place.wrk, "-t1", f"-c{connections}", f"-d{seconds:g}s", "--timeout", _TIMEOUT, "-s", str(_SCRIPT)]
+    command = [place.wrk, "-t1", f"-c{connections}", f"-d{seconds}s", "--timeout", _TIMEOUT, "-s", str(_SCRIPT)]
     environment = {**os.environ, "LD_LIBRARY_PATH": place.libraries} if place.libraries else None
     process = await asyncio.create_subprocess_exec(
         *command, place.public_url, str(users), _PATHS[kind], stdout=asyncio.subprocess.PIPE, env=environment
     )
     output, _ = await process.communicate()
+    if process.returncode:
+        raise ValueError(f"wrk ended with status {process.returncode}: {output.decode()[-200:]}")
     told: dict[str, float] = json.loads(output.decode().strip().splitlines()[-1])
     if not told["requests"]:
         raise ValueError("wrk got no answer")

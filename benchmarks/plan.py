@@ -16,8 +16,8 @@ class Plan:
     sizes: numbers of routes. adds: up to which size -> calls of one kind in a round, and rounds. lookups: calls of
     get_route a round. few: routes added at once in each round, at ``few_sizes``. many: routes added at once at the very
     end, at ``many_sizes``. requests: kind of answers and connections -> sizes. websockets: how many are open at
-    ``websocket_sizes``. seconds: that each measurement of requests lasts. limit: seconds that one contestant may take
-    for one operation in one round; many_limit: for the many at once.
+    ``websocket_sizes``. seconds: that each measurement of requests lasts, whole ones. limit: seconds that one
+    contestant may take for one operation in one round; many_limit: for the many at once.
     """
 
     sizes: tuple[int, ...] = (10, 100, 1000, 5000, 10000)
@@ -35,7 +35,7 @@ class Plan:
     )
     websockets: int = 64
     websocket_sizes: tuple[int, ...] = (10, 5000)
-    seconds: float = 4.0
+    seconds: int = 4
     limit: float = 180.0
     many_limit: float = 90.0
 
@@ -66,13 +66,14 @@ class Plan:
 
     def closing(self, size: int, loaded: bool) -> list[Step]:
         """What each contestant does alone after the rounds; the many at once at last, as the table is left so."""
+        many: list[Step] = [("settle", {"op": "settle"}), (at_once(self.many), {"op": "storm", "count": self.many})]
         return [
             ("memory", {"op": "memory"}),
             ("restart", {"op": "restart", "count": size}),
             ("settle", {"op": "settle"}),
             ("check", {"op": "check", "count": size}),
             *(self._load(size) if loaded else []),
-            *([(at_once(self.many), {"op": "storm", "count": self.many})] if size in self.many_sizes else []),
+            *(many if size in self.many_sizes else []),
         ]
 
     def _load(self, size: int) -> list[Step]:
@@ -104,7 +105,7 @@ QUICK = Plan(
     many_sizes=(100,),
     requests=(("small", 16, (10, 100)), ("small", 256, (10,)), ("large", 16, (10,)), ("large", 256, (10,))),
     websocket_sizes=(10,),
-    seconds=1.0,
+    seconds=1,
     limit=60,
     many_limit=60,
 )

@@ -45,7 +45,7 @@ def requests(kind: str) -> dict[str, Cell]:
     for connections in (16, 256):
         operation = f"{kind}-{connections}"
         columns |= {
-            f"{connections}: a second": mean(operation, "rate"),
+            f"{connections}: a second": mean(operation, "rate", why=True),
             f"{connections}: CPU µs": mean(operation, "cpu_s", 1e6),
             f"{connections}: p50 / p99 ms": pair(operation, "p50_s", "p99_s"),
             f"{connections}: failed": failures(operation),
@@ -106,7 +106,7 @@ TABLES = {
     "websockets": Table(
         "Messages over websockets",
         {
-            "messages a second": mean("websockets", "rate"),
+            "messages a second": mean("websockets", "rate", why=True),
             "CPU µs a message": mean("websockets", "cpu_s", 1e6),
             "roundtrip p50 / p99 ms": pair("websockets", "p50_s", "p99_s"),
             "connect p50 / p99 ms": pair("websockets", "connect_p50_s", "connect_p99_s"),

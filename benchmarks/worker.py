@@ -134,7 +134,7 @@ class Bench:
         self.guests.clear()
         await self.settle()
 
-    async def requests(self, kind: str, among: int, connections: int, seconds: float) -> None:
+    async def requests(self, kind: str, among: int, connections: int, seconds: int) -> None:
         """Requests to ``among`` users' servers over so many connections; ``kind`` is that of the answers."""
         await self.settle()
         await load.compare(self.session, self.place, kind, among)
