@@ -33,7 +33,10 @@ def main(arguments: list[str] | None = None) -> int:
     """Returns the exit status: 0 also where a requirement is missed, as a busy machine alone can do that."""
     options = parse(arguments)
     place = options.output or (Path(tempfile.mkdtemp(prefix="bench-")) if options.quick else RESULTS)
-    results = Results.load(place) if options.report else measure(options, place)
+    if not options.report:
+        measure(options, place)
+    # Also after a measurement, so that both make the same from the same digits.
+    results = Results.load(place)
     print_report(results)
     public = not options.quick and options.output is None
     write_plots(results, PLOTS if public else place)
@@ -58,7 +61,7 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     return parser.parse_args(arguments)
 
 
-def measure(options: argparse.Namespace, place: Path) -> Results:
+def measure(options: argparse.Namespace, place: Path) -> None:
     """Run the plan; what is measured so far is in ``place`` after each size."""
     wrk, nginx = find_tool("wrk", "usr/bin/wrk"), find_tool("nginx", "usr/sbin/nginx")
     tools = Tools(wrk, nginx, options.peer_python, options.chp)
@@ -69,7 +72,7 @@ def measure(options: argparse.Namespace, place: Path) -> Results:
     names = options.contestants.split(",") if options.contestants else available(tools)
     results = Results(machine=describe_machine(versions(tools, names)))
     with tempfile.TemporaryDirectory(prefix="kvproxy-bench-") as directory:
-        return Driver(plan, names, tools, Path(directory), lambda found: found.save(place), results).run()
+        Driver(plan, names, tools, Path(directory), lambda found: found.save(place), results).run()
 
 
 def available(tools: Tools) -> list[str]:

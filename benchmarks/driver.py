@@ -35,9 +35,11 @@ class Driver:
     keep: Callable[[Results], None]
     results: Results = field(default_factory=Results)
 
+    def __post_init__(self) -> None:
+        self._progress = Progress(self.plan, self.contestants)
+
     def run(self) -> Results:
         """Measure everything at one size after the other."""
-        self._progress = Progress(self.plan, self.contestants)
         with Backend(self.tools.nginx) as backend:
             for size in self.plan.sizes:
                 with contextlib.ExitStack() as stack:
@@ -49,22 +51,23 @@ class Driver:
     def _run_size(self, size: int, seats: list[Seat]) -> None:
         for seat in seats:
             for step in self.plan.opening(size):
-                self._do(seat, size, 0, step)
+                self.do(seat, size, 0, step)
         for number in range(self.plan.effort(size)[1]):
             # Nobody is always first, or always behind the same neighbour.
             turn = number % len(seats)
             for step in self.plan.round(size):
                 for seat in seats[turn:] + seats[:turn]:
-                    self._do(seat, size, number, step)
+                    self.do(seat, size, number, step)
             print(self._progress, flush=True)
         for seat in seats:
             for step in self.plan.closing(size, ROSTER[seat.worker.name].loaded):
-                self._do(seat, size, 0, step)
+                self.do(seat, size, 0, step)
             # Its Traefik may have much left to do that the next one is not to suffer from.
             seat.worker.close()
             print(self._progress, flush=True)
 
-    def _do(self, seat: Seat, size: int, number: int, step: Step) -> None:
+    def do(self, seat: Seat, size: int, number: int, step: Step) -> None:
+        """Have a step done; note what came of it, and once per size what kept it from its end."""
         label, request = step
         known = label in seat.worker.failed
         before = seat.store.changes() if label == "restart" else 0
@@ -92,7 +95,7 @@ class Driver:
             place = self._place(name, directory, store, password, backend)
             seat = Seat(Worker(name, place, self.tools.python(name)), store)
             try:
-                self._do(seat, size, 0, ("fill", {"op": "fill", "count": size}))
+                self.do(seat, size, 0, ("fill", {"op": "fill", "count": size}))
                 self._weigh(seat, size)
                 yield seat
             finally:
@@ -123,7 +126,9 @@ class Driver:
         keys, payload = seat.store.footprint()
         weights = {"keys": keys / (size + 1), "payload_b": payload / (size + 1)}
         name = seat.worker.name
-        self.results.rows += [Row(name, size, "store", 0, 0, metric, value) for metric, value in weights.items()]
+        self.results.rows += [
+            Row(name, size, "store", 0, 0, metric, value) for metric, value in weights.items() if value
+        ]
 
 
 @dataclass

@@ -6,12 +6,16 @@ import re
 
 import pytest
 
+from benchmarks.driver import Driver, Seat
 from benchmarks.plan import Plan
 from benchmarks.plots import PLOTS, lines
+from benchmarks.programs import Tool
 from benchmarks.report import DOCUMENT, sections, write_document
 from benchmarks.requirements import Check, checks
 from benchmarks.results import Results, Row
+from benchmarks.stores import NoStore
 from benchmarks.tables import TABLES
+from benchmarks.tools import Tools
 
 LATE = "not finished in 90 s"
 
@@ -139,6 +143,32 @@ def test_who_did_not_finish_is_reported():
     for name in ("many", "adding", "small", "requirements"):
         assert rows[name], name
     assert f"(peer: {LATE})" in made["ratios"]
+
+
+class Late:
+    """A worker that never comes to the end of what it is asked."""
+
+    name = "peer"
+
+    def __init__(self):
+        self.failed = {}
+
+    def ask(self, label, request, limit):
+        samples = [] if label in self.failed else [{"returned_s": 0.5}]
+        self.failed[label] = f"not finished in {limit:g} s"
+        return samples, self.failed[label]
+
+
+def test_the_driver_notes_once_who_did_not_finish(tmp_path):
+    driver = Driver(Plan(), ["peer"], Tools(Tool("wrk"), Tool("nginx")), tmp_path, keep=lambda _: None)
+    seat = Seat(Late(), NoStore())
+    for number in range(2):
+        driver.do(seat, 5000, number, ("storm-200", {"op": "storm", "count": 200}))
+    assert [(r.operation, r.metric, r.value, r.note) for r in driver.results.rows] == [
+        ("storm-200", "returned_s", 0.5, ""),
+        ("storm-200", "error", 0, LATE),
+    ]
+    assert f"500 (then {LATE})" in TABLES["many"].text(driver.results)
 
 
 def test_what_was_known_before_the_limit_is_kept():
