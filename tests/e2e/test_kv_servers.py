@@ -91,6 +91,27 @@ def test_an_archive_is_found_in_what_apt_is_set_up_with(monkeypatch: pytest.Monk
         debian._archive("x")
 
 
+def test_debian_packages_are_fetched_whatever_is_installed(monkeypatch, tmp_path):
+    """apt would look for the very version that is installed, which may be from an archive that it is not asked for."""
+    installed = []
+
+    def run(package, command, directory):
+        if command[0] == "apt-get":
+            [status] = [part.partition("=")[2] for part in command if part.startswith("Dir::State::status=")]
+            installed.append(Path(status).read_text())
+            (directory / "x.deb").touch()
+        else:
+            (directory / "unpacked" / "program").touch()
+        return ""
+
+    monkeypatch.setattr(debian, "_archive", lambda package: "http://debian.invalid/debian/")
+    monkeypatch.setattr(debian.shutil, "which", lambda name: name)
+    monkeypatch.setattr(debian, "_cache", lambda: tmp_path)
+    monkeypatch.setattr(debian, "_run", run)
+    assert debian_program("x", "bookworm", "program").exists()
+    assert installed == ["", ""]
+
+
 def test_a_package_is_fetched_once(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """And kept in the user's cache directory."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))

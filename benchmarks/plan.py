@@ -1,0 +1,111 @@
+"""How much is measured, and how long that will take."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+#: One thing a worker is asked for: its name in the results, and the request; see `benchmarks.worker`.
+Step: TypeAlias = tuple[str, dict[str, Any]]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How much is measured; at sizes that are not named, nothing of that kind.
+
+    sizes: numbers of routes. adds: up to which size -> calls of one kind in a round, and rounds. lookups: calls of
+    get_route a round. few: routes added at once in each round, at ``few_sizes``. many: routes added at once at the very
+    end, at ``many_sizes``. requests: kind of answers and connections -> sizes. websockets: how many are open at
+    ``websocket_sizes``. seconds: that each measurement of requests lasts, whole ones. limit: seconds that one
+    contestant may take for one operation in one round; many_limit: for the many at once.
+    """
+
+    sizes: tuple[int, ...] = (10, 100, 1000, 5000, 10000)
+    adds: tuple[tuple[int, int, int], ...] = ((100, 4, 3), (1000, 4, 3), (5000, 3, 2), (10000, 2, 1))
+    lookups: int = 10
+    few: int = 50
+    few_sizes: tuple[int, ...] = (100,)
+    many: int = 200
+    many_sizes: tuple[int, ...] = (100, 1000, 5000)
+    requests: tuple[tuple[str, int, tuple[int, ...]], ...] = (
+        ("small", 16, (10, 100, 1000, 5000, 10000)),
+        ("small", 256, (10, 1000, 5000, 10000)),
+        ("large", 16, (10, 5000)),
+        ("large", 256, (10, 5000)),
+    )
+    websockets: int = 64
+    websocket_sizes: tuple[int, ...] = (10, 5000)
+    seconds: int = 4
+    limit: float = 180.0
+    many_limit: float = 90.0
+
+    def effort(self, size: int) -> tuple[int, int]:
+        """Calls of one kind in a round, and rounds."""
+        for most, calls, rounds in self.adds:
+            if size <= most:
+                return calls, rounds
+        return self.adds[-1][1:]
+
+    def opening(self, size: int) -> list[Step]:
+        """What is done with each contestant first."""
+        return [("start", {"op": "start", "count": size}), ("settle", {"op": "settle"})]
+
+    def round(self, size: int) -> list[Step]:
+        """One round, in which contestants take turns. What was added is removed again, so that the size stays."""
+        calls, _ = self.effort(size)
+        few: list[Step] = [(at_once(self.few), {"op": "storm", "count": self.few}), ("clear", {"op": "clear"})]
+        return [
+            ("add", {"op": "add", "count": calls}),
+            ("delete", {"op": "delete"}),
+            ("add_polled", {"op": "add_polled", "count": calls}),
+            ("delete", {"op": "delete"}),
+            ("get", {"op": "get", "count": self.lookups, "among": size}),
+            ("get_all", {"op": "get_all"}),
+            *(few if size in self.few_sizes else []),
+        ]
+
+    def closing(self, size: int, loaded: bool) -> list[Step]:
+        """What each contestant does alone after the rounds; the many at once at last, as the table is left so."""
+        many: list[Step] = [("settle", {"op": "settle"}), (at_once(self.many), {"op": "storm", "count": self.many})]
+        return [
+            ("memory", {"op": "memory"}),
+            ("restart", {"op": "restart", "count": size}),
+            ("settle", {"op": "settle"}),
+            ("check", {"op": "check", "count": size}),
+            *(self._load(size) if loaded else []),
+            *(many if size in self.many_sizes else []),
+        ]
+
+    def _load(self, size: int) -> list[Step]:
+        common = {"among": size, "seconds": self.seconds}
+        steps: list[Step] = [
+            (f"{kind}-{connections}", {"op": "requests", "kind": kind, "connections": connections, **common})
+            for kind, connections, sizes in self.requests
+            if size in sizes
+        ]
+        if size in self.websocket_sizes:
+            steps.append(("websockets", {"op": "websockets", "connections": self.websockets, **common}))
+        return steps
+
+    def limit_of(self, label: str) -> float:
+        """Seconds that an operation may take."""
+        return self.many_limit if label == at_once(self.many) else self.limit
+
+
+def at_once(count: int) -> str:
+    """Name in the results of routes added at once."""
+    return f"storm-{count}"
+
+
+QUICK = Plan(
+    sizes=(10, 100),
+    adds=((100, 2, 2),),
+    lookups=5,
+    few_sizes=(100,),
+    many_sizes=(100,),
+    requests=(("small", 16, (10, 100)), ("small", 256, (10,)), ("large", 16, (10,)), ("large", 256, (10,))),
+    websocket_sizes=(10,),
+    seconds=1,
+    limit=60,
+    many_limit=60,
+)

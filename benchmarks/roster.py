@@ -1,0 +1,37 @@
+"""Who takes part, under which name, on which store."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from benchmarks.contestants import Contestant, Floor, Kvproxy
+from benchmarks.rivals import Chp, Peer
+
+
+@dataclass(frozen=True)
+class Entrant:
+    """One contestant of a run.
+
+    label: its name in tables and plots. make: its class. store: kind of its store, empty if it has none. quiet: its
+    Traefik has a user of its own in Redis, which may not switch keyspace notifications on. loaded: whether requests
+    through it are measured; the floors' Traefiks would only repeat what those of kvproxy say.
+    """
+
+    label: str
+    make: type[Contestant]
+    store: str = "redis"
+    quiet: bool = False
+    loaded: bool = True
+
+
+ROSTER = {
+    "kvproxy-quiet": Entrant("kvproxy, quiet Redis", Kvproxy, quiet=True),
+    "kvproxy": Entrant("kvproxy, noisy Redis", Kvproxy),
+    "kvproxy-etcd": Entrant("kvproxy, etcd", Kvproxy, "etcd"),
+    "kvproxy-consul": Entrant("kvproxy, Consul", Kvproxy, "consul"),
+    "kvproxy-file": Entrant("kvproxy, file", Kvproxy, "file"),
+    "peer": Entrant("jupyterhub-traefik-proxy", Peer),
+    "chp": Entrant("configurable-http-proxy", Chp, ""),
+    "floor-quiet": Entrant("floor, quiet Redis", Floor, quiet=True, loaded=False),
+    "floor": Entrant("floor, noisy Redis", Floor, loaded=False),
+}
