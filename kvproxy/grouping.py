@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os.path
 from collections.abc import Container, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 from .routes import RouteSpec
@@ -17,8 +17,8 @@ from .rules import ENCODED_ONLY, HOST_PRIORITY, TWO_SPELLINGS, percent, plain_pr
 
 #: A rule that no request fits: that of a group which is there, but not in use.
 NO_REQUEST: Final = '!PathPrefix("/")'
-#: A rule that every request in a group fits. It is shorter than any other rule of kvproxy's, so that without a
-#: priority of its own it comes last, in the group as well as anywhere else.
+#: A rule that every request in a group of paths fits. It is shorter than all other rules of kvproxy's, so that without
+#: a priority of its own it comes last: in its group, and where a reader does not see yet that it is in one.
 ANY_REQUEST: Final = '!Path("/")'
 #: Groups by a part of a host come after all routes with a host and before all without.
 _HOST_GROUP_PRIORITY: Final = HOST_PRIORITY // 2
@@ -64,10 +64,24 @@ class Group:
         """What the stems of the group begin with."""
         return tuple(self.prefix + symbol for symbol in self.symbols) if self.symbols else (self.prefix,)
 
+    def reaches_to(self, stem: str) -> bool:
+        """Whether a stem, or the prefix of another group, is in the group."""
+        return stem.startswith(self.reaches)
+
+    @property
+    def above(self) -> Iterator[str]:
+        """Stems of the routes that requests lead to which fit the group and no route in it, the longest first."""
+        return above_stem(self.reaches[0])
+
     @property
     def rule(self) -> str:
         """The rule that just the requests for routes of the group fit, and those for routes that could be in it."""
         return " || ".join(map(_reach_rule, self.reaches))
+
+    @property
+    def last_rule(self) -> str:
+        """A rule for what no route in the group fits, which comes last everywhere without a priority of its own."""
+        return self.rule if not self.prefix.startswith("/") else ANY_REQUEST
 
     @property
     def priority(self) -> int:
@@ -98,20 +112,21 @@ def prefixes(stem: str) -> Iterator[str]:
     return (stem[:end] for end in range(len(stem), 0, -1))
 
 
-def ancestors(group: Group) -> Iterator[str]:
-    """Stems of the routes that a request in a group may lead to if none in the group fits, the longest first.
+def above_stem(stem: str) -> Iterator[str]:
+    """Stems of the routes that a request for one leads to if it is not there, the longest first.
 
-    >>> list(ancestors(Group("/user/ada/x"))), list(ancestors(Group("h.org/user/", ("a", "b"))))
-    (['/user/ada', '/user', '/'], ['h.org/user', 'h.org/', '/'])
+    >>> list(above_stem("/user/ada/x")), list(above_stem("h.org/user"))
+    (['/user/ada', '/user', '/'], ['h.org/', '/'])
     """
-    host, slash, path = group.prefix.partition("/")
+    host, slash, path = stem.partition("/")
     end = path.rfind("/")
     while end >= 0:
         yield f"{host}/{path[:end]}"
         end = path.rfind("/", 0, end)
-    if slash and host:
+    if slash and path and host:
         yield f"{host}/"
-    yield "/"
+    if stem != "/":
+        yield "/"
 
 
 def divide(parent: Group | None, children: Sequence[str], limits: Limits, present: Container[str] = ()) -> list[Group]:
@@ -141,7 +156,9 @@ def _divide(parent: Group, children: list[str], limits: Limits, present: Contain
             count += _part(part, limits, present, made, alone=len(parts) == 1)
         else:
             small[symbol] = part
-    return left + count + (sum(map(len, small.values())) if parent.symbols else _pack(parent.prefix, small, limits, made))
+    if parent.symbols:
+        return left + count + sum(map(len, small.values()))
+    return left + count + _pack(parent.prefix, small, limits, made)
 
 
 def _part(part: list[str], limits: Limits, present: Container[str], made: list[Group], alone: bool) -> int:
@@ -149,7 +166,8 @@ def _part(part: list[str], limits: Limits, present: Container[str], made: list[G
     shared = _shared(part)
     inside = _divide(Group(shared), part, limits, present, made)
     # A group of all children there are, or of all routes of a host, would change nothing.
-    if alone or shared in present or len(part) < limits.least or not shared.partition("/")[2] and "/" in shared:
+    whole_host = "/" in shared and not shared.partition("/")[2]
+    if alone or whole_host or shared in present or len(part) < limits.least:
         return inside
     made.append(Group(shared))
     return 1
@@ -173,7 +191,7 @@ def _pack(prefix: str, parts: dict[str, list[str]], limits: Limits, made: list[G
 
 def _shared(part: Sequence[str]) -> str:
     """What all of these begin with, without a piece of an escape at its end."""
-    common = os.path.commonprefix(part)
+    common = os.path.commonprefix(part)  # noqa: RUF071 - of characters is what is wanted; no files are concerned
     cut = common.find("%", max(len(common) - 2, 0))
     return common if cut < 0 else common[:cut]
 
@@ -186,3 +204,43 @@ def _by_next_symbol(prefix: str, children: Iterable[str]) -> dict[str, list[str]
         if len(child) > at:
             parts.setdefault(child[at : at + 3] if child[at] == "%" else child[at], []).append(child)
     return parts
+
+
+@dataclass
+class Lookup:
+    """Finds the innermost group that reaches a stem, in as many steps as the stem has characters."""
+
+    #: By all that a group reaches: groups without symbols, and those with some, which are outside of them.
+    single: dict[str, Group] = field(default_factory=dict)
+    several: dict[str, Group] = field(default_factory=dict)
+
+    def __contains__(self, group: object) -> bool:
+        table = self._table(group) if isinstance(group, Group) else {}
+        return isinstance(group, Group) and table.get(group.reaches[0]) == group
+
+    def _table(self, group: Group) -> dict[str, Group]:
+        return self.several if group.symbols else self.single
+
+    def add(self, group: Group) -> None:
+        """Let a group be found."""
+        self._table(group).update(dict.fromkeys(group.reaches, group))
+
+    def remove(self, group: Group) -> None:
+        """Let a group be found no more."""
+        table = self._table(group)
+        for reach in group.reaches:
+            if table.get(reach) == group:
+                del table[reach]
+
+    def inner(self, stem: str, besides: Group | None = None) -> Group | None:
+        """The innermost group that reaches a stem, but for one; None if none does."""
+        for prefix in prefixes(stem):
+            for table in (self.single, self.several):
+                if (group := table.get(prefix)) is not None and group != besides:
+                    return group
+        return None
+
+
+def depth(group: Group | None) -> tuple[int, int]:
+    """Tells which of two groups that reach the same stem is in the other: the one with the greater depth."""
+    return (0, 0) if group is None else (len(group.prefix) + 1, len(group.symbols))

@@ -25,6 +25,7 @@ from typing import IO, Final
 import psutil
 
 from .errors import TraefikError
+from .static import parse_version
 from .watch import Log
 
 #: Seconds between two looks at the process and its log.
@@ -73,10 +74,10 @@ def traefik_version(binary: str) -> tuple[int, ...]:
         done = subprocess.run([binary, "version"], capture_output=True, text=True, timeout=20, check=True)
     except (OSError, subprocess.SubprocessError) as error:
         raise TraefikError(f"{binary} cannot be run ({error}).") from None
-    match = re.search(r"Version:\s+v?(\d+)\.(\d+)\.(\d+)", done.stdout)
+    match = re.search(r"Version:\s+(v?\d+\.\d+\.\d+)", done.stdout)
     if match is None:
         raise TraefikError(f"{binary} does not say that it is a released Traefik; kvproxy needs Traefik 3.")
-    version = tuple(map(int, match.groups()))
+    version = parse_version(match.group(1))
     if version < (3,):
         raise TraefikError(f"{binary} is Traefik {'.'.join(map(str, version))}; kvproxy needs Traefik 3.")
     return version

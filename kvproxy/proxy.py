@@ -16,7 +16,7 @@ from .plugins import rivals
 from .reconciler import Reconciler
 from .routes import make_route, parse_routespec
 from .startup import wait_for_store, wait_for_traefik
-from .static import check_url, static_configuration, static_file
+from .static import check_url, groups_allowed, parse_version, static_configuration, static_file
 from .store import Store, normalise_root
 from .traefik import TraefikApi
 from .traefik_proxy import TraefikProxy
@@ -151,7 +151,8 @@ class KVTraefikProxy(TraefikProxy):
         await loop.run_in_executor(None, process.stop_previous)
         for (host, port), setting in self.listen_addresses().items():
             check_free(host, port, setting)
-        reconciler, traefik = await self._start_reconciler(Layout())
+        allowed = groups_allowed(self.route_layout, version)
+        reconciler, traefik = await self._start_reconciler((), allowed)
         self._process = process
         process.start(binary, {**self.traefik_environment(), **self.traefik_env}, text)
         await wait_for_traefik(
@@ -162,7 +163,9 @@ class KVTraefikProxy(TraefikProxy):
         if self.app is not None and not self.app.cleanup_proxy:
             process.leave_running()
 
-    async def _start_reconciler(self, layout: Layout) -> tuple[Reconciler, TraefikApi]:
+    async def _start_reconciler(
+        self, entry_points: tuple[str, ...], allowed: bool | None
+    ) -> tuple[Reconciler, TraefikApi]:
         secret = self._secret()
         access = self._access(secret)
         if others := rivals():
@@ -181,9 +184,10 @@ class KVTraefikProxy(TraefikProxy):
             store,
             traefik,
             log=self.log,
-            layout=layout,
+            layout=Layout(entry_points, self.route_layout, hosts=self.app is not None and self.host_routing),
             setup=self._setup(access, secret),
             concurrency=self.concurrency,
+            groups_allowed=allowed,
         )
         await wait_for_store(reconciler.start, timeout, setting, self.log)
         self._reconciler = reconciler
@@ -204,7 +208,7 @@ class KVTraefikProxy(TraefikProxy):
     async def _start_external(self) -> None:
         try:
             check_url(self.public_url, "JupyterHub.bind_url")
-            reconciler, traefik = await self._start_reconciler(Layout((self.traefik_entrypoint,)))
+            reconciler, traefik = await self._start_reconciler((self.traefik_entrypoint,), None)
         except KVProxyError as error:
             self.log.critical("%s", error)
             await self._close()
@@ -215,14 +219,16 @@ class KVTraefikProxy(TraefikProxy):
         """Tell the administrator early what an external Traefik lacks; whoever adds a route waits on his own."""
         try:
             await wait_for_traefik(traefik, reconciler.revision, self.check_route_timeout, self.log)
+            await reconciler.tell_noise()
             if await traefik.entry_point(self.traefik_entrypoint) is None:
                 self.log.error(
                     "Traefik has no entry point %r; set c.TraefikProxy.traefik_entrypoint to its public one.",
                     self.traefik_entrypoint,
                 )
-            self.log.info("Traefik %s serves the routes.", await traefik.version())
-            await reconciler.tell_noise()
-        except TraefikError as error:
+            version = await traefik.version()
+            self.log.info("Traefik %s serves the routes.", version)
+            groups_allowed(self.route_layout, parse_version(version))
+        except (TraefikError, ConfigurationError) as error:
             self.log.error("%s", error)
 
     async def stop(self) -> None:

@@ -24,8 +24,9 @@ from .readiness import Pending
 from .routes import Route, make_route
 from .store import Store
 from .sync import StoreSync
+from .table import DesiredTable
 from .traefik import TraefikView
-from .translate import Entry, Layout, route_name
+from .translate import Entry, Layout, encode_setup, route_name
 from .watch import Log, TraefikWatch, Waiter
 
 #: Seconds that a failed add_route waits for its own rollback before it raises all the same.
@@ -46,6 +47,7 @@ class Reconciler:
         setup: dynamic configuration that is not about routes.
         patience: seconds for which a commit waits at most for Traefik to have loaded the one before.
         concurrency: requests to Traefik's API under way at once.
+        groups_allowed: whether Traefik can read groups of routes; if None, it is asked for its version.
     """
 
     def __init__(
@@ -58,6 +60,7 @@ class Reconciler:
         setup: Mapping[str, Any] | None = None,
         patience: float = 10.0,
         concurrency: int = 10,
+        groups_allowed: bool | None = None,
     ) -> None:
         self._store, self._log = store, log
         self._tasks: list[asyncio.Task[None]] = []
@@ -72,7 +75,8 @@ class Reconciler:
             concurrency=concurrency,
             log=log,
         )
-        self._sync = StoreSync(store, self._watch, kick, layout=layout or Layout(), setup=setup or {}, log=log)
+        table = DesiredTable(layout or Layout(), encode_setup(setup or {}), groups_allowed)
+        self._sync = StoreSync(store, self._watch, kick, table, log=log)
 
     async def start(self) -> None:
         """Read the store, bring it to the desired state, and begin to work.
@@ -99,10 +103,6 @@ class Reconciler:
     def revision(self) -> int:
         """The revision of the configuration that Traefik was told of last."""
         return self._sync.revision
-
-    def allow_groups(self, allowed: bool) -> None:
-        """Say whether Traefik can read groups of routes (``parentRefs``, since 3.6); before, they are left alone."""
-        self._sync.allow_groups(allowed)
 
     @property
     def count(self) -> int:

@@ -7,6 +7,7 @@ that is not about routes.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -18,6 +19,8 @@ from .errors import ConfigurationError
 
 #: Name of the router and the middleware that make Traefik's API reachable.
 API_NAME: Final = "kvproxy-api"
+#: The first version in which routers may have parents.
+PARENTS_SINCE: Final = (3, 6)
 #: In these versions encoded characters such as %2F are refused unless allowed by name (Traefik's migration notes).
 _REFUSING_ENCODED: Final = ((3, 6, 4), (3, 6, 7))
 _ENCODED: Final = ("Slash", "BackSlash", "NullCharacter", "Semicolon", "Percent", "QuestionMark", "Hash")
@@ -127,6 +130,30 @@ def static_configuration(settings: StaticSettings) -> dict[str, Any]:
         "providers": {"providersThrottleDuration": settings.throttle, **settings.provider},
     }
     return deep_merge(configuration, settings.extra)
+
+
+def parse_version(text: str) -> tuple[int, ...]:
+    """The version that Traefik says it has, such as ``3.7.15``, as numbers; ``(3,)`` if it is no release.
+
+    >>> parse_version("v3.6.0-rc1"), parse_version("dev")
+    ((3, 6, 0), (3,))
+    """
+    match = re.match(r"v?(\d+)\.(\d+)\.(\d+)", text)
+    return tuple(map(int, match.groups())) if match else (3,)
+
+
+def groups_allowed(kind: str, version: tuple[int, ...]) -> bool:
+    """Whether routes may be laid out in groups for a Traefik of this version.
+
+    Raises:
+        ConfigurationError: if they have to be and cannot.
+    """
+    if version < PARENTS_SINCE and kind == "tree":
+        raise ConfigurationError(
+            f"route_layout = 'tree' needs Traefik 3.6 or newer, and this is {'.'.join(map(str, version))}; "
+            "install a newer Traefik, or set c.TraefikProxy.route_layout = 'auto'."
+        )
+    return version >= PARENTS_SINCE
 
 
 def static_file(configuration: Mapping[str, Any], name: str) -> str:

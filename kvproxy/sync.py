@@ -10,14 +10,15 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Iterable, Mapping
-from typing import Any, Final
+from typing import Final
 
 from . import plan
 from .errors import StoreError, StoreUnavailable
 from .routes import Route
+from .static import PARENTS_SINCE, parse_version
 from .store import Operation, Space, Store
 from .table import DesiredTable
-from .translate import REVISION_KEY, SETUP, Entry, Layout, encode_setup, group, group_of, route_of
+from .translate import REVISION_KEY, SETUP, Entry, group, group_of, route_of
 from .watch import Log, TraefikWatch
 
 #: Seconds between two tries while the store is away: doubled from the first to the second.
@@ -34,8 +35,7 @@ class StoreSync:
         store: what is kept.
         watch: tells whether Traefik is still at work, and who waits for it.
         kick: set whenever there may be something to do.
-        layout: how routes that are found in the store are laid out.
-        setup: dynamic configuration that is not about routes.
+        table: what it is to hold.
         log: the hub's logger.
     """
 
@@ -44,17 +44,15 @@ class StoreSync:
         store: Store,
         watch: TraefikWatch,
         kick: asyncio.Event,
+        table: DesiredTable,
         *,
-        layout: Layout,
-        setup: Mapping[str, Any],
         log: Log,
     ) -> None:
         self._store = store
         self._watch = watch
         self._kick = kick
-        self._setup = encode_setup(setup)
         self._log = log
-        self._table = DesiredTable(layout, self._setup)
+        self._table = table
         self._current: dict[str, Entry] = {}
         self._dirty: dict[str, None] = {SETUP: None}
         self._commits: dict[str, list[asyncio.Future[None]]] = {}
@@ -88,14 +86,10 @@ class StoreSync:
         others = self._table.drop(name) if entry is None else self._table.put(name, entry)
         self._mark(name, *others)
 
-    def allow_groups(self, allowed: bool) -> None:
-        """Say whether Traefik can read groups of routes. As long as nothing is said, they are left as they are."""
-        self._table.groups_allowed = allowed
-        self._mark(*([] if allowed else self._table.flatten()))
-
     def _mark(self, *names: str) -> None:
-        self._dirty.update(dict.fromkeys(names))
-        self._kick.set()
+        if names:
+            self._dirty.update(dict.fromkeys(names))
+            self._kick.set()
 
     def knows(self, name: str) -> bool:
         """Whether there is, or may be, anything of this name."""
@@ -195,6 +189,8 @@ class StoreSync:
         """Change the groups of routes by one step, once Traefik has loaded the last one."""
         if self._shaping or self._untold or not self._watch.settled:
             return
+        if self._table.groups_allowed is None:
+            self._mark(*self._table.allow_groups(parse_version(self._watch.version or "") >= PARENTS_SINCE))
         names = self._table.step(self._held, _NOISY_STEP if await self._store.noisy() else None)
         self._shaping.update(names)
         self._mark(*names)
@@ -251,7 +247,7 @@ class StoreSync:
             else:
                 _settle(reads, error)
             raise
-        found = group(snapshot.config, snapshot.records, self._setup.config)
+        found = group(snapshot.config, snapshot.records, self._table.setup.config)
         first, self._stale = not self._known, False
         if first:
             self._known = True

@@ -32,15 +32,17 @@ class DesiredTable:
     Args:
         layout: how routes are laid out as keys.
         setup: the entry of what is not about routes.
+        groups_allowed: whether Traefik can read groups; None if that is not known yet.
     """
 
-    def __init__(self, layout: Layout, setup: Entry) -> None:
+    def __init__(self, layout: Layout, setup: Entry, groups_allowed: bool | None = None) -> None:
         self._layout = layout
         self._tree = RoutingTree(layout.limits, layout.hosts)
         #: The desired entries.
         self.entries: dict[str, Entry] = {SETUP: setup} if setup.config else {}
-        #: Whether groups may be made, which needs a Traefik of version 3.6 or newer; None as long as that is not known.
-        self.groups_allowed: bool | None = None
+        self.setup = setup
+        #: Whether Traefik can read groups. As long as that is not known, they are left as they are.
+        self.groups_allowed = groups_allowed
 
     @property
     def count(self) -> int:
@@ -67,13 +69,19 @@ class DesiredTable:
         for name, entry in found.items():
             route = route_of(entry)
             if route is not None and name == route_name(route.key):
-                parent = groups.get(parent_name(entry, name) or "")
-                self._tree.put(name, stem(route.spec), parent)
+                self._restore_route(name, stem(route.spec), parent_name(entry, name), groups)
                 self.entries[name] = self.entry(route)
         self._encode(groups.values())
 
+    def _restore_route(self, name: str, at: str, parent: str | None, groups: Mapping[str, Group]) -> None:
+        if parent is None or parent in groups:
+            self._tree.restore_route(name, at, groups.get(parent or ""))
+        else:
+            self._tree.put(name, at)
+
     def _restore_groups(self, found: Mapping[str, Entry]) -> dict[str, Group]:
-        groups = {name: group for name, entry in found.items() if (group := group_of(entry)) and name == group_name(group)}
+        named = {name: group_of(entry) for name, entry in found.items()}
+        groups = {name: group for name, group in named.items() if group is not None and name == group_name(group)}
         parents = {name: groups.get(parent_name(found[name], name) or "") for name in groups}
         self._tree.restore((group, parents[name], is_active(found[name], name)) for name, group in groups.items())
         return groups
@@ -84,6 +92,8 @@ class DesiredTable:
         Returns:
             the names of the entries that this has changed.
         """
+        if self.groups_allowed is None:
+            return []
         dividing = self._dividing()
         for _ in range(_LOOKS):
             if not self._tree.restless and (dividing or self._tree.empty):
@@ -92,8 +102,16 @@ class DesiredTable:
                 return self._encode(changed)
         return []
 
-    def flatten(self) -> list[str]:
-        """Give up all groups at once, for a Traefik that cannot read them; gives back all names that this changes."""
+    def allow_groups(self, allowed: bool) -> list[str]:
+        """Say whether Traefik can read groups; if not, they are given up at once.
+
+        Returns:
+            the names of the entries that this has changed.
+        """
+        self.groups_allowed = allowed
+        return [] if allowed else self._flatten()
+
+    def _flatten(self) -> list[str]:
         names = [group_name(group) for group in self._tree.nodes]
         if not names:
             return []

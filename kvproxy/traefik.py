@@ -37,6 +37,9 @@ class TraefikView(Protocol):
     async def service(self, name: str) -> Mapping[str, Any] | None:
         """What Traefik says about a service, None if it knows none of that name."""
 
+    async def version(self) -> str:
+        """Traefik's version, such as ``3.7.15``."""
+
     async def table(self) -> Table:
         """All routers and services at once; cheaper than one by one where many are asked for."""
 
@@ -97,7 +100,7 @@ class TraefikApi:
         return await self._get(f"/api/entrypoints/{quote(name, safe='')}")
 
     async def version(self) -> str:
-        """Traefik's version, such as ``3.7.15``."""
+        """See :meth:`TraefikView.version`."""
         return str((await self._get("/api/version") or {}).get("Version", "unknown"))
 
     async def aclose(self) -> None:

@@ -19,7 +19,7 @@ from typing import Any, Final, TypeAlias
 from urllib.parse import urlsplit
 
 from .errors import InvalidRouteError
-from .grouping import ANY_REQUEST, NO_REQUEST, Group, Limits
+from .grouping import NO_REQUEST, Group, Limits
 from .routes import Route, make_route
 from .rules import priority, rule
 
@@ -168,7 +168,7 @@ def group_configuration(
     routers: dict[str, Any] = {name: {"rule": rule, "priority": group.priority, **_above(layout, parent)}}
     if fallback is not None:
         last = name.removesuffix(_GROUP_SUFFIX) + _LAST_SUFFIX
-        routers[last] = {"rule": ANY_REQUEST, "service": fallback, "parentRefs": name}
+        routers[last] = {"rule": group.last_rule, "service": fallback, "parentRefs": name}
     return {"http": {"routers": routers}}
 
 

@@ -11,10 +11,10 @@ from __future__ import annotations
 
 from bisect import bisect_left, insort
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TypeAlias
 
-from .grouping import Group, Limits, ancestors, divide, prefixes
+from .grouping import Group, Limits, Lookup, above_stem, depth, divide
 
 #: A route's name, or a group.
 Item: TypeAlias = "str | Group"
@@ -31,31 +31,6 @@ class Node:
 
     parent: Group | None
     active: bool = False
-
-
-@dataclass
-class _Lookup:
-    """Finds the innermost group that reaches a stem, in as many steps as the stem has characters."""
-
-    single: dict[str, Group] = field(default_factory=dict)
-    several: dict[str, Group] = field(default_factory=dict)
-
-    def add(self, group: Group) -> None:
-        table = self.several if group.symbols else self.single
-        table.update(dict.fromkeys(group.reaches, group))
-
-    def remove(self, group: Group) -> None:
-        table = self.several if group.symbols else self.single
-        for reach in group.reaches:
-            if table.get(reach) == group:
-                del table[reach]
-
-    def inner(self, stem: str, besides: Group | None = None) -> Group | None:
-        for prefix in prefixes(stem):
-            for table in (self.single, self.several):
-                if (group := table.get(prefix)) is not None and group != besides:
-                    return group
-        return None
 
 
 class RoutingTree:
@@ -77,7 +52,7 @@ class RoutingTree:
         self._names: dict[str, str] = {}
         self._parents: dict[str, Group | None] = {}
         self._sorted: list[Group] = []
-        self._open = _Lookup()
+        self._open = Lookup()
         self._prepared: dict[Group, None] = {}
         self._activated: dict[Group, None] = {}
         self._leaving: dict[Group, None] = {}
@@ -87,21 +62,24 @@ class RoutingTree:
 
     # -- routes come and go
 
-    def put(self, name: str, stem: str, parent: Group | None = None) -> list[Group]:
-        """A route is there, in the innermost group that is open to it or, if it fits, in the one named.
+    def put(self, name: str, stem: str) -> list[Group]:
+        """A route is there, and put in its :meth:`place`.
 
         Returns:
             the groups whose requests may now lead elsewhere if no route in them fits.
         """
-        if name in self._stems:
-            return []
-        self._stems[name], self._names[stem] = stem, name
-        best = self._open.inner(stem)
-        if parent is not None and parent != best and self._is_open(parent) and _reaches(parent, stem):
+        return [] if name in self._stems else self._put(name, stem, self._best(stem))
+
+    def restore_route(self, name: str, stem: str, parent: Group | None) -> None:
+        """A route was found in a group, or in none; it is left there, unless no request could get there."""
+        usable = parent is None or (parent in self._open and parent.reaches_to(stem))
+        self._put(name, stem, parent if usable else self._best(stem))
+
+    def _put(self, name: str, stem: str, where: Group | None) -> list[Group]:
+        self._stems[name], self._names[stem], self._parents[name] = stem, name, where
+        if where != self._open.inner(stem):
             self._misplaced[name] = None
-            best = parent
-        self._parents[name] = best
-        self._attach(name, best)
+        self._attach(name, where)
         return list(self._under(stem))
 
     def drop(self, name: str) -> list[Group]:
@@ -116,11 +94,28 @@ class RoutingTree:
 
     def place(self, name: str, stem: str) -> Group | None:
         """The group that a route is in, or would be put in; None for the root."""
-        return self._parents[name] if name in self._parents else self._open.inner(stem)
+        return self._parents[name] if name in self._parents else self._best(stem)
+
+    def _best(self, stem: str) -> Group | None:
+        """Where a new route is reached at once, and takes no request of another.
+
+        That is the innermost group open to it, unless a route above it is still on its way there, or one below it on
+        its way out: a route comes before a group that reaches it.
+        """
+        best = self._open.inner(stem)
+        for above in above_stem(stem):
+            if (name := self._names.get(above)) in self._misplaced:
+                best = min(best, self._parents[str(name)], key=depth)
+        if self._leaving:
+            for item in self._misplaced:
+                parent = self._parent(item)
+                if parent is not None and parent.reaches_to(stem) and stem in above_stem(self._string(item)):
+                    best = max(best, parent, key=depth)
+        return best
 
     def fallback(self, group: Group) -> str | None:
         """Name of the route that requests lead to which fit the group and no route in it, None if there is none."""
-        return next((self._names[stem] for stem in ancestors(group) if stem in self._names), None)
+        return next((self._names[stem] for stem in group.above if stem in self._names), None)
 
     def restore(self, found: Iterable[tuple[Group, Group | None, bool]]) -> None:
         """Begin with the groups that a store holds: each with its parent, and whether it is active."""
@@ -134,11 +129,17 @@ class RoutingTree:
             else:
                 self._prepared[group] = None
         for group, node in known.items():
-            above = known.get(node.parent) if node.parent is not None else None
-            if node.parent is not None and not (above is not None and above.active and _reaches(node.parent, group.prefix)):
+            if not self._may_be_in(group, node.parent):
                 node.parent = self._open.inner(group.prefix, group)
             self._attach(group, node.parent)
             self._thin[group] = None
+
+    def _may_be_in(self, group: Group, parent: Group | None) -> bool:
+        """Whether requests can get from there to a group, if they are to get to it at all."""
+        if parent is None:
+            return True
+        ready = parent in self.nodes and (self.nodes[parent].active or not self.nodes[group].active)
+        return ready and parent.reaches_to(group.prefix)
 
     # -- one step further
 
@@ -190,7 +191,7 @@ class RoutingTree:
 
     def _nearest_open(self, group: Group) -> Group | None:
         parent = self.nodes[group].parent
-        while parent is not None and not self._is_open(parent):
+        while parent is not None and parent not in self._open:
             parent = self.nodes[parent].parent
         return parent
 
@@ -217,11 +218,13 @@ class RoutingTree:
         return changed
 
     def _move(self, held: Callable[[str], bool], budget: int | None) -> list[Item]:
+        """Move what can be moved without a moment in which a route comes before the group of one below it."""
         changed: list[Item] = []
+        waiting = self._waiting()
         for item in list(self._misplaced):
             if budget is not None and len(changed) >= budget:
                 break
-            if isinstance(item, str) and held(item):
+            if item in waiting or (isinstance(item, str) and held(item)):
                 continue
             del self._misplaced[item]
             before, after = self._parent(item), self._ideal(item)
@@ -230,6 +233,16 @@ class RoutingTree:
                 changed.append(item)
         return changed
 
+    def _waiting(self) -> set[Item]:
+        """Those of the misplaced that others go before: on the way in those above, on the way out those below."""
+        waiting: set[Item] = set()
+        for item in self._misplaced:
+            inwards = depth(self._ideal(item)) > depth(self._parent(item))
+            for above in above_stem(self._string(item)):
+                if (name := self._names.get(above)) is not None and name in self._misplaced:
+                    waiting.add(item if inwards else name)
+        return waiting
+
     def _reshape(self, budget: int | None) -> list[Group]:
         """New groups where a parent has too many children; groups with too few of them begin to leave."""
         made: list[Group] = []
@@ -237,20 +250,20 @@ class RoutingTree:
             if budget is not None and len(made) >= max(budget // 6, 1):
                 return made
             del self._crowded[parent]
-            if parent is None or self._is_open(parent):
+            if parent is None or parent in self._open:
                 made += self._divide(parent)
         thin, self._thin = self._thin, {}
-        self._leave(group for group in thin if self._is_open(group) and self._too_thin(group))
+        self._leave(group for group in thin if group in self._open and self._too_thin(group))
         return made
 
     def _divide(self, parent: Group | None) -> list[Group]:
-        strings = [self._stems[item] if isinstance(item, str) else item.prefix for item in self._children[parent]]
-        strings = [string for string in strings if self.hosts or string.startswith("/")]
+        strings = [string for string in map(self._string, self._children[parent]) if self.hosts or string[0] == "/"]
         new = [group for group in divide(parent, strings, self.limits, self._open.single) if group not in self.nodes]
-        among = _Lookup()
+        among = Lookup()
         for group in new:
             among.add(group)
-        for group in new:
+        # The outer ones first.
+        for group in sorted(new, key=lambda group: (len(group.prefix), group.symbols)):
             above = among.inner(group.prefix, group)
             self._add(group, parent if above is None else above)
         return new
@@ -272,9 +285,8 @@ class RoutingTree:
 
     # -- the structure itself
 
-    def _is_open(self, group: Group) -> bool:
-        table = self._open.several if group.symbols else self._open.single
-        return table.get(group.reaches[0]) == group
+    def _string(self, item: Item) -> str:
+        return self._stems[item] if isinstance(item, str) else item.prefix
 
     def _ideal(self, item: Item) -> Group | None:
         return self._open.inner(self._stems[item]) if isinstance(item, str) else self._open.inner(item.prefix, item)
@@ -327,7 +339,3 @@ class RoutingTree:
             if not self._sorted[index].prefix.startswith(begin):
                 return
             yield self._sorted[index]
-
-
-def _reaches(group: Group, stem: str) -> bool:
-    return stem.startswith(group.reaches)

@@ -93,6 +93,8 @@ class TraefikWatch:
         self.served: dict[str, Entry] = {}
         #: The revision that Traefik has loaded, None if none of ours.
         self.seen: int | None = None
+        #: Traefik's version, None as long as it was not asked.
+        self.version: str | None = None
         #: Why Traefik could not be asked, None if it could.
         self.problem: str | None = None
 
@@ -168,6 +170,8 @@ class TraefikWatch:
 
     async def _look(self) -> None:
         try:
+            if self.version is None:
+                self.version = await self._traefik.version()
             self.seen = await self._traefik.revision()
             await self._look_at_routes(self.seen or 0)
         except TraefikError as error:

@@ -115,6 +115,8 @@ class MemoryTraefik:
     def __init__(self, store: MemoryStore) -> None:
         self._store = store
         self._loaded: dict[str, str] = {}
+        #: What it says its version is.
+        self.release = "3.7.15"
         #: How often it has been woken.
         self.reloads = 0
         #: A Traefik that is frozen is woken and reads nothing.
@@ -135,10 +137,17 @@ class MemoryTraefik:
         self._fail()
         return revision_of(self._node("http/middlewares/kvproxy-revision"))
 
+    async def version(self) -> str:
+        """See :meth:`kvproxy.traefik.TraefikView.version`."""
+        self._fail()
+        return self.release
+
     async def router(self, name: str) -> Mapping[str, Any] | None:
         """See :meth:`kvproxy.traefik.TraefikView.router`."""
         self._fail()
         router = self._node(f"http/routers/{name}")
+        if router and "parentRefs" in router:
+            router["parentRefs"] = router["parentRefs"].split(",")
         if router and name in self.rejects:
             return {**router, "status": "disabled", "error": [self.rejects[name]]}
         return router

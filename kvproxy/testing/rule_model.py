@@ -1,8 +1,8 @@
 """A model of how Traefik 3 reads a rule and matches a request, for tests that cannot ask a real Traefik each time.
 
 It knows no more than kvproxy writes: ``Host``, ``HostRegexp``, ``Path``, ``PathPrefix``, ``PathRegexp``, ``!``, ``&&``,
-``||``, brackets, strings in double quotes, and ``parentRefs`` of one parent. Anything else is a syntax error, so a routespec that breaks out of its string is
-seen. The tests against the real Traefik hold the model to the truth.
+``||``, brackets, strings in double quotes, and ``parentRefs`` of one parent. Anything else is a syntax error, so a
+routespec that breaks out of its string is seen. The tests against the real Traefik hold the model to the truth.
 """
 
 from __future__ import annotations

@@ -11,7 +11,21 @@ import kvproxy
 
 ROOT = Path(__file__).parents[2]
 CORE = sorted((ROOT / "kvproxy").glob("*.py"))
-PURE = {"errors", "routes", "rules", "translate", "plan", "readiness", "static", "store", "credentials", "certificate"}
+PURE = {
+    "grouping",
+    "table",
+    "tree",
+    "errors",
+    "routes",
+    "rules",
+    "translate",
+    "plan",
+    "readiness",
+    "static",
+    "store",
+    "credentials",
+    "certificate",
+}
 IO = {"asyncio", "traitlets", "jupyterhub", "subprocess", "socket", "aiohttp", "tornado", "redis", "psutil"}
 
 
