@@ -9,31 +9,14 @@ way back. A route that is not yet, or no longer, in its group is beside it and c
 
 from __future__ import annotations
 
-from bisect import bisect_left, insort
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
-from typing import TypeAlias
+from bisect import insort
+from collections.abc import Callable, Iterable
 
 from .grouping import Group, Limits, Lookup, above_stem, depth, divide
-
-#: A route's name, or a group.
-Item: TypeAlias = "str | Group"
+from .places import Item, Node, Places
 
 
-@dataclass
-class Node:
-    """A group that is in the store, on its way into it, or out of it.
-
-    Args:
-        parent: the group it is in, None for the root.
-        active: whether requests may pass it.
-    """
-
-    parent: Group | None
-    active: bool = False
-
-
-class RoutingTree:
+class RoutingTree(Places):
     """Places of routes in groups.
 
     Args:
@@ -43,22 +26,13 @@ class RoutingTree:
     """
 
     def __init__(self, limits: Limits | None = None, hosts: bool = False) -> None:
-        self.limits = limits or Limits()
+        super().__init__(limits or Limits())
         self.hosts = hosts
-        #: All groups; the root is none of them.
-        self.nodes: dict[Group, Node] = {}
-        self._children: dict[Group | None, dict[Item, None]] = {None: {}}
-        self._stems: dict[str, str] = {}
-        self._names: dict[str, str] = {}
-        self._parents: dict[str, Group | None] = {}
-        self._sorted: list[Group] = []
         self._open = Lookup()
         self._prepared: dict[Group, None] = {}
         self._activated: dict[Group, None] = {}
         self._leaving: dict[Group, None] = {}
         self._misplaced: dict[Item, None] = {}
-        self._crowded: dict[Group | None, None] = {}
-        self._thin: dict[Group, None] = {}
 
     # -- routes come and go
 
@@ -113,10 +87,6 @@ class RoutingTree:
                     best = max(best, parent, key=depth)
         return best
 
-    def fallback(self, group: Group) -> str | None:
-        """Name of the route that requests lead to which fit the group and no route in it, None if there is none."""
-        return next((self._names[stem] for stem in group.above if stem in self._names), None)
-
     def restore(self, found: Iterable[tuple[Group, Group | None, bool]]) -> None:
         """Begin with the groups that a store holds: each with its parent, and whether it is active."""
         known = {group: Node(parent, active) for group, parent, active in found}
@@ -131,6 +101,8 @@ class RoutingTree:
         for group, node in known.items():
             if not self._may_be_in(group, node.parent):
                 node.parent = self._open.inner(group.prefix, group)
+            elif node.active and node.parent != self._open.inner(group.prefix, group):
+                self._misplaced[group] = None
             self._attach(group, node.parent)
             self._thin[group] = None
 
@@ -147,11 +119,6 @@ class RoutingTree:
     def restless(self) -> bool:
         """Whether there may be a step to take."""
         return any((self._prepared, self._activated, self._leaving, self._misplaced, self._crowded, self._thin))
-
-    @property
-    def empty(self) -> bool:
-        """Whether there is no group."""
-        return not self.nodes
 
     def step(self, dividing: bool, held: Callable[[str], bool], budget: int | None = None) -> list[Item]:
         """Take the next step. Every Traefik must have loaded the last one.
@@ -206,6 +173,8 @@ class RoutingTree:
                 node.active = False
             else:
                 self._remove(group)
+                del self._leaving[group]
+                self._misplaced.pop(group, None)
             changed.append(group)
         return changed
 
@@ -266,6 +235,7 @@ class RoutingTree:
         for group in sorted(new, key=lambda group: (len(group.prefix), group.symbols)):
             above = among.inner(group.prefix, group)
             self._add(group, parent if above is None else above)
+            self._prepared[group] = None
         return new
 
     def _too_thin(self, group: Group) -> bool:
@@ -283,59 +253,5 @@ class RoutingTree:
                 self._open.remove(group)
                 self._misplaced.update(self._children[group])
 
-    # -- the structure itself
-
-    def _string(self, item: Item) -> str:
-        return self._stems[item] if isinstance(item, str) else item.prefix
-
     def _ideal(self, item: Item) -> Group | None:
         return self._open.inner(self._stems[item]) if isinstance(item, str) else self._open.inner(item.prefix, item)
-
-    def _parent(self, item: Item) -> Group | None:
-        return self._parents[item] if isinstance(item, str) else self.nodes[item].parent
-
-    def _set_parent(self, item: Item, parent: Group | None) -> None:
-        self._detach(item, self._parent(item))
-        if isinstance(item, str):
-            self._parents[item] = parent
-        else:
-            self.nodes[item].parent = parent
-        self._attach(item, parent)
-
-    def _attach(self, item: Item, parent: Group | None) -> None:
-        children = self._children[parent]
-        children[item] = None
-        if len(children) > self.limits.most:
-            self._crowded[parent] = None
-
-    def _detach(self, item: Item, parent: Group | None) -> None:
-        children = self._children[parent]
-        del children[item]
-        if parent is not None and 2 * len(children) < self.limits.least:
-            self._thin[parent] = None
-
-    def _add(self, group: Group, parent: Group | None) -> None:
-        self.nodes[group] = Node(parent)
-        self._children[group] = {}
-        self._prepared[group] = None
-        insort(self._sorted, group)
-        self._attach(group, parent)
-
-    def _remove(self, group: Group) -> None:
-        self._detach(group, self.nodes.pop(group).parent)
-        del self._children[group], self._leaving[group]
-        self._misplaced.pop(group, None)
-        self._thin.pop(group, None)
-        self._crowded.pop(group, None)
-        del self._sorted[bisect_left(self._sorted, group)]
-
-    def _under(self, stem: str) -> Iterator[Group]:
-        """The groups of which all requests fit the rule of a route with this stem."""
-        if stem == "/":
-            yield from self._sorted
-            return
-        begin = stem if stem.endswith("/") else stem + "/"
-        for index in range(bisect_left(self._sorted, Group(begin)), len(self._sorted)):
-            if not self._sorted[index].prefix.startswith(begin):
-                return
-            yield self._sorted[index]
