@@ -35,6 +35,7 @@ from kvproxy.testing import oracle
 from kvproxy.testing.doors import Doors, RawClient, port_of
 from kvproxy.testing.kit import Kit
 from kvproxy.testing.servers import free_port
+from kvproxy.testing.tree_conformance import TreeTests
 from kvproxy.translate import Layout, encode
 
 PRINTABLE = "".join(chr(code) for code in range(0x20, 0x7F))
@@ -102,7 +103,7 @@ async def until(condition: Callable[[], bool], seconds: float = 20) -> None:
     await asyncio.wait_for(wait(), seconds)
 
 
-class TraefikConformance(Kit):
+class TraefikConformance(TreeTests, Kit):
     """Tests of one backend; see the module."""
 
     @pytest.fixture

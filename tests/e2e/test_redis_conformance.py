@@ -6,17 +6,20 @@ from collections.abc import Iterator
 
 import pytest
 
+from kvproxy.testing.redis_server import TRAEFIK_RIGHTS
 from kvproxy.testing.servers import RedisServer
 from kvproxy.testing.traefik_conformance import BackendUnderTest, TraefikServerConformance
 from kvproxy_redis import TraefikRedisProxy
 
 
 class TestRedis(TraefikServerConformance):
-    """Redis or Valkey."""
+    """Redis or Valkey, whose Traefik may switch keyspace notifications on, or has a login of its own and may not."""
 
     subject = "Redis, Valkey"
 
-    @pytest.fixture
-    def backend(self) -> Iterator[BackendUnderTest]:
-        with RedisServer(appendonly=True) as redis:
-            yield BackendUnderTest(TraefikRedisProxy, {"redis_url": redis.url}, redis.stop, redis.start)
+    @pytest.fixture(params=["quiet", "noisy"])
+    def backend(self, request: pytest.FixtureRequest) -> Iterator[BackendUnderTest]:
+        with RedisServer(appendonly=True, acl=[f"traefik on >secret {TRAEFIK_RIGHTS}"]) as redis:
+            login = {"redis_traefik_username": "traefik", "redis_traefik_password": "secret"}
+            traits = {"redis_url": redis.url} | (login if request.param == "quiet" else {})
+            yield BackendUnderTest(TraefikRedisProxy, traits, redis.stop, redis.start)
