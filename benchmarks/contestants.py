@@ -98,7 +98,8 @@ class Kvproxy(Contestant):
         from kvproxy.plan import diff, transactions
 
         store = self.proxy.open_store()
-        groups = [diff(None, entry) for entry in laid_out(routes)]
+        self.table = laid_out(routes)
+        groups = [diff(None, entry) for entry in self.table.entries.values()]
         for transaction in transactions(groups, store.capabilities, wake=False):
             await store.apply(transaction)
         await store.aclose()
@@ -126,7 +127,7 @@ class Floor(Kvproxy):
         await self.add_many([route])
 
     async def add_many(self, routes: list[Route]) -> None:
-        entries = [encoded(route) for route in routes]
+        entries = [self.table.entry(as_kvproxy(route)) for route in routes]
         config = {f"traefik/{key}": value for entry in entries for key, value in entry.config.items()}
         records = {key: value for entry in entries for key, value in entry.records.items()}
         async with self.redis.pipeline(transaction=True) as pipe:
@@ -142,7 +143,7 @@ class Floor(Kvproxy):
         return len(await self.redis.hgetall("jupyterhub/routes"))
 
     async def delete(self, routespec: str) -> None:
-        entry = encoded(Route(routespec, self.place.user_url, {}))
+        entry = self.table.entry(as_kvproxy(Route(routespec, self.place.user_url, {})))
         async with self.redis.pipeline(transaction=True) as pipe:
             pipe.delete(*(f"traefik/{key}" for key in entry.config))
             pipe.hdel("jupyterhub/routes", *entry.records)
@@ -150,17 +151,25 @@ class Floor(Kvproxy):
             await pipe.execute()
 
 
-def laid_out(routes: list[Route]) -> list[Any]:
-    """A whole table as kvproxy lays it out: entries, each of which is written in one transaction."""
-    return [encoded(route) for route in routes]
+def laid_out(routes: list[Route]) -> Any:
+    """A whole table as kvproxy comes to lay it out: a `DesiredTable`, whose entries are each written in one piece."""
+    from kvproxy.table import DesiredTable
+    from kvproxy.translate import Layout, encode_setup, route_name
+
+    table = DesiredTable(Layout(), encode_setup({}), groups_allowed=True)
+    for route in routes:
+        checked = as_kvproxy(route)
+        table.put(route_name(checked.key), table.entry(checked))
+    while table.step(lambda name: False, None):
+        continue
+    return table
 
 
-def encoded(route: Route) -> Any:
-    """The entry by which kvproxy adds one route to a table."""
+def as_kvproxy(route: Route) -> Any:
+    """A route as kvproxy knows it."""
     from kvproxy.routes import make_route
-    from kvproxy.translate import Layout, encode
 
-    return encode(make_route(route.routespec, route.target, route.data), Layout())
+    return make_route(route.routespec, route.target, route.data)
 
 
 def an_app(place: Place) -> Any:

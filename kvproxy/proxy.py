@@ -11,7 +11,7 @@ from jupyterhub.metrics import PROXY_POLL_DURATION_SECONDS
 from traitlets import Float, Unicode
 
 from .errors import ConfigurationError, InvalidRouteError, KVProxyError, StoppedError, TraefikError
-from .launcher import TraefikProcess, check_free, find_traefik, traefik_version
+from .launcher import RUNTIME, TraefikProcess, check_free, find_traefik, traefik_version
 from .plugins import rivals
 from .reconciler import Reconciler
 from .routes import make_route, parse_routespec
@@ -154,7 +154,7 @@ class KVTraefikProxy(TraefikProxy):
         allowed = groups_allowed(self.route_layout, version)
         reconciler, traefik = await self._start_reconciler((), allowed)
         self._process = process
-        process.start(binary, {**self.traefik_environment(), **self.traefik_env}, text)
+        process.start(binary, {**RUNTIME, **self.traefik_environment(), **self.traefik_env}, text)
         await wait_for_traefik(
             traefik, reconciler.revision, self.check_route_timeout, self.log, check_alive=process.check_alive
         )

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Final
 
 from .grouping import Group, stem
+from .places import Item
 from .routes import Route
 from .translate import (
     SETUP,
@@ -20,7 +21,7 @@ from .translate import (
     route_name,
     route_of,
 )
-from .tree import Item, RoutingTree
+from .tree import RoutingTree
 
 #: How often one call of :meth:`DesiredTable.step` looks again for something to change.
 _LOOKS: Final = 3

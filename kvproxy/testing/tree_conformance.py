@@ -13,12 +13,12 @@ from urllib.parse import quote
 
 import pytest
 
+from kvproxy.grouping import NO_REQUEST
 from kvproxy.proxy import KVTraefikProxy
 from kvproxy.routes import make_route
 from kvproxy.store import Store
 from kvproxy.testing import oracle
 from kvproxy.testing.doors import Doors, RawClient, port_of
-from kvproxy.translate import NO_REQUEST
 
 Start = Callable[..., Awaitable[KVTraefikProxy]]
 ClientOf = Callable[[KVTraefikProxy], RawClient]

@@ -9,11 +9,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kvproxy.grouping import Group, Limits, divide, stem
+from kvproxy.grouping import NO_REQUEST, Group, Limits, divide, stem
 from kvproxy.routes import Route, RouteSpec, make_route
 from kvproxy.table import DesiredTable
 from kvproxy.testing import oracle, rule_model
-from kvproxy.translate import NO_REQUEST, Entry, Layout, encode_setup, group_name, route_name
+from kvproxy.translate import Entry, Layout, encode_setup, group_name, route_name
 
 from .strategies import _ways, names, spell
 
