@@ -1,9 +1,9 @@
 """The translation layer: routing table <-> Traefik's dynamic configuration <-> flat keys; hub records as exact JSON.
 
-A route becomes three keys (a router's rule and service, a service's URL), and a fourth, the priority, where the
-length of the rule, which is Traefik's default, would put it in the wrong place. Each route's names come from a digest
-of its routespec, digest first: Traefik looks up the children of a node one after another, and names that differ in
-their first character are told apart at once.
+A route becomes three keys (a router's rule and service, a service's URL), a fourth, the priority, where the length of
+the rule, which is Traefik's default, would put it in the wrong place, and one for the group that it is in. Each route's
+names come from a digest of its routespec, digest first: Traefik looks up the children of a node one after another, and
+names that differ in their first character are told apart at once.
 """
 
 from __future__ import annotations

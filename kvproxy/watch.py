@@ -170,9 +170,10 @@ class TraefikWatch:
 
     async def _look(self) -> None:
         try:
-            if self.version is None:
-                self.version = await self._traefik.version()
             self.seen = await self._traefik.revision()
+            # Before it has loaded anything of ours, its API need not be reachable at all.
+            if self.version is None and self.seen is not None:
+                self.version = await self._traefik.version()
             await self._look_at_routes(self.seen or 0)
         except TraefikError as error:
             self._complain(str(error))

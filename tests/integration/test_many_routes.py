@@ -1,0 +1,91 @@
+"""The reconciler with many routes, on a store in memory: what a commit is made of, and when groups are made."""
+
+from __future__ import annotations
+
+import asyncio
+
+from kvproxy.testing.memory import MemoryStore
+from kvproxy.testing.tree_conformance import groups_in
+from kvproxy.translate import Layout
+
+from .test_reconciler import SOON, foreign, key, route, running, until
+
+
+class NoisyStore(MemoryStore):
+    """Traefik reads everything again for each key."""
+
+    async def noisy(self) -> bool:
+        return True
+
+
+async def fill(store: MemoryStore, count: int, **options: object) -> None:
+    """A store that holds so many routes, in groups if that many are to be."""
+    async with running(store, **options) as it:
+        await asyncio.gather(*(it.add(route(f"student{n:05d}"), SOON) for n in range(count)))
+        placed = lambda: sum(key.endswith("-kvp/parentRefs") for key in store.config)  # noqa: E731
+        await until(lambda: placed() > count - 64)
+
+
+async def test_one_route_more_is_its_own_keys_and_one_commit() -> None:
+    """However many there are: three keys and its group's name, its record, the revision."""
+    store = MemoryStore()
+    await fill(store, 1000)
+    async with running(store) as it:
+        written = len(store.applied)
+        await it.add(route("student00500x"), SOON)
+        assert len(store.applied) == written + 1
+        assert len(store.applied[-1].operations) == 6
+        await it.delete(key("student00500x"), SOON)
+        assert len(store.applied[-1].operations) == 6
+
+
+async def test_a_hub_that_comes_back_reads_once_and_writes_nothing() -> None:
+    """Nothing has changed meanwhile."""
+    store = MemoryStore()
+    await fill(store, 1000)
+    written, reads = len(store.applied), store.reads
+    async with running(store) as it:
+        assert it.count == 1000
+        assert (len(store.applied), store.reads) == (written, reads + 1)
+
+
+async def test_a_traefik_without_parents_gets_a_flat_table_at_once() -> None:
+    """Also if a newer one had a tree; it could not read that."""
+    store = MemoryStore()
+    await fill(store, 300)
+    store.traefik.release = "3.5.4"
+    async with running(store) as it:
+        await it.add(route("ada"), SOON)
+        await until(lambda: not any("-kvg" in key or "parentRefs" in key for key in foreign(store)))
+        assert it.count == 301
+
+
+async def test_nothing_is_changed_for_a_traefik_that_nobody_has_seen() -> None:
+    """Groups are made once it is known to have loaded what is there."""
+    store = MemoryStore()
+    store.traefik.frozen = True
+    async with running(store, layout=Layout(kind="tree")) as it:
+        await asyncio.gather(*(it.add(route(f"u{n}"), 0.3) for n in range(100)), return_exceptions=True)
+        assert groups_in(store.config) == 0
+
+
+async def test_a_noisy_store_is_never_flooded() -> None:
+    """A few keys a commit, and everybody gets there in the end."""
+    store = NoisyStore()
+    async with running(store) as it:
+        await asyncio.gather(*(it.add(route(f"student{n:05d}"), SOON) for n in range(200)))
+        added = len(store.applied)
+        await until(lambda: groups_in(store.config) > 3)
+        assert max(len(transaction.operations) for transaction in store.applied[added:]) <= 20
+
+
+async def test_a_group_that_somebody_deletes_is_put_back() -> None:
+    """At the next full read, with all who are in it."""
+    store = MemoryStore()
+    await fill(store, 300)
+    async with running(store) as it:
+        before = foreign(store)
+        for key_of_group in [name for name in before if "-kvg/" in name]:
+            del store.config[key_of_group]
+        await it.all(SOON)
+        await until(lambda: foreign(store) == before)
