@@ -50,7 +50,7 @@ _LEVELS: Final = {
 
 
 #: Variables of Go's runtime: garbage is collected when there is three times as much of it as there is use for, instead
-#: of as much. It saves a fifth of the CPU of requests and reloads with thousands of routes, for more memory.
+#: of as much. With thousands of routes that saves much of the CPU of requests and reloads, for more memory.
 RUNTIME: Final = {"GOGC": os.environ.get("GOGC", "300")}
 
 
