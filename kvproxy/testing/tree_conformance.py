@@ -119,7 +119,7 @@ class TreeTests:
                 await asyncio.gather(*map(proxy.delete_route, guests))
                 await until_groups(store, lambda count: noisy or count <= len(residents) // 4, 60 + CHURN / 10)
         assert crowd.wrong == []
-        assert crowd.asked > 10 * CHURN
+        assert crowd.asked > CHURN
 
     @pytest.mark.parametrize("hosts", [False, True], ids=["paths", "hosts"])
     async def test_a_random_tree_leads_where_longest_prefix_matching_leads(
