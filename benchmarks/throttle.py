@@ -20,10 +20,12 @@ import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from benchmarks.driver import ROOT, Tools, versions
-from benchmarks.report import figure, markdown
+from benchmarks.figures import figure
 from benchmarks.results import Results, Row, describe_machine
+from benchmarks.tables import markdown
+from benchmarks.tools import own_versions
 from benchmarks.worker import cpu_seconds
+from benchmarks.workload import ROOT
 from kvproxy.testing.redis_server import TRAEFIK_RIGHTS
 from kvproxy.testing.servers import RedisServer, find_traefik, free_port
 from kvproxy_redis import TraefikRedisProxy
@@ -105,7 +107,7 @@ class Subject:
 
 async def measure() -> Results:
     """Run everything."""
-    results = Results(machine=describe_machine(versions(Tools(), [])))
+    results = Results(machine=describe_machine(own_versions({"redis"})))
     async with contextlib.AsyncExitStack() as stack:
         subjects = []
         for duration in DURATIONS:

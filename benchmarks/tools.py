@@ -35,10 +35,7 @@ class Tools:
 
 def versions(tools: Tools, contestants: list[str]) -> dict[str, str]:
     """Versions of everything that is measured."""
-    names = ["kvproxy", "jupyterhub", "redis", "aiohttp"]
-    found = {"python": sys.version.split()[0], **_packages(sys.executable, names)}
-    found["traefik"] = _words([str(find_traefik()), "version"], 1)
-    found |= _stores({ROSTER[name].store for name in contestants})
+    found = own_versions({ROSTER[name].store for name in contestants})
     found["nginx"] = _number([tools.nginx.path, "-v"], tools.nginx)
     found["wrk"] = _number([tools.wrk.path, "-v"], tools.wrk)
     if "peer" in contestants:
@@ -47,6 +44,14 @@ def versions(tools: Tools, contestants: list[str]) -> dict[str, str]:
         found["configurable-http-proxy"] = _words([tools.chp, "--version"], 0)
         found["node"] = _words(["node", "--version"], 0)
     return found
+
+
+def own_versions(stores: set[str]) -> dict[str, str]:
+    """Versions of kvproxy, of what it is made of, and of stores of these kinds."""
+    names = ["kvproxy", "jupyterhub", "redis", "aiohttp"]
+    found = {"python": sys.version.split()[0], **_packages(sys.executable, names)}
+    found["traefik"] = _words([str(find_traefik()), "version"], 1)
+    return found | _stores(stores)
 
 
 def _stores(kinds: set[str]) -> dict[str, str]:
