@@ -191,6 +191,8 @@ class StoreSync:
             return
         if self._table.groups_allowed is None:
             self._mark(*self._table.allow_groups(parse_version(self._watch.version or "") >= PARENTS_SINCE))
+        if not self._table.restless:
+            return
         names = self._table.step(self._held, _NOISY_STEP if await self._store.noisy() else None)
         self._shaping.update(names)
         self._mark(*names)

@@ -93,15 +93,20 @@ class DesiredTable:
         Returns:
             the names of the entries that this has changed.
         """
-        if self.groups_allowed is None:
-            return []
         dividing = self._dividing()
         for _ in range(_LOOKS):
-            if not self._tree.restless and (dividing or self._tree.empty):
+            if not self.restless:
                 break
             if changed := self._tree.step(dividing, held, budget):
                 return self._encode(changed)
         return []
+
+    @property
+    def restless(self) -> bool:
+        """Whether there may be a step to take."""
+        if self.groups_allowed is None:
+            return False
+        return self._tree.restless if self._dividing() else not self._tree.empty
 
     def allow_groups(self, allowed: bool) -> list[str]:
         """Say whether Traefik can read groups; if not, they are given up at once.
