@@ -23,10 +23,10 @@ from typing import Any
 import aiohttp
 
 from benchmarks.contestants import Contestant, Floor, Kvproxy
-from benchmarks.stores import QUIET_RIGHTS
 from benchmarks.tables import markdown
 from benchmarks.worker import Bench
 from benchmarks.workload import Place
+from kvproxy.testing.redis_server import TRAEFIK_RIGHTS
 from kvproxy.testing.servers import EchoServer, RedisServer, free_port
 
 _ADDS = 10
@@ -69,7 +69,7 @@ def place(noisy: bool) -> Iterator[Place]:
     """Servers for one contestant."""
     with contextlib.ExitStack() as stack:
         enter = stack.enter_context
-        server = enter(RedisServer(acl=[f"traefik on >secret {QUIET_RIGHTS}"]))
+        server = enter(RedisServer(acl=[f"traefik on >secret {TRAEFIK_RIGHTS}"]))
         public, api = (f"http://127.0.0.1:{free_port()}" for _ in range(2))
         directory = enter(tempfile.TemporaryDirectory(prefix="kvproxy-hotspots-"))
         hub, user = enter(EchoServer("hub")).url, enter(EchoServer("user")).url

@@ -11,10 +11,8 @@ import redis
 
 from kvproxy.testing.consul_server import ConsulServer
 from kvproxy.testing.etcd_server import EtcdServer
+from kvproxy.testing.redis_server import TRAEFIK_RIGHTS
 from kvproxy.testing.servers import RedisServer
-
-#: What a Traefik needs that must not switch on keyspace notifications.
-QUIET_RIGHTS = "~* &* +@read +@pubsub +@connection"
 
 
 class Store(Protocol):
@@ -128,7 +126,7 @@ def running(kind: str, directory: Path, password: str) -> Iterator[Store]:
     """A store of that kind, empty; in Redis there is a user ``traefik`` with lesser rights and this password."""
     if kind == "redis":
         # The same settings for all, whoever logs in with the lesser rights.
-        with RedisServer(acl=[f"traefik on >{password} {QUIET_RIGHTS}"]) as server:
+        with RedisServer(acl=[f"traefik on >{password} {TRAEFIK_RIGHTS}"]) as server:
             yield RedisStore(server)
     elif kind == "etcd":
         with EtcdServer() as etcd:

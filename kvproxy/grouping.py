@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from .routes import RouteSpec
-from .rules import ENCODED_ONLY, HOST_PRIORITY, TWO_SPELLINGS, percent, plain_priority, quote_argument, regexp_text
+from .rules import HOST_PRIORITY, TWO_SPELLINGS, escaped_path, plain_priority, quote_argument, regexp_text
 
 #: A rule that no request fits: that of a group which is there, but not in use.
 NO_REQUEST: Final = '!PathPrefix("/")'
@@ -43,8 +43,7 @@ def stem(spec: RouteSpec) -> str:
     >>> stem(RouteSpec("", ("user", "a@b", "50%"))), stem(RouteSpec("example.org", ()))
     ('/user/a@b/50%25', 'example.org/')
     """
-    path = "/".join("".join(percent(c) if c in ENCODED_ONLY else c for c in segment) for segment in spec.segments)
-    return f"{spec.host}/{path}"
+    return spec.host + (escaped_path(spec) or "/")
 
 
 @dataclass(frozen=True, order=True)

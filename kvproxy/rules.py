@@ -46,8 +46,7 @@ def _quote_character(match: re.Match[str]) -> str:
     return f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
 
 
-def percent(character: str) -> str:
-    """An ASCII character percent-encoded."""
+def _percent(character: str) -> str:
     return f"%{ord(character):02X}"
 
 
@@ -57,19 +56,19 @@ def routing_path(spec: RouteSpec) -> str | None:
     >>> routing_path(RouteSpec("", ("user", "50%"))), routing_path(RouteSpec("", ("user", "a@b")))
     ('/user/50%25', None)
     """
-    parts = []
-    for segment in spec.segments:
-        if not TWO_SPELLINGS.isdisjoint(segment):
-            return None
-        parts.append("/" + "".join(percent(c) if c in ENCODED_ONLY else c for c in segment))
-    return "".join(parts)
+    return escaped_path(spec) if all(map(TWO_SPELLINGS.isdisjoint, spec.segments)) else None
+
+
+def escaped_path(spec: RouteSpec) -> str:
+    """The path without a trailing slash, decoded but for the characters that only ever reach a path percent-encoded."""
+    return "".join("/" + "".join(_percent(c) if c in ENCODED_ONLY else c for c in s) for s in spec.segments)
 
 
 def _regexp_character(character: str) -> str:
     if character in ENCODED_ONLY:
-        return percent(character)
+        return _percent(character)
     literal = _REGEXP_SPECIAL.sub(r"\\\g<0>", character)
-    return f"(?:{literal}|{percent(character)})" if character in TWO_SPELLINGS else literal
+    return f"(?:{literal}|{_percent(character)})" if character in TWO_SPELLINGS else literal
 
 
 def path_regexp(spec: RouteSpec) -> str:
@@ -112,8 +111,7 @@ def priority(spec: RouteSpec) -> int:
     that grows with the path will do. The length of the plain form of the rule is taken, because that is what Traefik
     uses when no priority is set (``GetRulePriority``, 3.7): a route in the plain form needs no priority key.
     """
-    path = "".join("/" + "".join(percent(c) if c in ENCODED_ONLY else c for c in s) for s in spec.segments)
-    return plain_priority(path) + (HOST_PRIORITY if spec.host else 0)
+    return plain_priority(escaped_path(spec)) + (HOST_PRIORITY if spec.host else 0)
 
 
 def plain_priority(path: str) -> int:

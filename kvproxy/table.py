@@ -138,7 +138,7 @@ class DesiredTable:
     def _dividing(self) -> bool:
         kind = self._layout.kind if self.groups_allowed else "flat"
         if kind == "auto":
-            # With half as much again before it changes back, one route more or less cannot make it change for ever.
+            # It changes back at half of the number only, so that one route more or less cannot make it change for ever.
             return self.count > (self._layout.threshold if self._tree.empty else self._layout.threshold // 2)
         return kind == "tree"
 

@@ -144,7 +144,7 @@ def route_configuration(route: Route, layout: Layout, parent: Group | None = Non
 def _above(layout: Layout, parent: Group | None) -> dict[str, Any]:
     """What a router is in front of: a group, or the entry points, which Traefik allows for the outermost ones only.
 
-    A list of one is written as one value, which Traefik's decoder splits at commas: a node less to decode.
+    The one parent is written as one value, which Traefik's decoder takes for a list: a node less to decode.
     """
     if parent is not None:
         return {"parentRefs": group_name(parent)}
