@@ -10,15 +10,15 @@ from typing import Any
 from jupyterhub.metrics import PROXY_POLL_DURATION_SECONDS
 from traitlets import Float, Unicode
 
-from .errors import ConfigurationError, InvalidRouteError, KVProxyError, StoppedError, TraefikError
+from .errors import ConfigurationError, InvalidRouteError, KVProxyError, StoppedError
+from .fleet import TraefikFleet
 from .launcher import RUNTIME, TraefikProcess, check_free, find_traefik, traefik_version
 from .plugins import rivals
 from .reconciler import Reconciler
 from .routes import make_route, parse_routespec
-from .startup import wait_for_store, wait_for_traefik
-from .static import check_url, groups_allowed, parse_version, static_configuration, static_file
+from .startup import check_replicas, wait_for_store, wait_for_traefik
+from .static import check_url, groups_allowed, static_configuration, static_file
 from .store import Store, normalise_root
-from .traefik import TraefikApi
 from .traefik_proxy import TraefikProxy
 from .translate import Layout
 
@@ -62,9 +62,19 @@ class KVTraefikProxy(TraefikProxy):
         help="""Seconds that the store may be late when the hub starts, or away while a route is removed.""",
     )
 
+    store_check_interval = Float(
+        2,
+        min=0,
+        config=True,
+        help="""Seconds between two looks, at least, whether the store still holds what the hub wrote; if not, it is put
+        right. Large tables are read more rarely: it takes a fiftieth of the time at most. That a store was emptied, or
+        has gone back to old data, is noticed within a second at any size. 0 switches both off.
+        """,
+    )
+
     _reconciler: Reconciler | None = None
     _store: Store | None = None
-    _traefik: TraefikApi | None = None
+    _fleet_in_use: TraefikFleet | None = None
     _process: TraefikProcess | None = None
     _starting: asyncio.Lock | None = None
     _watching: asyncio.Task[None] | None = None
@@ -141,6 +151,11 @@ class KVTraefikProxy(TraefikProxy):
 
     async def _start(self) -> None:
         check_url(self.public_url, "JupyterHub.bind_url")
+        if len(self.traefik_api_urls) > 1:
+            raise ConfigurationError(
+                "traefik_api_url names several replicas of Traefik, and the hub starts only one; name one, or run them "
+                "yourself and set c.TraefikProxy.should_start = False."
+            )
         binary = find_traefik()
         loop = asyncio.get_running_loop()
         version = await loop.run_in_executor(None, traefik_version, binary)
@@ -152,7 +167,8 @@ class KVTraefikProxy(TraefikProxy):
         for (host, port), setting in self.listen_addresses().items():
             check_free(host, port, setting)
         allowed = groups_allowed(self.route_layout, version)
-        reconciler, traefik = await self._start_reconciler((), allowed)
+        reconciler, fleet = await self._start_reconciler((), allowed)
+        [traefik] = await fleet.members()
         self._process = process
         process.start(binary, {**RUNTIME, **self.traefik_environment(), **self.traefik_env}, text)
         await wait_for_traefik(
@@ -165,7 +181,7 @@ class KVTraefikProxy(TraefikProxy):
 
     async def _start_reconciler(
         self, entry_points: tuple[str, ...], allowed: bool | None
-    ) -> tuple[Reconciler, TraefikApi]:
+    ) -> tuple[Reconciler, TraefikFleet]:
         secret = self._secret()
         access = self._access(secret)
         if others := rivals():
@@ -176,22 +192,24 @@ class KVTraefikProxy(TraefikProxy):
                 ", ".join(others),
             )
         self._store = store = self.open_store()
-        self._traefik = traefik = self._api(access)
+        self._fleet_in_use = fleet = self._fleet(access)
         timeout, setting = self.store_timeout, "c.KVTraefikProxy.store_timeout"
         for warning in await wait_for_store(store.check, timeout, setting, self.log):
             self.log.warning("%s", warning)
         reconciler = Reconciler(
             store,
-            traefik,
+            fleet,
             log=self.log,
             layout=Layout(entry_points, self.route_layout, hosts=self.app is not None and self.host_routing),
             setup=self._setup(access, secret),
             concurrency=self.concurrency,
             groups_allowed=allowed,
+            grace=self.traefik_replica_grace,
+            interval=self.store_check_interval,
         )
         await wait_for_store(reconciler.start, timeout, setting, self.log)
         self._reconciler = reconciler
-        return reconciler, traefik
+        return reconciler, fleet
 
     async def _running(self) -> Reconciler:
         """The reconciler; if the hub does not start the proxy, it begins to work when it is first used."""
@@ -208,28 +226,18 @@ class KVTraefikProxy(TraefikProxy):
     async def _start_external(self) -> None:
         try:
             check_url(self.public_url, "JupyterHub.bind_url")
-            reconciler, traefik = await self._start_reconciler((self.traefik_entrypoint,), None)
+            reconciler, fleet = await self._start_reconciler((self.traefik_entrypoint,), None)
         except KVProxyError as error:
             self.log.critical("%s", error)
             await self._close()
             raise error.with_traceback(None) from None
-        self._watching = asyncio.create_task(self._check_external(traefik, reconciler))
+        self._watching = asyncio.create_task(self._check_external(fleet, reconciler))
 
-    async def _check_external(self, traefik: TraefikApi, reconciler: Reconciler) -> None:
-        """Tell the administrator early what an external Traefik lacks; whoever adds a route waits on his own."""
-        try:
-            await wait_for_traefik(traefik, reconciler.revision, self.check_route_timeout, self.log)
-            await reconciler.tell_noise()
-            if await traefik.entry_point(self.traefik_entrypoint) is None:
-                self.log.error(
-                    "Traefik has no entry point %r; set c.TraefikProxy.traefik_entrypoint to its public one.",
-                    self.traefik_entrypoint,
-                )
-            version = await traefik.version()
-            self.log.info("Traefik %s serves the routes.", version)
-            groups_allowed(self.route_layout, parse_version(version))
-        except (TraefikError, ConfigurationError) as error:
-            self.log.error("%s", error)
+    async def _check_external(self, fleet: TraefikFleet, reconciler: Reconciler) -> None:
+        replicas = await fleet.members()
+        timeout, entry_point = self.check_route_timeout, self.traefik_entrypoint
+        await check_replicas(replicas, reconciler.revision, timeout, entry_point, self.route_layout, self.log)
+        await reconciler.tell_noise()
 
     async def stop(self) -> None:
         """Stop Traefik; the routes stay in the store."""
@@ -247,10 +255,10 @@ class KVTraefikProxy(TraefikProxy):
             await asyncio.gather(self._watching, return_exceptions=True)
         if self._process is not None:
             await self._process.stop()
-        for part in (self._reconciler, self._store, self._traefik):
+        for part in (self._reconciler, self._store, self._fleet_in_use):
             if part is not None:
                 await part.aclose()
-        self._watching = self._process = self._reconciler = self._store = self._traefik = None
+        self._watching = self._process = self._reconciler = self._store = self._fleet_in_use = None
 
     async def add_route(self, routespec: str, target: str, data: Mapping[str, Any]) -> None:
         """Add a route, or change it, and return when Traefik serves it.

@@ -11,6 +11,7 @@ import contextlib
 from collections.abc import Mapping
 from typing import Any, Final
 
+from .diagnosis import suspicion
 from .errors import (
     InvalidRouteError,
     KVProxyError,
@@ -20,12 +21,13 @@ from .errors import (
     StoreError,
     StoreUnavailable,
 )
+from .guard import Guard
 from .readiness import Pending
+from .replicas import Fleet, Replica
 from .routes import Route, make_route
 from .store import Store
 from .sync import StoreSync
 from .table import DesiredTable
-from .traefik import TraefikView
 from .translate import Entry, Layout, encode_setup, route_name
 from .watch import Log, TraefikWatch, Waiter
 
@@ -41,11 +43,13 @@ class Reconciler:
 
     Args:
         store: where the table goes.
-        traefik: who reads it there.
+        fleet: who reads it there.
         log: the hub's logger.
         layout: how routes are laid out as keys.
         setup: dynamic configuration that is not about routes.
         patience: seconds for which a commit waits at most for Traefik to have loaded the one before.
+        grace: seconds for which one replica of Traefik that does not answer is waited for, if another one does.
+        interval: seconds between two full reads of the store that nobody has asked for, at least; 0 for none.
         concurrency: requests to Traefik's API under way at once.
         groups_allowed: whether Traefik can read groups of routes; if None, it is asked for its version.
     """
@@ -53,12 +57,14 @@ class Reconciler:
     def __init__(
         self,
         store: Store,
-        traefik: TraefikView,
+        fleet: Fleet,
         *,
         log: Log,
         layout: Layout | None = None,
         setup: Mapping[str, Any] | None = None,
         patience: float = 10.0,
+        grace: float = 5.0,
+        interval: float = 2.0,
         concurrency: int = 10,
         groups_allowed: bool | None = None,
     ) -> None:
@@ -67,16 +73,18 @@ class Reconciler:
         self._running = False
         kick = asyncio.Event()
         self._watch = TraefikWatch(
-            traefik,
+            fleet,
             rows=lambda: self.count,
             progress=kick.set,
             ask_again=lambda: self._sync.tell_again(),
+            suspicion=lambda: suspicion(self._sync.foreign()),
             patience=patience,
+            grace=grace,
             concurrency=concurrency,
             log=log,
         )
         table = DesiredTable(layout or Layout(), encode_setup(setup or {}), groups_allowed)
-        self._sync = StoreSync(store, self._watch, kick, table, log=log)
+        self._sync = StoreSync(store, self._watch, kick, table, Guard(interval), log=log)
 
     async def start(self) -> None:
         """Read the store, bring it to the desired state, and begin to work.
@@ -103,6 +111,11 @@ class Reconciler:
     def revision(self) -> int:
         """The revision of the configuration that Traefik was told of last."""
         return self._sync.revision
+
+    @property
+    def replicas(self) -> list[Replica]:
+        """Every replica of Traefik, and what has been seen of it last."""
+        return self._watch.replicas.all
 
     @property
     def count(self) -> int:
@@ -138,8 +151,7 @@ class Reconciler:
     async def all(self, timeout: float) -> dict[str, dict[str, Any]]:
         """Read the store in full, start the repair of what differs, and give back all routes.
 
-        Routes in the store that this process did not write are taken over and are in the answer, so that JupyterHub
-        can decide about them.
+        Only the first read of all takes over what the store holds. After that, the hub knows better.
 
         Raises:
             StoreError: if the store could not be read within ``timeout`` seconds.
@@ -249,16 +261,6 @@ class Reconciler:
     def _explain(self, waiter: Waiter) -> str:
         if waiter.revision is None and self._sync.problem:
             return self._sync.problem
-        if self._watch.problem:
-            return self._watch.problem
-        if self._watch.seen is None:
-            return (
-                "Traefik's API answers, but Traefik has loaded nothing that kvproxy wrote. Check that its provider "
-                "names the same store, database, credentials and rootKey."
-            )
-        if waiter.revision is None or self._watch.seen < waiter.revision:
-            return (
-                "Traefik has not loaded the store's latest contents. Look for 'Provider error' or 'KV' in its log: one "
-                "key below the rootKey that it cannot decode stops all updates."
-            )
+        if self._watch.problem or waiter.revision is None or (self._watch.seen or 0) < waiter.revision:
+            return self._watch.explain()
         return waiter.verdict.why if isinstance(waiter.verdict, Pending) else "Traefik's answers changed meanwhile."

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Final, TypeVar
 
-from .errors import StoreUnavailable, TraefikError
+from .errors import ConfigurationError, StoreUnavailable, TraefikError
+from .static import groups_allowed, parse_version
 from .traefik import TraefikApi
 from .watch import Log
 
@@ -82,3 +83,35 @@ async def wait_for_traefik(
             told = True
         await asyncio.sleep(min(pause, timeout - elapsed))
         pause = min(1.5 * pause, _LAST_PAUSE)
+
+
+async def check_replicas(
+    replicas: Sequence[TraefikApi], revision: int, timeout: float, entry_point: str, layout: str, log: Log
+) -> None:
+    """Tell the administrator early what a Traefik lacks that the hub has not started; who adds a route waits himself.
+
+    Args:
+        replicas: the APIs of all replicas.
+        revision: the revision that they must have loaded.
+        timeout: seconds after which to say that one has not.
+        entry_point: name of the entry point that each must have.
+        layout: ``route_layout``.
+        log: where to say it.
+    """
+
+    async def check(traefik: TraefikApi) -> None:
+        try:
+            await wait_for_traefik(traefik, revision, timeout, log)
+            if await traefik.entry_point(entry_point) is None:
+                log.error(
+                    "%s has no entry point %r; set c.TraefikProxy.traefik_entrypoint to its public one.",
+                    traefik.place,
+                    entry_point,
+                )
+            version = await traefik.version()
+            log.info("Traefik %s serves the routes.", version)
+            groups_allowed(layout, parse_version(version))
+        except (TraefikError, ConfigurationError) as error:
+            log.error("%s", error)
+
+    await asyncio.gather(*map(check, replicas))

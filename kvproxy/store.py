@@ -97,6 +97,13 @@ class Store(abc.ABC):
     async def list(self) -> Snapshot:
         """Read both spaces in full. The only operation whose cost may grow with the table."""
 
+    async def get(self, key: str) -> str | None:
+        """One value of the configuration, None if there is none. Asked every second, so that it should cost little.
+
+        A store that has no cheap way reads everything, as here.
+        """
+        return (await self.list()).config.get(key)
+
     @abc.abstractmethod
     async def apply(self, transaction: Transaction) -> None:
         """Apply a transaction. It may be sent again after an error, which must come to the same."""

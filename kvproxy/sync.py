@@ -2,7 +2,8 @@
 
 An edit changes the *desired* entry of a name and marks the name dirty; the loop takes all dirty names at
 once, compares desired with *current* (what the store is known to hold) and commits the difference. A new route, a
-repaired one, a start over an old store and a rollback all take this way.
+repaired one, a start over an old store and a rollback all take this way. The store is looked at without being asked
+for, too, so that whatever happens to it is noticed within seconds.
 """
 
 from __future__ import annotations
@@ -13,12 +14,14 @@ from collections.abc import Iterable, Mapping
 from typing import Final
 
 from . import plan
+from .belief import Belief
 from .errors import StoreError, StoreUnavailable
+from .guard import Guard
 from .routes import Route
-from .static import PARENTS_SINCE, parse_version
-from .store import Operation, Space, Store
+from .static import PARENTS_SINCE
+from .store import Operation, Snapshot, Store
 from .table import DesiredTable
-from .translate import REVISION_KEY, SETUP, Entry, group, group_of, route_of
+from .translate import REVISION_KEY, SETUP, Entry, group
 from .watch import Log, TraefikWatch
 
 #: Seconds between two tries while the store is away: doubled from the first to the second.
@@ -36,6 +39,7 @@ class StoreSync:
         watch: tells whether Traefik is still at work, and who waits for it.
         kick: set whenever there may be something to do.
         table: what it is to hold.
+        guard: when to look at the store though nobody asks for it.
         log: the hub's logger.
     """
 
@@ -45,15 +49,17 @@ class StoreSync:
         watch: TraefikWatch,
         kick: asyncio.Event,
         table: DesiredTable,
+        guard: Guard,
         *,
         log: Log,
     ) -> None:
         self._store = store
+        self._guard = guard
         self._watch = watch
         self._kick = kick
         self._log = log
         self._table = table
-        self._current: dict[str, Entry] = {}
+        self._belief = Belief()
         self._dirty: dict[str, None] = {SETUP: None}
         self._commits: dict[str, list[asyncio.Future[None]]] = {}
         self._reads: list[asyncio.Future[None]] = []
@@ -93,11 +99,11 @@ class StoreSync:
 
     def knows(self, name: str) -> bool:
         """Whether there is, or may be, anything of this name."""
-        return name in self.desired or name in self._current or name in self._dirty
+        return name in self.desired or name in self._belief.entries or name in self._dirty
 
     def holds(self, name: str, entry: Entry) -> bool:
         """Whether the store holds just this entry and is not about to change."""
-        return self._current.get(name) is entry and name not in self._dirty
+        return self._belief.entries.get(name) is entry and name not in self._dirty
 
     def next_commit(self, name: str) -> asyncio.Future[None]:
         """Resolved when what is desired now of this name is in the store."""
@@ -117,9 +123,13 @@ class StoreSync:
         self._untold = True
         self._kick.set()
 
+    def foreign(self) -> dict[str, str]:
+        """What the configuration holds, as far as that is known, that is neither a route's nor of the setup."""
+        return self._belief.foreign(self._table.setup.config)
+
     def check_size(self, entry: Entry) -> None:
         """Raise :class:`StoreError` if an entry is more than one transaction of the store can hold."""
-        plan.transactions([plan.diff(None, entry)], self._store.capabilities, [self._revision_operation(0)])
+        plan.transactions([plan.diff(None, entry)], self._store.capabilities, [plan.revision_operation(0)])
 
     def fail_all(self, error: Exception) -> None:
         """Let everybody fail who waits for a commit or a read."""
@@ -130,9 +140,9 @@ class StoreSync:
         """Work for ever; after an error, try again."""
         retry = _FIRST_RETRY
         while True:
-            await self._kick.wait()
-            self._kick.clear()
+            await self._rest()
             try:
+                await self._glance()
                 await self.step()
             except Exception as error:
                 self._failed(error)
@@ -144,6 +154,31 @@ class StoreSync:
                     self._log.info("The store answers again; all changes that were waiting have been made.")
                 self.problem, retry = None, _FIRST_RETRY
 
+    async def _rest(self) -> None:
+        """Until there is something to do, or it is time to look at the store."""
+        pause = self._guard.pause(self._now())
+        timer = None if pause is None else asyncio.get_running_loop().call_later(pause, self._kick.set)
+        # Not wait_for, which loses a cancellation that comes at the same moment as the kick (Python before 3.12).
+        await self._kick.wait()
+        if timer is not None:
+            timer.cancel()
+        self._kick.clear()
+
+    async def _glance(self) -> None:
+        """Notice that the store is not what it was."""
+        now = self._now()
+        if self._stale or not self._guard.glance_due(now):
+            return
+        if self._guard.read_due(now):
+            self._stale = True
+            return
+        self._stale = await self._store.get(REVISION_KEY) != self._belief.revision
+        self._guard.glanced(self._now())
+
+    @staticmethod
+    def _now() -> float:
+        return asyncio.get_running_loop().time()
+
     def _failed(self, error: Exception) -> None:
         if not isinstance(error, StoreError):
             self._log.error("A store of kvproxy leaked an error that it should have named.", exc_info=error)
@@ -152,6 +187,7 @@ class StoreSync:
         self.problem = str(error)
         # A transaction that failed may have been applied all the same: only a full read can tell.
         self._stale = True
+        self._belief.doubt()
 
     async def step(self) -> None:
         """Do what there is to do now.
@@ -166,7 +202,7 @@ class StoreSync:
         captured = {name: self.desired.get(name) for name in names}
         commits = {name: self._commits.pop(name, []) for name in names}
         waiters = {name: self._watch.waiters(name) for name in names}
-        groups = [ops for name in names if (ops := plan.diff(self._current.get(name), captured[name]))]
+        groups = [ops for name in names if (ops := self._belief.difference(name, captured[name]))]
         tell = (bool(groups) or self._untold) and not self._watch.behind
         try:
             await self._commit(groups, tell)
@@ -189,8 +225,10 @@ class StoreSync:
         """Change the groups of routes by one step, once Traefik has loaded the last one."""
         if self._shaping or self._untold or not self._watch.settled:
             return
-        if self._table.groups_allowed is None:
-            self._mark(*self._table.allow_groups(parse_version(self._watch.version or "") >= PARENTS_SINCE))
+        # The oldest replica decides, and there may be an older one than at the start.
+        allowed = (self._watch.version or (3,)) >= PARENTS_SINCE
+        if self._table.groups_allowed is not allowed:
+            self._mark(*self._table.allow_groups(allowed))
         if not self._table.restless:
             return
         names = self._table.step(self._held, _NOISY_STEP if await self._store.noisy() else None)
@@ -218,29 +256,23 @@ class StoreSync:
 
     async def _commit(self, groups: list[tuple[Operation, ...]], tell: bool) -> None:
         revision = max(self.revision + 1, time.time_ns() // 1_000_000)
-        last = [self._revision_operation(revision)] if tell else []
+        last = [plan.revision_operation(revision)] if tell else []
         for transaction in plan.transactions(groups, self._store.capabilities, last, wake=tell):
             await self._store.apply(transaction)
+            self._belief.applied(transaction.operations)
         self._untold = not tell and (self._untold or bool(groups))
         if tell:
             self.revision = revision
             self._watch.announce(revision)
 
-    @staticmethod
-    def _revision_operation(revision: int) -> Operation:
-        return Operation(Space.CONFIG, REVISION_KEY, f"{revision:013d}")
-
     def _is_now(self, name: str, entry: Entry | None) -> None:
-        if self._current.get(name) is not entry:
+        if self._belief.is_now(name, entry):
             self._watch.served.pop(name, None)
-        if entry is None:
-            self._current.pop(name, None)
-        else:
-            self._current[name] = entry
 
     async def _read(self) -> None:
         """Learn what the store holds; what is not as it should be becomes dirty."""
         reads, self._reads = self._reads, []
+        start = self._now()
         try:
             snapshot = await self._store.list()
         except StoreError as error:
@@ -249,44 +281,35 @@ class StoreSync:
             else:
                 _settle(reads, error)
             raise
-        found = group(snapshot.config, snapshot.records, self._table.setup.config)
-        first, self._stale = not self._known, False
-        if first:
-            self._known = True
-            self._table.restore(found)
-        wrong = [name for name in {**found, **self._current} if not self._as_believed(name, found)]
-        if wrong and not first:
-            self._log.warning("%d entries in the store are not as the hub left them; putting them right.", len(wrong))
-        revision = snapshot.config.get(REVISION_KEY, "")
-        if first and revision.isdigit():
-            self.revision = int(revision)
-        elif revision != f"{self.revision:013d}":
-            self._untold = True
+        self._stale = False
+        if not self._belief.shows(snapshot):
+            self._compare(snapshot)
+        self._guard.read(start, self._now())
         _settle(reads)
 
-    def _as_believed(self, name: str, found: Mapping[str, Entry]) -> bool:
-        """Take one entry as it was found; say whether that is what was believed."""
-        now, believed = found.get(name), self._current.get(name)
-        if now == believed:
-            return True
-        if now is not None and name not in self.desired and name not in self._dirty:
-            self._take_over(name, now)
-        wanted = self.desired.get(name)
-        self._is_now(name, wanted if now == wanted else now)
-        if now != wanted:
-            self._dirty[name] = None
-            if self._table.is_group(name):
-                self._shaping.add(name)
-        return now == wanted
-
-    def _take_over(self, name: str, found: Entry) -> None:
-        """Want a route that somebody else wrote, so that JupyterHub sees it; what is no route will be removed."""
-        route = route_of(found)
-        if route is not None:
-            self.want(name, self._table.entry(route))
-        elif group_of(found) is None:
-            what = ", ".join([*found.records, *found.config])
-            self._log.warning("The store holds keys of a route without a readable record, which are removed: %s", what)
+    def _compare(self, snapshot: Snapshot) -> None:
+        found = group(snapshot.config, snapshot.records, self._table.setup.config)
+        first, self._known = not self._known, True
+        revision = snapshot.config.get(REVISION_KEY, "")
+        if first:
+            self._table.restore(found)
+            self.revision = int(revision) if revision.isdigit() else 0
+        findings = self._belief.compare(snapshot, found, self.desired, self.revision)
+        for name in findings.changed:
+            self._watch.served.pop(name, None)
+        self._dirty.update(dict.fromkeys(findings.wrong))
+        self._shaping.update(name for name in findings.wrong if self._table.is_group(name))
+        # What kept Traefik from following may just have been removed by somebody: have it try again.
+        hopeful = not first and not self._watch.settled
+        if hopeful or revision != plan.revision_operation(self.revision).value:
+            self._untold = True
+        if findings.wrong and not first:
+            self._log.warning("%s", findings.words)
+        if findings.set_aside:
+            self._log.error(
+                "The store holds records of routes that kvproxy cannot read. They are kept, out of the way, as %s.",
+                ", ".join(findings.set_aside),
+            )
 
 
 def _settle(futures: Iterable[asyncio.Future[None]], error: Exception | None = None) -> None:

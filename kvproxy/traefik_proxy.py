@@ -7,10 +7,12 @@ from pathlib import Path
 from typing import Any
 
 from jupyterhub.proxy import Proxy
-from traitlets import Bool, Dict, Enum, Integer, Unicode, default, validate
+from traitlets import Bool, Dict, Enum, Float, Integer, List, Unicode, Union, default, validate
 
 from .certificate import placeholder_certificate
 from .credentials import ApiAccess, api_access, derive
+from .errors import ConfigurationError
+from .fleet import TraefikFleet
 from .static import StaticSettings, address, check_url, setup_configuration, static_file
 from .traefik import TraefikApi
 
@@ -72,10 +74,22 @@ class TraefikProxy(Proxy):
         `should_start` is True.
         """,
     )
-    traefik_api_url = Unicode(
-        "http://localhost:8099",
+    traefik_api_url = Union(
+        [Unicode(), List(Unicode(), minlen=1)],
+        default_value="http://localhost:8099",
         config=True,
-        help="""Where Traefik's API is (if `should_start` is True: is to be), without `/api`.""",
+        help="""Where Traefik's API is (if `should_start` is True: is to be), without `/api`.
+
+        Several replicas of Traefik that read the same store are given as a list of URLs, or as one whose name has
+        several addresses, such as a headless Kubernetes service. A route is ready when all of them serve it.
+        """,
+    )
+    traefik_replica_grace = Float(
+        5,
+        min=0,
+        config=True,
+        help="""Seconds for which one of several replicas of Traefik that does not answer is waited for. After that,
+        routes are added without it until it answers again.""",
     )
     traefik_api_validate_cert = Bool(
         True, config=True, help="Whether the certificate of an https `traefik_api_url` must be valid."
@@ -115,14 +129,25 @@ class TraefikProxy(Proxy):
         return "https" if self.is_https else "http"
 
     @validate("traefik_api_url")
-    def _valid_api_url(self, proposal: Any) -> str:
-        check_url(proposal.value, "traefik_api_url")
-        return str(proposal.value)
+    def _valid_api_url(self, proposal: Any) -> str | list[str]:
+        urls = [proposal.value] if isinstance(proposal.value, str) else list(proposal.value)
+        paths = {check_url(url, "traefik_api_url").path.rstrip("/") for url in urls}
+        if len(paths) > 1:
+            raise ConfigurationError(
+                "traefik_api_url names several URLs with different paths; replicas of Traefik have the same "
+                "api.basePath."
+            )
+        return urls if len(urls) > 1 else urls[0]
 
     @validate("static_config_file")
     def _valid_static_config_file(self, proposal: Any) -> str:
         static_file({}, proposal.value)
         return str(proposal.value)
+
+    @property
+    def traefik_api_urls(self) -> list[str]:
+        """:attr:`traefik_api_url` as a list."""
+        return [self.traefik_api_url] if isinstance(self.traefik_api_url, str) else list(self.traefik_api_url)
 
     @property
     def is_https(self) -> bool:
@@ -148,7 +173,7 @@ class TraefikProxy(Proxy):
         """What the static configuration of a Traefik of this version is made from."""
         return StaticSettings(
             public_url=self.public_url,
-            api_url=self.traefik_api_url,
+            api_url=self.traefik_api_urls[0],
             entry_point=self.traefik_entrypoint,
             api_entry_point=self.traefik_api_entrypoint,
             provider=provider,
@@ -162,7 +187,7 @@ class TraefikProxy(Proxy):
         """Where a Traefik that the hub starts will listen, and which setting says so."""
         return {
             address(self.public_url, "JupyterHub.bind_url"): "c.JupyterHub.bind_url",
-            address(self.traefik_api_url, "traefik_api_url"): "c.TraefikProxy.traefik_api_url",
+            address(self.traefik_api_urls[0], "traefik_api_url"): "c.TraefikProxy.traefik_api_url",
         }
 
     def _secret(self) -> bytes:
@@ -182,7 +207,7 @@ class TraefikProxy(Proxy):
         if not self.sets_up:
             return {}
         return setup_configuration(
-            api_url=self.traefik_api_url,
+            api_url=self.traefik_api_urls[0],
             api_entry_point=self.traefik_api_entrypoint,
             api_users=list(access.users),
             certificate=self._certificate(secret),
@@ -198,11 +223,17 @@ class TraefikProxy(Proxy):
             secret=secret,
         )
 
-    def _api(self, access: ApiAccess) -> TraefikApi:
-        return TraefikApi(
-            self.traefik_api_url,
-            self.provider_name,
-            username=access.username,
-            password=access.password,
-            validate_cert=self.traefik_api_validate_cert,
-        )
+    def _fleet(self, access: ApiAccess) -> TraefikFleet:
+        """The APIs of all replicas; of the one Traefik that the hub starts, there is one."""
+
+        def make(url: str, place: str | None) -> TraefikApi:
+            return TraefikApi(
+                url,
+                self.provider_name,
+                username=access.username,
+                password=access.password,
+                validate_cert=self.traefik_api_validate_cert,
+                address=place,
+            )
+
+        return TraefikFleet(self.traefik_api_urls, make, resolve=not self.should_start)

@@ -35,6 +35,9 @@ _OWNED = re.compile(rf"http/(?:routers|services|middlewares)/([a-z2-7]{{{_DIGEST
 #: Begins the key of a group's record; no routespec begins so.
 _GROUP_RECORD: Final = "group:"
 
+#: Begins the key of a record that nobody could read; it is kept for the administrator and belongs to nothing.
+QUARANTINE: Final = "quarantine:"
+
 #: Name of the entry that holds everything that is not a route: API router, certificate, extra configuration.
 SETUP: Final = "setup"
 #: Where the revision of the configuration stands: a middleware that nothing uses and Traefik's API shows.
@@ -275,7 +278,8 @@ def group(config: Mapping[str, str], records: Mapping[str, str], setup: Iterable
             configs.setdefault(name, {})[key] = value
     recorded: dict[str, dict[str, str]] = {}
     for key, value in records.items():
-        recorded.setdefault(_record_owner(key), {})[key] = value
+        if not key.startswith(QUARANTINE):
+            recorded.setdefault(_record_owner(key), {})[key] = value
     return {name: Entry(configs.get(name, {}), recorded.get(name, {})) for name in {**configs, **recorded}}
 
 

@@ -53,10 +53,19 @@ class ConsulStore(Store):
 
     async def list(self) -> Snapshot:
         """See :meth:`kvproxy.store.Store.list`: one transaction, so that both spaces are of the same moment."""
-        reads = [_kv("get-tree", root) for root in self._roots.values()]
+        return await self._found([*(_kv("get-tree", root) for root in self._roots.values()), *self._probes()])
+
+    async def get(self, key: str) -> str | None:
+        """See :meth:`kvproxy.store.Store.get`."""
+        # Unlike "get", "get-tree" is no error if there is nothing. Without probes it writes nothing to Consul's log; a
+        # missing right looks like a missing key, which makes kvproxy read everything, and that tells.
+        found = await self._found([_kv("get-tree", self._roots[Space.CONFIG] + key)])
+        return found.config.get(key)
+
+    async def _found(self, operations: Sequence[Request]) -> Snapshot:
         found: dict[Space, dict[str, str]] = {space: {} for space in self._roots}
         try:
-            for result in await self._transact([*reads, *self._probes()]):
+            for result in await self._transact(operations):
                 key, value = result["KV"]["Key"], base64.b64decode(result["KV"]["Value"] or "").decode()
                 for space, root in self._roots.items():
                     if key.startswith(root):

@@ -107,6 +107,12 @@ class RedisStore(Store):
             records = await self._redis.hgetall(self._records)
             return Snapshot(config, {key.decode(): value.decode() for key, value in records.items()})
 
+    async def get(self, key: str) -> str | None:
+        """See :meth:`kvproxy.store.Store.get`."""
+        async with self._errors():
+            value = await self._redis.get(self._root + key)
+            return None if value is None else str(value.decode())
+
     async def apply(self, transaction: Transaction) -> None:
         """See :meth:`kvproxy.store.Store.apply`: one MULTI, with one PUBLISH in it if Traefik is to be woken."""
         async with self._errors(), self._redis.pipeline(transaction=True) as pipe:

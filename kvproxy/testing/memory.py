@@ -53,6 +53,11 @@ class MemoryStore(Store):
         self.reads += 1
         return Snapshot(dict(self.config), dict(self.records))
 
+    async def get(self, key: str) -> str | None:
+        """See :meth:`kvproxy.store.Store.get`."""
+        self._fail()
+        return self.config.get(key)
+
     async def apply(self, transaction: Transaction) -> None:
         """See :meth:`kvproxy.store.Store.apply`."""
         self._fail()
@@ -131,6 +136,12 @@ class MemoryTraefik:
         self.reloads += 1
         if not self.frozen:
             self._loaded = dict(self._store.config)
+
+    place = "Traefik's API in memory"
+
+    async def members(self) -> list[MemoryTraefik]:
+        """See :meth:`kvproxy.replicas.Fleet.members`: this one alone."""
+        return [self]
 
     async def revision(self) -> int | None:
         """See :meth:`kvproxy.traefik.TraefikView.revision`."""
