@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from . import plan
+from .plan import diff
 from .repair import describe, set_aside
 from .store import Operation, Snapshot, Space
 from .translate import REVISION_KEY, Entry, owner
@@ -75,7 +75,7 @@ class Belief:
 
     def difference(self, name: str, wanted: Entry | None) -> tuple[Operation, ...]:
         """What makes an entry be as it is wanted."""
-        return (*self._aside.pop(name, ()), *plan.diff(self.entries.get(name), wanted))
+        return (*self._aside.pop(name, ()), *diff(self.entries.get(name), wanted))
 
     def compare(
         self, snapshot: Snapshot, found: Mapping[str, Entry], desired: Mapping[str, Entry], known: int

@@ -118,6 +118,11 @@ class Reconciler:
         return self._watch.replicas.all
 
     @property
+    def desired(self) -> Mapping[str, Entry]:
+        """What the store is to hold, by name: routes, groups of them, and the setup."""
+        return self._sync.desired
+
+    @property
     def count(self) -> int:
         """How many routes the hub wants."""
         return self._sync.count

@@ -18,7 +18,7 @@ from .belief import Belief
 from .errors import StoreError, StoreUnavailable
 from .guard import Guard
 from .routes import Route
-from .static import PARENTS_SINCE
+from .shaping import Shaper
 from .store import Operation, Snapshot, Store
 from .table import DesiredTable
 from .translate import REVISION_KEY, SETUP, Entry, group
@@ -27,8 +27,6 @@ from .watch import Log, TraefikWatch
 #: Seconds between two tries while the store is away: doubled from the first to the second.
 _FIRST_RETRY: Final = 0.1
 _LAST_RETRY: Final = 2.0
-#: Routes and groups that one step may change where Traefik reads the whole store again for each of their keys.
-_NOISY_STEP: Final = 4
 
 
 class StoreSync:
@@ -66,8 +64,7 @@ class StoreSync:
         self._untold = False
         self._known = False
         self._stale = True
-        # Names of what the last step towards the right groups changed, until it is in the store.
-        self._shaping: set[str] = set()
+        self._shaper = Shaper(store, watch, table)
         #: The revision that Traefik was told of last.
         self.revision = 0
         #: What the store said when it failed last, None if it works.
@@ -197,7 +194,8 @@ class StoreSync:
         """
         if self._stale or self._reads:
             await self._read()
-        await self._shape()
+        if not self._untold:
+            self._mark(*await self._shaper.step(self._dirty))
         names = self._take_due()
         captured = {name: self.desired.get(name) for name in names}
         commits = {name: self._commits.pop(name, []) for name in names}
@@ -211,7 +209,7 @@ class StoreSync:
             if not isinstance(error, StoreUnavailable):
                 _settle([w.done for ws in waiters.values() for w in ws], error)
             raise
-        self._shaping.difference_update(names)
+        self._shaper.committed(names)
         for name, entry in captured.items():
             self._is_now(name, entry)
             _settle(commits[name])
@@ -220,23 +218,6 @@ class StoreSync:
                 _settle([waiter.done for waiter in waiters[name]])
             else:
                 self._watch.committed(waiters[name], self.revision)
-
-    async def _shape(self) -> None:
-        """Change the groups of routes by one step, once Traefik has loaded the last one."""
-        if self._shaping or self._untold or not self._watch.settled:
-            return
-        # The oldest replica decides, and there may be an older one than at the start.
-        allowed = (self._watch.version or (3,)) >= PARENTS_SINCE
-        if self._table.groups_allowed is not allowed:
-            self._mark(*self._table.allow_groups(allowed))
-        if not self._table.restless:
-            return
-        names = self._table.step(self._held, _NOISY_STEP if await self._store.noisy() else None)
-        self._shaping.update(names)
-        self._mark(*names)
-
-    def _held(self, name: str) -> bool:
-        return name in self._dirty or any(not waiter.done.done() for waiter in self._watch.waiters(name))
 
     def _take_due(self) -> list[str]:
         """Everything that is dirty; while Traefik is behind only deletions, which nobody sees Traefik for."""
@@ -294,11 +275,13 @@ class StoreSync:
         if first:
             self._table.restore(found)
             self.revision = int(revision) if revision.isdigit() else 0
+            # Traefik may not have seen the last word of an earlier hub.
+            self._watch.announce(self.revision)
         findings = self._belief.compare(snapshot, found, self.desired, self.revision)
         for name in findings.changed:
             self._watch.served.pop(name, None)
         self._dirty.update(dict.fromkeys(findings.wrong))
-        self._shaping.update(name for name in findings.wrong if self._table.is_group(name))
+        self._shaper.wait_for(name for name in findings.wrong if self._table.is_group(name))
         # What kept Traefik from following may just have been removed by somebody: have it try again.
         hopeful = not first and not self._watch.settled
         if hopeful or revision != plan.revision_operation(self.revision).value:

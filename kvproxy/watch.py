@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from .errors import RouteRejectedError
+from .guard import Pace
 from .readiness import Pending, Ready, Rejected, Verdict
 from .replicas import Fleet, Log, Replicas
 from .static import parse_version
@@ -30,13 +31,6 @@ _FIRST_LOOK: Final = 0.003
 _LONGEST_LOOK: Final = 0.5
 #: Seconds between two looks if nobody waits for anything.
 _IDLE_LOOK: Final = 2.0
-#: A Traefik that has not caught up is told again after this many times as long as it took last, in seconds from the
-#: first to the last: the pause is doubled each time.
-_TIMES_AS_LONG: Final = 4
-_FIRST_TELLING: Final = 2.0
-_LAST_TELLING: Final = 30.0
-#: Tellings in vain after which the administrator is told.
-_IN_VAIN: Final = 2
 
 
 @dataclass(eq=False)
@@ -100,10 +94,7 @@ class TraefikWatch:
         self._waiters: dict[str, list[Waiter]] = {}
         self._revision = 0
         self._since = 0.0
-        self._stalled_at = 0.0
-        self._pace = 0.0
-        self._told_at = 0.0
-        self._tellings = 0
+        self._pace = Pace()
         self._reported = False
         self._wanted = asyncio.Event()
         self._complained = False
@@ -132,23 +123,12 @@ class TraefikWatch:
         """Whether Traefik is still at work on an earlier commit, so that more had better wait and be grouped."""
         if self.seen is None or self._revision <= self.seen or self.problem is not None:
             return False
-        return self._now() - self._stalled_at < min(self._patience, self._first_telling)
+        return self._pace.stalled(self._now()) < min(self._patience, self._pace.usual)
 
     @property
     def settled(self) -> bool:
         """Whether Traefik is known to have loaded all that it was told of."""
         return self.problem is None and self.seen is not None and self._revision <= self.seen
-
-    @property
-    def _first_telling(self) -> float:
-        """Seconds without progress after which Traefik is told again for the first time."""
-        return max(_FIRST_TELLING, _TIMES_AS_LONG * self._pace)
-
-    @property
-    def _telling(self) -> float:
-        """Seconds after which it is told again, and again."""
-        first = self._first_telling
-        return min(first * 2.0**self._tellings, max(first, _LAST_TELLING))
 
     def expect(self, name: str, entry: Entry, fallback: Entry | None) -> Waiter:
         """Register a waiter; it is looked after once :meth:`committed` has been called for it."""
@@ -171,8 +151,8 @@ class TraefikWatch:
     def announce(self, revision: int) -> None:
         """Say that Traefik has been told of this revision just now."""
         now = self._now()
-        if self.seen is not None and self.seen >= self._revision:
-            self._stalled_at = now
+        if self._revision <= (self.seen or 0):
+            self._pace.begin(now)
         self._revision = revision
         self._since = now
         self._wanted.set()
@@ -235,20 +215,17 @@ class TraefikWatch:
             # It has been started anew, or has lost something: nobody knows what it serves now.
             self.served.clear()
         if (seen or 0) > (before or 0):
-            self._pace = self._now() - self._stalled_at if (before or 0) < self._revision else self._pace
-            self._stalled_at = self._now()
-            self._tellings = 0
+            self._pace.progress(self._now())
             if self._reported:
                 self._reported = False
                 self._log.info("Traefik follows the store again.")
 
     def _tell_again(self) -> None:
-        if self._revision <= (self.seen or 0) or self._now() - max(self._stalled_at, self._told_at) < self._telling:
+        if self._revision <= (self.seen or 0) or not self._pace.due(self._now()):
             return
-        self._told_at = self._now()
-        self._tellings += 1
+        self._pace.told(self._now())
         self._ask_again()
-        if self.problem is None and self._tellings > _IN_VAIN and not self._reported:
+        if self.problem is None and self._pace.in_vain and not self._reported:
             self._reported = True
             self._log.error("Traefik does not follow the store: %s", self.explain())
 

@@ -1,4 +1,4 @@
-"""Whatever happens to the store or to Traefik is noticed and put right, without anybody asking; on a clock of our own."""
+"""Whatever happens to the store or to Traefik is noticed and put right, though nobody asks; on a clock of our own."""
 
 from __future__ import annotations
 
