@@ -13,6 +13,8 @@ from typing import Final
 _GLANCE: Final = 1.0
 #: Of all time, reading in full may take one part in so many.
 _SHARE: Final = 50
+#: Seconds until a look that is not wanted.
+_NEVER: Final = 3600.0
 #: A Traefik that has not caught up is told again after this many times as long as it took last, in seconds from the
 #: first to the last: the pause is doubled each time.
 _TIMES_AS_LONG: Final = 4
@@ -35,9 +37,9 @@ class Guard:
         self._glanced = 0.0
         self._read = 0.0
 
-    def pause(self, now: float) -> float | None:
-        """Seconds until the next look, None if there is none."""
-        return max(self._glanced + self._glance - now, 0.0) if self._interval else None
+    def pause(self, now: float) -> float:
+        """Seconds until the next look."""
+        return max(self._glanced + self._glance - now, 0.0) if self._interval else _NEVER
 
     @property
     def _glance(self) -> float:

@@ -182,8 +182,7 @@ class KVTraefikProxy(TraefikProxy):
     async def _start_reconciler(
         self, entry_points: tuple[str, ...], allowed: bool | None
     ) -> tuple[Reconciler, TraefikFleet]:
-        secret = self._secret()
-        access = self._access(secret)
+        access = self._access(secret := self._secret())
         if others := rivals():
             self.log.warning(
                 "This hub uses %s of kvproxy, but another package provides proxies of the same names: %s. Uninstall "
@@ -206,6 +205,7 @@ class KVTraefikProxy(TraefikProxy):
             groups_allowed=allowed,
             grace=self.traefik_replica_grace,
             interval=self.store_check_interval,
+            place=self.store_place(),
         )
         await wait_for_store(reconciler.start, timeout, setting, self.log)
         self._reconciler = reconciler

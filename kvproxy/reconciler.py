@@ -28,11 +28,14 @@ from .routes import Route, make_route
 from .store import Store
 from .sync import StoreSync
 from .table import DesiredTable
+from .tenure import Tenure
 from .translate import Entry, Layout, encode_setup, route_name
 from .watch import Log, TraefikWatch, Waiter
 
 #: Seconds that a failed add_route waits for its own rollback before it raises all the same.
 _ROLLBACK_WAIT: Final = 5.0
+#: Seconds that giving up the claim to the store may take.
+_FAREWELL: Final = 2.0
 #: A route like any other, to count its keys by, and the number of them from which on their cost is worth a warning.
 _USUAL: Final = make_route("/user/name/", "http://127.0.0.1:1", {})
 _MANY: Final = 50
@@ -50,6 +53,7 @@ class Reconciler:
         patience: seconds for which a commit waits at most for Traefik to have loaded the one before.
         grace: seconds for which one replica of Traefik that does not answer is waited for, if another one does.
         interval: seconds between two full reads of the store that nobody has asked for, at least; 0 for none.
+        place: where in the store the routes are, for sentences; None to let other hubs write there too.
         concurrency: requests to Traefik's API under way at once.
         groups_allowed: whether Traefik can read groups of routes; if None, it is asked for its version.
     """
@@ -65,6 +69,7 @@ class Reconciler:
         patience: float = 10.0,
         grace: float = 5.0,
         interval: float = 2.0,
+        place: str | None = None,
         concurrency: int = 10,
         groups_allowed: bool | None = None,
     ) -> None:
@@ -84,15 +89,23 @@ class Reconciler:
             log=log,
         )
         table = DesiredTable(layout or Layout(), encode_setup(setup or {}), groups_allowed)
-        self._sync = StoreSync(store, self._watch, kick, table, Guard(interval), log=log)
+        self._tenure = Tenure(store, place, log) if place is not None else None
+        self._sync = StoreSync(store, self._watch, kick, table, Guard(interval), self._tenure, log=log)
 
     async def start(self) -> None:
         """Read the store, bring it to the desired state, and begin to work.
 
         Raises:
+            OwnershipError: if another hub is at work there.
             StoreError: whatever the store says; nothing runs then.
         """
-        await self._sync.step()
+        if self._tenure is not None:
+            await self._tenure.begin()
+        try:
+            await self._sync.step()
+        except BaseException:
+            await self._give_up()
+            raise
         self._tasks = [asyncio.create_task(self._sync.run()), asyncio.create_task(self._watch.run())]
         self._running = True
 
@@ -103,9 +116,15 @@ class Reconciler:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         self._tasks = []
+        await self._give_up()
         stopped = StoppedError("The proxy was stopped before the change was made.")
         self._watch.fail_all(stopped)
         self._sync.fail_all(stopped)
+
+    async def _give_up(self) -> None:
+        if self._tenure is not None:
+            with contextlib.suppress(asyncio.TimeoutError):
+                await asyncio.wait_for(self._tenure.end(), _FAREWELL)
 
     @property
     def revision(self) -> int:

@@ -116,6 +116,17 @@ class Store(abc.ABC):
         """
         return False
 
+    async def claim(self, text: str | None) -> None:
+        """Keep a text that says which hub is at work, or remove it if None. It is in neither of the two spaces.
+
+        Nobody is woken. A store that does not keep it cannot tell that two hubs write to the same roots.
+        """
+        return
+
+    async def claimed(self) -> str | None:
+        """The text that a hub with the same roots gave to :meth:`claim` last, None if there is none."""
+        return None
+
     @abc.abstractmethod
     async def aclose(self) -> None:
         """Close all connections. No method but this one is called after it."""

@@ -15,18 +15,21 @@ from typing import Final
 
 from . import plan
 from .belief import Belief
-from .errors import StoreError, StoreUnavailable
+from .errors import OwnershipError, StoreError, StoreUnavailable
 from .guard import Guard
 from .routes import Route
 from .shaping import Shaper
 from .store import Operation, Snapshot, Store
 from .table import DesiredTable
+from .tenure import Tenure
 from .translate import REVISION_KEY, SETUP, Entry, group
 from .watch import Log, TraefikWatch
 
 #: Seconds between two tries while the store is away: doubled from the first to the second.
 _FIRST_RETRY: Final = 0.1
 _LAST_RETRY: Final = 2.0
+#: Seconds between two rounds without anything to do.
+_LONG: Final = 3600.0
 
 
 class StoreSync:
@@ -38,6 +41,7 @@ class StoreSync:
         kick: set whenever there may be something to do.
         table: what it is to hold.
         guard: when to look at the store though nobody asks for it.
+        tenure: keeps the claim to the store; None to let others write too.
         log: the hub's logger.
     """
 
@@ -48,9 +52,11 @@ class StoreSync:
         kick: asyncio.Event,
         table: DesiredTable,
         guard: Guard,
+        tenure: Tenure | None = None,
         *,
         log: Log,
     ) -> None:
+        self._tenure = tenure
         self._store = store
         self._guard = guard
         self._watch = watch
@@ -130,8 +136,10 @@ class StoreSync:
 
     def fail_all(self, error: Exception) -> None:
         """Let everybody fail who waits for a commit or a read."""
-        _settle((future for futures in self._commits.values() for future in futures), error)
-        _settle(self._reads, error)
+        commits, self._commits = self._commits, {}
+        reads, self._reads = self._reads, []
+        _settle((future for futures in commits.values() for future in futures), error)
+        _settle(reads, error)
 
     async def run(self) -> None:
         """Work for ever; after an error, try again."""
@@ -153,16 +161,17 @@ class StoreSync:
 
     async def _rest(self) -> None:
         """Until there is something to do, or it is time to look at the store."""
-        pause = self._guard.pause(self._now())
-        timer = None if pause is None else asyncio.get_running_loop().call_later(pause, self._kick.set)
+        pauses = [self._guard.pause(self._now()), self._tenure.pause(self._now()) if self._tenure else _LONG]
+        timer = asyncio.get_running_loop().call_later(min(pauses), self._kick.set)
         # Not wait_for, which loses a cancellation that comes at the same moment as the kick (Python before 3.12).
         await self._kick.wait()
-        if timer is not None:
-            timer.cancel()
+        timer.cancel()
         self._kick.clear()
 
     async def _glance(self) -> None:
-        """Notice that the store is not what it was."""
+        """Notice that the store is not what it was, or not ours any more."""
+        if self._tenure is not None and await self._tenure.beat():
+            self._stale = True
         now = self._now()
         if self._stale or not self._guard.glance_due(now):
             return
@@ -180,7 +189,10 @@ class StoreSync:
         if not isinstance(error, StoreError):
             self._log.error("A store of kvproxy leaked an error that it should have named.", exc_info=error)
         elif self.problem is None:
-            self._log.error("%s Trying again.", error)
+            self._log.error("%s%s", error, "" if isinstance(error, OwnershipError) else " Trying again.")
+        if isinstance(error, OwnershipError):
+            self.fail_all(error)
+            self._watch.fail_all(error)
         self.problem = str(error)
         # A transaction that failed may have been applied all the same: only a full read can tell.
         self._stale = True

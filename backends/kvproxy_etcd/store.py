@@ -46,6 +46,7 @@ class EtcdStore(Store):
         self._connection = connection
         self._http = HttpClient(connection)
         self._roots = {Space.CONFIG: traefik_root + "/", Space.RECORDS: jupyterhub_root + "/routes/"}
+        self._claim = jupyterhub_root + "/hub"
         self._token: str | None = None
 
     async def check(self) -> list[str]:
@@ -105,6 +106,20 @@ class EtcdStore(Store):
     async def apply(self, transaction: Transaction) -> None:
         """See :meth:`kvproxy.store.Store.apply`: one transaction without conditions."""
         await self._call("kv/txn", {"success": [self._operation(o) for o in transaction.operations]})
+
+    async def claim(self, text: str | None) -> None:
+        """See :meth:`kvproxy.store.Store.claim`."""
+        key = {"key": _encode(self._claim)}
+        if text is None:
+            await self._call("kv/deleterange", key)
+        else:
+            await self._call("kv/put", {**key, "value": _encode(text)})
+
+    async def claimed(self) -> str | None:
+        """See :meth:`kvproxy.store.Store.claimed`."""
+        answer = await self._call("kv/range", {"key": _encode(self._claim)})
+        with self._understanding():
+            return self._pairs("", answer).get(self._claim)
 
     async def aclose(self) -> None:
         """See :meth:`kvproxy.store.Store.aclose`."""

@@ -36,6 +36,8 @@ class MemoryStore(Store):
         self._server = server or MemoryServer()
         self.config = self._server.space(traefik_root)
         self.records = self._server.space(jupyterhub_root)
+        self._claims = self._server.space("claims")
+        self._claim = jupyterhub_root
         self.applied: list[Transaction] = []
         self.reads = 0
         #: Raised by each call as long as it is set.
@@ -75,6 +77,17 @@ class MemoryStore(Store):
         self.applied.append(transaction)
         if transaction.wake:
             self.traefik.wake()
+
+    async def claim(self, text: str | None) -> None:
+        """See :meth:`kvproxy.store.Store.claim`."""
+        self._fail()
+        self._claims.pop(self._claim, None)
+        self._claims |= {} if text is None else {self._claim: text}
+
+    async def claimed(self) -> str | None:
+        """See :meth:`kvproxy.store.Store.claimed`."""
+        self._fail()
+        return self._claims.get(self._claim)
 
     async def aclose(self) -> None:
         """See :meth:`kvproxy.store.Store.aclose`."""

@@ -16,6 +16,7 @@ PURE = {
     "diagnosis",
     "grouping",
     "guard",
+    "ownership",
     "repair",
     "places",
     "table",
