@@ -13,8 +13,9 @@ from traitlets import Float, Unicode
 from .errors import ConfigurationError, InvalidRouteError, KVProxyError, StoppedError
 from .fleet import TraefikFleet
 from .launcher import RUNTIME, TraefikProcess, check_free, find_traefik, traefik_version
-from .plugins import rivals
+from .plugins import warn_of_rivals
 from .reconciler import Reconciler
+from .replicas import Replica
 from .routes import make_route, parse_routespec
 from .startup import check_replicas, wait_for_store, wait_for_traefik
 from .static import check_url, groups_allowed, static_configuration, static_file
@@ -113,6 +114,11 @@ class KVTraefikProxy(TraefikProxy):
         return self._process.pid if self._process is not None else None
 
     @property
+    def traefik_replicas(self) -> list[Replica]:
+        """Every replica of Traefik and what has been seen of it last; none before the proxy has begun to work."""
+        return self._reconciler.replicas if self._reconciler is not None else []
+
+    @property
     def traefik_root(self) -> str:
         """:attr:`kv_traefik_prefix` without slashes at its ends."""
         return self._roots()[0]
@@ -183,13 +189,7 @@ class KVTraefikProxy(TraefikProxy):
         self, entry_points: tuple[str, ...], allowed: bool | None
     ) -> tuple[Reconciler, TraefikFleet]:
         access = self._access(secret := self._secret())
-        if others := rivals():
-            self.log.warning(
-                "This hub uses %s of kvproxy, but another package provides proxies of the same names: %s. Uninstall "
-                "it, or name the class in full in c.JupyterHub.proxy_class.",
-                f"{type(self).__module__}.{type(self).__name__}",
-                ", ".join(others),
-            )
+        warn_of_rivals(type(self), self.log)
         self._store = store = self.open_store()
         self._fleet_in_use = fleet = self._fleet(access)
         timeout, setting = self.store_timeout, "c.KVTraefikProxy.store_timeout"
