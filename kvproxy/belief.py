@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
+from .names import Names, is_kvproxys
 from .plan import diff
 from .repair import describe, set_aside
 from .store import Operation, Snapshot, Space
-from .translate import REVISION_KEY, Entry, owner
+from .translate import Entry
 
 
 @dataclass(frozen=True)
@@ -29,9 +30,14 @@ class Findings:
 
 
 class Belief:
-    """The entries and the raw keys that a store is believed to hold."""
+    """The entries and the raw keys that a store is believed to hold.
 
-    def __init__(self) -> None:
+    Args:
+        names: how the hub calls its routers and services.
+    """
+
+    def __init__(self, names: Names) -> None:
+        self._names = names
         #: The entries by name.
         self.entries: dict[str, Entry] = {}
         self._spaces: dict[Space, dict[str, str]] | None = None
@@ -57,12 +63,12 @@ class Belief:
     @property
     def revision(self) -> str | None:
         """The revision in the store, None if there is none."""
-        return self._spaces[Space.CONFIG].get(REVISION_KEY) if self._spaces is not None else None
+        return self._spaces[Space.CONFIG].get(self._names.revision_key) if self._spaces is not None else None
 
     def foreign(self, setup: Mapping[str, str]) -> dict[str, str]:
-        """Configuration that is neither a route's nor in the setup, as far as it is known."""
+        """Configuration that is neither of any hub's routes nor in the setup, as far as it is known."""
         config = self._spaces[Space.CONFIG] if self._spaces is not None else {}
-        return {k: v for k, v in config.items() if owner(k) is None and k not in setup and k != REVISION_KEY}
+        return {k: v for k, v in config.items() if k not in setup and not is_kvproxys(k)}
 
     def is_now(self, name: str, entry: Entry | None) -> bool:
         """Learn what an entry is; says whether that is another one than before."""
@@ -94,12 +100,12 @@ class Belief:
         for name in changed:
             self.is_now(name, desired.get(name) if name not in wrong else found.get(name))
         kept = [key for name in wrong if name not in desired for key in self._set_aside(name, found.get(name))]
-        revision = snapshot.config.get(REVISION_KEY, "")
+        revision = snapshot.config.get(self._names.revision_key, "")
         older = revision.isdigit() and int(revision) < known
         return Findings(wrong, changed, kept, describe(wrong, found, desired, older) if wrong else "")
 
     def _set_aside(self, name: str, found: Entry | None) -> list[str]:
-        operations = set_aside(found) if found is not None else ()
+        operations = set_aside(found, self._names) if found is not None else ()
         if operations:
             self._aside[name] = operations
         return [operation.key for operation in operations]

@@ -10,8 +10,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 
 from .errors import StoreError
+from .names import Names
 from .store import Capabilities, Operation, Space, Transaction
-from .translate import REVISION_KEY, Entry
+from .translate import Entry
 
 NOTHING = Entry({}, {})
 
@@ -37,9 +38,9 @@ def _deletes(space: Space, before: Mapping[str, str], after: Mapping[str, str]) 
     return (Operation(space, key, None) for key in before if key not in after)
 
 
-def revision_operation(revision: int) -> Operation:
+def revision_operation(names: Names, revision: int) -> Operation:
     """What gives the configuration this revision; texts of all revisions are as long."""
-    return Operation(Space.CONFIG, REVISION_KEY, f"{revision:013d}")
+    return Operation(Space.CONFIG, names.revision_key, f"{revision:013d}")
 
 
 def apply(entry: Entry | None, operations: Iterable[Operation]) -> Entry | None:

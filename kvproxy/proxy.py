@@ -21,7 +21,6 @@ from .startup import check_replicas, wait_for_store, wait_for_traefik
 from .static import check_url, groups_allowed, static_configuration, static_file
 from .store import Store, normalise_root
 from .traefik_proxy import TraefikProxy
-from .translate import Layout
 
 
 class KVTraefikProxy(TraefikProxy):
@@ -136,7 +135,7 @@ class KVTraefikProxy(TraefikProxy):
                 f"kv_jupyterhub_prefix = {jupyterhub!r} begins with kv_traefik_prefix = {traefik!r}, so Traefik would "
                 "read the hub's records as its configuration; choose another."
             )
-        return traefik, jupyterhub
+        return traefik, f"{jupyterhub}/{self.hub_id}" if self.hub_id else jupyterhub
 
     async def start(self) -> None:
         """Start Traefik and bring the store to the desired state; stop what was started if that fails.
@@ -199,7 +198,7 @@ class KVTraefikProxy(TraefikProxy):
             store,
             fleet,
             log=self.log,
-            layout=Layout(entry_points, self.route_layout, hosts=self.app is not None and self.host_routing),
+            layout=self.layout(entry_points),
             setup=self._setup(access, secret),
             concurrency=self.concurrency,
             groups_allowed=allowed,

@@ -29,7 +29,7 @@ from .store import Store
 from .sync import StoreSync
 from .table import DesiredTable
 from .tenure import Tenure
-from .translate import Entry, Layout, encode_setup, route_name
+from .translate import Entry, Layout, encode_setup
 from .watch import Log, TraefikWatch, Waiter
 
 #: Seconds that a failed add_route waits for its own rollback before it raises all the same.
@@ -89,6 +89,7 @@ class Reconciler:
             log=log,
         )
         table = DesiredTable(layout or Layout(), encode_setup(setup or {}), groups_allowed)
+        self._names = table.names
         self._tenure = Tenure(store, place, log) if place is not None else None
         self._sync = StoreSync(store, self._watch, kick, table, Guard(interval), self._tenure, log=log)
 
@@ -169,7 +170,7 @@ class Reconciler:
 
     def get(self, key: str) -> dict[str, Any] | None:
         """One route as JupyterHub knows it, None if there is none with this key. Costs the same at any size."""
-        entry = self._sync.desired.get(route_name(key))
+        entry = self._sync.desired.get(self._names.route(key))
         return entry.route.as_dict() if entry is not None and entry.route is not None else None
 
     async def all(self, timeout: float) -> dict[str, dict[str, Any]]:
@@ -198,7 +199,7 @@ class Reconciler:
             StoreError: if the store refuses the write.
         """
         self._check_running()
-        entry, name = self._sync.entry(route), route_name(route.key)
+        entry, name = self._sync.entry(route), self._names.route(route.key)
         self._check_size(route, entry)
         before = self._sync.desired.get(name)
         if before == entry:
@@ -222,7 +223,7 @@ class Reconciler:
             StoreError: if that did not come about within ``timeout`` seconds; it is still going to be removed.
         """
         self._check_running()
-        name = route_name(key)
+        name = self._names.route(key)
         if self._sync.knows(name):
             self._sync.want(name, None)
             await self._await_store(self._sync.next_commit(name), timeout, "written to")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Final
 
+from .names import Names
 from .routes import Route
 from .store import Operation, Space
 from .translate import QUARANTINE, SETUP, Entry, group_of, route_of
@@ -15,12 +16,12 @@ _NAMED: Final = 3
 _KEPT: Final = 16 * 1024
 
 
-def set_aside(found: Entry) -> tuple[Operation, ...]:
+def set_aside(found: Entry, names: Names) -> tuple[Operation, ...]:
     """The operations that keep the records of an entry that nobody can read, out of the way; none if they are fine.
 
     The diff that removes the entry removes the records from their old place in the same transaction.
     """
-    if route_of(found) is not None or group_of(found) is not None:
+    if route_of(found) is not None or group_of(found, names) is not None:
         return ()
     return tuple(
         Operation(Space.RECORDS, QUARANTINE + key, value[:_KEPT])

@@ -22,7 +22,7 @@ from .shaping import Shaper
 from .store import Operation, Snapshot, Store
 from .table import DesiredTable
 from .tenure import Tenure
-from .translate import REVISION_KEY, SETUP, Entry, group
+from .translate import SETUP, Entry, group
 from .watch import Log, TraefikWatch
 
 #: Seconds between two tries while the store is away: doubled from the first to the second.
@@ -63,7 +63,8 @@ class StoreSync:
         self._kick = kick
         self._log = log
         self._table = table
-        self._belief = Belief()
+        self._names = table.names
+        self._belief = Belief(self._names)
         self._dirty: dict[str, None] = {SETUP: None}
         self._commits: dict[str, list[asyncio.Future[None]]] = {}
         self._reads: list[asyncio.Future[None]] = []
@@ -132,7 +133,7 @@ class StoreSync:
 
     def check_size(self, entry: Entry) -> None:
         """Raise :class:`StoreError` if an entry is more than one transaction of the store can hold."""
-        plan.transactions([plan.diff(None, entry)], self._store.capabilities, [plan.revision_operation(0)])
+        plan.transactions([plan.diff(None, entry)], self._store.capabilities, [plan.revision_operation(self._names, 0)])
 
     def fail_all(self, error: Exception) -> None:
         """Let everybody fail who waits for a commit or a read."""
@@ -178,7 +179,7 @@ class StoreSync:
         if self._guard.read_due(now):
             self._stale = True
             return
-        self._stale = await self._store.get(REVISION_KEY) != self._belief.revision
+        self._stale = await self._store.get(self._names.revision_key) != self._belief.revision
         self._guard.glanced(self._now())
 
     @staticmethod
@@ -249,7 +250,7 @@ class StoreSync:
 
     async def _commit(self, groups: list[tuple[Operation, ...]], tell: bool) -> None:
         revision = max(self.revision + 1, time.time_ns() // 1_000_000)
-        last = [plan.revision_operation(revision)] if tell else []
+        last = [plan.revision_operation(self._names, revision)] if tell else []
         for transaction in plan.transactions(groups, self._store.capabilities, last, wake=tell):
             await self._store.apply(transaction)
             self._belief.applied(transaction.operations)
@@ -281,9 +282,9 @@ class StoreSync:
         _settle(reads)
 
     def _compare(self, snapshot: Snapshot) -> None:
-        found = group(snapshot.config, snapshot.records, self._table.setup.config)
+        found = group(snapshot.config, snapshot.records, self._table.setup.config, self._names)
         first, self._known = not self._known, True
-        revision = snapshot.config.get(REVISION_KEY, "")
+        revision = snapshot.config.get(self._names.revision_key, "")
         if first:
             self._table.restore(found)
             self.revision = int(revision) if revision.isdigit() else 0
@@ -296,7 +297,7 @@ class StoreSync:
         self._shaper.wait_for(name for name in findings.wrong if self._table.is_group(name))
         # What kept Traefik from following may just have been removed by somebody: have it try again.
         hopeful = not first and not self._watch.settled
-        if hopeful or revision != plan.revision_operation(self.revision).value:
+        if hopeful or revision != plan.revision_operation(self._names, self.revision).value:
             self._untold = True
         if findings.wrong and not first:
             self._log.warning("%s", findings.words)

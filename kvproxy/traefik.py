@@ -15,8 +15,8 @@ import aiohttp
 from aiohttp.abc import AbstractResolver, ResolveResult
 
 from .errors import TraefikError
+from .names import ALONE, HUB_HEADER, Names
 from .readiness import revision_of
-from .translate import REVISION_NAME
 
 
 @dataclass(frozen=True)
@@ -60,6 +60,7 @@ class TraefikApi:
         password: likewise.
         validate_cert: whether an https URL's certificate must be valid.
         timeout: seconds that one request may take.
+        names: how the hub calls what it has there.
         address: the address of this replica, if the URL's name has several; the name is still what it is asked for.
     """
 
@@ -72,12 +73,15 @@ class TraefikApi:
         password: str = "",
         validate_cert: bool = True,
         timeout: float = 10.0,
+        names: Names = ALONE,
         address: str | None = None,
     ) -> None:
         self._url = url.rstrip("/")
         self._provider = provider
         token = base64.b64encode(f"{username}:{password}".encode()).decode()
+        self._names = names
         self._headers = {"Authorization": f"Basic {token}"} if username else {}
+        self._headers |= {HUB_HEADER: self._names.hub} if self._names.hub else {}
         self._ssl: ssl.SSLContext | bool = validate_cert
         self._timeout = aiohttp.ClientTimeout(total=timeout)
         self._session: aiohttp.ClientSession | None = None
@@ -94,7 +98,7 @@ class TraefikApi:
 
     async def revision(self) -> int | None:
         """See :meth:`TraefikView.revision`."""
-        return revision_of(await self._get(f"/api/http/middlewares/{self._qualified(REVISION_NAME)}"))
+        return revision_of(await self._get(f"/api/http/middlewares/{self._qualified(self._names.revision)}"))
 
     async def router(self, name: str) -> Mapping[str, Any] | None:
         """See :meth:`TraefikView.router`."""

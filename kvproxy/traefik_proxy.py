@@ -11,10 +11,13 @@ from traitlets import Bool, Dict, Enum, Float, Integer, List, Unicode, Union, de
 
 from .certificate import placeholder_certificate
 from .credentials import ApiAccess, api_access, derive
-from .errors import ConfigurationError
+from .errors import ConfigurationError, InvalidRouteError
 from .fleet import TraefikFleet
+from .names import Names, check_hub_id
+from .routes import parse_routespec
 from .static import StaticSettings, address, check_url, setup_configuration, static_file
 from .traefik import TraefikApi
+from .translate import Layout
 
 
 class TraefikProxy(Proxy):
@@ -52,6 +55,19 @@ class TraefikProxy(Proxy):
         Traefik that it does not start.
 
         If False, `traefik_api_url`, `traefik_api_username` and `traefik_api_password` must fit what you set up.
+        """,
+    )
+    hub_id = Unicode(
+        config=True,
+        help="""Tells this hub from others that use the same store and the same Traefik, which none of them starts.
+
+        At most 40 of a-z, 0-9 and single '-'. Each hub needs one of its own, and a `hub_host` or a base URL of its own.
+        """,
+    )
+    hub_host = Unicode(
+        config=True,
+        help="""The host name at which users reach this hub, without a port. If set, its routes are served for this host
+        only, so that several hubs can share a Traefik. Not needed with `JupyterHub.subdomain_host`.
         """,
     )
     route_layout = Enum(
@@ -139,6 +155,17 @@ class TraefikProxy(Proxy):
             )
         return urls if len(urls) > 1 else urls[0]
 
+    @validate("hub_id")
+    def _valid_hub_id(self, proposal: Any) -> str:
+        return check_hub_id(proposal.value)
+
+    @validate("hub_host")
+    def _valid_hub_host(self, proposal: Any) -> str:
+        try:
+            return parse_routespec(proposal.value + "/").host if proposal.value else ""
+        except InvalidRouteError as error:
+            raise ConfigurationError(f"hub_host = {proposal.value!r} is no host name. {error}") from None
+
     @validate("static_config_file")
     def _valid_static_config_file(self, proposal: Any) -> str:
         static_file({}, proposal.value)
@@ -148,6 +175,11 @@ class TraefikProxy(Proxy):
     def traefik_api_urls(self) -> list[str]:
         """:attr:`traefik_api_url` as a list."""
         return [self.traefik_api_url] if isinstance(self.traefik_api_url, str) else list(self.traefik_api_url)
+
+    @property
+    def names(self) -> Names:
+        """How this hub calls what it has in Traefik's configuration."""
+        return Names(self.hub_id)
 
     @property
     def is_https(self) -> bool:
@@ -168,6 +200,11 @@ class TraefikProxy(Proxy):
         if self.app is not None:
             return str(super().validate_routespec(routespec))  # type: ignore[no-untyped-call]
         return routespec if routespec.endswith("/") else routespec + "/"
+
+    def layout(self, entry_points: tuple[str, ...]) -> Layout:
+        """How routes are laid out as keys, on these entry points or, if there are none, on Traefik's default ones."""
+        hosts = bool(self.hub_host) or (self.app is not None and self.host_routing)
+        return Layout(entry_points, self.route_layout, hosts=hosts, names=self.names, host=self.hub_host)
 
     def static_settings(self, provider: dict[str, Any], version: tuple[int, ...]) -> StaticSettings:
         """What the static configuration of a Traefik of this version is made from."""
@@ -195,11 +232,11 @@ class TraefikProxy(Proxy):
         return secret if isinstance(secret, bytes) else str(secret).encode()
 
     def _certificate(self, secret: bytes) -> tuple[str, str] | None:
-        if self.ssl_cert and self.ssl_key:
+        if self.ssl_cert and self.ssl_key and not self.hub_id:
             return str(Path(self.ssl_cert).absolute()), str(Path(self.ssl_key).absolute())
-        if self.is_https and not self.should_start:
+        if self.hub_id or (self.is_https and not self.should_start):
             # Two providers with a default certificate cancel each other out (Traefik 3.7, `mergeConfiguration`), and
-            # this Traefik must have one from somewhere.
+            # a Traefik with https must have one from somewhere. Of several hubs, none may speak for the others.
             return None
         return placeholder_certificate(derive(secret, "placeholder certificate"))
 
@@ -212,6 +249,7 @@ class TraefikProxy(Proxy):
             api_users=list(access.users),
             certificate=self._certificate(secret),
             extra=self.extra_dynamic_config,
+            names=self.names,
         )
 
     def _access(self, secret: bytes) -> ApiAccess:
@@ -233,6 +271,7 @@ class TraefikProxy(Proxy):
                 username=access.username,
                 password=access.password,
                 validate_cert=self.traefik_api_validate_cert,
+                names=self.names,
                 address=place,
             )
 

@@ -16,12 +16,13 @@ from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from kvproxy.errors import KVProxyError, StoreUnavailable, TraefikError
+from kvproxy.names import ALONE
 from kvproxy.reconciler import Reconciler
 from kvproxy.routes import Route, make_route
 from kvproxy.store import Snapshot, Transaction
 from kvproxy.testing.clock import ClockLoop
 from kvproxy.testing.memory import MemoryStore
-from kvproxy.translate import QUARANTINE, REVISION_KEY, SETUP, Layout, route_name
+from kvproxy.translate import QUARANTINE, SETUP, Layout
 
 LOG = logging.getLogger("test.model")
 LOG.disabled = True
@@ -225,15 +226,15 @@ class Hub(RuleBasedStateMachine):
         await asyncio.sleep(1)
         records = {key for key in self.store.records if not key.startswith((QUARANTINE, "group:"))}
         assert records - {SETUP} == {route.key for route in wanted.values()}
-        assert await self.store.traefik.revision() == int(self.store.config[REVISION_KEY])
+        assert await self.store.traefik.revision() == int(self.store.config[ALONE.revision_key])
         for route in wanted.values():
-            name = route_name(route.key)
+            name = ALONE.route(route.key)
             assert await self.store.traefik.router(name) is not None
             service = await self.store.traefik.service(name)
             assert service is not None
             assert service["loadBalancer"]["servers"] == [{"url": route.target}]
         desired = {k: v for entry in self.reconciler.desired.values() for k, v in entry.config.items()}
-        assert {k: v for k, v in self.store.config.items() if k != REVISION_KEY and k not in FOREIGN} == desired
+        assert {k: v for k, v in self.store.config.items() if k != ALONE.revision_key and k not in FOREIGN} == desired
         await self.reconciler.aclose()
 
 

@@ -9,11 +9,12 @@ from collections.abc import Awaitable, Callable
 import pytest
 
 from kvproxy.errors import RouteNotReadyError, StoreUnavailable, TraefikError
+from kvproxy.names import ALONE
 from kvproxy.reconciler import Reconciler
 from kvproxy.routes import Route, make_route
 from kvproxy.testing.clock import ClockLoop
 from kvproxy.testing.memory import MemoryStore, MemoryTraefik
-from kvproxy.translate import QUARANTINE, REVISION_KEY, encode_record, route_name
+from kvproxy.translate import QUARANTINE, encode_record
 
 LOG = logging.getLogger("test")
 SETUP = {"http": {"routers": {"kvproxy-api": {"rule": "PathPrefix(`/api`)", "service": "api@internal"}}}}
@@ -36,7 +37,7 @@ class World:
 
     def right(self) -> dict[str, str]:
         """The configuration but for the revision."""
-        return {key: value for key, value in self.store.config.items() if key != REVISION_KEY}
+        return {key: value for key, value in self.store.config.items() if key != ALONE.revision_key}
 
     async def begin(self) -> None:
         """Add the routes."""
@@ -75,19 +76,19 @@ def empty(world: World) -> None:
 def old(world: World) -> None:
     """As a restart leaves it that has not saved the last routes; one that was deleted since is there again."""
     for key in [
-        key for key in world.store.config if "u9" in key or key.startswith(f"http/routers/{route_name('/user/u9/')}")
+        key for key in world.store.config if "u9" in key or key.startswith(f"http/routers/{ALONE.route('/user/u9/')}")
     ]:
         del world.store.config[key]
     world.store.records.pop("/user/u9/")
     world.store.records["/user/gone/"] = encode_record(route("gone"))
-    world.store.config[f"http/routers/{route_name('/user/gone/')}/rule"] = "Path(`/user/gone`)"
-    world.store.config[REVISION_KEY] = "0000000000001"
+    world.store.config[f"http/routers/{ALONE.route('/user/gone/')}/rule"] = "Path(`/user/gone`)"
+    world.store.config[ALONE.revision_key] = "0000000000001"
 
 
 def keys_gone(world: World) -> None:
     """An administrator's mistake."""
     for key in list(world.store.config)[::3]:
-        if key != REVISION_KEY:
+        if key != ALONE.revision_key:
             del world.store.config[key]
 
 
@@ -98,7 +99,7 @@ def records_gone(world: World) -> None:
 
 def keys_changed(world: World) -> None:
     """A target is changed by hand, and a router of ours gets a field that Traefik does not know."""
-    name = route_name("/user/u1/")
+    name = ALONE.route("/user/u1/")
     world.store.config[f"http/services/{name}/loadBalancer/servers/0/url"] = "http://127.0.0.1:9"
     world.store.config[f"http/routers/{name}/nosuchfield"] = "x"
 
@@ -121,7 +122,7 @@ def test_a_store_that_is_not_as_it_was_left_is_put_right(
         world.traefik.wake()
         await asyncio.sleep(SECONDS)
         assert (world.right(), world.store.records) == (config, records)
-        assert await world.traefik.revision() == int(world.store.config[REVISION_KEY])
+        assert await world.traefik.revision() == int(world.store.config[ALONE.revision_key])
         assert sum("The store" in message for message in caplog.messages) == 1
 
     play(scene)
@@ -218,7 +219,7 @@ def test_a_record_that_nobody_can_read_is_set_aside(caplog: pytest.LogCaptureFix
 
     async def scene(world: World) -> None:
         good = set(world.store.records)
-        name = route_name("/user/broken/")
+        name = ALONE.route("/user/broken/")
         for number, value in enumerate(["{", "null", "[]", '{"target": 1}', "x" * 100_000]):
             world.store.records["/user/broken/"] = value
             world.store.config[f"http/routers/{name}/rule"] = "Path(`/user/broken`)"
@@ -277,7 +278,7 @@ def test_a_route_is_ready_when_every_replica_serves_it() -> None:
         assert not adding.done()
         other.frozen = False
         await asyncio.wait_for(adding, SECONDS)
-        assert await other.router(route_name("/user/new/")) is not None
+        assert await other.router(ALONE.route("/user/new/")) is not None
 
     with_replicas(scene)
 

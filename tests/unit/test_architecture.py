@@ -16,6 +16,7 @@ PURE = {
     "diagnosis",
     "grouping",
     "guard",
+    "names",
     "ownership",
     "repair",
     "places",
