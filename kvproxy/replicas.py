@@ -102,8 +102,11 @@ class Replicas:
     async def look(self) -> None:
         """Ask each replica what it has loaded; one that is left out is not waited for."""
         now = self._now()
-        members = await self._fleet.members()
-        self._all = {id(view): self._all.get(id(view)) or Replica(view, now) for view in members}
+        before, members = self._all, await self._fleet.members()
+        self._all = {id(view): before.get(id(view)) or Replica(view, now) for view in members}
+        for gone in before.keys() - self._all.keys():
+            if (asking := before[gone].asking) is not None:
+                asking.cancel()
         for replica in self.all:
             if replica.asking is None or replica.asking.done():
                 replica.asking = asyncio.create_task(self._ask(replica))
