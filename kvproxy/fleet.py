@@ -31,15 +31,21 @@ class TraefikFleet:
         self._resolve = resolve
         self._clients: dict[tuple[str, str | None], TraefikApi] = {}
         self._looked: float | None = None
+        self._looking: asyncio.Future[None]
 
     async def members(self) -> Sequence[TraefikApi]:
         """See :meth:`kvproxy.replicas.Fleet.members`. What cannot be looked up stays as it was."""
         now = asyncio.get_running_loop().time()
-        if self._looked is None or (self._resolve and now - self._looked >= _FRESH):
-            self._looked = now
-            found = [await self._addresses(url) for url in self._urls]
-            await self._take([(url, place) for url, places in zip(self._urls, found, strict=True) for place in places])
+        if self._looked is None or (self._resolve and now - self._looked >= _FRESH and self._looking.done()):
+            self._looked, self._looking = now, asyncio.create_task(self._look())
+        if not self._clients:
+            # Later on, nobody waits for a slow name server.
+            await asyncio.wait([self._looking])
         return list(self._clients.values())
+
+    async def _look(self) -> None:
+        found = await asyncio.gather(*map(self._addresses, self._urls))
+        await self._take([(url, place) for url, places in zip(self._urls, found, strict=True) for place in places])
 
     async def _take(self, wanted: list[tuple[str, str | None]]) -> None:
         gone = [client for key, client in self._clients.items() if key not in wanted]
@@ -62,6 +68,9 @@ class TraefikFleet:
 
     async def aclose(self) -> None:
         """Close all connections."""
+        if self._looked is not None:
+            self._looking.cancel()
+            await asyncio.gather(self._looking, return_exceptions=True)
         await self._take([])
 
 
