@@ -13,13 +13,14 @@ from traitlets import Float, Unicode
 from .errors import ConfigurationError, InvalidRouteError, KVProxyError, StoppedError
 from .fleet import TraefikFleet
 from .launcher import RUNTIME, TraefikProcess, check_free, find_traefik, traefik_version
+from .metrics import Counters, Gauges
 from .plugins import warn_of_rivals
 from .reconciler import Reconciler
 from .replicas import Replica
 from .routes import make_route, parse_routespec
 from .startup import check_replicas, wait_for_store, wait_for_traefik
 from .static import check_url, groups_allowed, static_configuration, static_file
-from .store import Store, normalise_root
+from .store import Store, roots
 from .traefik_proxy import TraefikProxy
 
 
@@ -73,6 +74,7 @@ class KVTraefikProxy(TraefikProxy):
     )
 
     _reconciler: Reconciler | None = None
+    _gauges: Gauges | None = None
     _store: Store | None = None
     _fleet_in_use: TraefikFleet | None = None
     _process: TraefikProcess | None = None
@@ -128,14 +130,7 @@ class KVTraefikProxy(TraefikProxy):
         return self._roots()[1]
 
     def _roots(self) -> tuple[str, str]:
-        traefik = normalise_root(self.kv_traefik_prefix, "kv_traefik_prefix")
-        jupyterhub = normalise_root(self.kv_jupyterhub_prefix, "kv_jupyterhub_prefix")
-        if jupyterhub.startswith(traefik):
-            raise ConfigurationError(
-                f"kv_jupyterhub_prefix = {jupyterhub!r} begins with kv_traefik_prefix = {traefik!r}, so Traefik would "
-                "read the hub's records as its configuration; choose another."
-            )
-        return traefik, f"{jupyterhub}/{self.hub_id}" if self.hub_id else jupyterhub
+        return roots(self.kv_traefik_prefix, self.kv_jupyterhub_prefix, self.hub_id)
 
     async def start(self) -> None:
         """Start Traefik and bring the store to the desired state; stop what was started if that fails.
@@ -205,9 +200,11 @@ class KVTraefikProxy(TraefikProxy):
             grace=self.traefik_replica_grace,
             interval=self.store_check_interval,
             place=self.store_place(),
+            observer=Counters(),
         )
         await wait_for_store(reconciler.start, timeout, setting, self.log)
-        self._reconciler = reconciler
+        self._reconciler, self._gauges = reconciler, Gauges(reconciler)
+        self._gauges.register()
         return reconciler, fleet
 
     async def _running(self) -> Reconciler:
@@ -252,12 +249,14 @@ class KVTraefikProxy(TraefikProxy):
         if self._watching is not None:
             self._watching.cancel()
             await asyncio.gather(self._watching, return_exceptions=True)
+        if self._gauges is not None:
+            self._gauges.unregister()
         if self._process is not None:
             await self._process.stop()
         for part in (self._reconciler, self._store, self._fleet_in_use):
             if part is not None:
                 await part.aclose()
-        self._watching = self._process = self._reconciler = self._store = self._fleet_in_use = None
+        self._watching = self._gauges = self._process = self._reconciler = self._store = self._fleet_in_use = None
 
     async def add_route(self, routespec: str, target: str, data: Mapping[str, Any]) -> None:
         """Add a route, or change it, and return when Traefik serves it.

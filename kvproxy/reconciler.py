@@ -22,6 +22,7 @@ from .errors import (
     StoreUnavailable,
 )
 from .guard import Guard
+from .observing import Observer
 from .readiness import Pending
 from .replicas import Fleet, Replica
 from .routes import Route, make_route
@@ -54,6 +55,7 @@ class Reconciler:
         grace: seconds for which one replica of Traefik that does not answer is waited for, if another one does.
         interval: seconds between two full reads of the store that nobody has asked for, at least; 0 for none.
         place: where in the store the routes are, for sentences; None to let other hubs write there too.
+        observer: is told of what is done.
         concurrency: requests to Traefik's API under way at once.
         groups_allowed: whether Traefik can read groups of routes; if None, it is asked for its version.
     """
@@ -70,10 +72,12 @@ class Reconciler:
         grace: float = 5.0,
         interval: float = 2.0,
         place: str | None = None,
+        observer: Observer | None = None,
         concurrency: int = 10,
         groups_allowed: bool | None = None,
     ) -> None:
         self._store, self._log = store, log
+        self._observer = observer or Observer()
         self._tasks: list[asyncio.Task[None]] = []
         self._running = False
         kick = asyncio.Event()
@@ -85,13 +89,16 @@ class Reconciler:
             suspicion=lambda: suspicion(self._sync.foreign()),
             patience=patience,
             grace=grace,
+            observer=self._observer,
             concurrency=concurrency,
             log=log,
         )
         table = DesiredTable(layout or Layout(), encode_setup(setup or {}), groups_allowed)
         self._names = table.names
         self._tenure = Tenure(store, place, log) if place is not None else None
-        self._sync = StoreSync(store, self._watch, kick, table, Guard(interval), self._tenure, log=log)
+        self._sync = StoreSync(
+            store, self._watch, kick, table, Guard(interval), self._tenure, observer=self._observer, log=log
+        )
 
     async def start(self) -> None:
         """Read the store, bring it to the desired state, and begin to work.
@@ -141,6 +148,11 @@ class Reconciler:
     def desired(self) -> Mapping[str, Entry]:
         """What the store is to hold, by name: routes, groups of them, and the setup."""
         return self._sync.desired
+
+    @property
+    def waiting(self) -> int:
+        """How many entries are still to be written to the store."""
+        return self._sync.waiting
 
     @property
     def count(self) -> int:
@@ -211,10 +223,15 @@ class Reconciler:
             self._watch.committed([waiter], self._sync.revision)
         else:
             self._sync.want(name, entry)
+        start = asyncio.get_running_loop().time()
         try:
             await self._await_served(waiter, route, timeout)
+        except KVProxyError:
+            self._observer.not_served()
+            raise
         finally:
             self._watch.forget(waiter)
+        self._observer.served(asyncio.get_running_loop().time() - start)
 
     async def delete(self, key: str, timeout: float) -> None:
         """Remove a route and return when it is gone from the store. A missing one is no error.

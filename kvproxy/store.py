@@ -132,6 +132,27 @@ class Store(abc.ABC):
         """Close all connections. No method but this one is called after it."""
 
 
+def roots(traefik_prefix: str, jupyterhub_prefix: str, hub: str) -> tuple[str, str]:
+    """The roots of the two spaces.
+
+    Args:
+        traefik_prefix: ``kv_traefik_prefix``.
+        jupyterhub_prefix: ``kv_jupyterhub_prefix``.
+        hub: ``hub_id``; the records of a hub that has one are below a root of its own.
+
+    Raises:
+        ConfigurationError: see :func:`normalise_root`; or if Traefik would read the records as its configuration.
+    """
+    traefik = normalise_root(traefik_prefix, "kv_traefik_prefix")
+    jupyterhub = normalise_root(jupyterhub_prefix, "kv_jupyterhub_prefix")
+    if jupyterhub.startswith(traefik):
+        raise ConfigurationError(
+            f"kv_jupyterhub_prefix = {jupyterhub!r} begins with kv_traefik_prefix = {traefik!r}, so Traefik would read "
+            "the hub's records as its configuration; choose another."
+        )
+    return traefik, f"{jupyterhub}/{hub}" if hub else jupyterhub
+
+
 def normalise_root(prefix: str, setting: str) -> str:
     """A key prefix without its slashes at both ends: ``"/traefik/"`` and ``"traefik"`` are the same root.
 

@@ -10,13 +10,15 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Final
 
 from . import plan
 from .belief import Belief
 from .errors import OwnershipError, StoreError, StoreUnavailable
 from .guard import Guard
+from .observing import Observer
+from .promises import Promises, settle
 from .routes import Route
 from .shaping import Shaper
 from .store import Operation, Snapshot, Store
@@ -42,6 +44,7 @@ class StoreSync:
         table: what it is to hold.
         guard: when to look at the store though nobody asks for it.
         tenure: keeps the claim to the store; None to let others write too.
+        observer: is told of what is done.
         log: the hub's logger.
     """
 
@@ -54,9 +57,11 @@ class StoreSync:
         guard: Guard,
         tenure: Tenure | None = None,
         *,
+        observer: Observer,
         log: Log,
     ) -> None:
         self._tenure = tenure
+        self._observer = observer
         self._store = store
         self._guard = guard
         self._watch = watch
@@ -66,8 +71,7 @@ class StoreSync:
         self._names = table.names
         self._belief = Belief(self._names)
         self._dirty: dict[str, None] = {SETUP: None}
-        self._commits: dict[str, list[asyncio.Future[None]]] = {}
-        self._reads: list[asyncio.Future[None]] = []
+        self._promises = Promises()
         self._untold = False
         self._known = False
         self._stale = True
@@ -86,6 +90,11 @@ class StoreSync:
     def count(self) -> int:
         """How many routes the store is to hold."""
         return self._table.count
+
+    @property
+    def waiting(self) -> int:
+        """How many entries are still to be written."""
+        return len(self._dirty)
 
     def entry(self, route: Route) -> Entry:
         """A route as it would be in the store now; to be wanted before anything else is."""
@@ -111,16 +120,12 @@ class StoreSync:
 
     def next_commit(self, name: str) -> asyncio.Future[None]:
         """Resolved when what is desired now of this name is in the store."""
-        done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._commits.setdefault(name, []).append(done)
-        return done
+        return self._promises.commit(name)
 
     def next_read(self) -> asyncio.Future[None]:
         """Resolved when the store has been read in full; what differs is repaired after that."""
-        done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._reads.append(done)
         self._kick.set()
-        return done
+        return self._promises.read()
 
     def tell_again(self) -> None:
         """Have Traefik told of a new revision, though nothing else has changed."""
@@ -137,10 +142,7 @@ class StoreSync:
 
     def fail_all(self, error: Exception) -> None:
         """Let everybody fail who waits for a commit or a read."""
-        commits, self._commits = self._commits, {}
-        reads, self._reads = self._reads, []
-        _settle((future for futures in commits.values() for future in futures), error)
-        _settle(reads, error)
+        self._promises.fail_all(error)
 
     async def run(self) -> None:
         """Work for ever; after an error, try again."""
@@ -195,6 +197,7 @@ class StoreSync:
             self.fail_all(error)
             self._watch.fail_all(error)
         self.problem = str(error)
+        self._observer.store_failed()
         # A transaction that failed may have been applied all the same: only a full read can tell.
         self._stale = True
         self._belief.doubt()
@@ -205,13 +208,13 @@ class StoreSync:
         Raises:
             StoreError: whatever the store says; what was not done stays to be done.
         """
-        if self._stale or self._reads:
+        if self._stale or self._promises.reads:
             await self._read()
         if not self._untold:
             self._mark(*await self._shaper.step(self._dirty))
         names = self._take_due()
         captured = {name: self.desired.get(name) for name in names}
-        commits = {name: self._commits.pop(name, []) for name in names}
+        commits = self._promises.take_commits(names)
         waiters = {name: self._watch.waiters(name) for name in names}
         groups = [ops for name in names if (ops := self._belief.difference(name, captured[name]))]
         tell = (bool(groups) or self._untold) and not self._watch.behind
@@ -220,15 +223,15 @@ class StoreSync:
         except StoreError as error:
             self._put_back(commits, error)
             if not isinstance(error, StoreUnavailable):
-                _settle([w.done for ws in waiters.values() for w in ws], error)
+                settle([w.done for ws in waiters.values() for w in ws], error)
             raise
         self._shaper.committed(names)
         for name, entry in captured.items():
             self._is_now(name, entry)
-            _settle(commits[name])
+            settle(commits[name])
             if entry is None:
                 # Whoever waited for this route has been overtaken by its deletion.
-                _settle([waiter.done for waiter in waiters[name]])
+                settle([waiter.done for waiter in waiters[name]])
             else:
                 self._watch.committed(waiters[name], self.revision)
 
@@ -241,19 +244,21 @@ class StoreSync:
         return due
 
     def _put_back(self, commits: Mapping[str, list[asyncio.Future[None]]], error: StoreError) -> None:
-        for name, futures in commits.items():
-            self._dirty[name] = None
-            if isinstance(error, StoreUnavailable):
-                self._commits[name] = futures + self._commits.get(name, [])
-            else:
-                _settle(futures, error)
+        self._dirty.update(dict.fromkeys(commits))
+        if isinstance(error, StoreUnavailable):
+            self._promises.put_back_commits(commits)
+        else:
+            settle((future for futures in commits.values() for future in futures), error)
 
     async def _commit(self, groups: list[tuple[Operation, ...]], tell: bool) -> None:
         revision = max(self.revision + 1, time.time_ns() // 1_000_000)
         last = [plan.revision_operation(self._names, revision)] if tell else []
-        for transaction in plan.transactions(groups, self._store.capabilities, last, wake=tell):
+        start, transactions = self._now(), plan.transactions(groups, self._store.capabilities, last, wake=tell)
+        for transaction in transactions:
             await self._store.apply(transaction)
             self._belief.applied(transaction.operations)
+        if transactions:
+            self._observer.committed(sum(len(t.operations) for t in transactions), self._now() - start)
         self._untold = not tell and (self._untold or bool(groups))
         if tell:
             self.revision = revision
@@ -265,21 +270,21 @@ class StoreSync:
 
     async def _read(self) -> None:
         """Learn what the store holds; what is not as it should be becomes dirty."""
-        reads, self._reads = self._reads, []
+        reads = self._promises.take_reads()
         start = self._now()
         try:
             snapshot = await self._store.list()
         except StoreError as error:
             if isinstance(error, StoreUnavailable):
-                self._reads = reads + self._reads
+                self._promises.put_back_reads(reads)
             else:
-                _settle(reads, error)
+                settle(reads, error)
             raise
         self._stale = False
         if not self._belief.shows(snapshot):
             self._compare(snapshot)
         self._guard.read(start, self._now())
-        _settle(reads)
+        settle(reads)
 
     def _compare(self, snapshot: Snapshot) -> None:
         found = group(snapshot.config, snapshot.records, self._table.setup.config, self._names)
@@ -300,19 +305,10 @@ class StoreSync:
         if hopeful or revision != plan.revision_operation(self._names, self.revision).value:
             self._untold = True
         if findings.wrong and not first:
+            self._observer.repaired(len(findings.wrong))
             self._log.warning("%s", findings.words)
         if findings.set_aside:
             self._log.error(
                 "The store holds records of routes that kvproxy cannot read. They are kept, out of the way, as %s.",
                 ", ".join(findings.set_aside),
             )
-
-
-def _settle(futures: Iterable[asyncio.Future[None]], error: Exception | None = None) -> None:
-    for future in futures:
-        if future.done():
-            continue
-        if error is None:
-            future.set_result(None)
-        else:
-            future.set_exception(error)

@@ -18,6 +18,7 @@ from typing import Final
 
 from .errors import RouteRejectedError
 from .guard import Pace
+from .observing import Observer
 from .readiness import Pending, Ready, Rejected, Verdict
 from .replicas import Fleet, Log, Replicas
 from .static import parse_version
@@ -68,6 +69,7 @@ class TraefikWatch:
         patience: seconds for which commits are held back at most for a Traefik that has not caught up.
         grace: seconds for which one replica that does not answer is waited for.
         concurrency: requests under way at once.
+        observer: is told when Traefik has to be told again.
         log: where to say that Traefik cannot be reached.
     """
 
@@ -82,6 +84,7 @@ class TraefikWatch:
         patience: float,
         grace: float,
         concurrency: int,
+        observer: Observer,
         log: Log,
     ) -> None:
         self._replicas = Replicas(fleet, grace=grace, concurrency=concurrency, log=log)
@@ -90,6 +93,7 @@ class TraefikWatch:
         self._ask_again = ask_again
         self._suspicion = suspicion
         self._patience = patience
+        self._observer = observer
         self._log = log
         self._waiters: dict[str, list[Waiter]] = {}
         self._revision = 0
@@ -226,6 +230,7 @@ class TraefikWatch:
         if self._revision <= (self.seen or 0) or not self._pace.due(self._now()):
             return
         self._pace.told(self._now())
+        self._observer.told_again()
         self._ask_again()
         if self.problem is None and self._pace.in_vain and not self._reported:
             self._reported = True
