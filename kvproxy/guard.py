@@ -21,7 +21,7 @@ _TIMES_AS_LONG: Final = 4
 _FIRST_TELLING: Final = 2.0
 _LAST_TELLING: Final = 30.0
 #: Tellings in vain after which something must be wrong.
-_IN_VAIN: Final = 2
+_IN_VAIN: Final = 1
 
 
 class Guard:

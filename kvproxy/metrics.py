@@ -83,38 +83,41 @@ class State(Protocol):
 
 
 class Gauges(Collector):
-    """Says how things stand, each time somebody asks.
+    """Says how things stand, each time somebody asks, over all proxies of this process; a hub has one."""
 
-    Args:
-        state: whom to ask.
-    """
+    def __init__(self) -> None:
+        self._states: list[State] = []
 
-    def __init__(self, state: State) -> None:
-        self._state = state
+    def watch(self, state: State) -> None:
+        """Ask this one too."""
+        self._states.append(state)
 
-    def register(self) -> None:
-        """Be asked from now on."""
-        REGISTRY.register(self)
-
-    def unregister(self) -> None:
-        """Be asked no more."""
-        REGISTRY.unregister(self)
+    def forget(self, state: State) -> None:
+        """Ask this one no more."""
+        self._states.remove(state)
 
     def collect(self) -> Iterator[Metric]:
         """See ``prometheus_client``."""
-        state = self._state
-        yield GaugeMetricFamily(f"{_PREFIX}_routes", "Routes that the hub wants", value=state.count)
-        yield GaugeMetricFamily(f"{_PREFIX}_edits_waiting", "Entries still to be written", value=state.waiting)
+        routes = sum(state.count for state in self._states)
+        waiting = sum(state.waiting for state in self._states)
+        yield GaugeMetricFamily(f"{_PREFIX}_routes", "Routes that the hub wants", value=routes)
+        yield GaugeMetricFamily(f"{_PREFIX}_edits_waiting", "Entries still to be written", value=waiting)
         up = GaugeMetricFamily(f"{_PREFIX}_replica_up", "Whether a replica of Traefik answers", labels=["replica"])
         lag = GaugeMetricFamily(
             f"{_PREFIX}_replica_lag_seconds",
             "How much older the configuration is that a replica has loaded than the one it was told of last",
             labels=["replica"],
         )
-        for replica in state.replicas:
-            up.add_metric([replica.view.place], replica.problem is None)
-            if replica.seen is not None:
-                # Revisions are milliseconds since 1970, as the hub's clock has them.
-                lag.add_metric([replica.view.place], max(state.revision - replica.seen, 0) / 1000)
+        for state in self._states:
+            for replica in state.replicas:
+                up.add_metric([replica.view.place], replica.problem is None)
+                if replica.seen is not None:
+                    # Revisions are milliseconds since 1970, as the hub's clock has them.
+                    lag.add_metric([replica.view.place], max(state.revision - replica.seen, 0) / 1000)
         yield up
         yield lag
+
+
+#: The one that the registry asks.
+GAUGES: Final = Gauges()
+REGISTRY.register(GAUGES)

@@ -10,15 +10,17 @@ from typing import Any
 from jupyterhub.metrics import PROXY_POLL_DURATION_SECONDS
 from traitlets import Float, Unicode
 
+from .birth import origin
 from .errors import ConfigurationError, InvalidRouteError, KVProxyError, StoppedError
 from .fleet import TraefikFleet
-from .launcher import RUNTIME, TraefikProcess, check_free, find_traefik, traefik_version
-from .metrics import Counters, Gauges
+from .launcher import RUNTIME, check_free, find_traefik, traefik_version
+from .metrics import GAUGES, Counters
 from .plugins import warn_of_rivals
+from .process import TraefikProcess
 from .reconciler import Reconciler
 from .replicas import Replica
 from .routes import make_route, parse_routespec
-from .startup import check_replicas, wait_for_store, wait_for_traefik
+from .startup import check_replicas, wait_for_process, wait_for_store
 from .static import check_url, groups_allowed, static_configuration, static_file
 from .store import Store, roots
 from .traefik_proxy import TraefikProxy
@@ -74,7 +76,6 @@ class KVTraefikProxy(TraefikProxy):
     )
 
     _reconciler: Reconciler | None = None
-    _gauges: Gauges | None = None
     _store: Store | None = None
     _fleet_in_use: TraefikFleet | None = None
     _process: TraefikProcess | None = None
@@ -162,19 +163,20 @@ class KVTraefikProxy(TraefikProxy):
         settings = self.static_settings(self.traefik_provider(), version)
         file = Path(self.static_config_file)
         text = static_file(static_configuration(settings), file.name)
+        environment = {**RUNTIME, **self.traefik_environment(), **self.traefik_env}
+        born = origin(Path(binary), text, environment, self.certificate_files())
         process = TraefikProcess(file, self.log, self.store_secrets())
-        await loop.run_in_executor(None, process.stop_previous)
-        for (host, port), setting in self.listen_addresses().items():
-            check_free(host, port, setting)
+        if not await loop.run_in_executor(None, process.find, born):
+            for (host, port), setting in self.listen_addresses().items():
+                check_free(host, port, setting)
         allowed = groups_allowed(self.route_layout, version)
         reconciler, fleet = await self._start_reconciler((), allowed)
         [traefik] = await fleet.members()
         self._process = process
-        process.start(binary, {**RUNTIME, **self.traefik_environment(), **self.traefik_env}, text)
-        await wait_for_traefik(
-            traefik, reconciler.revision, self.check_route_timeout, self.log, check_alive=process.check_alive
-        )
-        self.log.info("Traefik %s runs (process %s), configured by %s.", ".".join(map(str, version)), process.pid, file)
+        process.start(binary, environment, text, born)
+        await wait_for_process(process, traefik, reconciler.revision, self.check_route_timeout, self.log)
+        how = "goes on, as an earlier hub left it" if process.adopted else f"runs, configured by {file}"
+        self.log.info("Traefik %s (process %s) %s.", ".".join(map(str, version)), process.pid, how)
         await reconciler.tell_noise()
         if self.app is not None and not self.app.cleanup_proxy:
             process.leave_running()
@@ -203,8 +205,8 @@ class KVTraefikProxy(TraefikProxy):
             observer=Counters(),
         )
         await wait_for_store(reconciler.start, timeout, setting, self.log)
-        self._reconciler, self._gauges = reconciler, Gauges(reconciler)
-        self._gauges.register()
+        self._reconciler = reconciler
+        GAUGES.watch(reconciler)
         return reconciler, fleet
 
     async def _running(self) -> Reconciler:
@@ -249,14 +251,14 @@ class KVTraefikProxy(TraefikProxy):
         if self._watching is not None:
             self._watching.cancel()
             await asyncio.gather(self._watching, return_exceptions=True)
-        if self._gauges is not None:
-            self._gauges.unregister()
+        if self._reconciler is not None:
+            GAUGES.forget(self._reconciler)
         if self._process is not None:
             await self._process.stop()
         for part in (self._reconciler, self._store, self._fleet_in_use):
             if part is not None:
                 await part.aclose()
-        self._watching = self._gauges = self._process = self._reconciler = self._store = self._fleet_in_use = None
+        self._watching = self._process = self._reconciler = self._store = self._fleet_in_use = None
 
     async def add_route(self, routespec: str, target: str, data: Mapping[str, Any]) -> None:
         """Add a route, or change it, and return when Traefik serves it.

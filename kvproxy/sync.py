@@ -74,6 +74,7 @@ class StoreSync:
         self._promises = Promises()
         self._untold = False
         self._known = False
+        self._closed = False
         self._stale = True
         self._shaper = Shaper(store, watch, table)
         #: The revision that Traefik was told of last.
@@ -145,9 +146,9 @@ class StoreSync:
         self._promises.fail_all(error)
 
     async def run(self) -> None:
-        """Work for ever; after an error, try again."""
+        """Work until it is closed; after an error, try again."""
         retry = _FIRST_RETRY
-        while True:
+        while not self._closed:
             await self._rest()
             try:
                 await self._glance()
@@ -161,6 +162,11 @@ class StoreSync:
                 if self.problem is not None:
                     self._log.info("The store answers again; all changes that were waiting have been made.")
                 self.problem, retry = None, _FIRST_RETRY
+
+    def close(self) -> None:
+        """Have :meth:`run` come to its end. Cancelling it is not enough: redis-py 8.1 loses that now and then."""
+        self._closed = True
+        self._kick.set()
 
     async def _rest(self) -> None:
         """Until there is something to do, or it is time to look at the store."""

@@ -256,6 +256,14 @@ class TraefikProxy(Proxy):
             transport=self._transport(),
         )
 
+    def certificate_files(self) -> list[Path]:
+        """Files that the dynamic configuration names, which Traefik reads when that changes and not before."""
+        names = [self.ssl_cert, self.ssl_key]
+        if self._internal_ssl:
+            pair = self.app.internal_proxy_certs["proxy-client"]
+            names += [pair["certfile"], pair["keyfile"], self.app.internal_trust_bundles["proxy-client-ca"]]
+        return [Path(name) for name in names if name]
+
     def _transport(self) -> dict[str, Any] | None:
         """How Traefik speaks to users' servers with ``JupyterHub.internal_ssl``; None without it.
 

@@ -63,7 +63,7 @@ class Layout:
 
     entry_points: tuple[str, ...] = ()
     kind: str = "auto"
-    threshold: int = 128
+    threshold: int = 256
     hosts: bool = False
     limits: Limits = field(default_factory=Limits)
     names: Names = ALONE

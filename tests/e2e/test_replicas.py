@@ -106,7 +106,7 @@ async def test_a_dead_replica_is_named_and_left_out_until_it_is_back(
     else:
         replicas[1].server.stop()
         replicas[1].server.start()
-    await until(lambda: "answers again" in caplog.text)
+    await until(lambda: not any(replica.lost for replica in proxy.traefik_replicas))
     await proxy.add_route("/user/joe/", target, {})
     for user in ("ada", "bob", "eve", "joe"):
         assert await replicas[1].client.ask(f"/user/{user}/") == (200, port_of(target))

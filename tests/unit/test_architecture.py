@@ -13,6 +13,7 @@ ROOT = Path(__file__).parents[2]
 CORE = sorted((ROOT / "kvproxy").glob("*.py"))
 PURE = {
     "belief",
+    "birth",
     "diagnosis",
     "grouping",
     "guard",

@@ -14,7 +14,6 @@ from cryptography.x509 import load_pem_x509_certificate
 from kvproxy.certificate import placeholder_certificate
 from kvproxy.credentials import api_access, hash_password
 from kvproxy.errors import ConfigurationError
-from kvproxy.launcher import parse_log_line
 from kvproxy.names import ALONE
 from kvproxy.readiness import Pending, Ready, Rejected, judge, revision_of
 from kvproxy.routes import make_route
@@ -28,6 +27,7 @@ from kvproxy.static import (
     static_file,
 )
 from kvproxy.store import normalise_root
+from kvproxy.traefik_log import parse_log_line
 from kvproxy.translate import Layout, encode
 
 ROUTE = make_route("/user/ada/", "http://127.0.0.1:1", {})
