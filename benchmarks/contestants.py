@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import importlib
+from collections.abc import Mapping
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -98,11 +99,15 @@ class Kvproxy(Contestant):
         from kvproxy.plan import diff, transactions
 
         store = self.proxy.open_store()
-        self.table = laid_out(routes)
+        self.table = self.lay_out(routes)
         groups = [diff(None, entry) for entry in self.table.entries.values()]
         for transaction in transactions(groups, store.capabilities, wake=False):
             await store.apply(transaction)
         await store.aclose()
+
+    def lay_out(self, routes: list[Route]) -> Any:
+        """The table that is written by :meth:`fill`, a `DesiredTable`."""
+        return laid_out(routes)
 
 
 class Floor(Kvproxy):
@@ -151,13 +156,16 @@ class Floor(Kvproxy):
             await pipe.execute()
 
 
-def laid_out(routes: list[Route]) -> Any:
-    """A whole table as kvproxy comes to lay it out: a `DesiredTable`, whose entries are each written in one piece."""
+def laid_out(routes: list[Route], layout: Any = None, setup: Mapping[str, Any] | None = None) -> Any:
+    """A whole table as kvproxy comes to lay it out: a `DesiredTable`, whose entries are each written in one piece.
+
+    layout: a `Layout`, kvproxy's own if None. setup: dynamic configuration that is not about routes.
+    """
     from kvproxy.names import ALONE
     from kvproxy.table import DesiredTable
     from kvproxy.translate import Layout, encode_setup
 
-    table = DesiredTable(Layout(), encode_setup({}), groups_allowed=True)
+    table = DesiredTable(layout or Layout(), encode_setup(setup or {}), groups_allowed=True)
     for route in routes:
         checked = as_kvproxy(route)
         table.put(ALONE.route(checked.key), table.entry(checked))

@@ -18,6 +18,11 @@ def figure(value: float) -> str:
     return f"{value:.3g}"
 
 
+def beside(value: float | None, other: float | None, scale: float, unit: str) -> str:
+    """``2.1 x (25 ms)``: how many times another value, and in brackets what it is; empty if there is not both."""
+    return f"{figure(value / other)} x ({figure(scale * value)} {unit})" if value and other else ""
+
+
 def faster(operation: str) -> Cell:
     """A cell that says how many times faster than the peer, until the call returned; median of each."""
 

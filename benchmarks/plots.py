@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeAlias
 
 from benchmarks.results import Results
 from benchmarks.roster import ROSTER
+
+#: A label, numbers of routes, and the values there.
+Line: TypeAlias = tuple[str, list[int], list[float]]
 
 
 @dataclass(frozen=True)
@@ -45,33 +49,36 @@ _SETTINGS = {
 
 def write_plots(results: Results, directory: Path) -> None:
     """Draw all plots for which there are results."""
+    directory.mkdir(parents=True, exist_ok=True)
+    for plot in PLOTS:
+        draw(directory / f"{plot.file}.svg", plot.title, plot.unit, lines(plot, results), results.sizes())
+
+
+def draw(file: Path, title: str, unit: str, drawn: Iterable[Line], sizes: Sequence[int]) -> None:
+    """Draw lines over numbers of routes, of which ``sizes`` are marked on the axis."""
     # Only the environment of the benchmark's session has it.
     import matplotlib
-
-    directory.mkdir(parents=True, exist_ok=True)
-    with matplotlib.rc_context({**_SETTINGS, "backend": "svg"}):
-        for plot in PLOTS:
-            _draw(plot, results, directory / f"{plot.file}.svg")
-
-
-def _draw(plot: Plot, results: Results, file: Path) -> None:
     from matplotlib.figure import Figure
-    from matplotlib.ticker import ScalarFormatter
+    from matplotlib.ticker import LogFormatter, ScalarFormatter
 
-    figure = Figure(figsize=(8, 4.5), layout="constrained")
-    axes = figure.subplots()
-    for index, (label, sizes, values) in enumerate(lines(plot, results)):
-        axes.loglog(sizes, values, label=label, color=f"C{index}", marker=_MARKERS[index % len(_MARKERS)], markersize=5)
-    axes.set(title=plot.title, xlabel="routes", ylabel=plot.unit)
-    axes.set_xticks(results.sizes(), [f"{size:,}" for size in results.sizes()])
-    axes.set_xticks([], minor=True)
-    axes.yaxis.set_major_formatter(ScalarFormatter())
-    if axes.lines:
-        axes.legend(loc="center left", bbox_to_anchor=(1, 0.5), frameon=False)
-    figure.savefig(file, format="svg", metadata={"Date": None, "Creator": None})
+    with matplotlib.rc_context({**_SETTINGS, "backend": "svg"}):
+        figure = Figure(figsize=(8, 4.5), layout="constrained")
+        axes = figure.subplots()
+        for index, (label, routes, values) in enumerate(drawn):
+            marker = _MARKERS[index % len(_MARKERS)]
+            axes.loglog(routes, values, label=label, color=f"C{index}", marker=marker, markersize=5)
+        axes.set(title=title, xlabel="routes", ylabel=unit)
+        axes.set_xticks(sizes, [f"{size:,}" for size in sizes])
+        axes.set_xticks([], minor=True)
+        axes.yaxis.set_major_formatter(ScalarFormatter())
+        # Less than a decade would otherwise be labelled with powers of ten.
+        axes.yaxis.set_minor_formatter(LogFormatter())
+        if axes.lines:
+            axes.legend(loc="center left", bbox_to_anchor=(1, 0.5), frameon=False)
+        figure.savefig(file, format="svg", metadata={"Date": None, "Creator": None})
 
 
-def lines(plot: Plot, results: Results) -> Iterator[tuple[str, list[int], list[float]]]:
+def lines(plot: Plot, results: Results) -> Iterator[Line]:
     """One line a contestant: its label, numbers of routes, and values there."""
     for name, entrant in ROSTER.items():
         found = {size: results.median(name, size, plot.operation, plot.metric) for size in results.sizes()}

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 
+from benchmarks.document import write_places
 from benchmarks.requirements import checks
 from benchmarks.results import Results
 from benchmarks.tables import TABLES, markdown
@@ -37,12 +37,5 @@ def print_report(results: Results) -> None:
 
 
 def write_document(results: Results, document: Path = DOCUMENT) -> None:
-    """Replace what stands between ``<!-- name -->`` and ``<!-- /name -->`` in the document."""
-    text = document.read_text(encoding="utf-8")
-    for name, content in sections(results).items():
-        place = re.compile(rf"(<!-- {name} -->\n).*?(<!-- /{name} -->)", re.DOTALL)
-        found = place.search(text)
-        if found is None:
-            raise LookupError(f"{document.name} has no place for the table {name!r}.")
-        text = f"{text[: found.end(1)]}\n{content}\n\n{text[found.start(2) :]}"
-    document.write_text(text, encoding="utf-8")
+    """Put everything that is made from the results into its places in the document."""
+    write_places(document, sections(results))

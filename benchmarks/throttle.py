@@ -12,7 +12,6 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
-import re
 import secrets
 import sys
 import tempfile
@@ -20,7 +19,8 @@ import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from benchmarks.figures import figure
+from benchmarks.document import machine_line, write_places
+from benchmarks.figures import beside
 from benchmarks.results import Results, Row, describe_machine
 from benchmarks.tables import markdown
 from benchmarks.tools import own_versions
@@ -154,27 +154,18 @@ def cell(results: Results, duration: str, operation: str, metric: str) -> str:
     (routes,) = results.sizes()
     value = results.median(duration, routes, operation, metric)
     first = results.median(results.contestants()[0], routes, operation, metric)
-    return f"{figure(value / first)} x ({figure(1000 * value)} ms)" if value and first else ""
+    return beside(value, first, 1000, "ms")
 
 
 def machine(results: Results) -> str:
     """What the results depend on, one line."""
-    about = dict(results.machine)
-    kept = ("traefik", "redis-server", "valkey-server")
-    named = [f"{name} {version}" for name, version in about["versions"].items() if name in kept]
     (routes,) = results.sizes()
-    return f"{routes} routes; {', '.join(named)}; {about['cores']} cores, {about['cpu']}; {about['started']}."
+    return f"{routes} routes; {machine_line(results, ('traefik', 'redis-server', 'valkey-server'))}"
 
 
 def write_document(results: Results, document: Path = DOCUMENT) -> None:
-    """Replace what stands between the markers."""
-    text = document.read_text(encoding="utf-8")
-    for name, content in {"throttle": table(results), "machine": machine(results)}.items():
-        place = re.compile(rf"(<!-- {name} -->\n).*?(<!-- /{name} -->)", re.DOTALL)
-        text, found = place.subn(lambda match, content=content: f"{match[1]}\n{content}\n\n{match[2]}", text)
-        if found != 1:
-            raise LookupError(f"{document.name} has no place for {name!r}.")
-    document.write_text(text, encoding="utf-8")
+    """Put the table into its place."""
+    write_places(document, {"throttle": table(results), "machine": machine(results)})
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -98,7 +98,7 @@ class DesiredTable:
         """
         dividing = self._dividing()
         for _ in range(_LOOKS):
-            if not self.restless:
+            if not self._restless(dividing):
                 break
             if changed := self._tree.step(dividing, held, budget):
                 return self._encode(changed)
@@ -107,9 +107,12 @@ class DesiredTable:
     @property
     def restless(self) -> bool:
         """Whether there may be a step to take."""
+        return self._restless(self._dividing())
+
+    def _restless(self, dividing: bool) -> bool:
         if self.groups_allowed is None:
             return False
-        return self._tree.restless if self._dividing() else not self._tree.empty
+        return self._tree.restless if dividing else not self._tree.empty
 
     def allow_groups(self, allowed: bool) -> list[str]:
         """Say whether Traefik can read groups; if not, they are given up at once.

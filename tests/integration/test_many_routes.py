@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import statistics
 
+from benchmarks.edits import edits
+from benchmarks.workload import Place
 from kvproxy.testing.memory import MemoryStore
 from kvproxy.testing.tree_conformance import groups_in
 from kvproxy.translate import Layout
@@ -89,3 +92,12 @@ async def test_a_group_that_somebody_deletes_is_put_back() -> None:
             del store.config[key_of_group]
         await it.all(SOON)
         await until(lambda: foreign(store) == before)
+
+
+async def test_one_route_more_costs_python_the_same_at_any_size() -> None:
+    """Calls of functions, and memory, by the numbers of docs/profile.md's table: they are the same on every machine."""
+    place = Place("", "", "", 0, "", "", "", "", "http://127.0.0.1:1", "http://127.0.0.1:2")
+    few, many = await edits(place, 200), await edits(place, 3000)
+    for metric, most in (("calls", 1.1), ("peak_b", 1.5), ("operations", 1.0)):
+        before, after = (statistics.median(s[metric] for s in samples if metric in s) for samples in (few, many))
+        assert after <= most * before, metric
