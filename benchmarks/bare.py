@@ -28,7 +28,8 @@ from kvproxy.plan import diff, transactions
 from kvproxy.routes import parse_routespec
 from kvproxy.static import setup_configuration, static_configuration, static_file
 from kvproxy.testing.servers import TraefikServer, free_port
-from kvproxy.translate import Entry, Layout, route_name
+from kvproxy.names import ALONE
+from kvproxy.translate import Entry, Layout
 
 
 def looks(entries: Iterable[Entry]) -> float:
@@ -117,12 +118,12 @@ class Bare(Kvproxy):
         """One commit for all; nobody looks whether it was seen."""
         before, names = dict(self.table.entries), set()
         for checked in map(as_kvproxy, routes):
-            name = route_name(checked.key)
+            name = ALONE.route(checked.key)
             names.update([name, *self.table.put(name, self.table.entry(checked))])
         await self._commit(before, names)
 
     async def delete(self, routespec: str) -> None:
-        before, name = dict(self.table.entries), route_name(parse_routespec(routespec).key)
+        before, name = dict(self.table.entries), ALONE.route(parse_routespec(routespec).key)
         await self._commit(before, [name, *self.table.drop(name)])
 
     async def _commit(self, before: Mapping[str, Any], names: Iterable[str]) -> None:

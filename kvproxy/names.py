@@ -25,7 +25,6 @@ _GROUP: Final = "-kvg"
 _LAST: Final = "-kvl"
 _REVISION: Final = "kvproxy-revision"
 _API: Final = "kvproxy-api"
-_TRANSPORT: Final = "kvproxy-internal"
 _HUB: Final = "[a-z0-9]+(?:-[a-z0-9]+)*"
 _ANY = re.compile(
     rf"http/(?:routers|services|middlewares)/(?:([a-z2-7]{{{_DIGEST_LENGTH}}})(-kv[pgl])|{_REVISION}|{_API})(?:-({_HUB}))?/"
@@ -64,11 +63,6 @@ class Names:
     def api(self) -> str:
         """The router of Traefik's API, and its middleware."""
         return _API + self._end
-
-    @property
-    def transport(self) -> str:
-        """The serversTransport with the hub's certificates for its users' servers."""
-        return _TRANSPORT + self._end
 
     def route(self, key: str) -> str:
         """The router and the service of the route with this :attr:`~kvproxy.routes.RouteSpec.key`."""

@@ -176,7 +176,6 @@ def setup_configuration(
     certificate: tuple[str, str] | None,
     extra: Mapping[str, Any],
     names: Names = ALONE,
-    transport: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """The dynamic configuration that is not about routes.
 
@@ -187,7 +186,6 @@ def setup_configuration(
         certificate: the default certificate and its key, as paths or PEM text. Without one, Traefik makes a new
             RSA key at each reload (``pkg/tls/generate``, 3.7), which costs more than everything else of a small reload.
         extra: merged over all else.
-        transport: how users' servers are spoken to by https (Traefik's ``serversTransports``); None for Traefik's way.
         names: how the hub calls what it has there. Several hubs on one Traefik have a router each, told by a header.
     """
     name, hub = names.api, names.hub
@@ -203,8 +201,6 @@ def setup_configuration(
     if api_users:
         router["middlewares"] = [name]
         http["middlewares"] = {name: {"basicAuth": {"users": api_users}}}
-    if transport is not None:
-        http["serversTransports"] = {names.transport: dict(transport)}
     configuration: dict[str, Any] = {"http": http}
     if certificate is not None:
         pair = {"certFile": certificate[0], "keyFile": certificate[1]}

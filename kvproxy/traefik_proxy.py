@@ -204,10 +204,7 @@ class TraefikProxy(Proxy):
     def layout(self, entry_points: tuple[str, ...]) -> Layout:
         """How routes are laid out as keys, on these entry points or, if there are none, on Traefik's default ones."""
         hosts = bool(self.hub_host) or (self.app is not None and self.host_routing)
-        transport = self.names.transport if self._internal_ssl else ""
-        return Layout(
-            entry_points, self.route_layout, hosts=hosts, names=self.names, host=self.hub_host, transport=transport
-        )
+        return Layout(entry_points, self.route_layout, hosts=hosts, names=self.names, host=self.hub_host)
 
     def static_settings(self, provider: dict[str, Any], version: tuple[int, ...]) -> StaticSettings:
         """What the static configuration of a Traefik of this version is made from."""
@@ -253,37 +250,7 @@ class TraefikProxy(Proxy):
             certificate=self._certificate(secret),
             extra=self.extra_dynamic_config,
             names=self.names,
-            transport=self._transport(),
         )
-
-    def certificate_files(self) -> list[Path]:
-        """Files that the dynamic configuration names, which Traefik reads when that changes and not before."""
-        names = [self.ssl_cert, self.ssl_key]
-        if self._internal_ssl:
-            pair = self.app.internal_proxy_certs["proxy-client"]
-            names += [pair["certfile"], pair["keyfile"], self.app.internal_trust_bundles["proxy-client-ca"]]
-        return [Path(name) for name in names if name]
-
-    def _transport(self) -> dict[str, Any] | None:
-        """How Traefik speaks to users' servers with ``JupyterHub.internal_ssl``; None without it.
-
-        A Traefik that the hub starts is told of the hub's files; any other one, which may be elsewhere, of their
-        contents.
-        """
-        if not self._internal_ssl:
-            return None
-        pair, ca = self.app.internal_proxy_certs["proxy-client"], self.app.internal_trust_bundles["proxy-client-ca"]
-
-        def told(file: str) -> str:
-            path = Path(file).absolute()
-            return str(path) if self.should_start else path.read_text()
-
-        certificate = {"certFile": told(pair["certfile"]), "keyFile": told(pair["keyfile"])}
-        return {"rootCAs": [told(ca)], "certificates": [certificate]}
-
-    @property
-    def _internal_ssl(self) -> bool:
-        return self.app is not None and bool(getattr(self.app, "internal_ssl", False)) and self.sets_up
 
     def _access(self, secret: bytes) -> ApiAccess:
         return api_access(

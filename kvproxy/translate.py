@@ -58,7 +58,6 @@ class Layout:
         limits: when groups are made and given up.
         names: how routers and services are called.
         host: if not empty, routes without a host are served for this one only.
-        transport: name of the serversTransport for servers that speak https; empty for Traefik's default one.
     """
 
     entry_points: tuple[str, ...] = ()
@@ -68,7 +67,6 @@ class Layout:
     limits: Limits = field(default_factory=Limits)
     names: Names = ALONE
     host: str = ""
-    transport: str = ""
 
     def spec(self, route: Route) -> RouteSpec:
         """Where a route begins as Traefik is to see it."""
@@ -118,10 +116,7 @@ def route_configuration(route: Route, layout: Layout, parent: Group | None = Non
         router["middlewares"] = [name]
         http["middlewares"] = {name: {"addPrefix": {"prefix": target.path.rstrip("/")}}}
     url = f"{target.scheme}://{target.netloc}"
-    balancer: dict[str, Any] = {"servers": [{"url": url}]}
-    if layout.transport and target.scheme == "https":
-        balancer["serversTransport"] = layout.transport
-    http["services"] = {name: {"loadBalancer": balancer}}
+    http["services"] = {name: {"loadBalancer": {"servers": [{"url": url}]}}}
     return {"http": http}
 
 
