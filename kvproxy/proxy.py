@@ -184,7 +184,12 @@ class KVTraefikProxy(TraefikProxy):
             store,
             traefik,
             log=self.log,
-            layout=Layout(entry_points, self.route_layout, hosts=self.app is not None and self.host_routing),
+            layout=Layout(
+                entry_points,
+                self.route_layout,
+                hosts=self.app is not None and self.host_routing,
+                transport=self.servers_transport,
+            ),
             setup=self._setup(access, secret),
             concurrency=self.concurrency,
             groups_allowed=allowed,

@@ -18,7 +18,7 @@ from .routes import Route
 from .static import PARENTS_SINCE, parse_version
 from .store import Operation, Space, Store
 from .table import DesiredTable
-from .translate import REVISION_KEY, SETUP, Entry, group, group_of, route_of
+from .translate import REVISION_KEY, SETUP, Entry, group, group_of, route_of, stored_revision
 from .watch import Log, TraefikWatch
 
 #: Seconds between two tries while the store is away: doubled from the first to the second.
@@ -258,8 +258,8 @@ class StoreSync:
         if wrong and not first:
             self._log.warning("%d entries in the store are not as the hub left them; putting them right.", len(wrong))
         revision = snapshot.config.get(REVISION_KEY, "")
-        if first and revision.isdigit():
-            self.revision = int(revision)
+        if first and (stored := stored_revision(revision)) is not None:
+            self.revision = stored
         elif revision != f"{self.revision:013d}":
             self._untold = True
         _settle(reads)

@@ -1,9 +1,10 @@
 """The translation layer: routing table <-> Traefik's dynamic configuration <-> flat keys; hub records as exact JSON.
 
 A route becomes three keys (a router's rule and service, a service's URL), a fourth, the priority, where the length of
-the rule, which is Traefik's default, would put it in the wrong place, and one for the group that it is in. Each route's
-names come from a digest of its routespec, digest first: Traefik looks up the children of a node one after another, and
-names that differ in their first character are told apart at once.
+the rule, which is Traefik's default, would put it in the wrong place, one for the group that it is in, and one for the
+certificates of an https server where the hub has made them. Each route's names come from a digest of its routespec,
+digest first: Traefik looks up the children of a node one after another, and names that differ in their first character
+are told apart at once.
 """
 
 from __future__ import annotations
@@ -40,6 +41,9 @@ SETUP: Final = "setup"
 #: Where the revision of the configuration stands: a middleware that nothing uses and Traefik's API shows.
 REVISION_NAME: Final = "kvproxy-revision"
 REVISION_KEY: Final = f"http/middlewares/{REVISION_NAME}/headers/customResponseHeaders/X-Kvproxy-Revision"
+#: A revision as Traefik may show it, and one in a store that there may be later ones than, in as many digits.
+_REVISION = re.compile("[0-9]{1,15}")
+_STORED_REVISION = re.compile("[0-8][0-9]{12}")
 
 Keys: TypeAlias = dict[str, str]
 
@@ -70,6 +74,7 @@ class Layout:
         threshold: with ``auto``, the number of routes above which there are groups. They are given up at half of it.
         hosts: whether all routes have a host.
         limits: when groups are made and given up.
+        transport: name of the serversTransport for servers with an https URL, empty for Traefik's default one.
     """
 
     entry_points: tuple[str, ...] = ()
@@ -77,6 +82,7 @@ class Layout:
     threshold: int = 128
     hosts: bool = False
     limits: Limits = field(default_factory=Limits)
+    transport: str = ""
 
 
 def route_name(key: str) -> str:
@@ -90,7 +96,7 @@ def group_name(group: Group) -> str:
 
 
 def _digest(text: str) -> str:
-    digest = hashlib.blake2b(text.encode(), digest_size=10).digest()
+    digest = hashlib.blake2b(text.encode(errors="surrogatepass"), digest_size=10).digest()
     return base64.b32encode(digest).decode().lower()[:_DIGEST_LENGTH]
 
 
@@ -136,8 +142,10 @@ def route_configuration(route: Route, layout: Layout, parent: Group | None = Non
         # Traefik's servers have no path before 3.2 (`preservePath`); the middleware works in every 3.x.
         router["middlewares"] = [name]
         http["middlewares"] = {name: {"addPrefix": {"prefix": target.path.rstrip("/")}}}
-    url = f"{target.scheme}://{target.netloc}"
-    http["services"] = {name: {"loadBalancer": {"servers": [{"url": url}]}}}
+    balancer: dict[str, Any] = {"servers": [{"url": f"{target.scheme}://{target.netloc}"}]}
+    if layout.transport and target.scheme == "https":
+        balancer["serversTransport"] = layout.transport
+    http["services"] = {name: {"loadBalancer": balancer}}
     return {"http": http}
 
 
@@ -189,7 +197,7 @@ def decode_record(key: str, value: str) -> Route:
         route = make_route(record.get("routespec", key), record["target"], record["data"])
     except InvalidRouteError:
         raise
-    except (ValueError, TypeError, KeyError, AttributeError):
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
         raise InvalidRouteError(f"The record {key!r} in the store is not one of kvproxy's.") from None
     if route.key != key:
         raise InvalidRouteError(f"The record {key!r} in the store is about another route, {route.routespec!r}.")
@@ -210,10 +218,10 @@ def encode_group(group: Group, parent: Group | None, active: bool, fallback: str
 def group_of(entry: Entry) -> Group | None:
     """The group of an entry that was found in a store, None if it is none or is not one of kvproxy's."""
     for key, value in entry.records.items():
-        with contextlib.suppress(ValueError, TypeError):
+        with contextlib.suppress(ValueError, TypeError, RecursionError):
             prefix, *symbols = json.loads(value)
             group = Group(prefix, tuple(symbols))
-            if key == _GROUP_RECORD + group_name(group):
+            if group.proper and key == _GROUP_RECORD + group_name(group):
                 return group
     return None
 
@@ -238,6 +246,16 @@ def encode_setup(configuration: Mapping[str, Any]) -> Entry:
     return Entry(keys, {SETUP: manifest} if keys else {})
 
 
+def parse_revision(text: str) -> int | None:
+    """A revision that Traefik shows, None for any other text."""
+    return int(text) if _REVISION.fullmatch(text) else None
+
+
+def stored_revision(text: str) -> int | None:
+    """The revision in a store to go on from, None if kvproxy has not written it: it would have the time in ms."""
+    return int(text) if _STORED_REVISION.fullmatch(text) else None
+
+
 def owner(config_key: str) -> str | None:
     """Name of the route or group whose key this is, None if it is no one's of ours."""
     match = _OWNED.match(config_key)
@@ -254,7 +272,7 @@ def setup_keys(records: Mapping[str, str]) -> Iterable[str]:
     """The configuration keys that an earlier start set and that are not about routes."""
     try:
         manifest = json.loads(records.get(SETUP, "[]"))
-    except ValueError:
+    except (ValueError, RecursionError):
         return []
     return [key for key in manifest if isinstance(key, str)] if isinstance(manifest, list) else []
 
@@ -270,7 +288,8 @@ def group(config: Mapping[str, str], records: Mapping[str, str], setup: Iterable
     of_setup = {*setup, *setup_keys(records)}
     configs: dict[str, Keys] = {}
     for key, value in config.items():
-        name = SETUP if key in of_setup else owner(key)
+        # Whatever a manifest says: a route's keys and the revision are no part of the setup.
+        name = owner(key) or (SETUP if key in of_setup and key != REVISION_KEY else None)
         if name is not None:
             configs.setdefault(name, {})[key] = value
     recorded: dict[str, dict[str, str]] = {}
