@@ -91,6 +91,19 @@ def certified(authorities: Certipy, name: str, names: list[str]) -> Certificates
     return Certificates(proxies, certificate, key, certificate, key)
 
 
+def with_certificates(certificates: Certificates, url: str) -> dict[str, Any]:
+    """The same server for an administrator who trusts it, at ``/other``, as in docs/how-to/internal-ssl.md."""
+    balancer = {"servers": [{"url": url}], "serversTransport": "other"}
+    pair = {"certFile": str(certificates.client_certificate), "keyFile": str(certificates.client_key)}
+    return {
+        "http": {
+            "routers": {"other": {"rule": "PathPrefix(`/other`)", "service": "other"}},
+            "services": {"other": {"loadBalancer": balancer}},
+            "serversTransports": {"other": {"rootCAs": [str(certificates.ca)], "certificates": [pair]}},
+        }
+    }
+
+
 async def test_only_servers_with_certificates_of_jupyterhub_are_spoken_to(
     hub_factory: Callable[..., HubProcess],
     redis_server: RedisServer,
@@ -98,14 +111,19 @@ async def test_only_servers_with_certificates_of_jupyterhub_are_spoken_to(
     certificates: Certificates,
     front: Callable[[str, Certificates], TlsFront],
 ) -> None:
-    """Neither one of another authority nor one that is certified as another gets a request."""
+    """Neither one of another authority nor one that is certified as another gets a request, unless told otherwise."""
     fronts = {
         "known": front("known", certified(authorities, "known", LOCAL)),
         "stranger": front("stranger", certificates),
         "impostor": front("impostor", certified(authorities, "impostor", ELSEWHERE)),
     }
     routes = {f"/{name}/": f"https://127.0.0.1:{it.port}" for name, it in fronts.items()}
-    settings = {**INTERNAL, "TraefikRedisProxy.redis_url": redis_server.url, "JupyterHub.extra_routes": routes}
+    settings = {
+        **INTERNAL,
+        "TraefikRedisProxy.redis_url": redis_server.url,
+        "JupyterHub.extra_routes": routes,
+        "TraefikProxy.extra_dynamic_config": with_certificates(certificates, routes["/stranger/"]),
+    }
     hub = hub_factory(settings)
     hub.start()
     assert await refuses_strangers(routes["/known/"])
@@ -114,6 +132,7 @@ async def test_only_servers_with_certificates_of_jupyterhub_are_spoken_to(
         assert (answer.status, answer.json()["name"], answer.json()["path"]) == (200, "known", "/known/x")
         for name in ("stranger", "impostor"):
             assert (await user.browse(f"/{name}/x")).status == 500
+        assert (await user.browse("/other/x")).json()["name"] == "stranger"
         wait_until(lambda: hub.log_text.count("failed to verify certificate") >= 2, "Traefik's reason is logged")
     keys = [redis_server.command("GET", key) for key in redis_server.command("KEYS", "traefik/*")]
     assert (hub.directory / "internal-ssl/proxy-client/proxy-client.key").read_text() not in keys
