@@ -152,6 +152,9 @@ async def start_over(
             assert store.config[key] == value
         for key, value in encode_setup(SETTING).config.items():
             assert store.config[key] == value
+        for transaction in store.applied:
+            written = [(operation.space, operation.key) for operation in transaction.operations]
+            assert len(set(written)) == len(written), "etcd refuses a transaction with a key in it twice"
         assert store.config[REVISION_KEY] == f"{reconciler.revision:013d}"
         assert await store.traefik.revision() == reconciler.revision
         await reconciler.add(make_route("/user/new/", "http://127.0.0.1:99", {}), SOON)

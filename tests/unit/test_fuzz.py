@@ -195,6 +195,7 @@ owned = routes().map(lambda route: f"http/routers/{route_name(route.key)}/rule")
     st.dictionaries(st.one_of(texts, texts.map("group:{}".format), st.just(SETUP)), texts, max_size=5),
     st.one_of(texts, json_values.map(json.dumps), st.lists(st.one_of(texts, owned), max_size=4).map(json.dumps)),
 )
+@example({REVISION_KEY: "1785000000000", "x": "y"}, {}, json.dumps([REVISION_KEY, "x"]))
 def test_no_manifest_claims_what_is_a_routes(config: dict[str, str], records: dict[str, str], manifest: str) -> None:
     """What a store holds is sorted, whatever it is, and the revision and routes stay what they are."""
     records[SETUP] = manifest
