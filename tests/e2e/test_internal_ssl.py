@@ -23,10 +23,15 @@ from kvproxy.testing.tls import TlsFront
 
 pytestmark = [pytest.mark.hub, pytest.mark.timeout(300)]
 
-INTERNAL = {"JupyterHub.internal_ssl": True}
 #: A server's names in its certificate: those that JupyterHub gives its own, and those of somebody else.
 LOCAL = ["DNS:localhost", "IP:127.0.0.1"]
 ELSEWHERE = ["DNS:elsewhere.invalid", "IP:192.0.2.1"]
+
+
+@pytest.fixture
+def internal(tmp_path: Path) -> dict[str, Any]:
+    """The hub's settings; users' servers are started in directories of their own, so the location is absolute."""
+    return {"JupyterHub.internal_ssl": True, "JupyterHub.internal_certs_location": str(tmp_path / "internal-ssl")}
 
 
 async def refuses_strangers(url: str) -> bool:
@@ -39,11 +44,13 @@ async def refuses_strangers(url: str) -> bool:
 
 
 @pytest.mark.parametrize("backend", ["redis", "etcd", "consul", "file"], indirect=True)
-async def test_a_day_over_tls(hub_factory: Callable[..., HubProcess], backend: Mapping[str, Any]) -> None:
+async def test_a_day_over_tls(
+    hub_factory: Callable[..., HubProcess], backend: Mapping[str, Any], internal: Mapping[str, Any]
+) -> None:
     """Pages, a kernel's websocket, a restart of the hub that leaves the server alone, and an end."""
-    hub = hub_factory({**backend, **INTERNAL, "JupyterHub.cleanup_servers": False})
+    hub = hub_factory({**backend, **internal, "JupyterHub.cleanup_servers": False})
     hub.start()
-    async with HubClient(hub, "ada@x+y") as user:
+    async with HubClient(hub, "ada") as user:
         assert (await user.log_in()).status == 200
         await user.spawn()
         assert (await user.browse(user.server_path() + "lab")).status == 200
@@ -54,7 +61,7 @@ async def test_a_day_over_tls(hub_factory: Callable[..., HubProcess], backend: M
         assert await refuses_strangers(await user.server_url())
     assert hub.end() == 0
     hub.start()
-    async with HubClient(hub, "ada@x+y") as user:
+    async with HubClient(hub, "ada") as user:
         await user.log_in()
         assert await user.run("print(x + 1)", kernel=kernel) == "42\n"
         assert await user.routes() == before
@@ -107,6 +114,7 @@ def with_certificates(certificates: Certificates, url: str) -> dict[str, Any]:
 async def test_only_servers_with_certificates_of_jupyterhub_are_spoken_to(
     hub_factory: Callable[..., HubProcess],
     redis_server: RedisServer,
+    internal: Mapping[str, Any],
     authorities: Certipy,
     certificates: Certificates,
     front: Callable[[str, Certificates], TlsFront],
@@ -119,15 +127,17 @@ async def test_only_servers_with_certificates_of_jupyterhub_are_spoken_to(
     }
     routes = {f"/{name}/": f"https://127.0.0.1:{it.port}" for name, it in fronts.items()}
     settings = {
-        **INTERNAL,
+        **internal,
         "TraefikRedisProxy.redis_url": redis_server.url,
-        "JupyterHub.extra_routes": routes,
+        "Proxy.extra_routes": routes,
         "TraefikProxy.extra_dynamic_config": with_certificates(certificates, routes["/stranger/"]),
     }
     hub = hub_factory(settings)
     hub.start()
     assert await refuses_strangers(routes["/known/"])
     async with HubClient(hub, "ada") as user:
+        # The hub may not have come to its extra routes yet.
+        assert (await user.check_routes()).status == 200
         answer = await user.browse("/known/x")
         assert (answer.status, answer.json()["name"], answer.json()["path"]) == (200, "known", "/known/x")
         for name in ("stranger", "impostor"):
@@ -195,10 +205,13 @@ async def spawn_and_compute(hub: HubProcess) -> None:
 
 
 async def test_a_running_traefik_takes_new_certificates(
-    hub_factory: Callable[..., HubProcess], redis_server: RedisServer, beside: Callable[[HubProcess], TraefikServer]
+    hub_factory: Callable[..., HubProcess],
+    redis_server: RedisServer,
+    internal: Mapping[str, Any],
+    beside: Callable[[HubProcess], TraefikServer],
 ) -> None:
     """JupyterHub has made all of them anew, so the old ones would be refused, and refuse."""
-    settings = {**INTERNAL, "TraefikRedisProxy.redis_url": redis_server.url, "TraefikRedisProxy.should_start": False}
+    settings = {**internal, "TraefikRedisProxy.redis_url": redis_server.url, "TraefikRedisProxy.should_start": False}
     hub = hub_factory(settings)
     traefik = beside(hub)
     hub.start()
@@ -215,12 +228,13 @@ async def test_a_running_traefik_takes_new_certificates(
 async def test_a_transport_of_the_administrators_own(
     hub_factory: Callable[..., HubProcess],
     redis_server: RedisServer,
+    internal: Mapping[str, Any],
     beside: Callable[[HubProcess], TraefikServer],
     tmp_path: Path,
 ) -> None:
     """The certificates are files at Traefik's, and no part of them is in the store."""
     settings = {
-        **INTERNAL,
+        **internal,
         "TraefikRedisProxy.redis_url": redis_server.url,
         "TraefikRedisProxy.should_start": False,
         "TraefikProxy.traefik_servers_transport": "internal@file",
@@ -237,11 +251,11 @@ async def test_a_transport_of_the_administrators_own(
 
 
 def test_a_transport_that_nobody_sets_up_is_said_at_start(
-    hub_factory: Callable[..., HubProcess], redis_server: RedisServer
+    hub_factory: Callable[..., HubProcess], redis_server: RedisServer, internal: Mapping[str, Any]
 ) -> None:
     """Rather than at each user's start."""
     settings = {
-        **INTERNAL,
+        **internal,
         "TraefikRedisProxy.redis_url": redis_server.url,
         "TraefikRedisProxy.should_start": False,
         "TraefikProxy.enable_setup_dynamic_config": False,
