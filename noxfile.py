@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import socket
+from collections.abc import Sequence
 from pathlib import Path
 
 import nox
@@ -17,6 +18,7 @@ nox.options.reuse_existing_virtualenvs = True
 COMPAT_PYTHONS = ["3.10", "3.12", "3.13"]
 REPORT = ["-p", "kvproxy.testing.report", "--conformance-report"]
 HUB_MODULES = ["test_proxy", "test_named_servers", "test_spawner", "test_services"]
+SSL_MODULES = ["test_internal_ssl_connections", "test_internal_ssl_connections_external_authorities"]
 
 
 def offer_pyenv() -> None:
@@ -51,7 +53,7 @@ def tests(session: nox.Session) -> None:
 
 @nox.session
 def hubsuite(session: nox.Session) -> None:
-    """JupyterHub's own test suite on this proxy: routing by path, then by host name.
+    """JupyterHub's own test suite on this proxy: routing by path, then by host name, then with internal_ssl.
 
     Arguments go to pytest, further modules among them: `nox -s hubsuite -- jupyterhub.tests.test_singleuser`.
     """
@@ -60,10 +62,12 @@ def hubsuite(session: nox.Session) -> None:
     run_hub_suite(session, {})
     # The name is the one JupyterHub's own builds use; the plugin resolves it, so that no DNS is needed.
     run_hub_suite(session, {"JUPYTERHUB_TEST_SUBDOMAIN_HOST": f"http://localhost.jovyan.org:{free_port()}"})
+    # As JupyterHub's own builds switch it on for all hubs.
+    run_hub_suite(session, {"SSL_ENABLED": "1"}, [*HUB_MODULES, *SSL_MODULES])
 
 
-def run_hub_suite(session: nox.Session, environment: dict[str, str]) -> None:
-    modules = [f"jupyterhub.tests.{module}" for module in HUB_MODULES]
+def run_hub_suite(session: nox.Session, environment: dict[str, str], names: Sequence[str] = HUB_MODULES) -> None:
+    modules = [f"jupyterhub.tests.{name}" for name in names]
     session.run(
         "pytest", "-c", "tests/hubsuite/pytest.ini", "-p", "kvproxy.testing.hubsuite", "--pyargs", *modules,
         *session.posargs, env=environment,

@@ -24,11 +24,11 @@ from benchmarks.worker import Bench
 from benchmarks.workload import Place, Route
 from kvproxy.certificate import placeholder_certificate
 from kvproxy.launcher import RUNTIME, find_traefik, traefik_version, write_private
+from kvproxy.names import ALONE
 from kvproxy.plan import diff, transactions
 from kvproxy.routes import parse_routespec
 from kvproxy.static import setup_configuration, static_configuration, static_file
 from kvproxy.testing.servers import TraefikServer, free_port
-from kvproxy.names import ALONE
 from kvproxy.translate import Entry, Layout
 
 

@@ -8,6 +8,7 @@ there are, never from its neighbours: it is in the innermost group that reaches 
 from __future__ import annotations
 
 import os.path
+import re
 from collections.abc import Container, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Final
@@ -22,6 +23,9 @@ NO_REQUEST: Final = '!PathPrefix("/")'
 ANY_REQUEST: Final = '!Path("/")'
 #: Groups by a part of a host come after all routes with a host and before all without.
 _HOST_GROUP_PRIORITY: Final = HOST_PRIORITY // 2
+#: What a group's prefix and its symbols can be: of a host, what a host name is made of.
+_PREFIX: Final = re.compile(r"[a-z0-9_.-]*(?:/[^\ud800-\udfff]*)?")
+_SYMBOL: Final = re.compile(r"%[0-9A-F]{2}|[^%\ud800-\udfff]", re.DOTALL)
 
 
 @dataclass(frozen=True)
@@ -57,6 +61,12 @@ class Group:
 
     prefix: str
     symbols: tuple[str, ...] = ()
+
+    @property
+    def proper(self) -> bool:
+        """Whether kvproxy could have made it; a store may hold anything."""
+        ordered = sorted({symbol for symbol in self.symbols if _SYMBOL.fullmatch(symbol)}) == list(self.symbols)
+        return ordered and bool(self.prefix or self.symbols) and _PREFIX.fullmatch(self.prefix) is not None
 
     @property
     def reaches(self) -> tuple[str, ...]:

@@ -25,6 +25,7 @@ _GROUP: Final = "-kvg"
 _LAST: Final = "-kvl"
 _REVISION: Final = "kvproxy-revision"
 _API: Final = "kvproxy-api"
+_TRANSPORT: Final = "kvproxy-internal"
 _HUB: Final = "[a-z0-9]+(?:-[a-z0-9]+)*"
 _ANY = re.compile(
     rf"http/(?:routers|services|middlewares)/(?:([a-z2-7]{{{_DIGEST_LENGTH}}})(-kv[pgl])|{_REVISION}|{_API})(?:-({_HUB}))?/"
@@ -63,6 +64,11 @@ class Names:
     def api(self) -> str:
         """The router of Traefik's API, and its middleware."""
         return _API + self._end
+
+    @property
+    def transport(self) -> str:
+        """The serversTransport with the hub's certificates for its users' servers."""
+        return _TRANSPORT + self._end
 
     def route(self, key: str) -> str:
         """The router and the service of the route with this :attr:`~kvproxy.routes.RouteSpec.key`."""
@@ -108,5 +114,5 @@ def check_hub_id(hub: str) -> str:
 
 
 def _digest(text: str) -> str:
-    digest = hashlib.blake2b(text.encode(), digest_size=10).digest()
+    digest = hashlib.blake2b(text.encode(errors="surrogatepass"), digest_size=10).digest()
     return base64.b32encode(digest).decode().lower()[:_DIGEST_LENGTH]

@@ -8,6 +8,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import chain
 
 from .errors import StoreError
 from .names import Names
@@ -64,21 +65,19 @@ def transactions(
     """Pack groups of operations into as few transactions as their order allows.
 
     Args:
-        groups: each the operations of one route, which stay together.
+        groups: each the operations of one route, which stay together. Only where others have left more below its name
+            than a transaction takes do the deletions follow in transactions of their own.
         capabilities: the limits of a transaction.
         last: operations that stand in the last transaction, which is there if only for these.
         wake: whether the last transaction wakes Traefik; the others never do.
 
     Raises:
-        StoreError: if one group alone is more than a transaction can take.
+        StoreError: if what one group sets is more than a transaction can take.
     """
     batches: list[list[Operation]] = []
     count = size = 0
-    pieces = (piece for operations in groups for piece in _pieces(operations, capabilities))
-    for operations in (*pieces, last):
-        if not operations:
-            continue
-        more, bytes_more = len(operations), sum(operation.size for operation in operations)
+    for operations in chain.from_iterable(_parts(group, capabilities) for group in (*groups, last)):
+        more, bytes_more = _measure(operations)
         if not _fits(more, bytes_more, capabilities):
             raise StoreError(
                 f"A change of {more} keys and {bytes_more} bytes is more than one transaction of the store takes; "
@@ -94,20 +93,17 @@ def transactions(
     return [Transaction(tuple(batch), wake and index == final) for index, batch in enumerate(batches)]
 
 
-def _pieces(operations: Sequence[Operation], capabilities: Capabilities) -> Iterable[Sequence[Operation]]:
-    """A group as it is, or, if that is too much, what it sets and then what it deletes, a few keys at a time.
+def _parts(group: Sequence[Operation], capabilities: Capabilities) -> Iterable[Sequence[Operation]]:
+    """What of a group has to stay together."""
+    if _fits(*_measure(group), capabilities):
+        return [group] if group else []
+    sets = [operation for operation in group if operation.value is not None]
+    deletions = [[operation] for operation in group if operation.value is None]
+    return [sets, *deletions] if sets else deletions
 
-    No route has so many keys, but there may be as many as somebody has written below its name.
-    """
-    most = capabilities.max_operations
-    if most is None or len(operations) <= most:
-        return [operations]
-    deletes = [operation for operation in operations if operation.value is None]
-    step = max(most // 2, 1)
-    return [
-        [operation for operation in operations if operation.value is not None],
-        *(deletes[start : start + step] for start in range(0, len(deletes), step)),
-    ]
+
+def _measure(operations: Sequence[Operation]) -> tuple[int, int]:
+    return len(operations), sum(operation.size for operation in operations)
 
 
 def _fits(count: int, size: int, capabilities: Capabilities) -> bool:

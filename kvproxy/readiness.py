@@ -1,4 +1,7 @@
-"""What Traefik's API says about a route: ready, pending or rejected, and why."""
+"""What Traefik's API says about a route: ready, pending or rejected, and why.
+
+Whatever the answers are, of whatever type, they come to a verdict: what is not as it should be is not ready.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
-from .translate import Entry
+from .translate import Entry, parse_revision
 
 Answer: TypeAlias = Mapping[str, Any] | None
 
@@ -37,7 +40,7 @@ def judge(entry: Entry, name: str, router: Answer, service: Answer) -> Verdict:
     """Compare a route with what Traefik's API shows (``/api/http/routers/…``, ``/api/http/services/…``, 3.x).
 
     A router that is listed is not yet one that works, and one that works may still lead to the old target: its
-    status, rule and target are compared, not its existence.
+    status, rule and target are compared, not its existence, and with which certificates it speaks to the target.
 
     Args:
         entry: the route as it stands in the store.
@@ -52,12 +55,15 @@ def judge(entry: Entry, name: str, router: Answer, service: Answer) -> Verdict:
         return Pending(f"Traefik still has an older router (its {older[0]} differs)")
     if service is None:
         return Pending("Traefik does not know the service yet")
-    url = entry.config[f"http/services/{name}/loadBalancer/servers/0/url"]
-    if _urls(service) != [url]:
-        return Pending(f"Traefik still leads to {', '.join(_urls(service)) or 'nothing'} instead of {url}")
-    for answer in (router, service):
+    balancer = f"http/services/{name}/loadBalancer"
+    url, transport = entry.config[f"{balancer}/servers/0/url"], entry.config.get(f"{balancer}/serversTransport", "")
+    if (urls := _urls(service)) != [url]:
+        return Pending(f"Traefik still leads to {', '.join(urls) or 'nothing'} instead of {url}")
+    if transport not in _transports(service):
+        return Pending("Traefik still has an older service (its serversTransport differs)")
+    for answer in map(_mapping, (router, service)):
         if answer.get("status") == "disabled":
-            return Rejected("; ".join(map(str, answer.get("error") or ["no reason given"])))
+            return Rejected("; ".join(map(str, _list(answer.get("error")))) or "no reason given")
     return Ready()
 
 
@@ -75,24 +81,44 @@ def _wanted(entry: Entry, name: str) -> dict[str, Any]:
     return wanted
 
 
-def _seen(router: Mapping[str, Any], field: str) -> Any:
+def _seen(router: Answer, field: str) -> Any:
+    router = _mapping(router)
     value = router.get(field)
     if field == "priority":
-        return int(value or len(str(router.get("rule"))))
+        return _integer(value or len(str(router.get("rule"))))
     if isinstance(value, list):
         return [str(item).partition("@")[0] for item in value]
     return str(value).partition("@")[0] if field == "service" else value
 
 
-def _urls(service: Mapping[str, Any]) -> list[str]:
-    balancer = service.get("loadBalancer") or {}
-    return [str(server.get("url")) for server in balancer.get("servers") or []]
+def _urls(service: Answer) -> list[str]:
+    servers = _mapping(_mapping(service).get("loadBalancer")).get("servers")
+    return [str(_mapping(server).get("url")) for server in _list(servers)]
+
+
+def _transports(service: Answer) -> tuple[str, ...]:
+    """The ways to write the name that is shown; Traefik adds the provider once it has built the service (3.7)."""
+    shown = str(_mapping(_mapping(service).get("loadBalancer")).get("serversTransport") or "")
+    return shown, shown.partition("@")[0]
+
+
+def _mapping(value: Any) -> Mapping[str, Any]:
+    return value if isinstance(value, Mapping) else {}
+
+
+def _list(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else [] if value is None else [value]
+
+
+def _integer(value: Any) -> int | None:
+    try:
+        return int(value)
+    except (TypeError, ValueError, OverflowError):
+        return None
 
 
 def revision_of(middleware: Answer) -> int | None:
     """The revision of the configuration that Traefik has loaded, from the API's answer about its middleware."""
-    headers = ((middleware or {}).get("headers") or {}).get("customResponseHeaders") or {}
-    for name, value in headers.items():
-        if name.lower() == "x-kvproxy-revision" and str(value).isdigit():
-            return int(value)
-    return None
+    headers = _mapping(_mapping(_mapping(middleware).get("headers")).get("customResponseHeaders"))
+    shown = next((value for name, value in headers.items() if name.lower() == "x-kvproxy-revision"), "")
+    return parse_revision(str(shown))

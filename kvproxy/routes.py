@@ -23,6 +23,8 @@ _BAD_ESCAPE = re.compile(r"%(?![0-9A-Fa-f]{2})")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _HOST = re.compile(r"(?!-)[a-z0-9_-]{1,63}(?<!-)(\.(?!-)[a-z0-9_-]{1,63}(?<!-))*")
 _TARGET = re.compile(r"[!-~]+")
+#: A name, an IPv4 or a bracketed IPv6 address, and perhaps a port, as Traefik's URLs (those of Go) can have them.
+_NETLOC = re.compile(r"(?:[A-Za-z0-9._~-]+|\[[0-9A-Fa-f:.]+(?:%25[A-Za-z0-9._~-]+)?\])(?::[0-9]{1,5})?")
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,6 +140,8 @@ def parse_target(target: str) -> str:
             why = "it may hold no user, query or fragment"
         elif not _TARGET.fullmatch(target):
             why = "it holds spaces, control or non-ASCII characters"
+        elif not _NETLOC.fullmatch(parts.netloc):
+            why = "its host is neither a name nor an address"
     except (ValueError, TypeError, AttributeError):
         raise InvalidRouteError("A target of a route cannot be used: it is not a URL.") from None
     if why:

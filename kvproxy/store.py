@@ -32,7 +32,8 @@ class Operation:
     @property
     def size(self) -> int:
         """Bytes of key and value in UTF-8, without the root and whatever the store's protocol adds."""
-        return len(self.key.encode()) + len((self.value or "").encode())
+        # A file's text can hold half of a surrogate pair, which UTF-8 has no bytes for.
+        return sum(len(text.encode(errors="surrogatepass")) for text in (self.key, self.value or ""))
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,7 +24,7 @@ from .shaping import Shaper
 from .store import Operation, Snapshot, Store
 from .table import DesiredTable
 from .tenure import Tenure
-from .translate import SETUP, Entry, group
+from .translate import SETUP, Entry, group, stored_revision
 from .watch import Log, TraefikWatch
 
 #: Seconds between two tries while the store is away: doubled from the first to the second.
@@ -298,7 +298,7 @@ class StoreSync:
         revision = snapshot.config.get(self._names.revision_key, "")
         if first:
             self._table.restore(found)
-            self.revision = int(revision) if revision.isdigit() else 0
+            self.revision = stored_revision(revision) or 0
             # Traefik may not have seen the last word of an earlier hub.
             self._watch.announce(self.revision)
         findings = self._belief.compare(snapshot, found, self.desired, self.revision)

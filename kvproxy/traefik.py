@@ -113,9 +113,9 @@ class TraefikApi:
         raw = await self._get("/api/rawdata") or {}
         return Table(self._ours(raw.get("routers")), self._ours(raw.get("services")))
 
-    def _ours(self, answers: Mapping[str, Any] | None) -> dict[str, Any]:
-        end = f"@{self._provider}"
-        return {name.removesuffix(end): answer for name, answer in (answers or {}).items() if name.endswith(end)}
+    def _ours(self, answers: Any) -> dict[str, Any]:
+        end, found = f"@{self._provider}", answers if isinstance(answers, dict) else {}
+        return {name.removesuffix(end): answer for name, answer in found.items() if name.endswith(end)}
 
     async def entry_point(self, name: str) -> Mapping[str, Any] | None:
         """What Traefik says about an entry point, None if it has none of that name."""
@@ -160,7 +160,7 @@ class TraefikApi:
             raise TraefikError(f"{where} cannot be reached ({error.os_error.strerror or error.os_error}).") from None
         except asyncio.TimeoutError:
             raise TraefikError(f"{where} did not answer within {self._timeout.total:g} s.") from None
-        except (aiohttp.ClientError, ValueError) as error:
+        except (aiohttp.ClientError, ValueError, LookupError, RecursionError) as error:
             raise TraefikError(f"{where} gave no proper answer ({type(error).__name__}).") from None
         if not isinstance(answer, dict):
             raise TraefikError(f"{where} gave no proper answer to {path}.")

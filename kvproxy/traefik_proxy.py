@@ -13,9 +13,10 @@ from .certificate import placeholder_certificate
 from .credentials import ApiAccess, api_access, derive
 from .errors import ConfigurationError, InvalidRouteError
 from .fleet import TraefikFleet
+from .internal_ssl import read_identity, servers_transport, transport_name
 from .names import Names, check_hub_id
 from .routes import parse_routespec
-from .static import StaticSettings, address, check_url, setup_configuration, static_file
+from .static import StaticSettings, address, check_url, deep_merge, setup_configuration, static_file
 from .traefik import TraefikApi
 from .translate import Layout
 
@@ -128,6 +129,14 @@ class TraefikProxy(Proxy):
         help="""Name of Traefik's public entry point: `http` or `https`, after the hub's URL, unless you set it.""",
     )
     traefik_api_entrypoint = Unicode("auth_api", config=True, help="Name of the entry point of Traefik's API.")
+    traefik_servers_transport = Unicode(
+        config=True,
+        help="""Name of a serversTransport of your own, such as `internal@file`, for all servers with an https URL.
+
+        If empty, kvproxy sets one up from the hub's certificates where `JupyterHub.internal_ssl` is on, and leaves
+        such servers to Traefik's default one where it is off.
+        """,
+    )
     traefik_log_level = Unicode(
         config=True,
         help="""Traefik's log level (DEBUG, INFO, WARN, ERROR); ERROR if empty. Its lines appear in the hub's log.""",
@@ -204,7 +213,14 @@ class TraefikProxy(Proxy):
     def layout(self, entry_points: tuple[str, ...]) -> Layout:
         """How routes are laid out as keys, on these entry points or, if there are none, on Traefik's default ones."""
         hosts = bool(self.hub_host) or (self.app is not None and self.host_routing)
-        return Layout(entry_points, self.route_layout, hosts=hosts, names=self.names, host=self.hub_host)
+        return Layout(
+            entry_points,
+            self.route_layout,
+            hosts=hosts,
+            names=self.names,
+            host=self.hub_host,
+            transport=self.servers_transport,
+        )
 
     def static_settings(self, provider: dict[str, Any], version: tuple[int, ...]) -> StaticSettings:
         """What the static configuration of a Traefik of this version is made from."""
@@ -240,6 +256,26 @@ class TraefikProxy(Proxy):
             return None
         return placeholder_certificate(derive(secret, "placeholder certificate"))
 
+    @property
+    def _internal_ssl(self) -> bool:
+        return bool(getattr(self.app, "internal_ssl", False))
+
+    @property
+    def servers_transport(self) -> str:
+        """Traefik's name of the serversTransport for servers with an https URL, empty for its default one.
+
+        Raises:
+            ConfigurationError: if there has to be one and nobody sets it up.
+        """
+        own = self.traefik_servers_transport
+        return transport_name(internal_ssl=self._internal_ssl, own=own, set_up=self.sets_up, names=self.names)
+
+    def _transport(self) -> dict[str, Any]:
+        if self.traefik_servers_transport or not self._internal_ssl:
+            return {}
+        # A Traefik that the hub starts runs as the hub's user on the hub's machine, so the key stays in its file.
+        return servers_transport(read_identity(self.app, key_as_text=not self.should_start), self.names)
+
     def _setup(self, access: ApiAccess, secret: bytes) -> dict[str, Any]:
         if not self.sets_up:
             return {}
@@ -248,7 +284,7 @@ class TraefikProxy(Proxy):
             api_entry_point=self.traefik_api_entrypoint,
             api_users=list(access.users),
             certificate=self._certificate(secret),
-            extra=self.extra_dynamic_config,
+            extra=deep_merge(self._transport(), self.extra_dynamic_config),
             names=self.names,
         )
 

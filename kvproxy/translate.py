@@ -1,13 +1,15 @@
 """The translation layer: routing table <-> Traefik's dynamic configuration <-> flat keys; hub records as exact JSON.
 
 A route becomes three keys (a router's rule and service, a service's URL), a fourth, the priority, where the length of
-the rule, which is Traefik's default, would put it in the wrong place, and one for the group that it is in.
+the rule, which is Traefik's default, would put it in the wrong place, one for the group that it is in, and one for the
+certificates of an https server where the hub has made them.
 """
 
 from __future__ import annotations
 
 import contextlib
 import json
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Final, TypeAlias
@@ -27,6 +29,10 @@ QUARANTINE: Final = "quarantine:"
 
 #: Name of the entry that holds everything that is not a route: API router, certificate, extra configuration.
 SETUP: Final = "setup"
+#: A revision as Traefik may show it, and one in a store that there may be later ones than, in as many digits.
+_REVISION = re.compile("[0-9]{1,15}")
+_STORED_REVISION = re.compile("[0-8][0-9]{12}")
+
 Keys: TypeAlias = dict[str, str]
 
 
@@ -58,6 +64,7 @@ class Layout:
         limits: when groups are made and given up.
         names: how routers and services are called.
         host: if not empty, routes without a host are served for this one only.
+        transport: name of the serversTransport for servers with an https URL, empty for Traefik's default one.
     """
 
     entry_points: tuple[str, ...] = ()
@@ -67,6 +74,7 @@ class Layout:
     limits: Limits = field(default_factory=Limits)
     names: Names = ALONE
     host: str = ""
+    transport: str = ""
 
     def spec(self, route: Route) -> RouteSpec:
         """Where a route begins as Traefik is to see it."""
@@ -115,8 +123,10 @@ def route_configuration(route: Route, layout: Layout, parent: Group | None = Non
         # Traefik's servers have no path before 3.2 (`preservePath`); the middleware works in every 3.x.
         router["middlewares"] = [name]
         http["middlewares"] = {name: {"addPrefix": {"prefix": target.path.rstrip("/")}}}
-    url = f"{target.scheme}://{target.netloc}"
-    http["services"] = {name: {"loadBalancer": {"servers": [{"url": url}]}}}
+    balancer: dict[str, Any] = {"servers": [{"url": f"{target.scheme}://{target.netloc}"}]}
+    if layout.transport and target.scheme == "https":
+        balancer["serversTransport"] = layout.transport
+    http["services"] = {name: {"loadBalancer": balancer}}
     return {"http": http}
 
 
@@ -167,7 +177,7 @@ def decode_record(key: str, value: str) -> Route:
         route = make_route(record.get("routespec", key), record["target"], record["data"])
     except InvalidRouteError:
         raise
-    except (ValueError, TypeError, KeyError, AttributeError):
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
         raise InvalidRouteError(f"The record {key!r} in the store is not one of kvproxy's.") from None
     if route.key != key:
         raise InvalidRouteError(f"The record {key!r} in the store is about another route, {route.routespec!r}.")
@@ -188,10 +198,10 @@ def encode_group(group: Group, parent: Group | None, active: bool, fallback: str
 def group_of(entry: Entry, names: Names) -> Group | None:
     """The group of an entry that was found in a store, None if it is none or is not one of kvproxy's."""
     for key, value in entry.records.items():
-        with contextlib.suppress(ValueError, TypeError):
+        with contextlib.suppress(ValueError, TypeError, RecursionError):
             prefix, *symbols = json.loads(value)
             group = Group(prefix, tuple(symbols))
-            if key == _GROUP_RECORD + names.group(group):
+            if group.proper and key == _GROUP_RECORD + names.group(group):
                 return group
     return None
 
@@ -216,6 +226,16 @@ def encode_setup(configuration: Mapping[str, Any]) -> Entry:
     return Entry(keys, {SETUP: manifest} if keys else {})
 
 
+def parse_revision(text: str) -> int | None:
+    """A revision that Traefik shows, None for any other text."""
+    return int(text) if _REVISION.fullmatch(text) else None
+
+
+def stored_revision(text: str) -> int | None:
+    """The revision in a store to go on from, None if kvproxy has not written it: it would have the time in ms."""
+    return int(text) if _STORED_REVISION.fullmatch(text) else None
+
+
 def _record_owner(key: str, names: Names) -> str:
     if key == SETUP:
         return SETUP
@@ -226,7 +246,7 @@ def setup_keys(records: Mapping[str, str]) -> Iterable[str]:
     """The configuration keys that an earlier start set and that are not about routes."""
     try:
         manifest = json.loads(records.get(SETUP, "[]"))
-    except ValueError:
+    except (ValueError, RecursionError):
         return []
     return [key for key in manifest if isinstance(key, str)] if isinstance(manifest, list) else []
 
@@ -245,7 +265,8 @@ def group(
     of_setup = {*setup, *setup_keys(records)}
     configs: dict[str, Keys] = {}
     for key, value in config.items():
-        name = SETUP if key in of_setup else names.owner(key)
+        # Whatever a manifest says: a route's keys and the revision are no part of the setup.
+        name = names.owner(key) or (SETUP if key in of_setup and key != names.revision_key else None)
         if name is not None:
             configs.setdefault(name, {})[key] = value
     recorded: dict[str, dict[str, str]] = {}

@@ -110,6 +110,8 @@ class RoutingTree(Places):
         """Whether requests can get from there to a group, if they are to get to it at all."""
         if parent is None:
             return True
+        if parent == group:
+            return False
         ready = parent in self.nodes and (self.nodes[parent].active or not self.nodes[group].active)
         return ready and parent.reaches_to(group.prefix)
 

@@ -5,7 +5,8 @@
 ``--hubsuite-proxy NAME`` names the proxy as ``c.JupyterHub.proxy_class`` does; the default is ``traefik_redis``. One
 that has a `redis_url` gets a Redis server of the session's own; where another's store is, say in a configuration file
 of JupyterHub's kind, ``--hubsuite-config FILE``. With JUPYTERHUB_TEST_SUBDOMAIN_HOST (as ``http://hub.test:8000``) the
-tests route by host name; the name and all below it are then 127.0.0.1 to the tests.
+tests route by host name; the name and all below it are then 127.0.0.1 to the tests. With SSL_ENABLED=1 all hubs use
+``internal_ssl``, as in JupyterHub's own builds.
 
 The tests need settings that are not a project's usual ones, so give pytest a file of their own with ``-c``.
 """
@@ -32,8 +33,13 @@ from traitlets.config.loader import PyFileConfigLoader
 from kvproxy.testing.servers import RedisServer, free_port
 
 _HOST_VARIABLE: Final = "JUPYTERHUB_TEST_SUBDOMAIN_HOST"
-#: What a test's source holds if it is about configurable-http-proxy itself.
-_OTHER_PROXY: Final = ("configurable-http-proxy", "ConfigurableHTTPProxy(")
+_SSL_VARIABLE: Final = "SSL_ENABLED"
+#: What a test's source holds if it is about configurable-http-proxy itself, and in which way.
+_OTHER_PROXY: Final = {
+    "configurable-http-proxy": "starts configurable-http-proxy itself",
+    "ConfigurableHTTPProxy(": "starts configurable-http-proxy itself",
+    "get(app.proxy.api_url": "asks for certificates at configurable-http-proxy's API; Traefik's asks for a token",
+}
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -79,7 +85,9 @@ class HubSuite:
 
     def pytest_report_header(self) -> str:
         """Say what is tested, above the tests."""
-        return f"hubsuite: {self.proxy_class}, routing by {f'host name below {self.host}' if self.host else 'path'}"
+        routing = f"host name below {self.host}" if self.host else "path"
+        tls = ", with internal_ssl" if os.environ.get(_SSL_VARIABLE) else ""
+        return f"hubsuite: {self.proxy_class}, routing by {routing}{tls}"
 
     @pytest.hookimpl(trylast=True)
     def pytest_unconfigure(self) -> None:
@@ -87,13 +95,13 @@ class HubSuite:
         self._cleanup.close()
 
     def pytest_collection_modifyitems(self, items: Iterable[pytest.Item]) -> None:
-        """Skip the tests that start configurable-http-proxy whatever the hub's proxy class is."""
-        skip = pytest.mark.skip(reason="starts configurable-http-proxy itself")
+        """Skip the tests that are about configurable-http-proxy whatever the hub's proxy class is."""
         for item in items:
             if isinstance(item, pytest.Function):
                 source = inspect.getsource(inspect.unwrap(item.function))
-                if any(text in source for text in _OTHER_PROXY):
-                    item.add_marker(skip)
+                for text, reason in _OTHER_PROXY.items():
+                    if text in source:
+                        item.add_marker(pytest.mark.skip(reason=reason))
 
     def configure(self, hub: MockHub) -> None:
         """Give a new hub the proxy class, with ports, files and a part of the store that no other hub has."""

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
 
 import pytest
 
+from kvproxy.testing.consul_server import ConsulServer
+from kvproxy.testing.etcd_server import EtcdServer
 from kvproxy.testing.hub import HubProcess
 from kvproxy.testing.servers import RedisServer
 
@@ -42,3 +46,26 @@ def hub(tmp_path_factory, redis_of_hub) -> Iterator[HubProcess]:
         assert running.end() == 0
         assert running.log_text.partition("Traceback")[2][:3000] == ""
         assert running.family() == []
+
+
+@pytest.fixture(params=["redis", "kv", "etcd", "consul", "file"])
+def backend(request: pytest.FixtureRequest, tmp_path: Path) -> Mapping[str, Any]:
+    """The settings that choose a backend, its server running."""
+
+    def server(name: str) -> Any:
+        return request.getfixturevalue(name)
+
+    if request.param == "redis":
+        redis: RedisServer = server("redis_server")
+        return {"JupyterHub.proxy_class": "traefik_redis", "TraefikRedisProxy.redis_url": redis.url}
+    if request.param == "kv":
+        redis = server("redis_server")
+        return {"JupyterHub.proxy_class": "traefik_kv", "KVTraefikProxy.store_url": redis.url}
+    if request.param == "etcd":
+        etcd: EtcdServer = server("etcd_server")
+        return {"JupyterHub.proxy_class": "traefik_etcd", "TraefikEtcdProxy.etcd_url": etcd.url}
+    if request.param == "consul":
+        consul: ConsulServer = server("consul_server")
+        return {"JupyterHub.proxy_class": "traefik_consul", "TraefikConsulProxy.consul_url": consul.url}
+    rules = str(tmp_path / "rules.toml")
+    return {"JupyterHub.proxy_class": "traefik_file", "TraefikFileProviderProxy.dynamic_config_file": rules}
