@@ -9,7 +9,7 @@ from .names import Names, is_kvproxys
 from .plan import diff
 from .repair import describe, set_aside
 from .store import Operation, Snapshot, Space
-from .translate import Entry
+from .translate import Entry, stored_revision
 
 
 @dataclass(frozen=True)
@@ -101,7 +101,7 @@ class Belief:
             self.is_now(name, desired.get(name) if name not in wrong else found.get(name))
         kept = [key for name in wrong if name not in desired for key in self._set_aside(name, found.get(name))]
         revision = snapshot.config.get(self._names.revision_key, "")
-        older = revision.isdigit() and int(revision) < known
+        older = (stored_revision(revision) or known) < known
         return Findings(wrong, changed, kept, describe(wrong, found, desired, older) if wrong else "")
 
     def _set_aside(self, name: str, found: Entry | None) -> list[str]:

@@ -195,7 +195,7 @@ def encode_group(group: Group, parent: Group | None, active: bool, fallback: str
     return Entry(flatten(group_configuration(group, parent, active, fallback, layout)), record)
 
 
-def group_of(entry: Entry, names: Names) -> Group | None:
+def group_of(entry: Entry, names: Names = ALONE) -> Group | None:
     """The group of an entry that was found in a store, None if it is none or is not one of kvproxy's."""
     for key, value in entry.records.items():
         with contextlib.suppress(ValueError, TypeError, RecursionError):

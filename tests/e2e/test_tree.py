@@ -18,7 +18,7 @@ from kvproxy_redis import TraefikRedisProxy
 from .proxies import TOML, Client, making
 
 LOGIN = {"redis_traefik_username": "traefik", "redis_traefik_password": "secret"}
-USERS = [f"/user/student{number:05d}/" for number in range(200)]
+USERS = [f"/user/student{number:05d}/" for number in range(300)]
 
 
 @pytest.fixture
@@ -58,7 +58,7 @@ async def assert_served(proxy: TraefikRedisProxy, table: dict[str, str]) -> None
 async def test_automatic_groups_survive_a_restart_unchanged_and_go_when_they_are_not_wanted(
     make: Callable[..., TraefikRedisProxy], doors: Doors
 ) -> None:
-    """Two hundred routes are many; a hub that is started again writes nothing; one with `flat` takes the tree down."""
+    """Three hundred routes are many; a hub that is started again writes nothing; one with `flat` takes the tree down."""
     proxy = make()
     await proxy.start()
     table, store = await filled(proxy, doors), await store_of(proxy)

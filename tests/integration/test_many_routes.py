@@ -76,7 +76,7 @@ async def test_a_noisy_store_is_never_flooded() -> None:
     """A few keys a commit, and everybody gets there in the end."""
     store = NoisyStore()
     async with running(store) as it:
-        await asyncio.gather(*(it.add(route(f"student{n:05d}"), SOON) for n in range(200)))
+        await asyncio.gather(*(it.add(route(f"student{n:05d}"), SOON) for n in range(300)))
         added = len(store.applied)
         await until(lambda: groups_in(store.config) > 3)
         assert max(len(transaction.operations) for transaction in store.applied[added:]) <= 20
