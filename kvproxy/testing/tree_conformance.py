@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import random
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from types import SimpleNamespace
 from typing import Any
@@ -14,15 +14,11 @@ from urllib.parse import quote
 import pytest
 
 from kvproxy.grouping import NO_REQUEST
-from kvproxy.proxy import KVTraefikProxy
 from kvproxy.routes import make_route
 from kvproxy.store import Store
 from kvproxy.testing import oracle
 from kvproxy.testing.doors import Doors, RawClient, port_of
-
-Start = Callable[..., Awaitable[KVTraefikProxy]]
-ClientOf = Callable[[KVTraefikProxy], RawClient]
-StoreOf = Callable[[KVTraefikProxy], Awaitable[Store]]
+from kvproxy.testing.traefik_kit import ClientOf, Start, StoreOf
 
 #: Routes that come and go; ``KVPROXY_CHURN=5000`` is what is promised, and takes its time.
 CHURN = int(os.environ.get("KVPROXY_CHURN", "240"))
@@ -91,7 +87,7 @@ class Crowd:
 
 
 class TreeTests:
-    """Tests to inherit, with the fixtures of :class:`~kvproxy.testing.traefik_conformance.TraefikConformance`."""
+    """Tests to inherit, with the fixtures of :class:`~kvproxy.testing.traefik_kit.TraefikKit`."""
 
     @pytest.mark.timeout(120 + CHURN)
     async def test_nobody_notices_that_many_routes_come_and_go(
