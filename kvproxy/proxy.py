@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from jupyterhub.metrics import PROXY_POLL_DURATION_SECONDS
 from traitlets import Float, Unicode
 
+from .adoption import Launch, Start, certificate_files
 from .errors import ConfigurationError, InvalidRouteError, KVProxyError, StoppedError, TraefikError
-from .launcher import RUNTIME, TraefikProcess, check_free, find_traefik, traefik_version
+from .launcher import RUNTIME, check_free, file_digests, find_traefik, traefik_version
 from .plugins import rivals
+from .process import TraefikProcess
 from .reconciler import Reconciler
 from .routes import make_route, parse_routespec
 from .startup import wait_for_store, wait_for_traefik
@@ -132,11 +135,11 @@ class KVTraefikProxy(TraefikProxy):
             await self._start()
         except KVProxyError as error:
             self.log.critical("%s", error)
-            await self._close()
+            await self._close(failed=True)
             # The sentence says it all: spare the administrator what the hub would print of our inner life.
             raise error.with_traceback(None) from None
         except BaseException:
-            await self._close()
+            await self._close(failed=True)
             raise
 
     async def _start(self) -> None:
@@ -144,24 +147,25 @@ class KVTraefikProxy(TraefikProxy):
         binary = find_traefik()
         loop = asyncio.get_running_loop()
         version = await loop.run_in_executor(None, traefik_version, binary)
-        settings = self.static_settings(self.traefik_provider(), version)
+        configuration = static_configuration(self.static_settings(self.traefik_provider(), version))
         file = Path(self.static_config_file)
-        text = static_file(static_configuration(settings), file.name)
-        process = TraefikProcess(file, self.log, self.store_secrets())
-        await loop.run_in_executor(None, process.stop_previous)
-        for (host, port), setting in self.listen_addresses().items():
-            check_free(host, port, setting)
+        text = static_file(configuration, file.name)
+        environment = {**RUNTIME, **self.traefik_environment(), **self.traefik_env}
+        launch = Launch(binary, version, environment, text, file_digests(certificate_files(configuration)))
+        outlives = self.app is not None and not self.app.cleanup_proxy
+        process = TraefikProcess(file, launch, self.log, secrets=self.store_secrets(), outlives=outlives)
+        decision = await loop.run_in_executor(None, process.decide)
+        check_ports = partial(check_free, self.listen_addresses())
+        if isinstance(decision, Start):
+            check_ports()
         allowed = groups_allowed(self.route_layout, version)
+        # A Traefik that an earlier hub has left serves on until the store is reached.
         reconciler, traefik = await self._start_reconciler((), allowed)
         self._process = process
-        process.start(binary, {**RUNTIME, **self.traefik_environment(), **self.traefik_env}, text)
-        await wait_for_traefik(
-            traefik, reconciler.revision, self.check_route_timeout, self.log, check_alive=process.check_alive
-        )
+        loaded = (traefik, reconciler.revision, self.check_route_timeout, self.log, process.check_alive)
+        await process.start(decision, check_ports, partial(wait_for_traefik, *loaded))
         self.log.info("Traefik %s runs (process %s), configured by %s.", ".".join(map(str, version)), process.pid, file)
         await reconciler.tell_noise()
-        if self.app is not None and not self.app.cleanup_proxy:
-            process.leave_running()
 
     async def _start_reconciler(
         self, entry_points: tuple[str, ...], allowed: bool | None
@@ -241,12 +245,12 @@ class KVTraefikProxy(TraefikProxy):
             )
         await self._close()
 
-    async def _close(self) -> None:
+    async def _close(self, *, failed: bool = False) -> None:
         if self._watching is not None:
             self._watching.cancel()
             await asyncio.gather(self._watching, return_exceptions=True)
         if self._process is not None:
-            await self._process.stop()
+            await (self._process.give_up() if failed else self._process.stop())
         for part in (self._reconciler, self._store, self._traefik):
             if part is not None:
                 await part.aclose()

@@ -12,6 +12,7 @@ import kvproxy
 ROOT = Path(__file__).parents[2]
 CORE = sorted((ROOT / "kvproxy").glob("*.py"))
 PURE = {
+    "adoption",
     "grouping",
     "places",
     "table",

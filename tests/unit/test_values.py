@@ -14,7 +14,6 @@ from cryptography.x509 import load_pem_x509_certificate
 from kvproxy.certificate import placeholder_certificate
 from kvproxy.credentials import api_access, hash_password
 from kvproxy.errors import ConfigurationError
-from kvproxy.launcher import parse_log_line
 from kvproxy.readiness import Pending, Ready, Rejected, judge, revision_of
 from kvproxy.routes import make_route
 from kvproxy.static import (
@@ -27,6 +26,7 @@ from kvproxy.static import (
     static_file,
 )
 from kvproxy.store import normalise_root
+from kvproxy.traefik_log import parse_log_line
 from kvproxy.translate import Layout, encode, route_name
 
 ROUTE = make_route("/user/ada/", "http://127.0.0.1:1", {})

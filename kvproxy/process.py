@@ -1,0 +1,257 @@
+"""The only subprocess of kvproxy: take over, start, watch over and stop Traefik."""
+
+from __future__ import annotations
+
+import asyncio
+import atexit
+import signal
+import sys
+import threading
+from collections.abc import Awaitable, Callable, Sequence
+from pathlib import Path
+from typing import Final
+
+from .adoption import Adopt, Decision, Launch, Record, Replace, command, decide
+from .errors import TraefikError
+from .launcher import remove, write_private
+from .supervised import Supervised, running, this_process
+from .traefik_log import TraefikLog
+from .watch import Log
+
+#: Seconds between two looks at the process and its log.
+_LOOK: Final = 0.2
+#: Seconds that Traefik gets to close its connections when it is asked to stop.
+_GRACE: Final = 10.0
+#: Seconds before a Traefik that has died is started again: doubled from the first to the last.
+_FIRST_RESTART: Final = 0.5
+_LAST_RESTART: Final = 30.0
+
+
+class TraefikProcess:
+    """A Traefik that is taken over from an earlier hub or started, kept alive, and stopped.
+
+    Its output goes to a file beside the configuration and from there to the hub's log, not through a pipe, so that
+    Traefik goes on when the hub ends. Beside them a third file, the record, tells the next hub which process it is.
+
+    Args:
+        config_file: where the static configuration stands.
+        launch: what Traefik is started with.
+        log: the hub's logger.
+        secrets: texts that are blotted out of what Traefik logs.
+        outlives: whether Traefik is to go on when the hub ends.
+    """
+
+    def __init__(
+        self, config_file: Path, launch: Launch, log: Log, *, secrets: Sequence[str] = (), outlives: bool = False
+    ) -> None:
+        self._config_file = config_file.absolute()
+        self._log_path = config_file.with_name(config_file.name + ".log")
+        self._record_path = config_file.with_name(config_file.name + ".pid")
+        self._launch = launch
+        self._log = log
+        self._output = TraefikLog(self._log_path, log, secrets)
+        self._outlives = outlives
+        # Whether it is left alone if the hub ends at this moment: what this hub has not yet got to work is not.
+        self._stays = False
+        self._traefik: Supervised | None = None
+        self._task: asyncio.Task[None] | None = None
+
+    @property
+    def pid(self) -> int | None:
+        """Process id of the running Traefik, None if none runs."""
+        return self._traefik.identity.pid if self._traefik is not None and self._traefik.alive else None
+
+    def decide(self) -> Decision:
+        """What is to become of a Traefik that an earlier hub has left; nothing is done yet.
+
+        Raises:
+            ConfigurationError: if another hub looks after it at this moment.
+        """
+        try:
+            record = Record.parse(self._record_path.read_text(errors="replace"))
+        except OSError:
+            record = None
+        pids = {record.traefik.pid, record.hub.pid} if record is not None else set()
+        return decide(record, running(pids), this_process(), self._launch, str(self._config_file))
+
+    async def start(
+        self, decision: Decision, check_ports: Callable[[], None], ready: Callable[[], Awaitable[None]]
+    ) -> None:
+        """Do what was decided, and look after Traefik from now on.
+
+        One that was taken over and does not work is replaced.
+
+        Args:
+            decision: of :meth:`decide`.
+            check_ports: raises if somebody else listens where Traefik is to.
+            ready: returns when Traefik works.
+
+        Raises:
+            TraefikError: if it cannot be started, or does not work.
+        """
+        atexit.register(self._at_exit)
+        _exit_on_sigterm()
+        if isinstance(decision, Adopt):
+            problem = await self._adopt(decision, ready)
+            if problem is None:
+                return
+            decision = Replace(decision.traefik, f"it does not work. {problem}")
+        if isinstance(decision, Replace):
+            await self._stop_earlier(decision)
+            check_ports()
+        try:
+            write_private(self._log_path, "")
+        except OSError as error:
+            raise _cannot_start(error) from None
+        self._launch_traefik()
+        self._task = asyncio.get_running_loop().create_task(self._look_after())
+        await ready()
+        self._stays = self._outlives
+
+    def check_alive(self) -> None:
+        """Raise :class:`TraefikError` with Traefik's last words if it has ended."""
+        if self._traefik is not None and not self._traefik.alive:
+            self._output.pass_on()
+            raise TraefikError(f"Traefik {self._traefik.ending}. {self._output.last_words}")
+
+    async def stop(self) -> None:
+        """Stop Traefik, at first politely, and remove all that was written for it."""
+        await self._look_away()
+        await asyncio.get_running_loop().run_in_executor(None, self._terminate)
+        self._output.pass_on()
+        atexit.unregister(self._at_exit)
+        self._clean_up()
+        self._traefik = None
+        self._output.close()
+
+    async def release(self) -> None:
+        """Look after Traefik no longer, and leave it and its files as they are."""
+        await self._look_away()
+        atexit.unregister(self._at_exit)
+        self._output.close()
+
+    async def give_up(self) -> None:
+        """End a start that has failed: stop Traefik, unless it worked before and is to outlive hubs."""
+        await (self.release() if self._stays else self.stop())
+
+    # -- what an earlier hub has left
+
+    async def _adopt(self, decision: Adopt, ready: Callable[[], Awaitable[None]]) -> str | None:
+        """Take over a Traefik that runs; return why that is no good, if it is not."""
+        self._stays = self._outlives
+        pid = decision.traefik.pid
+        self._log.info("Taking over the Traefik that an earlier hub left running (process %d); it goes on.", pid)
+        try:
+            self._traefik = Supervised.find(decision.traefik)
+            self._record()
+            self._output.follow_from_end()
+            self._task = asyncio.get_running_loop().create_task(self._look_after())
+            await ready()
+        except (TraefikError, OSError) as error:
+            return str(error)
+        return None
+
+    async def _stop_earlier(self, decision: Replace) -> None:
+        self._stays = False
+        await self._look_away()
+        pid = decision.traefik.pid
+        self._log.warning("Replacing the Traefik that an earlier hub left running (process %d): %s", pid, decision.why)
+        try:
+            self._traefik = Supervised.find(decision.traefik)
+        except TraefikError:
+            return
+        await asyncio.get_running_loop().run_in_executor(None, self._traefik.stop, _GRACE)
+
+    # -- one that runs
+
+    def _launch_traefik(self) -> None:
+        text, launch = self._launch.configuration, self._launch
+        try:
+            if not self._config_file.exists() or self._config_file.read_bytes() != text.encode():
+                write_private(self._config_file, text)
+            with self._output.open_for_traefik() as output:
+                self._traefik = Supervised.start(
+                    command(launch.binary, str(self._config_file)), launch.environment, output
+                )
+        except OSError as error:
+            raise _cannot_start(error) from None
+        self._record()
+
+    def _record(self) -> None:
+        assert self._traefik is not None  # noqa: S101 - for the type checker
+        record = Record(self._traefik.identity, this_process(), self._launch.digests())
+        try:
+            write_private(self._record_path, record.text())
+        except OSError as error:
+            self._log.error(
+                "%s cannot be written (%s), so the next hub will not find this Traefik (process %d).",
+                self._record_path,
+                error.strerror,
+                record.traefik.pid,
+            )
+
+    async def _look_after(self) -> None:
+        now = asyncio.get_running_loop().time
+        pause, started = 0.0, now()
+        while True:
+            await asyncio.sleep(_LOOK)
+            alive = self.pid is not None
+            self._output.pass_on()
+            if alive or self._traefik is None:
+                continue
+            pause = min(2 * pause, _LAST_RESTART) if pause and now() - started < _LAST_RESTART else _FIRST_RESTART
+            self._log.error(
+                "Traefik %s; starting it again in %g s. %s", self._traefik.ending, pause, self._output.last_words
+            )
+            await asyncio.sleep(pause)
+            started = now()
+            try:
+                self._launch_traefik()
+            except TraefikError as error:
+                self._log.error("%s", error)
+
+    async def _look_away(self) -> None:
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+            self._task = None
+
+    # -- the end
+
+    def _at_exit(self) -> None:
+        if not self._stays:
+            self._clean_up()
+        elif self.pid is not None:
+            self._log.info(
+                "Traefik is left running (process %d), as c.JupyterHub.cleanup_proxy is False; the next hub with "
+                "static_config_file = %s takes it over.",
+                self.pid,
+                self._config_file,
+            )
+
+    def _clean_up(self) -> None:
+        if self._terminate():
+            for path in (self._config_file, self._log_path, self._record_path):
+                remove(path)
+
+    def _terminate(self) -> bool:
+        try:
+            if self._traefik is not None and not self._traefik.stop(_GRACE):
+                self._log.warning("Traefik did not stop within %g s and was killed.", _GRACE)
+        except TraefikError as error:
+            self._log.error("%s", error)
+            return False
+        return True
+
+
+def _cannot_start(error: OSError) -> TraefikError:
+    return TraefikError(f"Traefik cannot be started: {error.filename}: {error.strerror}.")
+
+
+def _exit_on_sigterm() -> None:
+    """Make SIGTERM an ordinary exit, which cleans up, until JupyterHub installs a handler of its own.
+
+    It does so at the very end of its start; until then SIGTERM would end the hub and leave Traefik on the ports.
+    """
+    if threading.current_thread() is threading.main_thread() and signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
+        signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
