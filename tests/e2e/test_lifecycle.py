@@ -124,31 +124,6 @@ async def test_a_traefik_that_dies_is_started_again(
     assert "Traefik was killed by signal 9; starting it again" in caplog.text
 
 
-async def test_a_traefik_left_by_an_earlier_hub_is_replaced(
-    make_proxy: Callable[..., TraefikRedisProxy], doors: Doors, client_of: Callable[..., Client]
-) -> None:
-    """A hub that was killed, or had cleanup_proxy = False, leaves it running; its routes are still there."""
-    urls = {"public_url": f"http://127.0.0.1:{free_port()}/", "traefik_api_url": f"http://127.0.0.1:{free_port()}"}
-    first, target = make_proxy(**urls), await doors.open()
-    await first.start()
-    await first.add_route("/user/ada/", target, {})
-    old, process = pid_of(first), first._process
-    assert process is not None
-    assert process._task is not None
-    process._task.cancel()
-    process.leave_running()
-    first._process = None
-    second = make_proxy(**urls)
-    await second.start()
-    assert pid_of(second) != old
-    assert not psutil.pid_exists(old) or psutil.Process(old).status() == psutil.STATUS_ZOMBIE
-    assert await client_of(second).ask("/user/ada/") == (200, port_of(target))
-    assert process._process is not None
-    process._process.wait()
-    assert process._output is not None
-    process._output.close()
-
-
 async def test_https(start_proxy: Start, doors: Doors, certificates: Certificates) -> None:
     """With the hub's ssl_key and ssl_cert."""
     proxy = await start_proxy(
