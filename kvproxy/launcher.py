@@ -1,20 +1,23 @@
-"""Finding Traefik, and making sure that it can be started."""
+"""What a start of Traefik needs: the binary, its version, free ports, files that nobody else may read."""
 
 from __future__ import annotations
 
 import contextlib
 import errno
+import hashlib
 import os
 import re
 import shutil
 import socket
 import subprocess
 import sysconfig
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Final
 
+from .adoption import Launch, certificate_files
 from .errors import TraefikError
-from .static import parse_version
+from .static import StaticSettings, parse_version, static_configuration, static_file
 
 #: Variables of Go's runtime: garbage is collected when there is three times as much of it as there is use for, instead
 #: of as much. With thousands of routes that saves much of the CPU of requests and reloads, for more memory.
@@ -55,34 +58,75 @@ def traefik_version(binary: str) -> tuple[int, ...]:
     return version
 
 
-def check_free(host: str, port: int, setting: str) -> None:
-    """Make sure that nobody listens on an address yet.
+def check_free(addresses: Mapping[tuple[str, int], str]) -> None:
+    """Make sure that nobody listens yet where Traefik is to.
+
+    Args:
+        addresses: hosts (empty for all interfaces) and ports, and which setting each is from.
 
     Raises:
         TraefikError: that names the setting.
     """
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    with socket.socket(family, socket.SOCK_STREAM) as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((host, port))
-        except OSError as error:
-            if error.errno == errno.EADDRINUSE:
-                why = "another program listens there; stop it or choose another port"
-            else:
-                why = error.strerror or str(error)
-            raise TraefikError(f"Traefik cannot listen on {host or '*'}:{port} ({setting}): {why}.") from None
+    for (host, port), setting in addresses.items():
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        with socket.socket(family, socket.SOCK_STREAM) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind((host, port))
+            except OSError as error:
+                if error.errno == errno.EADDRINUSE:
+                    why = "another program listens there; stop it or choose another port"
+                else:
+                    why = error.strerror or str(error)
+                raise TraefikError(f"Traefik cannot listen on {host or '*'}:{port} ({setting}): {why}.") from None
+
+
+def file_digests(names: Iterable[str]) -> dict[str, str]:
+    """Digests of the contents of those files that can be read, by their names."""
+    found: dict[str, str] = {}
+    for name in names:
+        with contextlib.suppress(OSError, ValueError):
+            found[name] = hashlib.sha256(Path(name).read_bytes()).hexdigest()
+    return found
+
+
+def launch_of(
+    binary: str, version: tuple[int, ...], environment: Mapping[str, str], settings: StaticSettings, file: str
+) -> Launch:
+    """All that a Traefik is started from.
+
+    Args:
+        binary: path of the Traefik binary.
+        version: its version.
+        environment: environment variables on top of the hub's own.
+        settings: what its static configuration is made from.
+        file: name of the file that it stands in, whose ending tells the format.
+
+    Raises:
+        ConfigurationError: if Traefik would not know the ending.
+    """
+    configuration = static_configuration(settings)
+    digests = file_digests(certificate_files(configuration))
+    return Launch(binary, version, environment, static_file(configuration, file), digests)
 
 
 def write_private(path: Path, text: str) -> None:
-    """Write a file that only its owner may read, in one step, so that nobody ever reads half of it."""
+    """Write a file that only its owner may read, in one step, so that nobody ever reads half of it.
+
+    Raises:
+        OSError: if it cannot be written; an earlier file is as it was.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     new = path.with_name(f".{path.name}.{os.getpid()}")
     with contextlib.suppress(FileNotFoundError):
         new.unlink()
-    with os.fdopen(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as file:
-        file.write(text)
-    os.replace(new, path)
+    try:
+        with os.fdopen(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as file:
+            file.write(text)
+        os.replace(new, path)
+    except OSError:
+        remove(new)
+        raise
 
 
 def remove(path: Path) -> None:

@@ -4,24 +4,25 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from jupyterhub.metrics import PROXY_POLL_DURATION_SECONDS
 from traitlets import Float, Unicode
 
-from .birth import origin
+from .adoption import Start
 from .errors import ConfigurationError, InvalidRouteError, KVProxyError, StoppedError
 from .fleet import TraefikFleet
-from .launcher import RUNTIME, check_free, find_traefik, traefik_version
+from .launcher import RUNTIME, check_free, find_traefik, launch_of, traefik_version
 from .metrics import GAUGES, Counters
 from .plugins import warn_of_rivals
 from .process import TraefikProcess
 from .reconciler import Reconciler
 from .replicas import Replica
 from .routes import make_route, parse_routespec
-from .startup import check_replicas, wait_for_process, wait_for_store
-from .static import check_url, groups_allowed, static_configuration, static_file
+from .startup import check_replicas, wait_for_store, wait_for_traefik
+from .static import check_url, groups_allowed
 from .store import Store, roots
 from .traefik_proxy import TraefikProxy
 
@@ -143,11 +144,11 @@ class KVTraefikProxy(TraefikProxy):
             await self._start()
         except KVProxyError as error:
             self.log.critical("%s", error)
-            await self._close()
+            await self._close(failed=True)
             # The sentence says it all: spare the administrator what the hub would print of our inner life.
             raise error.with_traceback(None) from None
         except BaseException:
-            await self._close()
+            await self._close(failed=True)
             raise
 
     async def _start(self) -> None:
@@ -160,26 +161,25 @@ class KVTraefikProxy(TraefikProxy):
         binary = find_traefik()
         loop = asyncio.get_running_loop()
         version = await loop.run_in_executor(None, traefik_version, binary)
-        settings = self.static_settings(self.traefik_provider(), version)
-        file = Path(self.static_config_file)
-        text = static_file(static_configuration(settings), file.name)
         environment = {**RUNTIME, **self.traefik_environment(), **self.traefik_env}
-        born = origin(Path(binary), text, environment, self.certificate_files())
-        process = TraefikProcess(file, self.log, self.store_secrets())
-        if not await loop.run_in_executor(None, process.find, born):
-            for (host, port), setting in self.listen_addresses().items():
-                check_free(host, port, setting)
+        file, settings = Path(self.static_config_file), self.static_settings(self.traefik_provider(), version)
+        launch = launch_of(binary, version, environment, settings, file.name)
+        outlives = self.app is not None and not self.app.cleanup_proxy
+        process = TraefikProcess(file, launch, self.log, secrets=self.store_secrets(), outlives=outlives)
+        decision = await loop.run_in_executor(None, process.decide)
+        check_ports = partial(check_free, self.listen_addresses())
+        if isinstance(decision, Start):
+            check_ports()
         allowed = groups_allowed(self.route_layout, version)
+        # A Traefik that an earlier hub has left serves on until the store is reached.
         reconciler, fleet = await self._start_reconciler((), allowed)
         [traefik] = await fleet.members()
         self._process = process
-        process.start(binary, environment, text, born)
-        await wait_for_process(process, traefik, reconciler.revision, self.check_route_timeout, self.log)
-        how = "goes on, as an earlier hub left it" if process.adopted else f"runs, configured by {file}"
-        self.log.info("Traefik %s (process %s) %s.", ".".join(map(str, version)), process.pid, how)
+        timeout, check_alive = self.check_route_timeout, process.check_alive
+        loaded = partial(wait_for_traefik, traefik, reconciler.revision, timeout, self.log, check_alive)
+        await process.start(decision, check_ports, loaded)
+        self.log.info("Traefik %s runs (process %s), configured by %s.", ".".join(map(str, version)), process.pid, file)
         await reconciler.tell_noise()
-        if self.app is not None and not self.app.cleanup_proxy:
-            process.leave_running()
 
     async def _start_reconciler(
         self, entry_points: tuple[str, ...], allowed: bool | None
@@ -247,14 +247,14 @@ class KVTraefikProxy(TraefikProxy):
             )
         await self._close()
 
-    async def _close(self) -> None:
+    async def _close(self, *, failed: bool = False) -> None:
         if self._watching is not None:
             self._watching.cancel()
             await asyncio.gather(self._watching, return_exceptions=True)
         if self._reconciler is not None:
             GAUGES.forget(self._reconciler)
         if self._process is not None:
-            await self._process.stop()
+            await (self._process.give_up() if failed else self._process.stop())
         for part in (self._reconciler, self._store, self._fleet_in_use):
             if part is not None:
                 await part.aclose()

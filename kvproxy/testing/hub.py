@@ -62,9 +62,9 @@ class HubProcess(Program):
         self.token = secrets.token_hex(16)
         self.admin = "admin"
         self._log_start = 0
-        file = directory / "jupyterhub_config.py"
-        self._write(file, {**self._defaults(), **(settings or {})}, config)
-        arguments = [sys.executable, "-m", "jupyterhub", "-f", str(file)]
+        self._config_file = directory / "jupyterhub_config.py"
+        self._write(self._config_file, {**self._defaults(), **(settings or {})}, config)
+        arguments = [sys.executable, "-m", "jupyterhub", "-f", str(self._config_file)]
         super().__init__(arguments, directory / "hub.log", {**os.environ, _MARK: str(directory)})
 
     @property
@@ -85,6 +85,11 @@ class HubProcess(Program):
     def home(self, user: str) -> Path:
         """The home directory of a user, which is what JupyterLab shows."""
         return self.directory / "home" / user
+
+    def configure(self, settings: Mapping[str, Any]) -> None:
+        """Change settings from the next start on."""
+        with self._config_file.open("a", encoding="utf-8") as file:
+            file.writelines(f"c.{name} = {value!r}\n" for name, value in settings.items())
 
     def start(self) -> None:
         """Start the hub and wait until it answers at its public URL.

@@ -83,7 +83,7 @@ async def test_users_work_on_while_a_killed_hub_is_down(hub):
         await asyncio.to_thread(hub.start)
         assert await ada.run("print(x + 2)", kernel=kernel) == "43\n"
         assert [p.name() for p in hub.family()].count("traefik") == 1
-        assert "Stopping the Traefik that an earlier hub left running" in hub.log_text
+        assert "Taking over the Traefik that an earlier hub left running" in hub.log_text
         assert hub.log_text.partition("Traceback")[2][:3000] == ""
         await ada.stop_server()
     assert hub.end() == 0

@@ -58,7 +58,7 @@ async def assert_served(proxy: TraefikRedisProxy, table: dict[str, str]) -> None
 async def test_automatic_groups_survive_a_restart_unchanged_and_go_when_they_are_not_wanted(
     make: Callable[..., TraefikRedisProxy], doors: Doors
 ) -> None:
-    """Three hundred routes are many; a hub that is started again writes nothing; one with `flat` takes the tree down."""
+    """Three hundred are many; a hub that is started again writes nothing; one with `flat` takes the tree down."""
     proxy = make()
     await proxy.start()
     table, store = await filled(proxy, doors), await store_of(proxy)

@@ -13,8 +13,8 @@ ROOT = Path(__file__).parents[2]
 CORE = sorted((ROOT / "kvproxy").glob("*.py"))
 PURE = {
     "belief",
-    "birth",
     "diagnosis",
+    "adoption",
     "grouping",
     "guard",
     "names",
