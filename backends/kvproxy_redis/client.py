@@ -1,0 +1,82 @@
+"""Clients of Redis: of one server, of the master that sentinels name, and of the sentinels themselves."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any, Final
+
+from redis.asyncio import Redis
+from redis.asyncio.retry import Retry
+from redis.asyncio.sentinel import Sentinel
+from redis.backoff import ExponentialBackoff, NoBackoff
+from redis.exceptions import BusyLoadingError, ConnectionError, TimeoutError
+
+from kvproxy.errors import ConfigurationError
+
+from .connection import Connection, client_options, sentinel_options
+from .sentinels import Sentinels
+
+#: Seconds to wait for one server. A dead one is given up; there is no other to go to.
+_PATIENCE: Final = {"socket_connect_timeout": 5.0, "socket_timeout": 10.0}
+#: Seconds to wait for a master: one that is cut off says nothing, and meanwhile there may be another.
+_PATIENCE_WITH_MASTER: Final = {"socket_connect_timeout": 2.0, "socket_timeout": 4.0}
+#: Seconds to wait for a sentinel, which are asked one after another; the one that answers is asked first from then on.
+_PATIENCE_WITH_SENTINEL: Final = {"socket_connect_timeout": 2.0, "socket_timeout": 2.0}
+
+
+def connect(connection: Connection, retries: int = 6) -> Any:
+    """A client that retries for about two seconds before it gives up, or as often as is said.
+
+    ``Redis`` alone retries with redis-py's own default only when it is not built from a pool; the asynchronous Retry
+    class is needed, as the synchronous one is accepted and does nothing (redis-py issue 4262).
+
+    Raises:
+        ConfigurationError: if an option is none of the client's.
+    """
+    options: dict[str, Any] = {
+        **(_PATIENCE if connection.sentinels is None else _PATIENCE_WITH_MASTER),
+        "retry": Retry(ExponentialBackoff(base=0.05, cap=1), retries),
+        "retry_on_error": [ConnectionError, TimeoutError, BusyLoadingError],
+        "client_name": "kvproxy",
+    }
+    options |= client_options(connection)
+    options.pop("retry_on_timeout", None)
+    try:
+        if connection.sentinels is None:
+            return Redis(**options)
+        return _following(connection, connection.sentinels, options)
+    except TypeError as error:
+        raise ConfigurationError(
+            f"redis_client_kwargs holds an option that the Redis client refuses: {error}."
+        ) from None
+
+
+class FollowingRedis(Redis):
+    """A client of whichever server is the master; asks the sentinels at each new connection.
+
+    A master that has become a replica says so at the first write (READONLY), or closes all connections at the
+    sentinels' behest; either way the next connection is to the new one.
+    """
+
+    async def aclose(self, close_connection_pool: bool | None = None) -> None:
+        """Close the connections to the sentinels as well, which redis-py leaves to whoever made it."""
+        await super().aclose(close_connection_pool)
+        await asyncio.gather(*(sentinel.aclose() for sentinel in self.connection_pool.sentinel_manager.sentinels))
+
+
+def _following(connection: Connection, sentinels: Sentinels, options: dict[str, Any]) -> Any:
+    guide = Sentinel(sentinels.addresses, sentinel_kwargs=_sentinel_options(connection))
+    client = guide.master_for(sentinels.master, redis_class=FollowingRedis, **options)
+    # The pool would look at the options only when it first connects.
+    client.connection_pool.make_connection()
+    return client
+
+
+def sentinel_client(connection: Connection, host: str, port: int) -> Any:
+    """A client of one sentinel, which tries once."""
+    return Redis(host=host, port=port, **_sentinel_options(connection))
+
+
+def _sentinel_options(connection: Connection) -> dict[str, Any]:
+    once = Retry(NoBackoff(), 0)
+    return {**_PATIENCE_WITH_SENTINEL, "retry": once, "client_name": "kvproxy", **sentinel_options(connection)}
