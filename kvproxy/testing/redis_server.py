@@ -12,6 +12,7 @@ from pathlib import Path
 from kvproxy.testing.programs import Program, find_redis, free_port
 from kvproxy.testing.resp import Reply, ReplyError, ask
 from kvproxy.testing.server import Server
+from kvproxy.testing.tls import Certificates
 
 #: What a Traefik needs that is not to switch on keyspace notifications; in an ACL user's line behind its password.
 TRAEFIK_RIGHTS = "~* &* +@read +@pubsub +@connection"
@@ -55,6 +56,7 @@ class RedisServer(Server):
     notify_keyspace_events, maxmemory_policy: as the server's settings of those names.
     cluster: a cluster of this one node, which owns all slots.
     host: the address that it listens on instead of 127.0.0.1.
+    certificates: makes clients and replicas come by TLS, which `program` must know, see `redis_with_tls`.
     settings: further settings, each of one word, which win over the others.
     program: the server's program, with what is put before it and its environment; one that is found if None.
     directory: where to keep its files instead of a temporary directory; then `close` leaves it.
@@ -77,6 +79,7 @@ class RedisServer(Server):
         maxmemory_policy: str = "noeviction",
         cluster: bool = False,
         host: str = "127.0.0.1",
+        certificates: Certificates | None = None,
         settings: Mapping[str, str] | None = None,
         program: RedisProgram | None = None,
         directory: Path | None = None,
@@ -95,13 +98,13 @@ class RedisServer(Server):
             "cluster-enabled": "yes" if cluster else "no",
             **(settings or {}),
         }
-        self._write_configuration(chosen, acl)
+        self._write_configuration(port_lines(self.host, self.port, certificates), chosen, acl)
         runs = program or RedisProgram()
         super().__init__(runs.on("redis.conf", directory=self.directory), None if directory else self.directory)
 
     @property
     def url(self) -> str:
-        """The server's URL, without any password."""
+        """The server's URL for clients without TLS, without any password."""
         return f"redis://{self.host}:{self.port}/0"
 
     @property
@@ -141,13 +144,9 @@ class RedisServer(Server):
         self.command("CLUSTER", "ADDSLOTS", *map(str, range(_SLOTS)))
         self._program.wait_ready(lambda: "cluster_state:ok" in str(self.command("CLUSTER", "INFO")), 10)
 
-    def _write_configuration(self, settings: dict[str, str], acl: Sequence[str]) -> None:
+    def _write_configuration(self, ports: Sequence[str], settings: dict[str, str], acl: Sequence[str]) -> None:
         lines = [
-            f"bind {self.host}",
-            f"port {self.port}",
-            "unixsocket socket",
-            "unixsocketperm 700",
-            "daemonize no",
+            *ports,
             *(f"{name} {quoted(value)}" for name, value in settings.items()),
             *(f"user {user}" for user in acl),
         ]
@@ -162,6 +161,23 @@ def _choose_port(cluster: bool) -> int:
     while (port := free_port()) > _HIGHEST_CLUSTER_PORT and cluster:
         continue
     return port
+
+
+def port_lines(host: str, port: int, certificates: Certificates | None) -> list[str]:
+    """Where a server or a sentinel listens, in the lines of its configuration."""
+    lines = [f"bind {host}", "unixsocket socket", "unixsocketperm 700", "daemonize no"]
+    if certificates is None:
+        return [*lines, f"port {port}"]
+    return [
+        *lines,
+        "port 0",
+        f"tls-port {port}",
+        f"tls-cert-file {quoted(str(certificates.server_certificate.resolve()))}",
+        f"tls-key-file {quoted(str(certificates.server_key.resolve()))}",
+        f"tls-ca-cert-file {quoted(str(certificates.ca.resolve()))}",
+        "tls-auth-clients no",
+        "tls-replication yes",
+    ]
 
 
 def write_private(file: Path, lines: Sequence[str]) -> None:
