@@ -8,8 +8,7 @@ from typing import Any, Final
 from redis.asyncio import Redis
 from redis.asyncio.retry import Retry
 from redis.asyncio.sentinel import Sentinel
-from redis.backoff import ExponentialBackoff, NoBackoff
-from redis.exceptions import BusyLoadingError, ConnectionError, TimeoutError
+from redis.backoff import NoBackoff
 
 from kvproxy.errors import ConfigurationError
 
@@ -19,24 +18,22 @@ from .sentinels import Sentinels
 #: Seconds to wait for one server. A dead one is given up; there is no other to go to.
 _PATIENCE: Final = {"socket_connect_timeout": 5.0, "socket_timeout": 10.0}
 #: Seconds to wait for a master: one that is cut off says nothing, and meanwhile there may be another.
-_PATIENCE_WITH_MASTER: Final = {"socket_connect_timeout": 2.0, "socket_timeout": 4.0}
-#: Seconds to wait for a sentinel, which are asked one after another; the one that answers is asked first from then on.
-_PATIENCE_WITH_SENTINEL: Final = {"socket_connect_timeout": 2.0, "socket_timeout": 2.0}
+_PATIENCE_WITH_MASTER: Final = {"socket_connect_timeout": 2.0, "socket_timeout": 3.0}
+#: Seconds to wait for a sentinel. They are asked one after another; the one that answers is asked first from then on.
+_PATIENCE_WITH_SENTINEL: Final = {"socket_connect_timeout": 1.0, "socket_timeout": 1.0}
 
 
-def connect(connection: Connection, retries: int = 6) -> Any:
-    """A client that retries for about two seconds before it gives up, or as often as is said.
+def connect(connection: Connection) -> Any:
+    """A client that tries once.
 
-    ``Redis`` alone retries with redis-py's own default only when it is not built from a pool; the asynchronous Retry
-    class is needed, as the synchronous one is accepted and does nothing (redis-py issue 4262).
+    redis-py can try again by itself, but only at the same address, one command at a time, and what was refused as well.
 
     Raises:
         ConfigurationError: if an option is none of the client's.
     """
     options: dict[str, Any] = {
         **(_PATIENCE if connection.sentinels is None else _PATIENCE_WITH_MASTER),
-        "retry": Retry(ExponentialBackoff(base=0.05, cap=1), retries),
-        "retry_on_error": [ConnectionError, TimeoutError, BusyLoadingError],
+        "retry": _once(),
         "client_name": "kvproxy",
     }
     options |= client_options(connection)
@@ -58,15 +55,21 @@ class FollowingRedis(Redis):
     sentinels' behest; either way the next connection is to the new one.
     """
 
+    #: Its connections to the sentinels.
+    guide: Any = None
+
     async def aclose(self, close_connection_pool: bool | None = None) -> None:
-        """Close the connections to the sentinels as well, which redis-py leaves to whoever made it."""
+        """Close the connections to the sentinels as well, which redis-py leaves to whoever made them."""
         await super().aclose(close_connection_pool)
-        await asyncio.gather(*(sentinel.aclose() for sentinel in self.connection_pool.sentinel_manager.sentinels))
+        await asyncio.gather(*(sentinel.aclose() for sentinel in self.guide.sentinels))
 
 
 def _following(connection: Connection, sentinels: Sentinels, options: dict[str, Any]) -> Any:
-    guide = Sentinel(sentinels.addresses, sentinel_kwargs=_sentinel_options(connection))
-    client = guide.master_for(sentinels.master, redis_class=FollowingRedis, **options)
+    guide: Any = Sentinel(  # type: ignore[no-untyped-call]
+        sentinels.addresses, sentinel_kwargs=_sentinel_options(connection)
+    )
+    client: Any = guide.master_for(sentinels.master, redis_class=FollowingRedis, **options)
+    client.guide = guide
     # The pool would look at the options only when it first connects.
     client.connection_pool.make_connection()
     return client
@@ -78,5 +81,9 @@ def sentinel_client(connection: Connection, host: str, port: int) -> Any:
 
 
 def _sentinel_options(connection: Connection) -> dict[str, Any]:
-    once = Retry(NoBackoff(), 0)
-    return {**_PATIENCE_WITH_SENTINEL, "retry": once, "client_name": "kvproxy", **sentinel_options(connection)}
+    return {**_PATIENCE_WITH_SENTINEL, "retry": _once(), **sentinel_options(connection)}
+
+
+def _once() -> Retry:
+    """Must be of the asynchronous class: the synchronous one is accepted and does nothing (redis-py issue 4262)."""
+    return Retry(NoBackoff(), 0)

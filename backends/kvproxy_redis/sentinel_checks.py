@@ -120,7 +120,7 @@ async def _try(connection: Connection, replica: Mapping[str, Any]) -> str:
     host, port = str(replica["ip"]), int(replica["port"])
     alone = replace(connection, host=host, port=port, sentinels=None)
     try:
-        async with connect(alone, retries=0) as redis:
+        async with connect(alone) as redis:
             await redis.ping()
     except (RedisError, OSError) as error:
         return f"{explain_replica(error, connection, endpoint(host, port))} The hub needs it when it takes over."

@@ -6,14 +6,16 @@ space passes in one step, however large it is.
 
 from __future__ import annotations
 
+import asyncio
 import re
 import secrets
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from redis.exceptions import RedisError
 
+from kvproxy.errors import StoreUnavailable
 from kvproxy.store import Capabilities, Operation, Snapshot, Space, Store, Transaction
 
 from .checks import findings, notifies_of_keys
@@ -22,6 +24,10 @@ from .connection import Connection
 from .explain import explain
 from .sentinel_checks import sentinel_findings
 
+T = TypeVar("T")
+
+#: Seconds between tries, after the last of which an operation fails.
+_PAUSES: Final = (0.05, 0.1, 0.2, 0.4, 0.8, 1.0)
 #: Keys asked for at once in a full read.
 _PAGE: Final = 1000
 _GLOB: Final = re.compile(r"([\\*?\[\]^-])")
@@ -56,29 +62,34 @@ class RedisStore(Store):
 
     async def check(self) -> list[str]:
         """See :meth:`kvproxy.store.Store.check`; reads the server's configuration where it may."""
-        # Who checks wants to know at once, and tries again by himself; redis-py would retry even refused credentials.
+        # Who checks wants to know at once, and tries again by himself.
         found = await sentinel_findings(self._connection)
-        async with self._errors(), connect(self._connection, retries=0) as redis:
+        async with self._errors(), connect(self._connection) as redis:
             await redis.ping()
             return found + await findings(redis, self._connection)
 
     async def list(self) -> Snapshot:
         """See :meth:`kvproxy.store.Store.list`."""
-        async with self._errors():
-            config: dict[str, str] = {}
-            async for keys in self._pages():
-                values = await self._redis.mget(keys)
-                config |= {
-                    key.decode()[len(self._root) :]: value.decode()
-                    for key, value in zip(keys, values, strict=True)
-                    if value is not None
-                }
-            records = await self._redis.hgetall(self._records)
-            return Snapshot(config, {key.decode(): value.decode() for key, value in records.items()})
+        return await self._try(self._list)
+
+    async def _list(self) -> Snapshot:
+        config: dict[str, str] = {}
+        async for keys in self._pages():
+            values = await self._redis.mget(keys)
+            config |= {
+                key.decode()[len(self._root) :]: value.decode()
+                for key, value in zip(keys, values, strict=True)
+                if value is not None
+            }
+        records = await self._redis.hgetall(self._records)
+        return Snapshot(config, {key.decode(): value.decode() for key, value in records.items()})
 
     async def apply(self, transaction: Transaction) -> None:
         """See :meth:`kvproxy.store.Store.apply`: one MULTI, with one PUBLISH in it if Traefik is to be woken."""
-        async with self._errors(), self._redis.pipeline(transaction=True) as pipe:
+        await self._try(lambda: self._apply(transaction))
+
+    async def _apply(self, transaction: Transaction) -> None:
+        async with self._redis.pipeline(transaction=True) as pipe:
             self._queue(pipe, transaction.operations)
             if transaction.wake:
                 pipe.publish(self._channel, "set")
@@ -98,8 +109,8 @@ class RedisStore(Store):
 
     async def noisy(self) -> bool:
         """See :meth:`kvproxy.store.Store.noisy`: whether Redis sends keyspace notifications, to whomever."""
-        async with self._errors():
-            return await notifies_of_keys(self._redis, self._connection.db, f"{self._probe}{secrets.token_hex(8)}")
+        key = f"{self._probe}{secrets.token_hex(8)}"
+        return await self._try(lambda: notifies_of_keys(self._redis, self._connection.db, key))
 
     async def aclose(self) -> None:
         """See :meth:`kvproxy.store.Store.aclose`."""
@@ -115,6 +126,20 @@ class RedisStore(Store):
                 page = []
         if page:
             yield page
+
+    async def _try(self, operation: Callable[[], Awaitable[T]]) -> T:
+        """Try for about two seconds, and longer where the server is silent.
+
+        As a whole, since a server that has taken over knows nothing of the cursor of a scan or of half a transaction.
+        """
+        for pause in _PAUSES:
+            try:
+                async with self._errors():
+                    return await operation()
+            except StoreUnavailable:
+                await asyncio.sleep(pause)
+        async with self._errors():
+            return await operation()
 
     @asynccontextmanager
     async def _errors(self) -> AsyncIterator[None]:
