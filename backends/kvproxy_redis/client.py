@@ -21,23 +21,22 @@ _PATIENCE: Final = {"socket_connect_timeout": 5.0, "socket_timeout": 10.0}
 _PATIENCE_WITH_MASTER: Final = {"socket_connect_timeout": 2.0, "socket_timeout": 3.0}
 #: Seconds to wait for a sentinel. They are asked one after another; the one that answers is asked first from then on.
 _PATIENCE_WITH_SENTINEL: Final = {"socket_connect_timeout": 1.0, "socket_timeout": 1.0}
+_RETRYING: Final = ("retry_on_error", "retry_on_timeout")
 
 
 def connect(connection: Connection) -> Any:
     """A client that tries once.
 
-    redis-py can try again by itself, but only at the same address, one command at a time, and what was refused as well.
+    redis-py can try again by itself, but only at the same address, one command at a time, and what was refused as well;
+    options about that are accepted and without effect.
 
     Raises:
         ConfigurationError: if an option is none of the client's.
     """
-    options: dict[str, Any] = {
-        **(_PATIENCE if connection.sentinels is None else _PATIENCE_WITH_MASTER),
-        "retry": _once(),
-        "client_name": "kvproxy",
-    }
-    options |= client_options(connection)
-    options.pop("retry_on_timeout", None)
+    patience = _PATIENCE if connection.sentinels is None else _PATIENCE_WITH_MASTER
+    options = {**patience, "client_name": "kvproxy", **client_options(connection), "retry": _once()}
+    for name in _RETRYING:
+        options.pop(name, None)
     try:
         if connection.sentinels is None:
             return Redis(**options)
@@ -61,7 +60,8 @@ class FollowingRedis(Redis):
     async def aclose(self, close_connection_pool: bool | None = None) -> None:
         """Close the connections to the sentinels as well, which redis-py leaves to whoever made them."""
         await super().aclose(close_connection_pool)
-        await asyncio.gather(*(sentinel.aclose() for sentinel in self.guide.sentinels))
+        if self.guide is not None:
+            await asyncio.gather(*(sentinel.aclose() for sentinel in self.guide.sentinels))
 
 
 def _following(connection: Connection, sentinels: Sentinels, options: dict[str, Any]) -> Any:

@@ -73,16 +73,19 @@ class RedisStore(Store):
         return await self._try(self._list)
 
     async def _list(self) -> Snapshot:
-        config: dict[str, str] = {}
-        async for keys in self._pages():
-            values = await self._redis.mget(keys)
-            config |= {
-                key.decode()[len(self._root) :]: value.decode()
-                for key, value in zip(keys, values, strict=True)
-                if value is not None
-            }
-        records = await self._redis.hgetall(self._records)
-        return Snapshot(config, {key.decode(): value.decode() for key, value in records.items()})
+        # On one connection, whose end is an error: another one may be to another server, where the scan's cursor means
+        # something else.
+        async with self._redis.client() as redis:
+            config: dict[str, str] = {}
+            async for keys in self._pages(redis):
+                values = await redis.mget(keys)
+                config |= {
+                    key.decode()[len(self._root) :]: value.decode()
+                    for key, value in zip(keys, values, strict=True)
+                    if value is not None
+                }
+            records = await redis.hgetall(self._records)
+            return Snapshot(config, {key.decode(): value.decode() for key, value in records.items()})
 
     async def apply(self, transaction: Transaction) -> None:
         """See :meth:`kvproxy.store.Store.apply`: one MULTI, with one PUBLISH in it if Traefik is to be woken."""
@@ -116,10 +119,10 @@ class RedisStore(Store):
         """See :meth:`kvproxy.store.Store.aclose`."""
         await self._redis.aclose()
 
-    async def _pages(self) -> AsyncIterator[Sequence[bytes]]:
+    async def _pages(self, redis: Any) -> AsyncIterator[Sequence[bytes]]:
         pattern = _GLOB.sub(r"\\\1", self._root) + "*"
         page = []
-        async for key in self._redis.scan_iter(match=pattern, count=_PAGE, _type="string"):
+        async for key in redis.scan_iter(match=pattern, count=_PAGE, _type="string"):
             page.append(key)
             if len(page) == _PAGE:
                 yield page
@@ -128,10 +131,7 @@ class RedisStore(Store):
             yield page
 
     async def _try(self, operation: Callable[[], Awaitable[T]]) -> T:
-        """Try for about two seconds, and longer where the server is silent.
-
-        As a whole, since a server that has taken over knows nothing of the cursor of a scan or of half a transaction.
-        """
+        """Try for about two seconds, and longer where the server is silent; always as a whole."""
         for pause in _PAUSES:
             try:
                 async with self._errors():

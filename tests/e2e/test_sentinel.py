@@ -18,9 +18,11 @@ from kvproxy.testing.programs import ServerError
 from kvproxy.testing.redis_tls import redis_with_tls
 from kvproxy.testing.resp import ReplyError
 from kvproxy.testing.sentinel_server import Access, Login, SentinelGroup
-from kvproxy.testing.servers import Certificates, free_port
+from kvproxy.testing.servers import Certificates, RedisServer, free_port
 from kvproxy.testing.traefik_conformance import until
 from kvproxy_redis import TraefikRedisProxy
+from kvproxy_redis.connection import Connection
+from kvproxy_redis.store import RedisStore
 
 from .proxies import Client, Doors, Start, add_all, port_of
 
@@ -220,6 +222,39 @@ async def test_routes_that_a_failover_lost_come_back(
         await asyncio.to_thread(group.wait_for_another_master, old)
         await until(lambda: "/user/lost/" in str(keys(group, group.master())), 30)
         assert await client_of(proxy).ask("/user/lost/") == (200, port_of(target))
+
+
+async def test_a_read_never_mixes_two_servers(redis_factory: Callable[..., RedisServer]) -> None:
+    """The cursor of a scan means something else to a server that has taken over, and skips keys there."""
+    old, new = redis_factory(), redis_factory()
+    for name, server in (("old", old), ("new", new)):
+        server.command("MSET", *(part for number in range(5000) for part in (f"traefik/{name}-{number}", "x" * 50)))
+    ports = iter([old.port, *[new.port] * 10])
+
+    async def pass_on(source: asyncio.StreamReader, sink: asyncio.StreamWriter, limit: float) -> None:
+        while limit > 0 and (data := await source.read(4096)):
+            sink.write(data)
+            limit -= len(data)
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        port = next(ports)
+        back_reader, back_writer = await asyncio.open_connection("127.0.0.1", port)
+        # The old server is gone in the middle of its answers.
+        limit = 200_000 if port == old.port else float("inf")
+        ways = [pass_on(reader, back_writer, float("inf")), pass_on(back_reader, writer, limit)]
+        tasks = [asyncio.ensure_future(way) for way in ways]
+        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        for task in tasks:
+            task.cancel()
+        back_writer.close()
+        writer.close()
+
+    front = await asyncio.start_server(serve, "127.0.0.1", 0)
+    store = RedisStore(Connection(port=front.sockets[0].getsockname()[1]), "traefik", "jupyterhub")
+    found = await store.list()
+    await store.aclose()
+    front.close()
+    assert found.config == {f"new-{number}": "x" * 50 for number in range(5000)}
 
 
 async def test_a_sentinel_that_is_away_keeps_no_hub_from_starting(

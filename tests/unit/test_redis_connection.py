@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,13 @@ from kvproxy_redis.connection import (
 )
 from kvproxy_redis.sentinel_checks import Answer, judge
 from kvproxy_redis.sentinels import Sentinels, parse_sentinels
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+DOCS = Path(__file__).parents[2] / "docs/how-to"
 
 
 @pytest.mark.parametrize(
@@ -125,7 +133,7 @@ def test_traefik_may_log_in_as_a_user_of_its_own() -> None:
 
 def test_the_documented_user_for_traefik_is_the_one_that_the_tests_use() -> None:
     """In both places, and nowhere with other rights."""
-    text = (Path(__file__).parents[2] / "docs/how-to/redis.md").read_text()
+    text = (DOCS / "redis.md").read_text()
     found = re.findall(r"^(?:user|ACL SETUSER) traefik (.*)$", text, re.MULTILINE)
     assert found == [f"on >change-me-too {TRAEFIK_RIGHTS}"] * 2
 
@@ -185,6 +193,18 @@ def test_sentinels_as_traits() -> None:
     proxy = TraefikRedisProxy(config=Config({"TraefikRedisProxy": {"redis_sentinels": "s1, s2:7,"}}))
     assert proxy.connection.sentinels == Sentinels((("s1", 26379), ("s2", 7)))
     assert TraefikRedisProxy().connection.sentinels is None
+
+
+def test_the_documented_provider_is_the_one_that_a_hub_with_the_documented_settings_writes() -> None:
+    """For those who run a Traefik of their own."""
+    text = (DOCS / "sentinel.md").read_text()
+    settings, login, tls = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    assert "ssl_ca_certs" in tls
+    config = Config()
+    exec(settings + login, {"c": config})
+    del config.JupyterHub
+    provider = tomllib.loads(re.findall(r"```toml\n(.*?)```", text, re.DOTALL)[0])["providers"]
+    assert TraefikRedisProxy(redis_url="redis:///0", config=config).traefik_provider() == provider
 
 
 @pytest.mark.parametrize(
