@@ -7,7 +7,7 @@ from typing import Any
 
 from redis.exceptions import NoPermissionError, ResponseError
 
-from kvproxy.errors import ConfigurationError, StoreError
+from kvproxy.errors import ConfigurationError, StoreError, StoreUnavailable
 
 from .connection import Connection
 
@@ -25,7 +25,7 @@ async def findings(redis: Any, connection: Connection) -> list[str]:
 
     Raises:
         ConfigurationError: if Traefik cannot read from this server at all.
-        StoreError: if it is a read-only replica.
+        StoreError: if it is a read-only replica; :class:`StoreUnavailable` if the sentinels are about to know better.
     """
     try:
         info: Mapping[str, Any] = {**await redis.info("cluster"), **await redis.info("replication")}
@@ -59,8 +59,11 @@ def refuse(info: Mapping[str, Any], connection: Connection) -> None:
             f"Redis at {connection} is part of a Redis Cluster, which Traefik cannot read from. Use a Redis that is "
             "not (cluster-enabled no)."
         )
-    if info.get("role") in {"slave", b"slave"}:
-        raise StoreError(f"Redis at {connection} is a read-only replica; name the master in redis_url.")
+    if info.get("role") not in {"slave", b"slave"}:
+        return
+    if connection.sentinels is not None:
+        raise StoreUnavailable(f"Redis at {connection} is changing its master.")
+    raise StoreError(f"Redis at {connection} is a read-only replica; name the master in redis_url.")
 
 
 def warnings(settings: Mapping[str, str], connection: Connection) -> list[str]:

@@ -11,6 +11,8 @@ from urllib.parse import parse_qs, unquote, urlsplit
 
 from kvproxy.errors import ConfigurationError
 
+from .sentinels import Sentinels, endpoint
+
 _SCHEMES: Final = {"redis", "rediss", "unix", "redis+unix"}
 #: Client options that are about where to connect and as whom; Traefik has to be told of every one of them.
 _SHARED: Final = {"host", "port", "db", "username", "password", "unix_socket_path", "ssl"}
@@ -22,6 +24,8 @@ _TLS: Final = {
     "ssl_cert_reqs",
     "ssl_check_hostname",
 }
+#: Where the server is if nobody says so.
+_HERE: Final = ("127.0.0.1", 6379)
 #: What the client cannot share with Traefik at all, with the reason.
 _REFUSED: Final = {
     "ssl_ca_path": "name one file with ssl_ca_certs",
@@ -29,7 +33,7 @@ _REFUSED: Final = {
     "ssl_password": "Traefik takes no encrypted keys; decrypt the key's file",
     "credential_provider": "Traefik takes only a fixed username and password",
     "connection_pool": "Traefik could not be told where it leads; use redis_url",
-    "sentinel_kwargs": "Sentinel is not supported yet; name the master in redis_url",
+    "sentinel_kwargs": "give them as redis_sentinel_username and redis_sentinel_password",
     "decode_responses": "kvproxy needs the answers as they are",
     "encoding": "kvproxy and Traefik write UTF-8",
 }
@@ -64,30 +68,40 @@ class Connection:
         password: never shown.
         tls: None for none.
         socket: path of a unix socket, empty for TCP.
+        sentinels: who says where the master is; host and port are of no account then. None for one fixed server.
         options: further options of ``redis.asyncio.Redis`` that Traefik need not know.
     """
 
-    host: str = "127.0.0.1"
-    port: int = 6379
+    host: str = _HERE[0]
+    port: int = _HERE[1]
     db: int = 0
     username: str = ""
     password: str = field(default="", repr=False)
     tls: Tls | None = None
     socket: str = ""
+    sentinels: Sentinels | None = None
     options: Mapping[str, Any] = field(default_factory=dict)
 
     @property
-    def address(self) -> str:
-        """Where Redis is, in the form that Traefik's ``endpoints`` have: go-redis takes ``/…`` as a unix socket."""
-        return self.socket or (f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}")
+    def endpoints(self) -> list[str]:
+        """Whom to ask first, in the form that Traefik's ``endpoints`` have: go-redis takes ``/…`` as a unix socket."""
+        if self.sentinels is not None:
+            return self.sentinels.endpoints
+        return [self.socket or endpoint(self.host, self.port)]
 
     def __str__(self) -> str:
         who = f"{self.username}@" if self.username else ""
-        return f"{'rediss' if self.tls else 'redis'}://{who}{self.address}/{self.db}"
+        where = self.endpoints[0] if self.sentinels is None else self.sentinels.master
+        by = "" if self.sentinels is None else f" ({self.sentinels})"
+        return f"{'rediss' if self.tls else 'redis'}://{who}{where}/{self.db}{by}"
 
 
 def parse_connection(
-    url: str, username: str = "", password: str = "", client_kwargs: Mapping[str, Any] | None = None
+    url: str,
+    username: str = "",
+    password: str = "",
+    client_kwargs: Mapping[str, Any] | None = None,
+    sentinels: Sentinels | None = None,
 ) -> Connection:
     """Put together what ``redis_url`` and its companions say; the more special one wins.
 
@@ -96,6 +110,7 @@ def parse_connection(
         username: ``redis_username``; wins over the URL.
         password: ``redis_password``; wins over the URL.
         client_kwargs: ``redis_client_kwargs``; wins over all.
+        sentinels: see :func:`kvproxy_redis.sentinels.parse_sentinels`; the rest must name no server then.
 
     Raises:
         ConfigurationError: if it makes no sense, or Traefik could not follow.
@@ -109,14 +124,22 @@ def parse_connection(
     socket = str(settings.get("unix_socket_path") or "")
     if socket and not socket.startswith("/"):
         raise ConfigurationError(f"The Redis socket {socket!r} must be an absolute path, or Traefik cannot find it.")
+    host = "" if socket else str(settings.get("host") or _HERE[0])
+    port = _number("port", settings.get("port", _HERE[1]), 65535)
+    if sentinels is not None and (socket or (host, port) not in {_HERE, ("localhost", _HERE[1])}):
+        raise ConfigurationError(
+            f"redis_url names the server {socket or endpoint(host, port)!r}, but with redis_sentinels it is the "
+            "sentinels who say where the master is. Leave host and port out, as in redis:///0 or rediss:///0."
+        )
     return Connection(
-        host="" if socket else str(settings.get("host") or "127.0.0.1"),
-        port=_number("port", settings.get("port", 6379), 65535),
+        host=host,
+        port=port,
         db=_number("db", settings.get("db", 0), 2**31),
         username=str(settings.get("username") or ""),
         password=str(settings.get("password") or ""),
         tls=_tls(settings) if _flag(settings.get("ssl", False)) and not socket else None,
         socket=socket,
+        sentinels=sentinels,
         options=options,
     )
 
@@ -131,13 +154,13 @@ def _from_url(url: str) -> dict[str, Any]:
     if parts.scheme not in _SCHEMES:
         shown = parts.scheme + "://…" if parts.scheme and parts.netloc else "this"
         raise ConfigurationError(
-            f"redis_url cannot be {shown}: it must begin with redis://, rediss:// (TLS) or unix://. A Redis Cluster or "
-            "Sentinel cannot be named there."
+            f"redis_url cannot be {shown}: it must begin with redis://, rediss:// (TLS) or unix://. Sentinels are "
+            "named in redis_sentinels; Traefik cannot read from a Redis Cluster."
         )
     if several:
         raise ConfigurationError(
             "redis_url names several servers. Traefik cannot read from a Redis Cluster; name one server that is not "
-            "part of a cluster."
+            "part of a cluster, or the sentinels of a master and its replicas in redis_sentinels."
         )
     settings: dict[str, Any] = {name: _value(name, values[-1]) for name, values in parse_qs(parts.query).items()}
     if parts.username:
@@ -147,7 +170,7 @@ def _from_url(url: str) -> dict[str, Any]:
     if parts.scheme.endswith("unix"):
         return settings | {"unix_socket_path": unquote(parts.path)}
     path = parts.path.strip("/")
-    settings |= {"host": unquote(host or "127.0.0.1")} | ({"port": port} if port else {})
+    settings |= {"host": unquote(host or _HERE[0])} | ({"port": port} if port else {})
     settings |= {"db": path} if path else {}
     return settings | ({"ssl": True} if parts.scheme == "rediss" else {})
 
@@ -201,16 +224,28 @@ def client_options(connection: Connection) -> dict[str, Any]:
     options: dict[str, Any] = {"db": connection.db, **connection.options}
     if connection.socket:
         options["unix_socket_path"] = connection.socket
-    else:
+    elif connection.sentinels is None:
         options |= {"host": connection.host, "port": connection.port}
-    options |= {"username": connection.username} if connection.username else {}
-    options |= {"password": connection.password} if connection.password else {}
-    if connection.tls is not None:
-        options |= _client_tls(connection.tls)
-    return options
+    return options | _login(connection.username, connection.password) | _client_tls(connection.tls)
 
 
-def _client_tls(tls: Tls) -> dict[str, Any]:
+def sentinel_options(connection: Connection) -> dict[str, Any]:
+    """Keyword arguments of ``redis.asyncio.Redis`` for the sentinels of this connection, but for their addresses.
+
+    Traefik has one setting of TLS for sentinels and servers (go-redis, ``FailoverOptions.TLSConfig``), so the hub does.
+    """
+    assert connection.sentinels is not None  # noqa: S101 - for the type checker
+    login = _login(connection.sentinels.username, connection.sentinels.password)
+    return login | _client_tls(connection.tls)
+
+
+def _login(username: str, password: str) -> dict[str, Any]:
+    return ({"username": username} if username else {}) | ({"password": password} if password else {})
+
+
+def _client_tls(tls: Tls | None) -> dict[str, Any]:
+    if tls is None:
+        return {}
     options: dict[str, Any] = {"ssl": True, "ssl_cert_reqs": "required" if tls.verify else "none"}
     options["ssl_check_hostname"] = tls.verify
     if tls.ca:
@@ -227,7 +262,7 @@ def traefik_connection(connection: Connection, username: str = "", password: str
         password: ``redis_traefik_password``.
 
     Raises:
-        ConfigurationError: if one of the two is missing.
+        ConfigurationError: if a user is named without a password, or the other way round.
     """
     if password and not username:
         raise ConfigurationError(
@@ -240,15 +275,24 @@ def traefik_connection(connection: Connection, username: str = "", password: str
             "redis_traefik_username is set without redis_traefik_password; Traefik logs in as a user only with a "
             "password, so give it one, and any for a user with 'nopass'."
         )
-    return replace(connection, username=username, password=password) if username else connection
+    if username:
+        return replace(connection, username=username, password=password)
+    if connection.password or connection.username in {"", "default"}:
+        return connection
+    raise ConfigurationError(
+        f"The Redis user {connection.username!r} (redis_username) is named without a password, with which the hub may "
+        "come but Traefik would be the default user. Set redis_password, to any text for a user with 'nopass', or give "
+        "Traefik a login of its own with redis_traefik_username and redis_traefik_password."
+    )
 
 
 def provider_options(connection: Connection, root: str) -> dict[str, Any]:
     """The ``providers.redis`` section of Traefik's static configuration for this connection."""
-    section: dict[str, Any] = {"endpoints": [connection.address], "rootKey": root}
-    section |= {"username": connection.username} if connection.username else {}
-    section |= {"password": connection.password} if connection.password else {}
+    section: dict[str, Any] = {"endpoints": connection.endpoints, "rootKey": root}
+    section |= _login(connection.username, connection.password)
     section |= {"db": connection.db} if connection.db else {}
+    if (sentinels := connection.sentinels) is not None:
+        section["sentinel"] = {"masterName": sentinels.master, **_login(sentinels.username, sentinels.password)}
     if (tls := connection.tls) is not None:
         named = {"ca": tls.ca, "cert": tls.cert, "key": tls.key}
         section["tls"] = {name: value for name, value in named.items() if value}

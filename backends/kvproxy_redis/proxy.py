@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from traitlets import Dict, Unicode
+from traitlets import Dict, List, Unicode, Union
 
 from kvproxy.errors import ConfigurationError
 from kvproxy.proxy import KVTraefikProxy
 
 from .connection import Connection, parse_connection, provider_options, traefik_connection
+from .sentinels import MASTER, parse_sentinels
 
 if TYPE_CHECKING:
     from .store import RedisStore
@@ -54,6 +55,30 @@ class TraefikRedisProxy(KVTraefikProxy):
         """,
     )
 
+    redis_sentinels = Union(
+        [List(Unicode()), Unicode()],
+        default_value=[],
+        config=True,
+        help="""The sentinels that know which server is the master, each as `host` or `host:port` (26379 if there is no
+        port); empty for one fixed server, that of `redis_url`.
+
+        One that answers is enough to start; name all of them. `redis_url` still gives database, user, password and
+        whether to speak TLS (`rediss:///0`), to servers and sentinels alike, but names no host. Traefik is told the
+        same as the hub uses.
+        """,
+    )
+    redis_sentinel_master = Unicode(
+        MASTER, config=True, help="The name of the master, as in the sentinels' `sentinel monitor`."
+    )
+    redis_sentinel_username = Unicode(
+        config=True,
+        help="The user that hub and Traefik come to the sentinels as; that of `redis_url` is not used there.",
+    )
+    redis_sentinel_password = Unicode(
+        config=True,
+        help="The password for the sentinels (`requirepass` or the user's); that of `redis_url` is not used.",
+    )
+
     @property
     def connection(self) -> Connection:
         """Where Redis is and as whom to come, from all the traits together.
@@ -61,7 +86,15 @@ class TraefikRedisProxy(KVTraefikProxy):
         Raises:
             ConfigurationError: if they make no sense, or Traefik could not follow.
         """
-        return parse_connection(self.redis_url, self.redis_username, self.redis_password, self.redis_client_kwargs)
+        sentinels = parse_sentinels(
+            self.redis_sentinels,
+            self.redis_sentinel_master,
+            self.redis_sentinel_username,
+            self.redis_sentinel_password,
+        )
+        return parse_connection(
+            self.redis_url, self.redis_username, self.redis_password, self.redis_client_kwargs, sentinels
+        )
 
     def open_store(self) -> RedisStore:
         """See :meth:`kvproxy.proxy.KVTraefikProxy.open_store`."""
@@ -80,4 +113,5 @@ class TraefikRedisProxy(KVTraefikProxy):
 
     def store_secrets(self) -> list[str]:
         """See :meth:`kvproxy.proxy.KVTraefikProxy.store_secrets`."""
-        return [secret for secret in (self.connection.password, self.redis_traefik_password) if secret]
+        passwords = (self.connection.password, self.redis_traefik_password, self.redis_sentinel_password)
+        return [password for password in passwords if password]

@@ -6,57 +6,31 @@ space passes in one step, however large it is.
 
 from __future__ import annotations
 
+import asyncio
 import re
 import secrets
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
-from redis.asyncio import Redis
-from redis.asyncio.retry import Retry
-from redis.backoff import ExponentialBackoff
-from redis.exceptions import (
-    AuthenticationError,
-    BusyLoadingError,
-    ConnectionError,
-    NoPermissionError,
-    ReadOnlyError,
-    RedisError,
-    TimeoutError,
-)
+from redis.exceptions import RedisError
 
-from kvproxy.errors import ConfigurationError, StoreAuthError, StoreError, StoreUnavailable
+from kvproxy.errors import StoreUnavailable
 from kvproxy.store import Capabilities, Operation, Snapshot, Space, Store, Transaction
 
 from .checks import findings, notifies_of_keys
-from .connection import Connection, client_options
+from .client import connect
+from .connection import Connection
+from .explain import explain
+from .sentinel_checks import sentinel_findings
 
+T = TypeVar("T")
+
+#: Seconds between tries, after the last of which an operation fails.
+_PAUSES: Final = (0.05, 0.1, 0.2, 0.4, 0.8, 1.0)
 #: Keys asked for at once in a full read.
 _PAGE: Final = 1000
 _GLOB: Final = re.compile(r"([\\*?\[\]^-])")
-
-
-def connect(connection: Connection, retries: int = 6) -> Any:
-    """A client that retries for about two seconds before it gives up, or as often as is said.
-
-    ``Redis`` alone retries with redis-py's own default only when it is not built from a pool; the asynchronous Retry
-    class is needed, as the synchronous one is accepted and does nothing (redis-py issue 4262).
-    """
-    options: dict[str, Any] = {
-        "socket_connect_timeout": 5,
-        "socket_timeout": 10,
-        "retry": Retry(ExponentialBackoff(base=0.05, cap=1), retries),
-        "retry_on_error": [ConnectionError, TimeoutError, BusyLoadingError],
-        "client_name": "kvproxy",
-    }
-    options |= client_options(connection)
-    options.pop("retry_on_timeout", None)
-    try:
-        return Redis(**options)
-    except TypeError as error:
-        raise ConfigurationError(
-            f"redis_client_kwargs holds an option that the Redis client refuses: {error}."
-        ) from None
 
 
 class RedisStore(Store):
@@ -89,23 +63,29 @@ class RedisStore(Store):
 
     async def check(self) -> list[str]:
         """See :meth:`kvproxy.store.Store.check`; reads the server's configuration where it may."""
-        # Who checks wants to know at once, and tries again by himself; redis-py would retry even refused credentials.
-        async with self._errors(), connect(self._connection, retries=0) as redis:
+        # Who checks wants to know at once, and tries again by himself.
+        found = await sentinel_findings(self._connection)
+        async with self._errors(), connect(self._connection) as redis:
             await redis.ping()
-            return await findings(redis, self._connection)
+            return found + await findings(redis, self._connection)
 
     async def list(self) -> Snapshot:
         """See :meth:`kvproxy.store.Store.list`."""
-        async with self._errors():
+        return await self._try(self._list)
+
+    async def _list(self) -> Snapshot:
+        # On one connection, whose end is an error: another one may be to another server, where the scan's cursor means
+        # something else.
+        async with self._redis.client() as redis:
             config: dict[str, str] = {}
-            async for keys in self._pages():
-                values = await self._redis.mget(keys)
+            async for keys in self._pages(redis):
+                values = await redis.mget(keys)
                 config |= {
                     key.decode()[len(self._root) :]: value.decode()
                     for key, value in zip(keys, values, strict=True)
                     if value is not None
                 }
-            records = await self._redis.hgetall(self._records)
+            records = await redis.hgetall(self._records)
             return Snapshot(config, {key.decode(): value.decode() for key, value in records.items()})
 
     async def get(self, key: str) -> str | None:
@@ -116,7 +96,10 @@ class RedisStore(Store):
 
     async def apply(self, transaction: Transaction) -> None:
         """See :meth:`kvproxy.store.Store.apply`: one MULTI, with one PUBLISH in it if Traefik is to be woken."""
-        async with self._errors(), self._redis.pipeline(transaction=True) as pipe:
+        await self._try(lambda: self._apply(transaction))
+
+    async def _apply(self, transaction: Transaction) -> None:
+        async with self._redis.pipeline(transaction=True) as pipe:
             self._queue(pipe, transaction.operations)
             if transaction.wake:
                 pipe.publish(self._channel, "set")
@@ -147,17 +130,17 @@ class RedisStore(Store):
 
     async def noisy(self) -> bool:
         """See :meth:`kvproxy.store.Store.noisy`: whether Redis sends keyspace notifications, to whomever."""
-        async with self._errors():
-            return await notifies_of_keys(self._redis, self._connection.db, f"{self._probe}{secrets.token_hex(8)}")
+        key = f"{self._probe}{secrets.token_hex(8)}"
+        return await self._try(lambda: notifies_of_keys(self._redis, self._connection.db, key))
 
     async def aclose(self) -> None:
         """See :meth:`kvproxy.store.Store.aclose`."""
         await self._redis.aclose()
 
-    async def _pages(self) -> AsyncIterator[Sequence[bytes]]:
+    async def _pages(self, redis: Any) -> AsyncIterator[Sequence[bytes]]:
         pattern = _GLOB.sub(r"\\\1", self._root) + "*"
         page = []
-        async for key in self._redis.scan_iter(match=pattern, count=_PAGE, _type="string"):
+        async for key in redis.scan_iter(match=pattern, count=_PAGE, _type="string"):
             page.append(key)
             if len(page) == _PAGE:
                 yield page
@@ -165,40 +148,20 @@ class RedisStore(Store):
         if page:
             yield page
 
+    async def _try(self, operation: Callable[[], Awaitable[T]]) -> T:
+        """Try for about two seconds, and longer where the server is silent; always as a whole."""
+        for pause in _PAUSES:
+            try:
+                async with self._errors():
+                    return await operation()
+            except StoreUnavailable:
+                await asyncio.sleep(pause)
+        async with self._errors():
+            return await operation()
+
     @asynccontextmanager
     async def _errors(self) -> AsyncIterator[None]:
         try:
             yield
         except (RedisError, OSError, UnicodeDecodeError) as error:
             raise explain(error, self._connection) from None
-
-
-def explain(error: Exception, connection: Connection) -> StoreError:
-    """One of kvproxy's errors for one of the client's."""
-    text = _safe(error, connection)
-    where = f"Redis at {connection}"
-    if isinstance(error, NoPermissionError):
-        who = connection.username or "default"
-        return StoreAuthError(
-            f"{where} does not let the user {who!r} do what kvproxy needs ({text}); see the docs' ACL."
-        )
-    if isinstance(error, AuthenticationError) or "WRONGPASS" in text or "NOAUTH" in text:
-        return StoreAuthError(f"{where} refuses the credentials; check redis_username and redis_password.")
-    if isinstance(error, ReadOnlyError):
-        return StoreError(f"{where} is a read-only replica; name the master in redis_url.")
-    if isinstance(error, BusyLoadingError):
-        return StoreUnavailable(f"{where} is still loading its data.")
-    if "CERTIFICATE_VERIFY_FAILED" in text:
-        return StoreError(f"{where} has a certificate that is not trusted; give its authority with ssl_ca_certs.")
-    if isinstance(error, TimeoutError) and connection.tls is not None:
-        return StoreUnavailable(f"{where} does not answer ({text}); does it speak TLS there?")
-    if isinstance(error, (ConnectionError, TimeoutError, OSError)):
-        return StoreUnavailable(f"{where} cannot be reached ({text}).")
-    if isinstance(error, UnicodeDecodeError):
-        return StoreError(f"{where} holds a key or value below kvproxy's roots that is not UTF-8 text; remove it.")
-    return StoreError(f"{where} answers: {text}.")
-
-
-def _safe(error: Exception, connection: Connection) -> str:
-    text = str(error).strip().rstrip(".") or type(error).__name__
-    return text.replace(connection.password, "…") if connection.password else text

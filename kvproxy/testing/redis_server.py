@@ -5,12 +5,14 @@ from __future__ import annotations
 import os
 import secrets
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from kvproxy.testing.programs import Program, find_redis, free_port
 from kvproxy.testing.resp import Reply, ReplyError, ask
 from kvproxy.testing.server import Server
+from kvproxy.testing.tls import Certificates
 
 #: What a Traefik needs that is not to switch on keyspace notifications; in an ACL user's line behind its password.
 TRAEFIK_RIGHTS = "~* &* +@read +@pubsub +@connection"
@@ -19,6 +21,26 @@ _ADMINISTRATOR = "kvproxy-testing"
 _SLOTS = 16384
 _HIGHEST_CLUSTER_PORT = 55535  # a cluster's second port lies 10000 above the first
 _START_SECONDS = 15
+
+
+@dataclass(frozen=True)
+class RedisProgram:
+    """How to run a server's program.
+
+    Args:
+        path: the program; one that is found if None.
+        before: what is put before it, such as ``("ip", "netns", "exec", "one")``; it must become the program.
+        environment: variables on top of this process' own.
+    """
+
+    path: Path | None = None
+    before: tuple[str, ...] = ()
+    environment: Mapping[str, str] = field(default_factory=dict)
+
+    def on(self, *arguments: str, directory: Path, log: str = "redis.log") -> Program:
+        """The program with those arguments, not started yet."""
+        command = [*self.before, str(self.path or find_redis()), *arguments]
+        return Program(command, directory / log, {**os.environ, **self.environment})
 
 
 class RedisServer(Server):
@@ -33,6 +55,10 @@ class RedisServer(Server):
     appendonly, save: persistence; ``save`` is the server's setting, e.g. ``"60 1"``; "" is none.
     notify_keyspace_events, maxmemory_policy: as the server's settings of those names.
     cluster: a cluster of this one node, which owns all slots.
+    host: the address that it listens on instead of 127.0.0.1.
+    certificates: makes clients and replicas come by TLS, which `program` must know, see `redis_with_tls`.
+    settings: further settings, each of one word, which win over the others.
+    program: the server's program, with what is put before it and its environment; one that is found if None.
     directory: where to keep its files instead of a temporary directory; then `close` leaves it.
 
     Example::
@@ -52,28 +78,34 @@ class RedisServer(Server):
         notify_keyspace_events: str = "",
         maxmemory_policy: str = "noeviction",
         cluster: bool = False,
+        host: str = "127.0.0.1",
+        certificates: Certificates | None = None,
+        settings: Mapping[str, str] | None = None,
+        program: RedisProgram | None = None,
         directory: Path | None = None,
     ):
+        self.host = host
         self.password = password
         self.cluster = cluster
         self.port = port or _choose_port(cluster)
         self.directory = directory or Path(tempfile.mkdtemp(prefix="kvproxy-redis-"))
         self._admin_password = secrets.token_hex(16) if acl else ""
-        settings = {
+        chosen = {
             "appendonly": "yes" if appendonly else "no",
             "save": save,
             "notify-keyspace-events": notify_keyspace_events,
             "maxmemory-policy": maxmemory_policy,
             "cluster-enabled": "yes" if cluster else "no",
+            **(settings or {}),
         }
-        self._write_configuration(settings, acl)
-        program = Program([str(find_redis()), "redis.conf"], self.directory / "redis.log")
-        super().__init__(program, None if directory else self.directory)
+        self._write_configuration(port_lines(self.host, self.port, certificates), chosen, acl)
+        runs = program or RedisProgram()
+        super().__init__(runs.on("redis.conf", directory=self.directory), None if directory else self.directory)
 
     @property
     def url(self) -> str:
-        """The server's URL, without any password."""
-        return f"redis://127.0.0.1:{self.port}/0"
+        """The server's URL for clients without TLS, without any password."""
+        return f"redis://{self.host}:{self.port}/0"
 
     @property
     def unix_socket(self) -> Path:
@@ -112,23 +144,17 @@ class RedisServer(Server):
         self.command("CLUSTER", "ADDSLOTS", *map(str, range(_SLOTS)))
         self._program.wait_ready(lambda: "cluster_state:ok" in str(self.command("CLUSTER", "INFO")), 10)
 
-    def _write_configuration(self, settings: dict[str, str], acl: Sequence[str]) -> None:
+    def _write_configuration(self, ports: Sequence[str], settings: dict[str, str], acl: Sequence[str]) -> None:
         lines = [
-            "bind 127.0.0.1",
-            f"port {self.port}",
-            "unixsocket socket",
-            "unixsocketperm 700",
-            "daemonize no",
-            *(f"{name} {_quoted(value)}" for name, value in settings.items()),
+            *ports,
+            *(f"{name} {quoted(value)}" for name, value in settings.items()),
             *(f"user {user}" for user in acl),
         ]
         if self.password:
-            lines.append(f"requirepass {_quoted(self.password)}")
+            lines.append(f"requirepass {quoted(self.password)}")
         if self._admin_password:
             lines.append(f"user {_ADMINISTRATOR} on >{self._admin_password} allkeys allcommands")
-        file = os.open(self.directory / "redis.conf", os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-        with os.fdopen(file, "w") as stream:
-            stream.write("\n".join(lines) + "\n")
+        write_private(self.directory / "redis.conf", lines)
 
 
 def _choose_port(cluster: bool) -> int:
@@ -137,7 +163,30 @@ def _choose_port(cluster: bool) -> int:
     return port
 
 
-def _quoted(value: str) -> str:
+def port_lines(host: str, port: int, certificates: Certificates | None) -> list[str]:
+    """Where a server or a sentinel listens, in the lines of its configuration."""
+    lines = [f"bind {host}", "unixsocket socket", "unixsocketperm 700", "daemonize no"]
+    if certificates is None:
+        return [*lines, f"port {port}"]
+    return [
+        *lines,
+        "port 0",
+        f"tls-port {port}",
+        f"tls-cert-file {quoted(str(certificates.server_certificate.resolve()))}",
+        f"tls-key-file {quoted(str(certificates.server_key.resolve()))}",
+        f"tls-ca-cert-file {quoted(str(certificates.ca.resolve()))}",
+        "tls-auth-clients no",
+        "tls-replication yes",
+    ]
+
+
+def write_private(file: Path, lines: Sequence[str]) -> None:
+    """Write a configuration file that only this user can read."""
+    with os.fdopen(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as stream:
+        stream.write("\n".join(lines) + "\n")
+
+
+def quoted(value: str) -> str:
     """A value in the configuration file's quotes, with anything special as a hexadecimal escape."""
     plain = value.encode()
     return '"' + "".join(chr(c) if chr(c).isalnum() and c < 128 else f"\\x{c:02x}" for c in plain) + '"'

@@ -3,16 +3,34 @@
 from __future__ import annotations
 
 import re
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
+from traitlets.config import Config
 
-from kvproxy.errors import ConfigurationError
+from kvproxy.errors import ConfigurationError, StoreAuthError, StoreError, StoreUnavailable
 from kvproxy.testing.redis_server import TRAEFIK_RIGHTS
 from kvproxy_redis import TraefikRedisProxy
 from kvproxy_redis.checks import refuse, warnings
-from kvproxy_redis.connection import Connection, client_options, parse_connection, provider_options
+from kvproxy_redis.connection import (
+    Connection,
+    client_options,
+    parse_connection,
+    provider_options,
+    sentinel_options,
+    traefik_connection,
+)
+from kvproxy_redis.sentinel_checks import Answer, judge
+from kvproxy_redis.sentinels import Sentinels, parse_sentinels
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+DOCS = Path(__file__).parents[2] / "docs/how-to"
 
 
 @pytest.mark.parametrize(
@@ -84,12 +102,13 @@ def test_certificates_reach_both(tmp_path: Path) -> None:
     [
         ("http://h", {}, "must begin with redis://"),
         ("redis+sentinel://h/m", {}, "must begin with redis://"),
-        ("redis://a:1,b:2", {}, "Redis Cluster"),
+        ("redis://a:1,b:2", {}, "Redis Cluster.*redis_sentinels"),
         ("redis://h:x", {}, "no proper URL"),
         ("redis://h/x", {}, "Redis db 'x'"),
         ("redis://h", {"unix_socket_path": "relative"}, "absolute path"),
         ("redis://h", {"ssl_ca_path": "/x"}, "ssl_ca_certs"),
         ("redis://h", {"credential_provider": object()}, "fixed username"),
+        ("redis://h", {"sentinel_kwargs": {}}, "redis_sentinel_password"),
         ("rediss://h", {"ssl_ca_certs": "/nonexistent/ca.pem"}, "is no file"),
         ("rediss://h", {"ssl_check_hostname": False}, "ssl_check_hostname"),
     ],
@@ -114,7 +133,7 @@ def test_traefik_may_log_in_as_a_user_of_its_own() -> None:
 
 def test_the_documented_user_for_traefik_is_the_one_that_the_tests_use() -> None:
     """In both places, and nowhere with other rights."""
-    text = (Path(__file__).parents[2] / "docs/how-to/redis.md").read_text()
+    text = (DOCS / "redis.md").read_text()
     found = re.findall(r"^(?:user|ACL SETUSER) traefik (.*)$", text, re.MULTILINE)
     assert found == [f"on >change-me-too {TRAEFIK_RIGHTS}"] * 2
 
@@ -131,6 +150,126 @@ def test_half_a_login_of_traefik_is_refused(traits: dict[str, str], sentence: st
     with pytest.raises(ConfigurationError, match=sentence) as refused:
         TraefikRedisProxy(redis_username="hub", redis_password="one", **traits).traefik_provider()
     assert "hunter2" not in str(refused.value)
+
+
+@pytest.mark.parametrize("username", ["hub", "u%20v"])
+def test_a_user_without_a_password_is_none_that_traefik_could_be(username: str) -> None:
+    """It would come as the default user, who may do everything, and say nothing; with a login of its own it may."""
+    proxy = TraefikRedisProxy(redis_username=username)
+    with pytest.raises(ConfigurationError, match=r"named without a password.*redis_traefik_username"):
+        proxy.traefik_provider()
+    proxy = TraefikRedisProxy(redis_url=f"redis://{username}@h", redis_traefik_username="t", redis_traefik_password="p")
+    assert proxy.traefik_provider()["redis"]["username"] == "t"
+    assert traefik_connection(Connection(username="default")).username == "default"
+
+
+SENTINELS = Sentinels((("s1", 26379), ("::1", 5)), "main", "watcher", "three")
+
+
+def test_sentinels_are_told_to_hub_and_traefik() -> None:
+    """The place of the server is theirs to say; TLS is for both, the credentials are their own."""
+    made = parse_connection("rediss://u:one@/3", client_kwargs={"socket_timeout": 7}, sentinels=SENTINELS)
+    tls = {"ssl": True, "ssl_cert_reqs": "required", "ssl_check_hostname": True}
+    assert client_options(made) == {"db": 3, "username": "u", "password": "one", "socket_timeout": 7, **tls}
+    assert sentinel_options(made) == {"username": "watcher", "password": "three", **tls}
+    assert provider_options(made, "traefik") == {
+        "endpoints": ["s1:26379", "[::1]:5"],
+        "rootKey": "traefik",
+        "username": "u",
+        "password": "one",
+        "db": 3,
+        "tls": {},
+        "sentinel": {"masterName": "main", "username": "watcher", "password": "three"},
+    }
+    assert str(made) == "rediss://u@main/3 (sentinels s1:26379, [::1]:5)"
+    assert "three" not in repr(made)
+
+
+def test_sentinels_as_traits() -> None:
+    """A list, or one text as an environment variable or a command line has it; the password is kept out of logs."""
+    proxy = TraefikRedisProxy(redis_url="redis:///0", redis_sentinels=["s1", "s2:7"], redis_sentinel_password="three")
+    assert proxy.connection.sentinels == Sentinels((("s1", 26379), ("s2", 7)), "mymaster", "", "three")
+    assert proxy.store_secrets() == ["three"]
+    proxy = TraefikRedisProxy(config=Config({"TraefikRedisProxy": {"redis_sentinels": "s1, s2:7,"}}))
+    assert proxy.connection.sentinels == Sentinels((("s1", 26379), ("s2", 7)))
+    assert TraefikRedisProxy().connection.sentinels is None
+
+
+def test_the_documented_provider_is_the_one_that_a_hub_with_the_documented_settings_writes() -> None:
+    """For those who run a Traefik of their own."""
+    text = (DOCS / "sentinel.md").read_text()
+    settings, login, tls = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    assert "ssl_ca_certs" in tls
+    config = Config()
+    exec(settings + login, {"c": config})
+    del config.JupyterHub
+    provider = tomllib.loads(re.findall(r"```toml\n(.*?)```", text, re.DOTALL)[0])["providers"]
+    assert TraefikRedisProxy(redis_url="redis:///0", config=config).traefik_provider() == provider
+
+
+@pytest.mark.parametrize(
+    ("addresses", "companions", "sentence"),
+    [
+        (["redis://s1:1"], (), "not 'redis://s1:1'.*rediss://"),
+        (["u:hunter2@s1:1"], (), "without credentials.*redis_sentinel_password"),
+        (["s1:x"], (), "'s1:x', which is no address"),
+        (["s1:70000"], (), "no address"),
+        ([":1"], (), "no address"),
+        (["::1"], (), "no address"),
+        (["s1"], ("",), "redis_sentinel_master is empty"),
+        (["s1"], ("m", "watcher"), "without redis_sentinel_password"),
+        ([], ("mymaster", "", "hunter2"), "redis_sentinel_password is set without redis_sentinels"),
+        ([], ("main",), "redis_sentinel_master is set without redis_sentinels"),
+    ],
+)
+def test_sentinels_that_make_no_sense_are_refused(
+    addresses: list[str], companions: tuple[str, ...], sentence: str
+) -> None:
+    """With a sentence that names the setting and repeats no password."""
+    with pytest.raises(ConfigurationError, match=sentence) as refused:
+        parse_sentinels(addresses, *companions)
+    assert "hunter2" not in str(refused.value)
+
+
+@pytest.mark.parametrize("url", ["redis://h", "redis://h:1/2", "redis://:1", "unix:///run/redis.sock"])
+def test_a_server_beside_sentinels_is_refused(url: str) -> None:
+    """Nobody would go there; who wrote it may think so."""
+    with pytest.raises(ConfigurationError, match=r"names the server .* but with redis_sentinels"):
+        parse_connection(url, sentinels=SENTINELS)
+
+
+STATE = {"ip": "10.0.0.1", "port": 6379, "num-other-sentinels": 2, "num-slaves": 2}
+
+
+@pytest.mark.parametrize(
+    ("answers", "sentences"),
+    [
+        ([Answer("s1", state=STATE), Answer("s2", state=STATE)], []),
+        ([Answer("s1", StoreUnavailable("s1 is away.")), Answer("s2", state=STATE)], ["s1 is away. The others"]),
+        ([Answer("s1", state={**STATE, "num-other-sentinels": 1})], ["watched by 2 sentinels only"]),
+        ([Answer("s1", state={**STATE, "num-slaves": 0})], ["no replica"]),
+        ([Answer("s1", state=STATE, quorum="NOQUORUM 1 usable")], ["could not fail over.*NOQUORUM 1 usable"]),
+        (
+            [Answer("s1", state=STATE), Answer("s2", state={**STATE, "port": 6380})],
+            ["disagree.*10.0.0.1:6379, 10.0.0.1:6380"],
+        ),
+    ],
+)
+def test_what_sentinels_say_is_put_in_words(answers: list[Answer], sentences: list[str]) -> None:
+    """Only what hurts."""
+    found = judge(answers, SENTINELS)
+    assert len(found) == len(sentences)
+    for sentence, words in zip(found, sentences, strict=True):
+        assert re.search(words, sentence)
+
+
+def test_the_most_telling_problem_of_all_sentinels_is_raised() -> None:
+    """Waiting for the two that are away would not help."""
+    away = [Answer("s1", StoreUnavailable("s1 is away.")), Answer("s2", StoreUnavailable("s2 is away."))]
+    with pytest.raises(StoreUnavailable, match="s1 is away"):
+        judge(away, SENTINELS)
+    with pytest.raises(StoreAuthError, match="s3 refuses"):
+        judge([*away, Answer("s3", StoreAuthError("s3 refuses."))], SENTINELS)
 
 
 @pytest.mark.parametrize(
@@ -168,3 +307,12 @@ def test_a_cluster_is_refused() -> None:
     """Traefik cannot read from one."""
     with pytest.raises(ConfigurationError, match="cluster-enabled no"):
         refuse({"cluster_enabled": 1}, Connection())
+
+
+def test_a_replica_is_refused_for_good_only_where_nobody_will_name_another() -> None:
+    """Sentinels are about to know better."""
+    with pytest.raises(StoreError, match="name the master in redis_url") as refused:
+        refuse({"role": "slave"}, Connection())
+    assert not isinstance(refused.value, StoreUnavailable)
+    with pytest.raises(StoreUnavailable, match="changing its master"):
+        refuse({"role": "slave"}, Connection(sentinels=SENTINELS))

@@ -1,0 +1,88 @@
+"""The client's errors in kvproxy's words."""
+
+from __future__ import annotations
+
+from redis.asyncio.sentinel import MasterNotFoundError
+from redis.exceptions import (
+    AuthenticationError,
+    BusyLoadingError,
+    ConnectionError,
+    MasterDownError,
+    NoPermissionError,
+    ReadOnlyError,
+    TimeoutError,
+)
+
+from kvproxy.errors import ConfigurationError, KVProxyError, StoreAuthError, StoreError, StoreUnavailable
+
+from .connection import Connection
+
+
+def explain(error: Exception, connection: Connection) -> StoreError:
+    """One of kvproxy's errors for one of the client's, about the server that holds the routes."""
+    where = f"Redis at {connection}"
+    if connection.sentinels is not None and (changing := _explain_change(error, where)):
+        return changing
+    if isinstance(error, ReadOnlyError):
+        return StoreError(f"{where} is a read-only replica; name the master in redis_url.")
+    return _explain(error, connection, where, connection.username, "redis_username and redis_password")
+
+
+def explain_replica(error: Exception, connection: Connection, place: str) -> StoreError:
+    """The same about a replica at that place, which is to take over one day."""
+    where = f"The replica of Redis at {place}"
+    return _explain(error, connection, where, connection.username, "redis_username and redis_password")
+
+
+def explain_sentinel(error: Exception, connection: Connection, place: str) -> KVProxyError:
+    """The same about a sentinel at that place."""
+    where = f"The sentinel at {place}"
+    if "unknown command" in str(error).lower():
+        return ConfigurationError(
+            f"{where} is none, but a server that knows no SENTINEL command; redis_sentinels takes the addresses of "
+            "sentinels, whose port is 26379 if nobody has changed it."
+        )
+    user = connection.sentinels.username if connection.sentinels is not None else ""
+    return _explain(error, connection, where, user, "redis_sentinel_username and redis_sentinel_password")
+
+
+def _explain_change(error: Exception, where: str) -> StoreError | None:
+    """What is wrong only until the sentinels have agreed on a master and it has taken over."""
+    if isinstance(error, MasterNotFoundError):
+        # The client's own text tells of each sentinel in the words of Python.
+        return StoreUnavailable(f"{where} has no master just now: no sentinel can be reached that knows one.")
+    if isinstance(error, (ReadOnlyError, MasterDownError)) or "master is now a slave" in str(error):
+        return StoreUnavailable(f"{where} is changing its master.")
+    return None
+
+
+def _explain(error: Exception, connection: Connection, where: str, username: str, settings: str) -> StoreError:
+    text = _safe(error, connection)
+    if isinstance(error, NoPermissionError):
+        return StoreAuthError(
+            f"{where} does not let the user {username or 'default'!r} do what kvproxy needs ({text}); see the docs' "
+            "ACL."
+        )
+    if isinstance(error, AuthenticationError) or "WRONGPASS" in text or "NOAUTH" in text:
+        return StoreAuthError(f"{where} refuses the credentials; check {settings}.")
+    if isinstance(error, BusyLoadingError):
+        return StoreUnavailable(f"{where} is still loading its data.")
+    if "NOREPLICAS" in text:
+        return StoreUnavailable(f"{where} takes no writes while it has too few replicas (min-replicas-to-write).")
+    if "CERTIFICATE_VERIFY_FAILED" in text:
+        return StoreError(f"{where} has a certificate that is not trusted; give its authority with ssl_ca_certs.")
+    if isinstance(error, TimeoutError) and connection.tls is not None:
+        return StoreUnavailable(f"{where} does not answer ({text}); does it speak TLS there?")
+    if isinstance(error, (ConnectionError, TimeoutError, OSError)):
+        return StoreUnavailable(f"{where} cannot be reached ({text}).")
+    if isinstance(error, UnicodeDecodeError):
+        return StoreError(f"{where} holds a key or value below kvproxy's roots that is not UTF-8 text; remove it.")
+    return StoreError(f"{where} answers: {text}.")
+
+
+def _safe(error: Exception, connection: Connection) -> str:
+    text = str(error).strip().rstrip(".") or type(error).__name__
+    passwords = [connection.password, connection.sentinels.password if connection.sentinels is not None else ""]
+    for password in filter(None, passwords):
+        text = text.replace(password, "…")
+    return text

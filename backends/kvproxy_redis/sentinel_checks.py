@@ -1,0 +1,127 @@
+"""What the sentinels say, in plain words: whether they let us in, know the master, and could replace it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, Final
+
+from redis.exceptions import NoPermissionError, RedisError, ResponseError
+
+from kvproxy.errors import ConfigurationError, KVProxyError, StoreUnavailable
+
+from .client import connect, sentinel_client
+from .connection import Connection
+from .explain import explain_replica, explain_sentinel
+from .sentinels import Sentinels, endpoint
+
+#: With fewer, the loss of one leaves no majority, and without a majority nobody becomes the master.
+_ENOUGH: Final = 3
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What one sentinel says.
+
+    Args:
+        place: ``host:port`` of the sentinel.
+        problem: why it is of no use; None if it knows the master.
+        state: of the master, as ``SENTINEL MASTERS`` has it.
+        quorum: what ``SENTINEL CKQUORUM`` complains of; empty for nothing.
+        replicas: their states, as ``SENTINEL REPLICAS`` has them.
+    """
+
+    place: str
+    problem: KVProxyError | None = None
+    state: Mapping[str, Any] = field(default_factory=dict)
+    quorum: str = ""
+    replicas: Sequence[Mapping[str, Any]] = ()
+
+
+async def sentinel_findings(connection: Connection) -> list[str]:
+    """Warnings about the sentinels of a connection and about the replicas; none if it has no sentinels.
+
+    Each sentinel is asked by itself: the client that follows the master takes a wrong password for a missing master.
+
+    Raises:
+        KVProxyError: if no sentinel is of use; :class:`StoreUnavailable` only if waiting may help.
+    """
+    if (sentinels := connection.sentinels) is None:
+        return []
+    answers = await asyncio.gather(*(_ask(connection, sentinels, *address) for address in sentinels.addresses))
+    found = judge(answers, sentinels)
+    replicas = next(answer.replicas for answer in answers if answer.problem is None)
+    tried = await asyncio.gather(*(_try(connection, replica) for replica in replicas))
+    return found + [finding for finding in tried if finding]
+
+
+async def _ask(connection: Connection, sentinels: Sentinels, host: str, port: int) -> Answer:
+    place, name = endpoint(host, port), sentinels.master
+    try:
+        async with sentinel_client(connection, host, port) as sentinel:
+            masters = await sentinel.sentinel_masters()
+            if name not in masters:
+                return Answer(place, _unknown(place, name, masters))
+            replicas = await sentinel.sentinel_slaves(name)
+            return Answer(place, None, masters[name], await _quorum(sentinel, name), replicas)
+    except (RedisError, OSError) as error:
+        return Answer(place, explain_sentinel(error, connection, place))
+
+
+async def _quorum(sentinel: Any, name: str) -> str:
+    try:
+        await sentinel.execute_command("SENTINEL CKQUORUM", name)
+    except NoPermissionError:
+        raise
+    except ResponseError as error:
+        return str(error).rstrip(".")
+    return ""
+
+
+def _unknown(place: str, name: str, masters: Mapping[str, Any]) -> ConfigurationError:
+    known = ", ".join(map(repr, sorted(masters))) or "no master at all"
+    return ConfigurationError(f"The sentinel at {place} knows no master {name!r} (redis_sentinel_master), but {known}.")
+
+
+def judge(answers: Sequence[Answer], sentinels: Sentinels) -> list[str]:
+    """What an administrator should know about these answers.
+
+    Raises:
+        KVProxyError: the most telling problem, if no sentinel is of use.
+    """
+    useful = [answer for answer in answers if answer.problem is None]
+    problems = [answer.problem for answer in answers if answer.problem is not None]
+    if not useful:
+        raise next((problem for problem in problems if not isinstance(problem, StoreUnavailable)), problems[0])
+    found = [f"{problem} The others are asked instead." for problem in problems]
+    name, state = sentinels.master, useful[0].state
+    places = sorted({endpoint(str(answer.state["ip"]), int(answer.state["port"])) for answer in useful})
+    if len(places) > 1:
+        found.append(f"The sentinels disagree on where the master {name!r} is: {', '.join(places)}.")
+    if (known := 1 + int(state.get("num-other-sentinels", 0))) < _ENOUGH:
+        found.append(
+            f"The master {name!r} is watched by {known} sentinel{'s' if known > 1 else ''} only, so that the loss of "
+            f"one leaves no majority to fail over; run at least {_ENOUGH}, each on a machine of its own."
+        )
+    if int(state.get("num-slaves", 0)) == 0:
+        found.append(f"The master {name!r} has no replica, so there is none that could take over; add one at least.")
+    if complaint := next((answer.quorum for answer in useful if answer.quorum), ""):
+        found.append(f"The sentinels could not fail over the master {name!r} just now: {complaint}.")
+    return found
+
+
+async def _try(connection: Connection, replica: Mapping[str, Any]) -> str:
+    """What would keep the hub from a replica if it became the master; empty for nothing.
+
+    Neither users nor passwords are copied from a master to its replicas, and the addresses that sentinels tell may be
+    known among the servers only.
+    """
+    host, port = str(replica["ip"]), int(replica["port"])
+    alone = replace(connection, host=host, port=port, sentinels=None)
+    try:
+        async with connect(alone) as redis:
+            await redis.ping()
+    except (RedisError, OSError) as error:
+        return f"{explain_replica(error, connection, endpoint(host, port))} The hub needs it when it takes over."
+    return ""

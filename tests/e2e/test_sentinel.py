@@ -1,0 +1,388 @@
+"""Redis with Sentinel: real servers and sentinels, whose master is killed, cut off, and comes back under load."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import re
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from kvproxy.errors import ConfigurationError, KVProxyError, StoreAuthError, StoreUnavailable
+from kvproxy.testing.network import Network
+from kvproxy.testing.programs import ServerError
+from kvproxy.testing.redis_tls import redis_with_tls
+from kvproxy.testing.resp import ReplyError
+from kvproxy.testing.sentinel_server import Access, Login, SentinelGroup
+from kvproxy.testing.servers import Certificates, RedisServer, free_port
+from kvproxy.testing.traefik_conformance import until
+from kvproxy_redis import TraefikRedisProxy
+from kvproxy_redis.connection import Connection
+from kvproxy_redis.store import RedisStore
+
+from .proxies import Client, Doors, Start, add_all, port_of
+
+DOCS = Path(__file__).parents[2] / "docs/how-to"
+PASSWORD = "s3cret/with:odd@characters%"
+USERS = {
+    name: f"{name} {rights.replace('change-me', PASSWORD)}"
+    for file in ("redis.md", "sentinel.md")
+    for name, rights in re.findall(r"^user (\w+) (.*)$", (DOCS / file).read_text(), re.MULTILINE)
+}
+#: What the documentation tells to do, and nothing else.
+ACCESS = Access(
+    acl=["default off", USERS["hub"], USERS["traefik"], USERS["sentinel"], USERS["replica"]],
+    sentinel=Login("sentinel", f"{PASSWORD}-4"),
+    replica=Login("replica", f"{PASSWORD}-5"),
+    sentinel_acl=["default off", USERS["kvproxy"]],
+)
+LOGIN = {
+    "redis_username": "hub",
+    "redis_password": PASSWORD,
+    "redis_traefik_username": "traefik",
+    "redis_traefik_password": f"{PASSWORD}-too",
+    "redis_sentinel_username": "kvproxy",
+    "redis_sentinel_password": f"{PASSWORD}-3",
+}
+REVISION = "traefik/http/middlewares/kvproxy-revision/headers/customResponseHeaders/X-Kvproxy-Revision"
+#: What somebody writes to a master that is cut off.
+ALONE = "traefik/http/routers/alone-kvp/rule"
+Factory = Callable[..., SentinelGroup]
+
+
+@pytest.fixture
+def sentinel_factory() -> Iterator[Factory]:
+    """Starts a group of servers and sentinels, see `SentinelGroup`."""
+    with contextlib.ExitStack() as stack:
+
+        def start(*arguments: Any, **options: Any) -> SentinelGroup:
+            return stack.enter_context(SentinelGroup(*arguments, **options))
+
+        yield start
+
+
+@pytest.fixture(scope="module")
+def quiet_group() -> Iterator[SentinelGroup]:
+    """One that all tests share which leave it as it is."""
+    with SentinelGroup(ACCESS) as group:
+        yield group
+
+
+def settings(group: SentinelGroup) -> dict[str, Any]:
+    """The traits for a group."""
+    return {"redis_url": "redis:///0", "redis_sentinels": group.addresses}
+
+
+class Load:
+    """Asks for routes without a pause to speak of, and keeps what was not as it should be.
+
+    Args:
+        clients: connections to the proxy.
+        expected: path -> body.
+    """
+
+    def __init__(self, clients: list[Client], expected: Mapping[str, str]) -> None:
+        self._clients, self._expected = clients, expected
+        self._ended = False
+        self.requests = 0
+        self.failures: list[object] = []
+
+    async def _ask(self, client: Client) -> None:
+        while not self._ended:
+            for path, body in self._expected.items():
+                try:
+                    answer = await client.ask(path)
+                except (OSError, EOFError, asyncio.TimeoutError) as error:
+                    self.failures.append(error)
+                    await client.close()
+                else:
+                    self.failures += [] if answer == (200, body) else [(path, answer)]
+                self.requests += 1
+                await asyncio.sleep(0.002)  # so that others can work on two cores, too
+
+    async def __aenter__(self) -> Load:
+        self._tasks = [asyncio.create_task(self._ask(client)) for client in self._clients]
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self._ended = True
+        await asyncio.gather(*self._tasks)
+
+
+@contextlib.asynccontextmanager
+async def under_load(
+    proxy: TraefikRedisProxy, doors: Doors, client_of: Callable[..., Client]
+) -> AsyncIterator[tuple[Load, str]]:
+    """Twenty routes that somebody asks for all the time; nobody must notice anything."""
+    target = await doors.open()
+    paths = [f"/user/u{number}/" for number in range(20)]
+    await add_all(proxy, [(path, target) for path in paths])
+    async with Load([client_of(proxy) for _ in range(3)], dict.fromkeys(paths, port_of(target))) as load:
+        yield load, target
+    assert load.failures == []
+    assert load.requests > 100
+    assert set(paths) <= set(await proxy.get_all_routes())
+
+
+def keys(group: SentinelGroup, number: int) -> Any:
+    """What a server holds: how many keys, the revision, and the routes; None if it does not answer."""
+    server = group.servers[number]
+    with contextlib.suppress(OSError, ReplyError):
+        routes = server.command("HKEYS", "jupyterhub/routes")
+        assert isinstance(routes, list)
+        return server.command("DBSIZE"), server.command("GET", REVISION), sorted(map(str, routes))
+    return None
+
+
+async def test_nobody_notices_that_the_master_is_killed(
+    sentinel_factory: Factory, start_proxy: Start, doors: Doors, client_of: Callable[..., Client]
+) -> None:
+    """A route that is added meanwhile is served when there is a new master; the old one comes back as a replica."""
+    group = sentinel_factory(ACCESS)
+    proxy = await start_proxy(**settings(group), **LOGIN)
+    async with under_load(proxy, doors, client_of) as (_, target):
+        old = group.master()
+        group.servers[old].kill()
+        await proxy.add_route("/user/meanwhile/", target, {"user": "meanwhile"})
+        assert await client_of(proxy).ask("/user/meanwhile/") == (200, port_of(target))
+        new = group.master()
+        assert new != old
+        group.servers[old].start()
+        await until(lambda: group.role(old) == "slave", 60)
+        assert group.master() == new
+        await proxy.add_route("/user/later/", target, {"user": "later"})
+        assert await client_of(proxy).ask("/user/later/") == (200, port_of(target))
+    await until(lambda: keys(group, old) == keys(group, new))
+
+
+async def test_nobody_notices_that_the_master_is_cut_off(
+    sentinel_factory: Factory, start_proxy: Start, doors: Doors, client_of: Callable[..., Client]
+) -> None:
+    """With its sentinel, without a word, and comes back: nobody has written to it, and what it had alone is gone.
+
+    The hub follows the sentinels. Traefik goes on listening to a master that has not closed the connection, until that
+    comes back or the connection is found to be dead (docs/how-to/sentinel.md); what it serves, it goes on serving.
+    """
+    group = sentinel_factory(ACCESS, separate=Network.possible())
+    proxy = await start_proxy(**settings(group), **LOGIN, check_route_timeout=90)
+    async with under_load(proxy, doors, client_of) as (_, target):
+        old = group.master()
+        before = keys(group, old)
+        group.cut(old)
+        adding = asyncio.create_task(proxy.add_route("/user/meanwhile/", target, {"user": "meanwhile"}))
+        new = await asyncio.to_thread(group.wait_for_another_master, old)
+        await until(lambda: "/user/meanwhile/" in str(keys(group, new)))
+        assert group.servers[new].command("PUBSUB", "NUMPAT") == 0
+        if Network.possible():
+            assert keys(group, old) == before
+            group.servers[old].command("SET", ALONE, "PathPrefix(`/user/u1/`)")
+        group.join(old)
+        await adding
+        assert await client_of(proxy).ask("/user/meanwhile/") == (200, port_of(target))
+        await until(lambda: group.role(old) == "slave", 60)
+        assert group.master() == new
+        await proxy.add_route("/user/later/", target, {"user": "later"})
+        assert await client_of(proxy).ask("/user/later/") == (200, port_of(target))
+    await until(lambda: keys(group, old) == keys(group, new))
+    assert group.servers[old].command("EXISTS", ALONE) == 0
+
+
+async def test_a_planned_change_of_the_master(
+    sentinel_factory: Factory, start_proxy: Start, doors: Doors, client_of: Callable[..., Client]
+) -> None:
+    """The old master lives on, as a replica that takes no writes."""
+    group = sentinel_factory(ACCESS)
+    proxy = await start_proxy(**settings(group), **LOGIN)
+    async with under_load(proxy, doors, client_of) as (_, target):
+        old = group.master()
+        group.sentinels[old].command("SENTINEL", "FAILOVER", group.name)
+        await asyncio.to_thread(group.wait_for_another_master, old)
+        await proxy.add_route("/user/later/", target, {"user": "later"})
+        assert await client_of(proxy).ask("/user/later/") == (200, port_of(target))
+
+
+async def test_routes_that_a_failover_lost_come_back(
+    sentinel_factory: Factory, start_proxy: Start, doors: Doors, client_of: Callable[..., Client]
+) -> None:
+    """Redis had confirmed them, but told no replica of them."""
+    group = sentinel_factory(ACCESS, separate=Network.possible())
+    proxy = await start_proxy(**settings(group), **LOGIN)
+    async with under_load(proxy, doors, client_of) as (_, target):
+        old = group.master()
+        others = [number for number in range(3) if number != old]
+        for number in others:
+            # As a replica that lags: it takes nothing from the master from now on.
+            group.servers[number].command("REPLICAOF", "NO", "ONE")
+        await proxy.add_route("/user/lost/", target, {"user": "lost"})
+        group.servers[old].kill()
+        await asyncio.to_thread(group.wait_for_another_master, old)
+        await until(lambda: "/user/lost/" in str(keys(group, group.master())), 30)
+        assert await client_of(proxy).ask("/user/lost/") == (200, port_of(target))
+
+
+async def test_a_read_never_mixes_two_servers(redis_factory: Callable[..., RedisServer]) -> None:
+    """The cursor of a scan means something else to a server that has taken over, and skips keys there."""
+    old, new = redis_factory(), redis_factory()
+    for name, server in (("old", old), ("new", new)):
+        server.command("MSET", *(part for number in range(5000) for part in (f"traefik/{name}-{number}", "x" * 50)))
+    ports = iter([old.port, *[new.port] * 10])
+
+    async def pass_on(source: asyncio.StreamReader, sink: asyncio.StreamWriter, limit: float) -> None:
+        while limit > 0 and (data := await source.read(4096)):
+            sink.write(data)
+            limit -= len(data)
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        port = next(ports)
+        back_reader, back_writer = await asyncio.open_connection("127.0.0.1", port)
+        # The old server is gone in the middle of its answers.
+        limit = 200_000 if port == old.port else float("inf")
+        ways = [pass_on(reader, back_writer, float("inf")), pass_on(back_reader, writer, limit)]
+        tasks = [asyncio.ensure_future(way) for way in ways]
+        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        for task in tasks:
+            task.cancel()
+        back_writer.close()
+        writer.close()
+
+    front = await asyncio.start_server(serve, "127.0.0.1", 0)
+    store = RedisStore(Connection(port=front.sockets[0].getsockname()[1]), "traefik", "jupyterhub")
+    found = await store.list()
+    await store.aclose()
+    front.close()
+    assert found.config == {f"new-{number}": "x" * 50 for number in range(5000)}
+
+
+async def test_a_sentinel_that_is_away_keeps_no_hub_from_starting(
+    sentinel_factory: Factory,
+    start_proxy: Start,
+    doors: Doors,
+    client_of: Callable[..., Client],
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """Not even the first one of those that are named; it is said."""
+    group = sentinel_factory(ACCESS)
+    group.sentinels[0].kill()
+    proxy = await asyncio.wait_for(start_proxy(**settings(group), **LOGIN), 15)
+    target = await doors.open()
+    await proxy.add_route("/user/ada/", target, {"user": "ada"})
+    assert await client_of(proxy).ask("/user/ada/") == (200, port_of(target))
+    assert re.search(rf"The sentinel at {group.addresses[0]} cannot be reached .*The others are asked", caplog.text)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "kind", "sentence"),
+    [
+        (
+            {"redis_sentinel_master": "other"},
+            ConfigurationError,
+            r"no master 'other' \(redis_sentinel_master\), but 'my",
+        ),
+        ({"redis_sentinel_password": "wrong"}, StoreAuthError, r"sentinel at .* refuses .*redis_sentinel_password"),
+        ({"redis_sentinel_username": "", "redis_sentinel_password": ""}, StoreAuthError, "redis_sentinel_password"),
+        ({"redis_password": "wrong"}, StoreAuthError, r"Redis at .* refuses the credentials; .* redis_password"),
+        ({"redis_username": "traefik", "redis_password": f"{PASSWORD}-too"}, StoreAuthError, "user 'traefik'"),
+    ],
+)
+async def test_what_waiting_will_not_mend_is_told_at_once(
+    wrong: dict[str, str],
+    kind: type[KVProxyError],
+    sentence: str,
+    quiet_group: SentinelGroup,
+    start_proxy: Start,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """However long the store may be late; in one sentence, without a password."""
+    with pytest.raises(kind, match=sentence) as refused:
+        await asyncio.wait_for(start_proxy(**settings(quiet_group), **{**LOGIN, **wrong}, store_timeout=60), 10)
+    assert PASSWORD not in str(refused.value) + caplog.text
+
+
+async def test_sentinels_that_nobody_reaches_are_given_up(start_proxy: Start) -> None:
+    """After the configured time."""
+    traits = {"redis_sentinels": f"127.0.0.1:{free_port()}, 127.0.0.1:{free_port()}", "redis_url": "redis:///0"}
+    with pytest.raises(StoreUnavailable, match=r"sentinel at .* cannot be reached.*Gave up after 0.5 s"):
+        await asyncio.wait_for(start_proxy(**traits, store_timeout=0.5), 5)
+
+
+async def test_nothing_secret_is_shown_and_each_comes_as_its_own_user(
+    quiet_group: SentinelGroup,
+    start_proxy: Start,
+    doors: Doors,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """Nothing to complain of either, with the documented settings; no server has refused anything."""
+    for sentinel in quiet_group.sentinels:
+        sentinel.command("ACL", "LOG", "RESET")
+    proxy = await start_proxy(**settings(quiet_group), **LOGIN, traefik_log_level="DEBUG")
+    await proxy.add_route("/user/ada/", await doors.open(), {"user": "ada"})
+    await proxy.delete_route("/user/ada/")
+    master = quiet_group.servers[quiet_group.master()]
+    connected = set(re.findall(r" user=([\w-]+)", str(master.command("CLIENT", "LIST"))))
+    assert connected == {"hub", "traefik", "sentinel", "replica", "kvproxy-testing"}
+    for sentinel in quiet_group.sentinels:
+        assert sentinel.command("ACL", "LOG") == []
+    await proxy.stop()
+    warned = [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING]
+    assert [text for text in warned if not text.startswith("Traefik: ") and "(CONFIG GET)" not in text] == []
+    assert PASSWORD not in caplog.text
+
+
+async def test_a_replica_that_would_refuse_the_hub_is_named(
+    sentinel_factory: Factory, start_proxy: Start, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Redis copies no users; the day of a failover is late to learn of it."""
+    group = sentinel_factory(ACCESS)
+    group.servers[1].command("ACL", "DELUSER", "hub")
+    await start_proxy(**settings(group), **LOGIN)
+    place = f"{group.servers[1].host}:{group.servers[1].port}"
+    assert re.search(rf"The replica of Redis at {place} refuses the credentials", caplog.text)
+    assert caplog.text.count("The replica of Redis") == 1
+
+
+async def test_a_group_that_could_not_fail_over_is_named(
+    sentinel_factory: Factory, start_proxy: Start, caplog: pytest.LogCaptureFixture
+) -> None:
+    """One server and one sentinel work like one server, and are no safer."""
+    await start_proxy(**settings(sentinel_factory(replicas=0)))
+    assert "is watched by 1 sentinel only" in caplog.text
+    assert "has no replica" in caplog.text
+
+
+async def test_tls(
+    sentinel_factory: Factory,
+    certificates: Certificates,
+    start_proxy: Start,
+    doors: Doors,
+    client_of: Callable[..., Client],
+) -> None:
+    """To servers and sentinels alike, before and after a change of the master."""
+    try:
+        program = redis_with_tls()
+    except ServerError as error:
+        pytest.skip(str(error))
+    group = sentinel_factory(ACCESS, certificates=certificates, program=program)
+    traits = {**settings(group), **LOGIN, "redis_url": "rediss:///0"}
+    proxy = await start_proxy(**traits, redis_client_kwargs={"ssl_ca_certs": str(certificates.ca)})
+    async with under_load(proxy, doors, client_of) as (_, target):
+        old = group.master()
+        group.servers[old].kill()
+        await proxy.add_route("/user/ada/", target, {"user": "ada"})
+        assert await client_of(proxy).ask("/user/ada/") == (200, port_of(target))
+
+
+async def test_tls_with_an_unknown_authority_fails_at_once(
+    sentinel_factory: Factory, certificates: Certificates, start_proxy: Start
+) -> None:
+    """Already at the sentinels."""
+    try:
+        program = redis_with_tls()
+    except ServerError as error:
+        pytest.skip(str(error))
+    group = sentinel_factory(certificates=certificates, program=program)
+    with pytest.raises(KVProxyError, match=r"sentinel at .*ssl_ca_certs"):
+        await asyncio.wait_for(start_proxy(**settings(group) | {"redis_url": "rediss:///0"}), 10)
