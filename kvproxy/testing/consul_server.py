@@ -210,8 +210,11 @@ class ConsulServer(Server):
         return str(self.request("GET", f"acl/token/{accessor}")["SecretID"])
 
     def _writable(self) -> bool:
-        # Access control is ready a moment after a leader is there: only a write with rights tells.
+        # Access control is ready a moment after a leader is there, and policies when all servers are known to be new
+        # enough: only a write with rights tells, and the list of policies.
         try:
+            if self.token:
+                self.request("GET", "acl/policies")
             self.put("kvproxy-testing", "1")
             self.delete("kvproxy-testing")
         except OSError:

@@ -24,11 +24,12 @@ class Load:
 
     def __init__(self, clients: list[RawClient], expected: Mapping[str, str]) -> None:
         self._clients, self._expected = clients, expected
+        self._ended = False
         self.requests = 0
         self.failures: list[object] = []
 
     async def _ask(self, client: RawClient) -> None:
-        while True:
+        while not self._ended:
             for path, body in self._expected.items():
                 try:
                     answer = await client.ask(path)
@@ -45,9 +46,9 @@ class Load:
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        # Not by cancelling them, which asyncio.wait_for may swallow (Python before 3.12).
+        self._ended = True
+        await asyncio.gather(*self._tasks)
 
 
 @contextlib.asynccontextmanager
