@@ -7,7 +7,7 @@ import base64
 import io
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -16,8 +16,9 @@ import aiohttp
 from .errors import StoreAuthError, StoreError, StoreUnavailable
 from .http_connection import HttpConnection
 
-#: Seconds that a server may take to accept a connection.
-_CONNECT_SECONDS: Final = 3.0
+#: Seconds that a server may take to accept a connection, and be silent as long as there is another one to ask. A
+#: cluster that has lost its leader has a new one by then; a server that is paused or cut off is silent for ever.
+_PATIENCE: Final = 3.0
 #: What a kept-alive connection says whose server has been restarted.
 _STALE: Final = (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError)
 
@@ -58,12 +59,20 @@ class HttpClient:
         connection: where the store is; of its credentials only `authorization` is sent by itself.
         headers: to be sent with each request.
         authorization: whether user and password are sent with each request, as HTTP basic authentication.
+        passing: the error for an answer by which a server says that it cannot help at the moment, as one does that has
+            lost the rest of its cluster; None for any other answer.
     """
 
     def __init__(
-        self, connection: HttpConnection, headers: Mapping[str, str] | None = None, *, authorization: bool = False
+        self,
+        connection: HttpConnection,
+        headers: Mapping[str, str] | None = None,
+        *,
+        authorization: bool = False,
+        passing: Callable[[Answer], StoreUnavailable | None] = lambda answer: None,
     ) -> None:
         self._connection = connection
+        self._passing = passing
         self._headers = {"User-Agent": "kvproxy", **(headers or {})}
         if authorization and connection.username:
             # aiohttp has two ways to make this header, of which each version has but one.
@@ -76,7 +85,7 @@ class HttpClient:
     async def request(
         self, method: str, path: str, body: Any = None, headers: Mapping[str, str] | None = None
     ) -> Answer:
-        """Ask the endpoint that answered last, and each of the others if it cannot be reached.
+        """Ask the endpoint that helped last, and each of the others if it is silent or says that it cannot help.
 
         Args:
             method: such as ``"POST"``.
@@ -85,21 +94,22 @@ class HttpClient:
             headers: for this request.
 
         Raises:
-            StoreUnavailable: if no endpoint answers in time.
+            StoreUnavailable: if no endpoint helps in time, with what is wrong with each.
             StoreError: if one cannot be trusted or speaks another language.
         """
         data = None if body is None else json.dumps(body, ensure_ascii=False, separators=(",", ":")).encode()
-        for _ in self._connection.endpoints:
+        problems: list[str] = []
+        for left in reversed(range(len(self._connection.endpoints))):
             try:
-                return await self._ask(method, path, data, {**self._headers, **(headers or {})})
+                answer = await self._ask(method, path, data, {**self._headers, **(headers or {})}, bool(left))
+                problem = self._passing(answer)
             except StoreUnavailable as error:
                 problem = error
-                self.next_endpoint()
-        raise problem
-
-    def next_endpoint(self) -> None:
-        """Ask another endpoint from now on, as this one says that it cannot help."""
-        self._at = (self._at + 1) % len(self._connection.endpoints)
+            if problem is None:
+                return answer
+            problems.append(str(problem))
+            self._at = (self._at + 1) % len(self._connection.endpoints)
+        raise StoreUnavailable(" ".join(problems))
 
     async def aclose(self) -> None:
         """Close all connections; a later request opens new ones."""
@@ -107,10 +117,14 @@ class HttpClient:
         if session is not None:
             await session.close()
 
-    async def _ask(self, method: str, path: str, data: bytes | None, headers: Mapping[str, str]) -> Answer:
+    async def _ask(
+        self, method: str, path: str, data: bytes | None, headers: Mapping[str, str], others: bool
+    ) -> Answer:
+        silence = min(_PATIENCE, self._connection.timeout) if others else None
+        timeout = aiohttp.ClientTimeout(self._connection.timeout, sock_connect=_PATIENCE, sock_read=silence)
         for last in (False, True):
             try:
-                return await self._send(method, path, data, headers)
+                return await self._send(method, path, data, headers, timeout)
             except (aiohttp.ClientError, asyncio.TimeoutError, OSError, ValueError) as error:
                 # Connections that were kept do not outlive a restart of the server, and tell it only when they are
                 # used: with new ones the request is sent once more.
@@ -119,19 +133,23 @@ class HttpClient:
                 await self.aclose()
         raise AssertionError("unreachable")
 
-    async def _send(self, method: str, path: str, data: bytes | None, headers: Mapping[str, str]) -> Answer:
+    async def _send(
+        self,
+        method: str,
+        path: str,
+        data: bytes | None,
+        headers: Mapping[str, str],
+        timeout: aiohttp.ClientTimeout,
+    ) -> Answer:
         if self._session is None:
-            timeout = aiohttp.ClientTimeout(total=self._connection.timeout, sock_connect=_CONNECT_SECONDS)
             connector = aiohttp.TCPConnector(ssl=self._context if self._context is not None else True)
-            self._session = aiohttp.ClientSession(
-                timeout=timeout, connector=connector, cookie_jar=aiohttp.DummyCookieJar()
-            )
+            self._session = aiohttp.ClientSession(connector=connector, cookie_jar=aiohttp.DummyCookieJar())
         kept = {"Content-Type": "application/json", **headers} if data is not None else headers
         url = self._connection.urls[self._at]
         # A stream, as aiohttp warns of large bodies that are not one.
         stream = None if data is None else io.BytesIO(data)
         async with self._session.request(
-            method, url + path, data=stream, headers=kept, allow_redirects=False
+            method, url + path, data=stream, headers=kept, allow_redirects=False, timeout=timeout
         ) as answer:
             return Answer(answer.status, await answer.read(), self._connection.endpoints[self._at])
 

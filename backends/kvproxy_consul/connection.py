@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any, Final
 
 from kvproxy.errors import ConfigurationError
@@ -40,7 +41,7 @@ def parse_connection(
     A password without a user is a token, as in jupyterhub-traefik-proxy.
 
     Args:
-        url: ``consul[s]://[user:password@]host[:port]``; ``http[s]://`` means the same.
+        url: ``consul[s]://[user:password@]host[:port][,host[:port]…]``; ``http[s]://`` means the same.
         username: ``consul_username``, for HTTP basic authentication; wins over the URL.
         password: ``consul_password``; wins over the URL.
         token: ``consul_token``.
@@ -55,17 +56,10 @@ def parse_connection(
         url = f"{'https' if tls else 'http'}://{url.partition('://')[2] or url}"
     traits = {"username": username, "password": password, "token": token, "ca": ca}
     made = parse_http_connection(CONSUL, url, traits, special)
-    if len(made.endpoints) > 1:
-        raise ConfigurationError(
-            "consul_url names several servers, but Traefik takes only one; name the Consul agent of this machine, "
-            "which knows the servers by itself."
-        )
     if ":" in made.username:
         raise ConfigurationError("consul_username cannot hold a colon, which ends the user in basic authentication.")
     if made.password and not made.username:
-        return HttpConnection(
-            CONSUL, made.endpoints, token=made.token or made.password, tls=made.tls, timeout=made.timeout
-        )
+        return replace(made, password="", token=made.token or made.password)
     return made
 
 
@@ -94,8 +88,12 @@ def _translate(kwargs: Mapping[str, Any]) -> tuple[dict[str, Any], bool | None]:
 
 
 def provider_options(connection: HttpConnection, root: str) -> dict[str, Any]:
-    """The ``providers.consul`` section of Traefik's static configuration for this connection."""
-    section: dict[str, Any] = {"endpoints": list(connection.endpoints), "rootKey": root}
+    """The ``providers.consul`` section of Traefik's static configuration for this connection.
+
+    It holds the first endpoint only: with more, Traefik does not start (``ErrMultipleEndpointsUnsupported`` of
+    kvtools/consul 1.0.2, as of Traefik 3.7).
+    """
+    section: dict[str, Any] = {"endpoints": [connection.endpoints[0]], "rootKey": root}
     section |= {"token": connection.token} if connection.token else {}
     return section | ({"tls": connection.tls.section()} if connection.tls else {})
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from traitlets import Dict, Unicode
@@ -24,10 +25,17 @@ class TraefikConsulProxy(KVTraefikProxy):
         help="""Where a Consul agent is: `consul://host[:port]`, or `consuls://…` for TLS; `http://` and `https://` mean
         the same.
 
-        Traefik is told the same as the hub uses.
+        Name the agent of the machine, which follows the servers by itself. Several may stand there, separated by
+        commas: the hub asks the next one when one cannot help, but Traefik takes only one and is told the first.
         """,
     )
     consul_token = Unicode(config=True, help="The ACL token, if Consul's access control is on.")
+    consul_traefik_token = Unicode(
+        config=True,
+        help="""The ACL token that Traefik comes with; if empty, it is the hub's. It need only read what is below
+        `kv_traefik_prefix`. Without effect if `should_start` is False.
+        """,
+    )
     consul_username = Unicode(
         config=True, help="The user for HTTP basic authentication, where a server in front of Consul asks for it."
     )
@@ -66,11 +74,13 @@ class TraefikConsulProxy(KVTraefikProxy):
 
     def open_store(self) -> ConsulStore:
         """See :meth:`kvproxy.proxy.KVTraefikProxy.open_store`."""
-        return ConsulStore(self.connection, self.traefik_root, self.jupyterhub_root)
+        return ConsulStore(self.connection, self.traefik_root, self.jupyterhub_root, self._warnings())
 
     def traefik_provider(self) -> dict[str, Any]:
         """See :meth:`kvproxy.proxy.KVTraefikProxy.traefik_provider`."""
-        return {"consul": provider_options(self.connection, self.traefik_root)}
+        connection = self.connection
+        connection = replace(connection, token=self.consul_traefik_token or connection.token)
+        return {"consul": provider_options(connection, self.traefik_root)}
 
     def traefik_environment(self) -> dict[str, str]:
         """See :meth:`kvproxy.proxy.KVTraefikProxy.traefik_environment`."""
@@ -78,4 +88,17 @@ class TraefikConsulProxy(KVTraefikProxy):
 
     def store_secrets(self) -> list[str]:
         """See :meth:`kvproxy.proxy.KVTraefikProxy.store_secrets`."""
-        return self.connection.secrets
+        own = [self.consul_traefik_token] if self.consul_traefik_token else []
+        return self.connection.secrets + own
+
+    def _warnings(self) -> list[str]:
+        """What is to be said about Traefik, which takes only one of several endpoints."""
+        endpoints = self.connection.endpoints
+        told = self.extra_static_config.get("providers", {}).get("consul", {}).get("endpoints")
+        if len(endpoints) == 1 or told or not self.should_start:
+            return []
+        return [
+            f"consul_url names {len(endpoints)} endpoints, but Traefik takes only one and is told the first, "
+            f"{endpoints[0]}: while that is away, no new route is served. Run a Consul agent on Traefik's machine, "
+            "which follows the servers by itself, and name that one alone, or first."
+        ]

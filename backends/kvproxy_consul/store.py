@@ -19,6 +19,12 @@ from .connection import CONSUL
 
 #: Below each root, a key that nobody ever sets.
 _PROBE: Final = "kvproxy-probe-of-rights"
+#: HTTP status of an answer that may be another one later or elsewhere. Consul says 500 without a leader, but also if a
+#: server that was asked on behalf of another refuses.
+_PASSING: Final = {429, 500, 502, 503, 504}
+_UNKNOWN: Final = "ACL not found"
+_DENIED: Final = "Permission denied"
+_REFUSALS: Final = (_UNKNOWN, _DENIED)
 
 Request: TypeAlias = dict[str, dict[str, Any]]
 
@@ -35,22 +41,26 @@ class ConsulStore(Store):
         connection: where Consul is.
         traefik_root: root of the configuration, without slashes at its ends.
         jupyterhub_root: root of the records, likewise.
+        warnings: what :meth:`check` is to say besides.
     """
 
     #: Consul takes 64 operations (128 from 1.14 on) and 512 KiB of JSON, in which values are a third larger (base64).
     capabilities = Capabilities(max_operations=64, max_bytes=360 * 1024)
 
-    def __init__(self, connection: HttpConnection, traefik_root: str, jupyterhub_root: str) -> None:
+    def __init__(
+        self, connection: HttpConnection, traefik_root: str, jupyterhub_root: str, warnings: Sequence[str] = ()
+    ) -> None:
         self._connection = connection
+        self._warnings = warnings
         headers = {"X-Consul-Token": connection.token} if connection.token else {}
-        self._http = HttpClient(connection, headers, authorization=True)
+        self._http = HttpClient(connection, headers, authorization=True, passing=self._passing)
         self._roots = {Space.CONFIG: traefik_root + "/", Space.RECORDS: jupyterhub_root + "/routes/"}
         self._claim = jupyterhub_root + "/hub"
 
     async def check(self) -> list[str]:
         """See :meth:`kvproxy.store.Store.check`: whether there is a leader, and the right to read and write."""
         await self._transact(self._probes())
-        return []
+        return [*self._warnings]
 
     async def list(self) -> Snapshot:
         """See :meth:`kvproxy.store.Store.list`: one transaction, so that both spaces are of the same moment."""
@@ -115,12 +125,20 @@ class ConsulStore(Store):
             raise self._error(answer)
         return said.get("Results") or []
 
+    def _passing(self, answer: Answer) -> StoreUnavailable | None:
+        """Whether this server cannot help, though another may, such as one that knows of no leader."""
+        text = _message(answer) if answer.status in _PASSING else ""
+        if answer.status not in _PASSING or any(refusal in text for refusal in _REFUSALS):
+            return None
+        said = self._connection.redact(text) or f"HTTP {answer.status}"
+        return StoreUnavailable(f"{self._connection.at(answer.endpoint)} cannot help at the moment ({said}).")
+
     def _error(self, answer: Answer) -> StoreError:
         """What an answer that is no success means."""
         where, text = self._connection.at(answer.endpoint), self._connection.redact(_message(answer))
-        if "ACL not found" in text:
+        if _UNKNOWN in text:
             return StoreAuthError(f"{where} does not know the token; check consul_token.")
-        if answer.status == 403 or "Permission denied" in text:
+        if answer.status == 403 or _DENIED in text:
             whose = "this token" if self._connection.token else "somebody without a token (set consul_token)"
             return StoreAuthError(
                 f"{where} does not let {whose} read and write all keys below "
@@ -128,8 +146,6 @@ class ConsulStore(Store):
             )
         if answer.status == 401:
             return StoreAuthError(f"{where} refuses the credentials; check {CONSUL.login}.")
-        if answer.status in {429, 500, 502, 503, 504}:
-            return StoreUnavailable(f"{where} cannot help at the moment ({text or answer.status}).")
         if answer.status in {200, 404, 405}:
             return StoreError(f"{where} does not answer as Consul does (HTTP {answer.status}); correct consul_url.")
         return wrong_protocol(self._connection, answer) or StoreError(

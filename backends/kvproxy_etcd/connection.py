@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any, Final
 
 from kvproxy.errors import ConfigurationError
@@ -52,6 +53,25 @@ def parse_connection(
     if bool(connection.username) != bool(connection.password):
         raise ConfigurationError("etcd_username and etcd_password go together; one is missing.")
     return connection
+
+
+def traefik_connection(connection: HttpConnection, username: str = "", password: str = "") -> HttpConnection:
+    """The connection that Traefik is given: the hub's own, or the same place with a login of Traefik's own.
+
+    Args:
+        connection: the hub's.
+        username: ``etcd_traefik_username``; empty to come as the hub does.
+        password: ``etcd_traefik_password``.
+
+    Raises:
+        ConfigurationError: if one of the two is missing.
+    """
+    if bool(username) != bool(password):
+        raise ConfigurationError(
+            "etcd_traefik_username and etcd_traefik_password go together; one is missing. Leave both empty to let "
+            "Traefik come as the hub does."
+        )
+    return replace(connection, username=username, password=password) if username else connection
 
 
 def provider_options(connection: HttpConnection, root: str) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from traitlets import Dict, Unicode
 from kvproxy.http_connection import HttpConnection
 from kvproxy.proxy import KVTraefikProxy
 
-from .connection import parse_connection, provider_options
+from .connection import parse_connection, provider_options, traefik_connection
 from .store import EtcdStore
 
 
@@ -30,6 +30,13 @@ class TraefikEtcdProxy(KVTraefikProxy):
     )
     etcd_username = Unicode(config=True, help="The etcd user, instead of the one in `etcd_url`.")
     etcd_password = Unicode(config=True, help="The etcd user's password, instead of the one in `etcd_url`.")
+    etcd_traefik_username = Unicode(
+        config=True,
+        help="""The etcd user that Traefik logs in as; if empty, it comes as the hub does. It need only read what is
+        below `kv_traefik_prefix`. Without effect if `should_start` is False.
+        """,
+    )
+    etcd_traefik_password = Unicode(config=True, help="The password of `etcd_traefik_username`.")
     etcd_client_ca_cert = Unicode(
         None,
         allow_none=True,
@@ -69,8 +76,10 @@ class TraefikEtcdProxy(KVTraefikProxy):
 
     def traefik_provider(self) -> dict[str, Any]:
         """See :meth:`kvproxy.proxy.KVTraefikProxy.traefik_provider`."""
-        return {"etcd": provider_options(self.connection, self.traefik_root)}
+        login = self.etcd_traefik_username, self.etcd_traefik_password
+        return {"etcd": provider_options(traefik_connection(self.connection, *login), self.traefik_root)}
 
     def store_secrets(self) -> list[str]:
         """See :meth:`kvproxy.proxy.KVTraefikProxy.store_secrets`."""
-        return self.connection.secrets
+        own = [self.etcd_traefik_password] if self.etcd_traefik_password else []
+        return self.connection.secrets + own

@@ -22,8 +22,10 @@ from .connection import ETCD
 _UNAUTHENTICATED: Final = 16
 _NO_PERMISSION: Final = 7
 _NOT_ENABLED: Final = 9
-#: Deadline, lack of a resource for the moment, abort, and unavailable, such as a cluster without a leader.
-_PASSING: Final = {4, 10, 14}
+#: Cancelled by a server that stops, deadline, abort, and unavailable: no leader, a leader that changed, a time-out.
+_PASSING: Final = {1, 4, 10, 14}
+#: What a member says that is busier than the others, or is there but does not vote yet (etcd's rpctypes, 3.4 to 3.8).
+_ELSEWHERE: Final = ("too many requests", "not supported for learner")
 _OLDEST: Final = (3, 4)
 #: Before this version etcd checks the token of a request for a new token, and Traefik's client (etcd's own, 3.6) sends
 #: the dead one with it (etcd-io/etcd#12385, seen with Traefik 3.7).
@@ -44,7 +46,7 @@ class EtcdStore(Store):
 
     def __init__(self, connection: HttpConnection, traefik_root: str, jupyterhub_root: str) -> None:
         self._connection = connection
-        self._http = HttpClient(connection)
+        self._http = HttpClient(connection, passing=self._passing)
         self._roots = {Space.CONFIG: traefik_root + "/", Space.RECORDS: jupyterhub_root + "/routes/"}
         self._claim = jupyterhub_root + "/hub"
         self._token: str | None = None
@@ -169,14 +171,21 @@ class EtcdStore(Store):
             return ""
         raise self._error(answer)
 
+    def _passing(self, answer: Answer) -> StoreUnavailable | None:
+        """Whether this member cannot help, though another may, such as one without a leader or that is going down."""
+        if answer.status == 200:
+            return None
+        text = self._connection.redact(_message(answer))
+        passing = _code(answer) in _PASSING or answer.status in {502, 503, 504}
+        if not passing and not any(reason in text for reason in _ELSEWHERE):
+            return None
+        said = text or f"HTTP {answer.status}"
+        return StoreUnavailable(f"{self._connection.at(answer.endpoint)} cannot help at the moment ({said}).")
+
     def _error(self, answer: Answer) -> StoreError:
         """What an answer that is no success means."""
         where, code, text = self._connection.at(answer.endpoint), _code(answer), _message(answer)
         text = self._connection.redact(text)
-        if code in _PASSING or answer.status in {502, 503, 504}:
-            # Another member may see the rest of the cluster.
-            self._http.next_endpoint()
-            return StoreUnavailable(f"{where} cannot help at the moment ({text}).")
         if "authentication failed" in text:
             return StoreAuthError(f"{where} refuses the credentials; check {ETCD.login}.")
         if "user name is empty" in text or (code == _UNAUTHENTICATED and not self._connection.username):

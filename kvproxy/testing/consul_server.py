@@ -16,7 +16,7 @@ from typing import Any, Final
 
 from kvproxy.testing.debian import debian_program
 from kvproxy.testing.programs import Program, ServerError, free_port
-from kvproxy.testing.server import Server
+from kvproxy.testing.server import Member, Server
 from kvproxy.testing.tls import Certificates
 
 CONSUL_VARIABLE: Final = "KVPROXY_CONSUL"
@@ -47,36 +47,45 @@ def find_consul() -> Path:
 
 
 class ConsulServer(Server):
-    """A real server, alone in its data centre, which survives restarts and is removed by `close`.
+    """A real server, which survives restarts and is removed by `close`; alone in its data centre unless told otherwise.
 
     ``put``, ``get`` and the like come with all rights.
 
     acl: switches access control on; who comes without a token may do nothing. `token` is that of the administrator.
     certificates: makes clients come by TLS, see `Certificates.make`; this class comes without, at a second port.
     client_certificate: whether they must show a certificate of the same authority.
+    member: its part in a cluster, see `kvproxy.testing.clusters`; one that is not among the members is an agent of a
+        machine, which keeps nothing and asks the servers.
+    token: the administrator's token, which is the same in a cluster; a new one if empty.
     """
 
     def __init__(
-        self, *, acl: bool = False, certificates: Certificates | None = None, client_certificate: bool = False
+        self,
+        *,
+        acl: bool = False,
+        certificates: Certificates | None = None,
+        client_certificate: bool = False,
+        member: Member | None = None,
+        token: str = "",
     ):
-        self.token = str(uuid.uuid4()) if acl else ""
-        self.port = free_port()
+        member = member or Member.alone()
+        self.token = (token or str(uuid.uuid4())) if acl else ""
+        self.host, self.port = member.host, free_port()
         self.directory = Path(tempfile.mkdtemp(prefix="kvproxy-consul-"))
         self._tls = certificates is not None
         admin = free_port() if self._tls else self.port
-        self._admin = f"http://127.0.0.1:{admin}/v1/"
+        self._admin = f"http://{self.host}:{admin}/v1/"
+        self._raft = free_port()
         settings: dict[str, Any] = {
-            "server": True,
-            "bootstrap": True,
-            "node_name": "one",
+            **_part(member),
             "data_dir": str(self.directory / "data"),
-            "bind_addr": "127.0.0.1",
-            "client_addr": "127.0.0.1",
+            "bind_addr": self.host,
+            "client_addr": self.host,
             "ports": {
                 "http": admin,
                 "https": self.port if self._tls else -1,
-                "server": free_port(),
-                "serf_lan": free_port(),
+                "server": self._raft,
+                "serf_lan": member.port,
                 "serf_wan": -1,
                 "dns": -1,
                 "grpc": -1,
@@ -86,7 +95,7 @@ class ConsulServer(Server):
             "log_level": "WARN",
         }
         if acl:
-            tokens = {"master": self.token}
+            tokens = {"master": self.token, "agent": self.token}
             settings["acl"] = {"enabled": True, "default_policy": "deny", "tokens": tokens}
         if certificates is not None:
             settings |= {
@@ -98,14 +107,14 @@ class ConsulServer(Server):
         file = os.open(self.directory / "consul.json", os.O_WRONLY | os.O_CREAT, 0o600)
         with os.fdopen(file, "w") as stream:
             json.dump(settings, stream)
-        command = [str(find_consul()), "agent", "-config-file", "consul.json"]
+        command = [*member.before, str(find_consul()), "agent", "-config-file", "consul.json"]
         clean = {name: value for name, value in os.environ.items() if not name.startswith("CONSUL_")}
         super().__init__(Program(command, self.directory / "consul.log", clean), self.directory)
 
     @property
     def endpoint(self) -> str:
         """``host:port`` for clients."""
-        return f"localhost:{self.port}" if self._tls else f"127.0.0.1:{self.port}"
+        return f"localhost:{self.port}" if self._tls else f"{self.host}:{self.port}"
 
     @property
     def url(self) -> str:
@@ -114,8 +123,24 @@ class ConsulServer(Server):
 
     def start(self) -> None:
         """Start it and wait until it takes writes. Raises ServerError with its last log lines if it does not."""
+        self.launch()
+        self.wait()
+
+    def launch(self) -> None:
+        """Start it without waiting, as it takes no writes before most of its cluster is there."""
         self._program.start()
+
+    def wait(self) -> None:
+        """Wait until it takes writes. Raises ServerError with its last log lines if it does not."""
         self._program.wait_ready(self._writable, _START_SECONDS)
+
+    def leads(self) -> bool:
+        """Whether it holds itself for its cluster's leader; False if it does not answer."""
+        try:
+            with urllib.request.urlopen(f"{self._admin}status/leader", timeout=1) as answer:  # noqa: S310
+                return bool(json.load(answer) == f"{self.host}:{self._raft}")
+        except (OSError, ValueError):
+            return False
 
     def request(self, method: str, path: str, body: bytes | None = None) -> Any:
         """One request to the HTTP API, as administrator; None for 404. Raises OSError with Consul's own message."""
@@ -131,6 +156,10 @@ class ConsulServer(Server):
                 return None
             raise OSError(said) from None
 
+    def own(self) -> dict[str, str]:
+        """All keys and values as this server has them, whatever the others of its cluster know."""
+        return self._pairs("kv/?recurse&stale")
+
     def put(self, key: str, value: str) -> None:
         """Set a key."""
         self._transact(Verb="set", Key=key, Value=base64.b64encode(value.encode()).decode())
@@ -141,9 +170,7 @@ class ConsulServer(Server):
 
     def all(self, prefix: str = "") -> dict[str, str]:
         """All keys that begin so, and their values."""
-        found = self.request("GET", "kv/?recurse") or []
-        pairs = {item["Key"]: base64.b64decode(item["Value"] or "").decode() for item in found}
-        return {key: value for key, value in pairs.items() if key.startswith(prefix)}
+        return {key: value for key, value in self._pairs("kv/?recurse").items() if key.startswith(prefix)}
 
     def delete(self, key: str) -> None:
         """Remove a key."""
@@ -175,14 +202,29 @@ class ConsulServer(Server):
         # Not by the key's own URL, in which two slashes in a row become one.
         self.request("PUT", "txn", json.dumps([{"KV": operation}]).encode())
 
+    def _pairs(self, path: str) -> dict[str, str]:
+        found = self.request("GET", path) or []
+        return {item["Key"]: base64.b64decode(item["Value"] or "").decode() for item in found}
+
     def _secret(self, accessor: str) -> str:
         return str(self.request("GET", f"acl/token/{accessor}")["SecretID"])
 
     def _writable(self) -> bool:
-        # Access control is ready a moment after a leader is there: only a write with rights tells.
+        # Access control is ready a moment after a leader is there, and policies when all servers are known to be new
+        # enough: only a write with rights tells, and the list of policies.
         try:
+            if self.token:
+                self.request("GET", "acl/policies")
             self.put("kvproxy-testing", "1")
             self.delete("kvproxy-testing")
         except OSError:
             return False
         return True
+
+
+def _part(member: Member) -> dict[str, Any]:
+    """What a server is told of its cluster."""
+    serves = member.name in member.members
+    others = [address for address in member.members.values() if address != member.address]
+    part: dict[str, Any] = {"server": serves, "node_name": member.name, "retry_join": others, "retry_interval": "1s"}
+    return part | ({"bootstrap_expect": len(member.members)} if serves else {})

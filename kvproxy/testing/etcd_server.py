@@ -19,11 +19,12 @@ from typing import Any, Final
 
 from kvproxy.testing.debian import debian_program
 from kvproxy.testing.programs import Program, ServerError, free_port
-from kvproxy.testing.server import Server
+from kvproxy.testing.server import Member, Server
 from kvproxy.testing.tls import Certificates
 
 ETCD_VARIABLE: Final = "KVPROXY_ETCD"
 _START_SECONDS: Final = 30
+_TOKEN_SECONDS: Final = 300
 #: Debian's releases that carry a version of etcd.
 _SUITES: Final = {"3.4": "bookworm", "3.5": "trixie"}
 
@@ -80,6 +81,7 @@ class EtcdServer(Server):
     client_certificate: whether they must show a certificate of the same authority.
     token_seconds: how long a token lives that is not used.
     gateway: False switches the JSON gateway off.
+    member: its part in a cluster, see `kvproxy.testing.clusters`.
     """
 
     def __init__(
@@ -89,31 +91,35 @@ class EtcdServer(Server):
         root_password: str = "",
         certificates: Certificates | None = None,
         client_certificate: bool = False,
-        token_seconds: int = 300,
+        token_seconds: int = _TOKEN_SECONDS,
         gateway: bool = True,
+        member: Member | None = None,
     ):
+        member = member or Member.alone()
         self.root_password = root_password
-        self.port = free_port()
+        self.host, self.port = member.host, free_port()
         self.directory = Path(tempfile.mkdtemp(prefix="kvproxy-etcd-"))
         self._gateway = gateway
         self._tls = certificates is not None
-        self._admin = f"http://127.0.0.1:{free_port()}"
-        self._protected = False
+        self._admin = f"http://{self.host}:{free_port()}"
+        self.protected = False
         settings = {
-            "name": "one",
+            "name": member.name,
             "data-dir": str(self.directory / "data"),
             "listen-client-urls": f"{self.url},{self._admin}",
             "advertise-client-urls": self.url,
-            "listen-peer-urls": (peer := f"http://127.0.0.1:{free_port()}"),
+            "listen-peer-urls": (peer := f"http://{member.address}"),
             "initial-advertise-peer-urls": peer,
-            "initial-cluster": f"one={peer}",
-            "heartbeat-interval": 20,
-            "election-timeout": 200,
+            "initial-cluster": ",".join(f"{name}=http://{place}" for name, place in member.members.items()),
+            # A busy machine must not keep several from agreeing.
+            "heartbeat-interval": 20 if len(member.members) == 1 else 100,
+            "election-timeout": 200 if len(member.members) == 1 else 1000,
             "auth-token-ttl": token_seconds,
             "bcrypt-cost": 4,
             "enable-grpc-gateway": gateway,
             "logger": "zap",
-            "log-level": "warn",
+            # The end of a token is told only there.
+            "log-level": "warn" if token_seconds == _TOKEN_SECONDS else "debug",
         }
         if certificates is not None:
             tls: dict[str, Any] = {
@@ -124,14 +130,14 @@ class EtcdServer(Server):
                 tls |= {"trusted-ca-file": str(certificates.ca.resolve()), "client-cert-auth": True}
             settings["client-transport-security"] = tls
         (self.directory / "etcd.json").write_text(json.dumps(settings))
-        command = [str(find_etcd(version)), "--config-file", "etcd.json"]
+        command = [*member.before, str(find_etcd(version)), "--config-file", "etcd.json"]
         clean = {name: value for name, value in os.environ.items() if not name.startswith("ETCD_")}
         super().__init__(Program(command, self.directory / "etcd.log", clean), self.directory)
 
     @property
     def endpoint(self) -> str:
         """``host:port`` for clients."""
-        return f"localhost:{self.port}" if self._tls else f"127.0.0.1:{self.port}"
+        return f"localhost:{self.port}" if self._tls else f"{self.host}:{self.port}"
 
     @property
     def url(self) -> str:
@@ -140,17 +146,23 @@ class EtcdServer(Server):
 
     def start(self) -> None:
         """Start it and wait until it takes writes. Raises ServerError with its last log lines if it does not."""
+        self.launch()
+        self.wait()
+        if self.root_password and not self.protected:
+            self.protect()
+
+    def launch(self) -> None:
+        """Start it without waiting, as it takes no writes before most of its cluster is there."""
         self._program.start()
+
+    def wait(self) -> None:
+        """Wait until it takes writes. Raises ServerError with its last log lines if it does not."""
         self._program.wait_ready(self._healthy, _START_SECONDS)
-        if self.root_password and not self._protected:
-            self.add_user("root", self.root_password, role="root")
-            self.request("auth/enable", {})
-            self._protected = True
 
     def request(self, path: str, body: Mapping[str, Any]) -> dict[str, Any]:
         """One request to the JSON gateway, as root; raises OSError with etcd's own message."""
         headers = {}
-        if self._protected and path != "auth/authenticate":
+        if self.protected and path != "auth/authenticate":
             # A new token each time: some tests let them die early.
             login = {"name": "root", "password": self.root_password}
             headers = {"Authorization": self.request("auth/authenticate", login)["token"]}
@@ -188,6 +200,34 @@ class EtcdServer(Server):
         """etcd's own revision, which grows by one with each transaction that changes something."""
         return int(self.request("kv/range", {"key": _encode("x")})["header"]["revision"])
 
+    def protect(self) -> None:
+        """Switch authentication on."""
+        self.add_user("root", self.root_password, role="root")
+        self.request("auth/enable", {})
+        self.protected = True
+
+    def leads(self) -> bool:
+        """Whether it holds itself for its cluster's leader; False if it does not answer."""
+        return self.metric("etcd_server_is_leader") == 1
+
+    def metric(self, name: str) -> float:
+        """One of its Prometheus metrics, named with its labels; 0 if it does not answer. Needs no leader, no rights."""
+        try:
+            with urllib.request.urlopen(f"{self._admin}/metrics", timeout=1) as answer:  # noqa: S310
+                text = answer.read().decode()
+        except OSError:
+            return 0.0
+        found = re.search(rf"^{re.escape(name)} (\S+)$", text, re.MULTILINE)
+        return float(found.group(1)) if found else 0.0
+
+    def living_tokens(self) -> int:
+        """How many of the tokens that it gave out have not run out. Needs `token_seconds`, and no restart so far."""
+        given = self.metric(
+            'grpc_server_handled_total{grpc_code="OK",grpc_method="Authenticate",grpc_service="etcdserverpb.Auth",'
+            'grpc_type="unary"}'
+        )
+        return int(given) - self._program.log.read_text(errors="replace").count("deleted a simple token")
+
     def add_user(self, name: str, password: str, *, role: str = "", rights: Mapping[str, str] | None = None) -> None:
         """Add a user with a role of its own name, or of another.
 
@@ -202,6 +242,10 @@ class EtcdServer(Server):
             permission = {"permType": kind, "key": _encode(prefix), "range_end": _encode(end)}
             self.request("auth/role/grant", {"name": role, "perm": permission})
         self.request("auth/user/grant", {"user": name, "role": role})
+
+    def own(self) -> dict[str, str]:
+        """All keys and values as this server has them, whatever the others of its cluster know."""
+        return self._range({"key": _encode("\0"), "range_end": _encode("\0"), "serializable": True})
 
     def _range(self, body: Mapping[str, Any]) -> dict[str, str]:
         found = self.request("kv/range", body).get("kvs", [])

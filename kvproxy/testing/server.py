@@ -4,13 +4,48 @@ from __future__ import annotations
 
 import abc
 import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import TypeVar
 
-from kvproxy.testing.programs import Program
+from kvproxy.testing.programs import Program, free_port
 
 S = TypeVar("S", bound="Server")
+
+
+@dataclass(frozen=True)
+class Member:
+    """One server's part in a cluster.
+
+    Args:
+        name: of the server.
+        address: ``host:port`` at which the others reach it.
+        members: the addresses of all that keep data, by name.
+        before: what is put before its program, such as ``("ip", "netns", "exec", "one")``; it must become the program.
+    """
+
+    name: str
+    address: str
+    members: Mapping[str, str]
+    before: tuple[str, ...] = ()
+
+    @classmethod
+    def alone(cls) -> Member:
+        """The only one."""
+        address = f"127.0.0.1:{free_port()}"
+        return cls("one", address, {"one": address})
+
+    @property
+    def host(self) -> str:
+        """The address that it listens on."""
+        return self.address.rpartition(":")[0]
+
+    @property
+    def port(self) -> int:
+        """Where it listens for the others."""
+        return int(self.address.rpartition(":")[2])
 
 
 class Server(abc.ABC):

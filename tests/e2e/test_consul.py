@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import base64
 import logging
-import re
 import stat
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -16,7 +15,7 @@ import aiohttp
 import pytest
 from aiohttp import web
 
-from kvproxy.errors import ConfigurationError, StoreAuthError, StoreError, StoreUnavailable
+from kvproxy.errors import StoreAuthError, StoreError, StoreUnavailable
 from kvproxy.kv import TraefikKVProxy
 from kvproxy.store import Operation, Snapshot, Space, Transaction
 from kvproxy.testing.conformance import StoreCredentialsConformance, StoreServer, StoreServerConformance
@@ -28,11 +27,8 @@ from kvproxy_consul.connection import parse_connection
 from kvproxy_consul.store import ConsulStore
 
 from .proxies import Client, Doors, Start, making, port_of
+from .rights import CONSUL_HUB, CONSUL_TRAEFIK
 
-#: The policy that the documentation gives to the hub.
-POLICY = re.findall(r"```hcl\n(.*?)```", (Path(__file__).parents[2] / "docs/how-to/consul.md").read_text(), re.DOTALL)[
-    0
-]
 READ = 'key_prefix "" { policy = "read" }'
 ONE = Transaction((Operation(Space.CONFIG, "a", "1"), Operation(Space.RECORDS, "/x/", "2")))
 
@@ -243,7 +239,7 @@ async def read_until_it_fails(store: ConsulStore, wanted: Snapshot) -> None:
 
 async def test_rights_that_are_taken_away_are_an_error(guarded_consul: ConsulServer) -> None:
     """In the middle of a hub's life as well."""
-    token = guarded_consul.add_token(POLICY)
+    token = guarded_consul.add_token(CONSUL_HUB)
     async with opened(guarded_consul.url, token=token) as store:
         await store.apply(ONE)
         assert await store.list() == Snapshot({"a": "1"}, {"/x/": "2"})
@@ -253,7 +249,9 @@ async def test_rights_that_are_taken_away_are_an_error(guarded_consul: ConsulSer
             await read_until_it_fails(store, Snapshot({"a": "1"}, {"/x/": "2"}))
 
 
+@pytest.mark.parametrize("own_token", [False, True])
 async def test_the_documented_least_rights_are_enough_and_nothing_secret_is_shown(
+    own_token: bool,
     guarded_consul: ConsulServer,
     start_proxy: Start,
     doors: Doors,
@@ -261,17 +259,23 @@ async def test_the_documented_least_rights_are_enough_and_nothing_secret_is_show
     tmp_path: Path,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """Not in the log, nor in a file that others may read."""
+    """Not in the log, nor in a file that others may read. Traefik comes as the hub, or with a token that only reads."""
     caplog.set_level(logging.DEBUG)
-    token = guarded_consul.add_token(POLICY)
-    proxy = await start_proxy(consul_url=guarded_consul.url, consul_token=token, traefik_log_level="DEBUG")
+    token, reading = guarded_consul.add_token(CONSUL_HUB), guarded_consul.add_token(CONSUL_TRAEFIK)
+    own = {"consul_traefik_token": reading} if own_token else {}
+    proxy = await start_proxy(consul_url=guarded_consul.url, consul_token=token, traefik_log_level="DEBUG", **own)
     await assert_works(proxy, doors, client_of)
     for file in tmp_path.rglob("*"):
-        if file.is_file() and token in file.read_text():
+        if file.is_file() and any(secret in file.read_text() for secret in (token, reading)):
             assert stat.S_IMODE(file.stat().st_mode) == 0o600
-    assert token in (tmp_path / "traefik.toml").read_text()
+    told = (tmp_path / "traefik.toml").read_text()
+    assert (reading in told, token in told) == (own_token, not own_token)
     await proxy.stop()
     assert token not in caplog.text
+    assert reading not in caplog.text
+    async with opened(guarded_consul.url, token=reading) as store:
+        with pytest.raises(StoreAuthError, match="'write'"):
+            await store.apply(ONE)
 
 
 # -- servers that are late, gone, or no Consul
@@ -306,10 +310,23 @@ async def test_another_server_is_told_from_consul(echo_server: Callable[..., Any
             await store.check()
 
 
-async def test_several_servers_are_refused(start_proxy: Start) -> None:
-    """Traefik takes only one."""
-    with pytest.raises(ConfigurationError, match="agent of this machine"):
-        await start_proxy(consul_url="consul://a,b")
+@pytest.mark.parametrize("told", [False, True])
+async def test_of_several_endpoints_traefik_gets_the_first_or_its_own(
+    told: bool,
+    consul_server: ConsulServer,
+    start_proxy: Start,
+    doors: Doors,
+    client_of: Callable[..., Client],
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """Which is said at start, with what to do; the hub asks whichever answers."""
+    nowhere = f"127.0.0.1:{free_port()}"
+    own = {"extra_static_config": {"providers": {"consul": {"endpoints": [consul_server.endpoint]}}}}
+    first, second = (nowhere, consul_server.endpoint) if told else (consul_server.endpoint, nowhere)
+    proxy = await start_proxy(consul_url=f"consul://{first},{second}", **(own if told else {}))
+    await assert_works(proxy, doors, client_of)
+    warned = f"Traefik takes only one and is told the first, {first}" in caplog.text
+    assert warned is not told
 
 
 # -- how the keys lie in Consul

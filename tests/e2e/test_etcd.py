@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import re
 import stat
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -25,18 +24,10 @@ from kvproxy_etcd.connection import parse_connection
 from kvproxy_etcd.store import EtcdStore
 
 from .proxies import Client, Doors, Start, making, port_of
+from .rights import etcd_rights
 
 PASSWORD = "s3cret/with:odd@characters%,"
 QUOTED = "s3cret%2Fwith%3Aodd%40characters%25%2C"
-#: What a hub's user needs, as the documentation says it.
-RIGHTS = dict.fromkeys(
-    re.findall(
-        r"^etcdctl role grant-permission hub --prefix=true readwrite (\S+)$",
-        (Path(__file__).parents[2] / "docs/how-to/etcd.md").read_text(),
-        re.MULTILINE,
-    ),
-    "READWRITE",
-)
 ONE = Transaction((Operation(Space.CONFIG, "a", "1"), Operation(Space.RECORDS, "/x/", "2")))
 
 
@@ -221,9 +212,11 @@ async def test_a_user_without_rights_is_told_so_at_once(
         await asyncio.wait_for(start_proxy(etcd_url=f"etcd://weak:x@{etcd.endpoint}"), 5)
 
 
+@pytest.mark.parametrize("own_user", [False, True])
 @pytest.mark.parametrize("version", ["3.4", "3.5"])
 async def test_the_documented_least_rights_are_enough_and_nothing_secret_is_shown(
     version: str,
+    own_user: bool,
     etcd_factory: Callable[..., EtcdServer],
     start_proxy: Start,
     doors: Doors,
@@ -231,19 +224,27 @@ async def test_the_documented_least_rights_are_enough_and_nothing_secret_is_show
     tmp_path: Path,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """Not in the log, nor in a file that others may read."""
+    """Not in the log, nor in a file that others may read. Traefik comes as the hub, or as a user who only reads."""
     caplog.set_level(logging.DEBUG)
     etcd = etcd_factory(version=version, root_password="root")
-    assert set(RIGHTS) == {"traefik", "jupyterhub/"}
-    etcd.add_user("hub", PASSWORD, rights=RIGHTS)
-    proxy = await start_proxy(etcd_url=etcd.url, etcd_username="hub", etcd_password=PASSWORD, traefik_log_level="DEBUG")
+    assert etcd_rights("hub") == {"traefik": "READWRITE", "jupyterhub/": "READWRITE"}
+    etcd.add_user("hub", PASSWORD, rights=etcd_rights("hub"))
+    etcd.add_user("traefik", f"{PASSWORD}-too", rights=etcd_rights("traefik"))
+    login = {"etcd_username": "hub", "etcd_password": PASSWORD}
+    own = {"etcd_traefik_username": "traefik", "etcd_traefik_password": f"{PASSWORD}-too"} if own_user else {}
+    proxy = await start_proxy(etcd_url=etcd.url, traefik_log_level="DEBUG", **login, **own)
     await assert_works(proxy, doors, client_of)
     for file in tmp_path.rglob("*"):
         if file.is_file() and PASSWORD in file.read_text():
             assert stat.S_IMODE(file.stat().st_mode) == 0o600
-    assert PASSWORD in (tmp_path / "traefik.toml").read_text()
+    told = (tmp_path / "traefik.toml").read_text()
+    assert f'username = "{"traefik" if own_user else "hub"}"' in told
+    assert (f'password = "{PASSWORD}"' in told) is not own_user
     await proxy.stop()
     assert PASSWORD not in caplog.text
+    async with opened(etcd.url, "traefik", f"{PASSWORD}-too") as store:
+        with pytest.raises(StoreAuthError, match="'traefik'"):
+            await store.apply(ONE)
 
 
 async def test_authentication_that_is_off_is_named(etcd_server: EtcdServer, start_proxy: Start) -> None:
@@ -257,15 +258,17 @@ async def test_authentication_that_is_off_is_named(etcd_server: EtcdServer, star
 
 @pytest.mark.parametrize("version", ["3.4", "3.5"])
 async def test_a_token_that_died_is_renewed(version: str, etcd_factory: Callable[..., EtcdServer]) -> None:
-    """After a restart, after a time of idleness, and after a change of rights."""
+    """After a time of idleness, a restart, and a change of rights."""
     etcd = etcd_factory(version=version, root_password=PASSWORD, token_seconds=1)
     async with opened(etcd.url, "root", PASSWORD) as store:
         await store.check()
         await store.apply(ONE)
+        token = store._token
+        await until(lambda: etcd.living_tokens() == 0)
+        await store.apply(ONE)
+        assert store._token != token
         etcd.restart()
         assert await store.list() == Snapshot({"a": "1"}, {"/x/": "2"})
-        await asyncio.sleep(2.5)
-        await store.apply(ONE)
         etcd.add_user("new", "x")
         await store.apply(ONE)
 
@@ -294,7 +297,7 @@ async def test_routes_go_on_when_tokens_have_died(
     if cause == "restart":
         etcd.restart()
     else:
-        await asyncio.sleep(4)
+        await until(lambda: etcd.living_tokens() == 0)
     await proxy.add_route("/user/bob/", target, {})
     assert await client_of(proxy).ask("/user/bob/") == (200, port_of(target))
     assert set(await proxy.get_all_routes()) == {"/user/ada/", "/user/bob/"}

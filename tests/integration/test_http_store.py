@@ -10,9 +10,10 @@ from typing import Any
 import pytest
 from aiohttp import web
 
+from kvproxy import http_store
 from kvproxy.errors import StoreError, StoreUnavailable
 from kvproxy.http_connection import HttpConnection
-from kvproxy.http_store import HttpClient
+from kvproxy.http_store import Answer, HttpClient
 from kvproxy.testing.servers import free_port
 from kvproxy_etcd.connection import ETCD
 
@@ -35,10 +36,15 @@ async def serve() -> AsyncIterator[Callable[..., Awaitable[str]]]:
         yield start
 
 
+def busy(answer: Answer) -> StoreUnavailable | None:
+    """A server that answers 503 is one that cannot help at the moment."""
+    return StoreUnavailable(f"{answer.endpoint} is busy.") if answer.status == 503 else None
+
+
 @asynccontextmanager
 async def connected(*endpoints: str, **more: Any) -> AsyncIterator[HttpClient]:
     """A client of these endpoints."""
-    client = HttpClient(HttpConnection(ETCD, endpoints, **more), authorization=True)
+    client = HttpClient(HttpConnection(ETCD, endpoints, **more), authorization=True, passing=busy)
     try:
         yield client
     finally:
@@ -102,12 +108,23 @@ async def test_the_endpoint_that_answers_is_kept(serve: Callable[..., Awaitable[
             assert client._at == 1
 
 
-async def test_no_endpoint_answers() -> None:
-    """The last one's problem is told."""
-    ends = [f"127.0.0.1:{free_port()}" for _ in range(2)]
-    async with connected(*ends) as client:
-        with pytest.raises(StoreUnavailable, match=r"etcd at etcd://127.*cannot be reached \(Connection refused\)"):
-            await client.request("GET", "/")
+async def test_no_endpoint_helps(serve: Callable[..., Awaitable[str]]) -> None:
+    """What is wrong with each is told; all are asked again the next time."""
+
+    async def refuse(request: web.Request) -> web.StreamResponse:
+        return web.Response(status=503)
+
+    gone, full = f"127.0.0.1:{free_port()}", await serve(refuse)
+    async with connected(gone, full) as client:
+        for _ in range(2):
+            with pytest.raises(StoreUnavailable) as failed:
+                await client.request("GET", "/")
+            assert f"etcd at etcd://{gone} cannot be reached (Connection refused)." in str(failed.value)
+            assert f"{full} is busy." in str(failed.value)
+        host, _, port = gone.rpartition(":")
+        assert host == "127.0.0.1"
+        await serve(echo, int(port))
+        assert (await client.request("GET", "/")).endpoint == gone
     async with connected("nosuch.invalid:1") as client:
         with pytest.raises(StoreUnavailable, match=r"nosuch\.invalid:1 cannot be reached"):
             await client.request("GET", "/")
@@ -126,6 +143,29 @@ async def test_a_server_that_is_silent_is_given_up_in_time(serve: Callable[..., 
             await client.request("GET", "/")
     async with connected(silent, await serve(echo), timeout=0.1) as client:
         assert (await client.request("GET", "/")).status == 200
+
+
+async def test_a_silent_server_is_left_for_another_long_before_its_time_is_up(
+    serve: Callable[..., Awaitable[str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As one is that is paused, or cut off from the others; the last one to be asked has all the time."""
+    monkeypatch.setattr(http_store, "_PATIENCE", 0.1)
+    asked: list[str] = []
+
+    async def answer_late(request: web.Request) -> web.StreamResponse:
+        asked.append(request.path)
+        await asyncio.sleep(0.5)
+        return web.Response()
+
+    late = await serve(answer_late)
+    async with connected(late, await serve(echo)) as client:
+        for _ in range(2):
+            assert (await asyncio.wait_for(client.request("GET", "/one"), 0.4)).text.startswith("GET /one")
+    async with connected(f"127.0.0.1:{free_port()}", late) as client:
+        assert (await client.request("GET", "/two")).endpoint == late
+    async with connected(late) as client:
+        assert (await client.request("GET", "/three")).endpoint == late
+    assert asked == ["/one", "/two", "/three"]
 
 
 async def test_redirects_are_not_followed(serve: Callable[..., Awaitable[str]]) -> None:

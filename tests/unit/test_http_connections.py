@@ -58,6 +58,17 @@ def test_the_more_special_etcd_setting_wins(tmp_path: Path) -> None:
     assert etcd.provider_options(made, "t")["tls"] == {**named, "ca": named["key"]}
 
 
+def test_traefik_may_come_to_etcd_as_a_user_of_its_own() -> None:
+    """To the same places; half a login is an error, and an empty one the hub's."""
+    hub = etcd.parse_connection("etcds://hub:secret@a,b")
+    own = etcd.provider_options(etcd.traefik_connection(hub, "traefik", "too"), "t")
+    assert own == etcd.provider_options(hub, "t") | {"username": "traefik", "password": "too"}
+    assert etcd.traefik_connection(hub) is hub
+    for login in ({"username": "traefik"}, {"password": "too"}):
+        with pytest.raises(ConfigurationError, match="etcd_traefik_username and etcd_traefik_password go together"):
+            etcd.traefik_connection(hub, **login)
+
+
 @pytest.mark.parametrize(
     ("url", "traits", "kwargs", "traefik"),
     [
@@ -69,6 +80,7 @@ def test_the_more_special_etcd_setting_wins(tmp_path: Path) -> None:
         ("consul://c", {"password": "tok"}, {}, {"endpoints": ["c:8500"], "token": "tok"}),
         ("consul://c", {"password": "x", "token": "tok"}, {}, {"endpoints": ["c:8500"], "token": "tok"}),
         ("consul://c", {"token": "x"}, {"token": "tok"}, {"endpoints": ["c:8500"], "token": "tok"}),
+        ("consul://c,d:1", {}, {}, {"endpoints": ["c:8500"]}),
         ("consul://c", {"username": "u", "password": "p"}, {}, {"endpoints": ["c:8500"]}),
         ("consul://c", {}, {"host": "::1", "port": 3}, {"endpoints": ["[::1]:3"]}),
         ("consul://c", {}, {"scheme": "https"}, {"endpoints": ["c:8500"], "tls": {}}),
@@ -136,7 +148,6 @@ def test_what_makes_no_sense_for_etcd_is_refused(url: str, kwargs: dict[str, Any
     ("url", "kwargs", "sentence"),
     [
         ("etcd://h", {}, "must begin with consul://"),
-        ("consul://a,b", {}, "only one"),
         ("consul://h", {"dc": "x"}, "data centre"),
         ("consul://h", {"consistency": "stale"}, "written last"),
         ("consul://h", {"scheme": "ftp"}, "'http' or 'https'"),

@@ -1,0 +1,20 @@
+"""The rights that the documentation says are enough, as the tests give them to the hub and to Traefik."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+_DOCS = Path(__file__).parents[2] / "docs/how-to"
+_GRANTS = re.findall(
+    r"^etcdctl role grant-permission (\w+) --prefix=true (\w+) (\S+)$", (_DOCS / "etcd.md").read_text(), re.MULTILINE
+)
+
+
+def etcd_rights(role: str) -> dict[str, str]:
+    """The prefixes that a role may use in etcd, as `EtcdServer.add_user` takes them."""
+    return {prefix: kind.upper() for name, kind, prefix in _GRANTS if name == role}
+
+
+#: The policies of Consul, the hub's and Traefik's.
+CONSUL_HUB, CONSUL_TRAEFIK = re.findall(r"```hcl\n(.*?)```", (_DOCS / "consul.md").read_text(), re.DOTALL)
