@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import socket
@@ -11,7 +12,7 @@ from pathlib import Path
 import nox
 
 nox.needs_version = ">=2024.4.15"
-nox.options.sessions = ["lint", "types", "tests", "hubsuite"]
+nox.options.sessions = ["lint", "types", "tests", "hubsuite", "docs"]
 nox.options.default_venv_backend = "venv"
 nox.options.reuse_existing_virtualenvs = True
 
@@ -47,7 +48,7 @@ def types(session: nox.Session) -> None:
 @nox.session
 def tests(session: nox.Session) -> None:
     """All tests of the project, real servers included; arguments go to pytest."""
-    session.install("-e", ".[demo,test]")
+    session.install("-e", ".[demo,test,examples]")
     session.run("pytest", *(session.posargs or ["tests"]))
 
 
@@ -89,6 +90,36 @@ def conformance(session: nox.Session) -> None:
 def write_backends(session: nox.Session) -> None:
     reports = map(str, sorted(Path("docs").glob("conformance*.json")))
     session.run("python", "-m", "kvproxy.testing.report", "docs/backends.md", *reports)
+
+
+@nox.session
+def docs(session: nox.Session) -> None:
+    """The documentation's site, into docs/_build/html; a warning is an error."""
+    build_docs(session, "html", "--fail-on-warning", "--keep-going")
+
+
+@nox.session
+def linkcheck(session: nox.Session) -> None:
+    """Links of the documentation to elsewhere; a broken one counts only if there is a network, a local one always."""
+    build_docs(session, "linkcheck", success_codes=[0, 1])
+    found = [json.loads(line) for line in Path("docs/_build/linkcheck/output.json").read_text().splitlines()]
+    online = any(link["status"] == "working" and link["uri"].startswith("http") for link in found)
+    broken = [link for link in found if link["status"] in {"broken", "timeout"}]
+    for link in broken:
+        session.log("{filename}:{lineno}: {uri}: {info}".format(**link))
+    if any(online or not link["uri"].startswith("http") for link in broken):
+        session.error("Some links are broken.")
+    if broken:
+        session.warn("No link to elsewhere could be followed: there seems to be no network, so they are not checked.")
+
+
+def build_docs(session: nox.Session, builder: str, *options: str, success_codes: Sequence[int] = (0,)) -> None:
+    session.install("-e", ".[redis,file,test,docs]")
+    target = f"docs/_build/{builder}"
+    # From nothing: what Sphinx remembers from the last time is not warned about again.
+    shutil.rmtree(target, ignore_errors=True)
+    command = ["sphinx-build", "--quiet", "--builder", builder, "--fresh-env", *options, "docs", target]
+    session.run(*command, success_codes=success_codes)
 
 
 @nox.session

@@ -1,0 +1,87 @@
+"""The documentation's build: ``nox -s docs``."""
+
+import re
+from importlib.metadata import version as version_of
+
+from pygments.lexers import TextLexer
+from sphinx.application import Sphinx
+
+project = "kvproxy"
+author = "kvproxy contributors"
+version = release = version_of("kvproxy")
+project_copyright = author
+
+extensions = [
+    "myst_parser",
+    "sphinx.ext.autodoc",
+    "sphinx.ext.napoleon",
+    # JupyterHub's own: traits with their types, defaults and help.
+    "autodoc_traits",
+    "sphinx_copybutton",
+]
+source_suffix = {".md": "markdown"}
+exclude_patterns = ["_build"]
+# In settings' help, single backticks mean code, as `jupyterhub --help-all` shows them.
+default_role = "literal"
+
+# Of the names that docstrings link to, kvproxy's own must exist, but for the testing kit's, of which the reference has
+# a part. Nobody else's inventory is fetched, so the site is built without a network.
+nitpicky = True
+nitpick_ignore_regex = [
+    (r"py:.*", r"(?!kvproxy).*"),
+    (r"py:.*", r"kvproxy\.testing\..*"),
+    (r"py:.*", r"kvproxy\..*\._\w+"),
+]
+
+myst_heading_anchors = 3
+myst_enable_extensions = ["colon_fence"]
+
+autodoc_member_order = "bysource"
+autodoc_typehints = "signature"
+autodoc_typehints_format = "short"
+napoleon_google_docstring = True
+napoleon_numpy_docstring = False
+napoleon_use_rtype = False
+
+html_theme = "pydata_sphinx_theme"
+html_title = "kvproxy"
+html_show_sourcelink = False
+# It has no pages below it.
+html_sidebars = {"tutorial/index": []}
+html_theme_options = {
+    "show_prev_next": True,
+    "navigation_with_keys": False,
+    "secondary_sidebar_items": ["page-toc"],
+    "footer_start": ["copyright"],
+    "footer_end": [],
+}
+
+copybutton_prompt_text = "$ "
+linkcheck_timeout = 20
+linkcheck_retries = 2
+# Addresses of the reader's own machine, and of examples.
+linkcheck_ignore = [r"https?://(localhost|127\.0\.0\.1|[\w.-]*example\.(org|com))([:/].*)?$"]
+
+
+def list_arguments(app: Sphinx, what: str, name: str, obj: object, options: object, lines: list[str]) -> None:
+    """Make a list of what the testing kit's docstrings write as ``name: text`` at the beginning of a line."""
+    if not name.startswith("kvproxy.testing"):
+        return
+    made: list[str] = []
+    inside = False
+    for line in lines:
+        if re.match(r"[a-z_]+(, [a-z_]+)*: \S", line):
+            made += [*([] if inside else [""]), re.sub(r"^([^:]+):", r"- **\1**:", line)]
+            inside = True
+        else:
+            inside = inside and bool(line)
+            made.append(f"  {line.strip()}" if inside else line)
+    lines[:] = made
+
+
+def setup(app: Sphinx) -> None:
+    """Called by Sphinx."""
+    # Before napoleon's.
+    app.connect("autodoc-process-docstring", list_arguments, priority=100)
+    # Pygments' own stumbles over a policy of Consul's.
+    app.add_lexer("hcl", TextLexer)

@@ -1,0 +1,383 @@
+"""The files below examples/, each by the tool that it is for, as far as that is on this machine.
+
+What a missing tool would have looked at is said in a line of pytest's summary; everything else is checked all the same.
+"""
+
+from __future__ import annotations
+
+import configparser
+import contextlib
+import json
+import os
+import platform
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import kubernetes_validate
+import pytest
+import yaml
+from redis import Redis
+
+from kvproxy.testing.debian import debian_program
+from kvproxy.testing.programs import Program, ServerError, accepts, find_redis, free_port, wait_until
+
+from .blocks import ROOT
+from .configuration import check, check_static, load, placed_traefik
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+EXAMPLES = ROOT / "examples"
+COMPOSE, KUBERNETES, SYSTEMD = (EXAMPLES / name for name in ("compose", "kubernetes", "systemd"))
+#: A version of Kubernetes whose schemas everything has to fit; Zero to JupyterHub asks for 1.32.
+KUBERNETES_VERSION = "1.32"
+#: Of Debian's haproxy, what a small system lacks.
+HAPROXY_LIBRARIES = (
+    ("liblua5.3-0", "liblua5.3.so.0"),
+    ("libopentracing-c-wrapper0", "libopentracing-c-wrapper.so.0"),
+    ("libopentracing1", "libopentracing.so.1"),
+)
+
+pytestmark = pytest.mark.timeout(120)
+
+
+@pytest.fixture
+def missing(request: pytest.FixtureRequest) -> Callable[[str, str], None]:
+    """Say in the summary which tool is missing and what it would have looked at."""
+
+    def say(tool: str, what: str) -> None:
+        reporter = request.config.pluginmanager.get_plugin("terminalreporter")
+        if reporter is not None:
+            reporter.ensure_newline()
+            reporter.write_line(f"{request.node.name}: {tool} is not on this machine; {what}")
+
+    return say
+
+
+def environment() -> dict[str, str]:
+    """The variables of .env.example, each with a value of its own."""
+    lines = (COMPOSE / ".env.example").read_text().splitlines()
+    return {line.partition("=")[0]: f"value{number}" for number, line in enumerate(lines) if line[:1].isalpha()}
+
+
+def interpolate(text: str) -> str:
+    """What Compose makes of ``${NAME:?…}`` and ``$$``; a name that .env.example has not is an error."""
+    filled = re.sub(r"(?<!\$)\$\{(\w+):\?[^}]*\}", lambda name: environment()[name[1]], text)
+    return filled.replace("$$", "$")
+
+
+@pytest.fixture(scope="module")
+def compose() -> dict[str, Any]:
+    return yaml.safe_load(interpolate((COMPOSE / "compose.yaml").read_text()))
+
+
+# -- systemd
+
+
+@pytest.mark.parametrize("unit", sorted(SYSTEMD.glob("*.service")), ids=lambda unit: unit.name)
+def test_units(unit: Path, tmp_path: Path, missing: Callable[[str, str], None]) -> None:
+    """systemd itself has nothing to say about them; a stub stands in for each program."""
+    text = unit.read_text()
+    read = configparser.ConfigParser(strict=False, interpolation=None)
+    read.read_string(text)
+    program = read["Service"]["ExecStart"].split()[0]
+    config = re.search(r"--config(?:file)?=/etc/jupyterhub/(\S+)", read["Service"]["ExecStart"])
+    assert config is not None
+    assert (SYSTEMD / config[1]).exists()
+    if shutil.which("systemd-analyze") is None:
+        missing("systemd-analyze", "the units were read as INI files only")
+        return
+    stub = tmp_path / Path(program).name
+    stub.write_text("#!/bin/sh\n")
+    stub.chmod(0o755)
+    for other in SYSTEMD.glob("*.service"):
+        (tmp_path / other.name).write_text(re.sub(r"ExecStart=\S+", f"ExecStart={stub}", other.read_text()))
+    command = ["systemd-analyze", "verify", "--man=no", str(tmp_path / unit.name)]
+    ran = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    # What it does not know, it says and ignores.
+    assert (ran.returncode, ran.stdout + ran.stderr) == (0, "")
+
+
+def test_the_unit_and_the_hub_agree_that_servers_go_on(tmp_path: Path) -> None:
+    """One without the other ends users' servers with the hub."""
+    config = load((SYSTEMD / "jupyterhub_config.py").read_text(), tmp_path)
+    assert config.JupyterHub.cleanup_servers is False
+    assert "\nKillMode=process\n" in (SYSTEMD / "jupyterhub.service").read_text()
+
+
+# -- what the hub and Traefik read
+
+
+def hub_configurations() -> dict[str, str]:
+    values = yaml.safe_load((KUBERNETES / "values.yaml").read_text())
+    return {
+        "systemd": (SYSTEMD / "jupyterhub_config.py").read_text(),
+        "compose": (COMPOSE / "jupyterhub_config.py").read_text(),
+        "kubernetes": values["hub"]["extraConfig"]["kvproxy"],
+    }
+
+
+def static_configurations() -> dict[str, str]:
+    secret = next(yaml.safe_load_all((KUBERNETES / "secret.yaml").read_text()))
+    composed = yaml.safe_load(interpolate((COMPOSE / "compose.yaml").read_text()))
+    return {
+        "systemd": (SYSTEMD / "traefik.toml").read_text(),
+        "compose": composed["configs"]["traefik.toml"]["content"],
+        "kubernetes": secret["stringData"]["traefik.toml"],
+    }
+
+
+@pytest.mark.parametrize("name", hub_configurations())
+def test_hub_configurations(name: str, tmp_path: Path) -> None:
+    """Loaded by JupyterHub itself; every setting exists and takes its value."""
+    check(load(hub_configurations()[name], tmp_path))
+
+
+@pytest.mark.parametrize("name", static_configurations())
+def test_traefik_takes_the_static_configurations(name: str, tmp_path: Path) -> None:
+    """The real one."""
+    check_static(tomllib.loads(static_configurations()[name]), tmp_path)
+
+
+@pytest.mark.parametrize("name", hub_configurations())
+def test_hub_and_traefik_agree(name: str, tmp_path: Path) -> None:
+    """On where Redis is, on the root, and on the names and ports of the entry points."""
+    config = load(hub_configurations()[name], tmp_path)
+    static = tomllib.loads(static_configurations()[name])
+    redis, settings = static["providers"]["redis"], config.TraefikRedisProxy
+    sentinels = settings.get("redis_sentinels", [])
+    assert redis["endpoints"] == (sentinels or [settings.redis_url.removeprefix("redis://")])
+    assert ("sentinel" in redis) == bool(sentinels)
+    assert redis["rootKey"] == "traefik"
+    assert redis["username"] == "traefik"
+    assert settings.redis_username == "hub"
+    assert set(static["entryPoints"]) == {"http", "auth_api"}
+    urls = config.TraefikProxy.traefik_api_url
+    ports = {url.rpartition(":")[2] for url in ([urls] if isinstance(urls, str) else urls)}
+    assert ports == {static["entryPoints"]["auth_api"]["address"].rpartition(":")[2]}
+
+
+def documented_users() -> dict[str, str]:
+    """Rights of the Redis users, as the how-to guides have them."""
+    text = "\n".join(page.read_text() for page in (ROOT / "docs" / "how-to").glob("*.md"))
+    return dict(re.findall(r"^user (\w+) on >\S+ (.*)$", text, re.MULTILINE))
+
+
+@pytest.mark.parametrize("name", ["compose", "kubernetes"])
+def test_redis_users_have_the_documented_rights(name: str, compose: dict[str, Any]) -> None:
+    """And nobody else is let in."""
+    secret = next(yaml.safe_load_all((KUBERNETES / "secret.yaml").read_text()))["stringData"]["users.acl"]
+    acl = compose["configs"]["users.acl"]["content"] if name == "compose" else secret
+    lines = acl.splitlines()
+    assert lines[0] == "user default off"
+    users = dict(re.findall(r"^user (\w+) on >\S+ (.*)$", acl, re.MULTILINE))
+    assert users == {user: documented_users()[user] for user in users}
+    assert len(users) == len(lines) - 1
+
+
+# -- Redis and Sentinel
+
+
+@pytest.fixture
+def redis_server(tmp_path: Path) -> Iterator[Callable[..., Program]]:
+    """Starts the real server with configuration files of the example."""
+    started: list[Program] = []
+
+    def start(name: str, text: str, *arguments: str) -> Program:
+        port = int(re.findall(r"^port (\d+)$", text, re.MULTILINE)[0])
+        file = tmp_path / name
+        file.write_text(text)
+        program = Program([str(find_redis()), str(file), *arguments], tmp_path / f"{name}.log")
+        started.append(program)
+        program.start()
+        program.wait_ready(lambda: accepts(port), 15)
+        return program
+
+    yield start
+    for program in started:
+        program.stop()
+
+
+def test_traefik_finds_the_master_by_the_sentinel(
+    compose: dict[str, Any], tmp_path: Path, redis_server: Callable[..., Program]
+) -> None:
+    """The real servers take their configurations, with other ports and folders, and fit together."""
+    port, sentinel_port = free_port(), free_port()
+    contents = {name: config["content"] for name, config in compose["configs"].items()}
+    (tmp_path / "users.acl").write_text(contents["users.acl"])
+    here = {"port 6379": f"port {port}", "dir /data": f"dir {tmp_path}", "/users.acl": f"{tmp_path}/users.acl"}
+    redis_server("redis.conf", _replaced(contents["redis.conf"], here) + "replica-announce-ip localhost\n")
+    there = {"port 26379": f"port {sentinel_port}", "dir /data": f"dir {tmp_path}", "redis-1 6379": f"localhost {port}"}
+    sentinel = redis_server("sentinel.conf", _replaced(contents["sentinel.conf"], there), "--sentinel")
+    wait_until(lambda: "+monitor master mymaster" in sentinel.log.read_text(), "the sentinel has found the master")
+    static = tomllib.loads(contents["traefik.toml"])
+    with (
+        placed_traefik(static, tmp_path, f"127.0.0.1:{sentinel_port}"),
+        Redis(port=port, username="hub", password=environment()["HUB_PASSWORD"], decode_responses=True) as redis,
+    ):
+        wait_until(lambda: "traefik" in {one["user"] for one in redis.client_list(_type="pubsub")}, "Traefik listens")
+
+
+def _replaced(text: str, by: dict[str, str]) -> str:
+    for old, new in by.items():
+        assert old in text
+        text = text.replace(old, new)
+    return text
+
+
+# -- Docker Compose
+
+
+def test_compose_file(compose: dict[str, Any], missing: Callable[[str, str], None]) -> None:
+    """Compose itself takes it, if it is there; nothing in it names what is not there."""
+    services = compose["services"]
+    for service in services.values():
+        assert {name for name in service.get("depends_on", [])} <= services.keys()
+        assert {mount.partition(":")[0] for mount in service.get("volumes", []) if mount[0].isalnum()} <= set(
+            compose["volumes"]
+        )
+        named = [entry if isinstance(entry, str) else entry["source"] for entry in service.get("configs", [])]
+        assert set(named) <= compose["configs"].keys()
+        assert set(service["networks"]) <= compose["networks"].keys()
+    for volume in (mount for service in services.values() for mount in service.get("volumes", [])):
+        if volume.startswith("./"):
+            assert (COMPOSE / volume.partition(":")[0]).exists()
+    program = find_compose()
+    if program is None:
+        missing("Docker Compose", "compose.yaml was looked at without it")
+        return
+    ran = subprocess.run(
+        [*program, "--file", str(COMPOSE / "compose.yaml"), "config", "--format", "json"],
+        env={**os.environ, **environment()},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert (ran.returncode, ran.stderr) == (0, "")
+    seen = {name: config["content"] for name, config in json.loads(ran.stdout)["configs"].items()}
+    assert seen == {name: config["content"] for name, config in compose["configs"].items()}
+
+
+def find_compose() -> list[str] | None:
+    """Docker's plugin if there is one, else Debian's package of it; it needs no Docker engine to read a file."""
+    if shutil.which("docker"):
+        plugin = ["docker", "compose"]
+        if subprocess.run([*plugin, "version"], capture_output=True).returncode == 0:
+            return plugin
+    with contextlib.suppress(ServerError):
+        return [str(debian_program("docker-compose", "trixie", "usr/libexec/docker/cli-plugins/docker-compose"))]
+    return None
+
+
+def test_names_of_containers_are_those_in_the_configurations(compose: dict[str, Any]) -> None:
+    """Each host that hub, Traefik, HAProxy and sentinels are told of is a service."""
+    texts = [
+        (COMPOSE / "jupyterhub_config.py").read_text(),
+        (COMPOSE / "haproxy.cfg").read_text(),
+        *(config["content"] for config in compose["configs"].values()),
+    ]
+    hosts = {name for text in texts for name in re.findall(r"\b((?:redis|sentinel|traefik)-\d)\b", text)}
+    numbered = {name for name in compose["services"] if name[-1].isdigit()}
+    assert hosts | {"redis-2"} == numbered
+    assert 'hub_connect_ip = "hub"' in texts[0]
+    assert f'network_name = "{compose["networks"]["inner"]["name"]}"' in texts[0]
+
+
+def test_haproxy(tmp_path: Path, missing: Callable[[str, str], None]) -> None:
+    """It takes its configuration, if it is there."""
+    text = (COMPOSE / "haproxy.cfg").read_text()
+    assert re.findall(r"^ *server (\S+) (\S+)$", text, re.MULTILINE) == [
+        ("traefik-1", "traefik-1:8000"),
+        ("traefik-2", "traefik-2:8000"),
+    ]
+    found = find_haproxy()
+    if found is None:
+        missing("HAProxy", "haproxy.cfg was looked at without it")
+        return
+    program, libraries = found
+    # The names of the containers are no hosts here.
+    (tmp_path / "haproxy.cfg").write_text(re.sub(r"(server traefik-\d) traefik-\d", r"\1 127.0.0.1", text))
+    command = [program, "-c", "-f", str(tmp_path / "haproxy.cfg")]
+    ran = subprocess.run(command, env={**os.environ, **libraries}, capture_output=True, text=True, timeout=60)
+    assert ran.returncode == 0, ran.stdout + ran.stderr
+    assert "WARNING" not in ran.stderr
+
+
+def find_haproxy() -> tuple[str, dict[str, str]] | None:
+    """HAProxy and the variables to run it with: that of the machine, else Debian's package and what it links to."""
+    if program := shutil.which("haproxy", path=f"{os.environ['PATH']}{os.pathsep}/usr/sbin"):
+        return program, {}
+    with contextlib.suppress(ServerError):
+        folder = f"usr/lib/{platform.machine()}-linux-gnu"
+        folders = [str(debian_program(package, "", f"{folder}/{file}").parent) for package, file in HAPROXY_LIBRARIES]
+        program = str(debian_program("haproxy", "", "usr/sbin/haproxy"))
+        return program, {"LD_LIBRARY_PATH": os.pathsep.join(folders)}
+    return None
+
+
+# -- Kubernetes
+
+
+def manifests() -> list[dict[str, Any]]:
+    listed = yaml.safe_load((KUBERNETES / "kustomization.yaml").read_text())["resources"]
+    return [one for name in listed for one in yaml.safe_load_all((KUBERNETES / name).read_text())]
+
+
+@pytest.mark.parametrize("manifest", manifests(), ids=lambda one: f"{one['kind']}-{one['metadata']['name']}")
+def test_manifests_fit_the_schemas_of_kubernetes(manifest: dict[str, Any]) -> None:
+    """With no field that Kubernetes does not know."""
+    kubernetes_validate.validate(manifest, KUBERNETES_VERSION, strict=True)
+
+
+def test_kustomize(missing: Callable[[str, str], None]) -> None:
+    """It gives back all manifests."""
+    if shutil.which("kubectl") is None:
+        missing("kubectl", "kustomization.yaml was read without it")
+        return
+    ran = subprocess.run(["kubectl", "kustomize", str(KUBERNETES)], capture_output=True, text=True, timeout=60)
+    assert ran.returncode == 0, ran.stderr
+
+    def names(found: Iterator[dict[str, Any]] | list[dict[str, Any]]) -> set[tuple[str, str]]:
+        return {(one["kind"], one["metadata"]["name"]) for one in found}
+
+    assert names(yaml.safe_load_all(ran.stdout)) == names(manifests())
+
+
+def test_selectors_services_and_secrets_fit() -> None:
+    """Each selector finds pods, each port of a service is one of theirs, each key of the Secret exists."""
+    found = manifests()
+    pods = [one["spec"]["template"] for one in found if one["kind"] in {"Deployment", "StatefulSet"}]
+    (secret,) = [one for one in found if one["kind"] == "Secret"]
+    for service in (one for one in found if one["kind"] == "Service"):
+        (pod,) = [pod for pod in pods if service["spec"]["selector"].items() <= pod["metadata"]["labels"].items()]
+        ports = {port["name"] for container in pod["spec"]["containers"] for port in container["ports"]}
+        assert {port["targetPort"] for port in service["spec"]["ports"]} <= ports
+    for one in found:
+        labels = (one["spec"].get("selector") or one["spec"].get("podSelector") or {}) if "spec" in one else {}
+        if "matchLabels" in labels:
+            assert any(labels["matchLabels"].items() <= pod["metadata"]["labels"].items() for pod in pods)
+    for volume in (volume for pod in pods for volume in pod["spec"].get("volumes", [])):
+        assert volume["secret"]["secretName"] == secret["metadata"]["name"]
+        assert {item["key"] for item in volume["secret"]["items"]} <= secret["stringData"].keys()
+    values = yaml.safe_load((KUBERNETES / "values.yaml").read_text())
+    reference = values["hub"]["extraEnv"]["REDIS_PASSWORD"]["valueFrom"]["secretKeyRef"]
+    assert reference["name"] == secret["metadata"]["name"]
+    assert secret["stringData"][reference["key"]] in secret["stringData"]["users.acl"]
+    services = {one["metadata"]["name"] for one in found if one["kind"] == "Service"}
+    assert set(re.findall(r"//([\w-]+):", values["hub"]["extraConfig"]["kvproxy"])) <= services
+
+
+def test_jsonschema_is_what_finds_a_slip() -> None:
+    """Or the test above would show nothing."""
+    wrong = json.loads(json.dumps(manifests()[1]))
+    wrong["spec"]["selectors"] = {}
+    with pytest.raises((kubernetes_validate.ValidationError, jsonschema.ValidationError)):
+        kubernetes_validate.validate(wrong, KUBERNETES_VERSION, strict=True)
