@@ -109,6 +109,10 @@ class Store(abc.ABC):
         """
         return False
 
+    async def clock(self) -> float | None:
+        """The store's own time, in seconds since 1970 in UTC, None if it does not tell."""
+        return None
+
     @abc.abstractmethod
     async def aclose(self) -> None:
         """Close all connections. No method but this one is called after it."""

@@ -28,7 +28,7 @@ from redis.exceptions import (
 from kvproxy.errors import ConfigurationError, StoreAuthError, StoreError, StoreUnavailable
 from kvproxy.store import Capabilities, Operation, Snapshot, Space, Store, Transaction
 
-from .checks import findings, notifies_of_keys
+from .checks import findings, notifies_of_keys, try_rights
 from .connection import Connection, client_options
 
 #: Keys asked for at once in a full read.
@@ -91,7 +91,9 @@ class RedisStore(Store):
         # Who checks wants to know at once, and tries again by himself; redis-py would retry even refused credentials.
         async with self._errors(), connect(self._connection, retries=0) as redis:
             await redis.ping()
-            return await findings(redis, self._connection)
+            found = await findings(redis, self._connection)
+            await try_rights(redis, self._root, self._records, self._channel)
+            return found
 
     async def list(self) -> Snapshot:
         """See :meth:`kvproxy.store.Store.list`."""
@@ -131,6 +133,12 @@ class RedisStore(Store):
         """See :meth:`kvproxy.store.Store.noisy`: whether Redis sends keyspace notifications, to whomever."""
         async with self._errors():
             return await notifies_of_keys(self._redis, self._connection.db, f"{self._probe}{secrets.token_hex(8)}")
+
+    async def clock(self) -> float | None:
+        """See :meth:`kvproxy.store.Store.clock`; few ACL users may ask."""
+        async with self._errors():
+            seconds, microseconds = await self._redis.time()
+            return float(seconds) + float(microseconds) / 1e6
 
     async def aclose(self) -> None:
         """See :meth:`kvproxy.store.Store.aclose`."""
