@@ -22,7 +22,7 @@ async def examine_store(hub: Hub, store: Store) -> tuple[list[Finding], Held | N
     found = [ok("store", f"It answers ({provider}), and the hub may read and write {place}.")]
     found += [warning("store", said) for said in warnings]
     try:
-        found.append(notifications(await store.noisy(), store.quieter))
+        found.append(notifications(await store.noisy(), store.quieter, len(held.routes)))
     except StoreError as problem:
         found.append(warning("notifications", f"Whether a change wakes Traefik once cannot be said. {problem}"))
     return found + contents(held), held

@@ -13,7 +13,7 @@ import tomli_w
 import yaml
 
 from ..errors import ConfigurationError
-from ..static import StaticSettings, static_configuration
+from ..static import StaticSettings, deep_merge, static_configuration
 
 #: Names of settings whose values nobody should read over a shoulder.
 _SECRET: Final = re.compile(r"password|token|secret", re.IGNORECASE)
@@ -42,14 +42,25 @@ def parse_traefik_version(text: str) -> tuple[int, ...]:
 def external_configuration(settings: StaticSettings) -> dict[str, Any]:
     """The static configuration for a Traefik that is not the hub's child.
 
-    It listens on all addresses where the hub's settings have a host name, which is how others reach it, and it logs as
-    Traefik does by default: nobody reads the lines of its log but people.
+    It listens on all addresses where the hub's settings have a host name, which is how others reach it. It logs as
+    Traefik does by default, as only people read its log, and takes the time to stop that Traefik takes by default.
     """
     public_url, api_url = _listening(settings.public_url), _listening(settings.api_url)
-    configuration = static_configuration(replace(settings, public_url=public_url, api_url=api_url))
-    if "format" not in settings.extra.get("log", {}):
-        configuration["log"].pop("format", None)
-    return {name: section for name, section in configuration.items() if section or name == "api"}
+    configuration = static_configuration(replace(settings, public_url=public_url, api_url=api_url, extra={}))
+    del configuration["log"]["format"]
+    for entry_point in configuration["entryPoints"].values():
+        del entry_point["transport"]["lifeCycle"]
+    return _tidy(deep_merge(configuration, settings.extra))
+
+
+def _tidy(configuration: Mapping[str, Any]) -> dict[str, Any]:
+    """A configuration without empty sections; an empty ``api`` says that there is one."""
+    found = {}
+    for name, value in configuration.items():
+        tidied = _tidy(value) if isinstance(value, Mapping) else value
+        if tidied != {} or name == "api":
+            found[name] = tidied
+    return found
 
 
 def _listening(url: str) -> str:
@@ -127,7 +138,7 @@ def comments_on(
         "they change. Start Traefik with: traefik --configfile=THIS_FILE",
     ]
     if hidden:
-        lines += [f"Secrets are left out ({MASK}); `--output FILE` writes them, to a file that only you can read."]
+        lines.append("Secrets are hidden here; `--output FILE` writes them, into a file that only you can read.")
     lines += [f"Give Traefik the variable {name}={value} with it." for name, value in sorted(runtime.items())]
     for name, value in sorted(environment.items()):
         if value:

@@ -15,6 +15,8 @@ from .peer import is_peers, is_peers_record
 
 #: Seconds by which clocks may differ, and that an answer may take besides.
 _CLOCKS: Final = 5.0
+#: Routes from which on it is a burden to read them more often than needed.
+_MANY: Final = 50
 #: Keys that are named in a sentence.
 _NAMED: Final = 3
 
@@ -100,16 +102,19 @@ def contents(held: Held) -> list[Finding]:
     return found
 
 
-def notifications(noisy: bool, advice: str) -> Finding:
+def notifications(noisy: bool, advice: str, routes: int) -> Finding:
     """Whether a store wakes Traefik more often than needed.
 
     Args:
         noisy: what it says, see :meth:`kvproxy.store.Store.noisy`.
         advice: what to do about it.
+        routes: how many there are.
     """
     if not noisy:
         return ok("notifications", "A change wakes Traefik once.")
     said = "The store wakes Traefik for each key of a change, and each time Traefik reads all routes again."
+    if routes < _MANY:
+        return ok("notifications", f"{said} With {_count(routes, 'route')} that costs little.")
     return warning("notifications", said, advice)
 
 

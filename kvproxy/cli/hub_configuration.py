@@ -83,6 +83,8 @@ def load_hub(file: str, arguments: Sequence[str] = ()) -> Hub:
     """
     if not Path(file).is_file():
         raise ConfigurationError(f"There is no file {file}; name the hub's configuration file with -f.")
+    if Path(file).suffix not in {".py", ".json"}:
+        raise ConfigurationError(f"JupyterHub reads nothing from {file}; the file's name must end in .py.")
     collector = _Collector()
     log = logging.Logger("kvproxy", logging.WARNING)
     log.addHandler(collector)
@@ -119,8 +121,6 @@ def _load(app: Any, file: str, arguments: Sequence[str], collector: _Collector) 
     finally:
         # That it gives up is what the error says.
         collector.said = [text for text in collector.said if not text.startswith("Bad config encountered")]
-    if not app.loaded_config_files:
-        raise ConfigurationError(f"JupyterHub reads nothing from {file}; the file's name must end in .py.")
 
 
 def _unusable(file: str, error: BaseException | None) -> ConfigurationError:

@@ -96,7 +96,7 @@ def table(rows: Sequence[Row], seen: Sequence[Seen]) -> Table:
     made.add_column("FOR", overflow="fold")
     for number, _ in enumerate(seen, 1):
         made.add_column(f"[{number}]" if len(seen) > 1 else "TRAEFIK", no_wrap=True)
-    made.add_column("REMARK", overflow="fold")
+    made.add_column("REMARK" if any(row.differs for row in rows) else "", overflow="fold")
     for row in rows:
         made.add_row(*_cells(row, seen))
     return made
