@@ -11,15 +11,8 @@ from kvproxy.cli.console import console, on_terminal
 
 def plain_console(width: int = 100, colours: bool = False) -> Console:
     """A console of that width that prints nowhere."""
-    return Console(
-        file=io.StringIO(),
-        width=width,
-        force_terminal=colours,
-        highlight=False,
-        markup=False,
-        emoji=False,
-        no_color=True,
-    )
+    plain = {"highlight": False, "markup": False, "emoji": False, "no_color": True}
+    return Console(file=io.StringIO(), width=width, force_terminal=colours, **plain)
 
 
 class Terminal(io.StringIO):
