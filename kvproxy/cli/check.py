@@ -37,7 +37,7 @@ def command(
     points, every replica), certificates, files' permissions and clocks. Each line says ok, warning or error. Nothing
     is written anywhere. Run it as the hub's user in the directory that the hub is started in.
 
-    The exit status is 0 if there is no error, 1 if there is one, 2 if the configuration cannot be read.
+    The exit status is 0 if there is no error, 1 if there is one, 2 if the configuration cannot be used.
     """
     from .examination import examine
     from .findings import exit_status

@@ -104,7 +104,12 @@ def _print(place: str, outcome: Outcome, copied: bool) -> None:
     told = ", ".join(f"{counts[kind]} {words}" for kind, (words, _) in _KINDS.items() if kind in counts)
     click.echo(f"Routes {place}: {told or 'none were found'}.")
     if outcome.foreign and not copied:
-        click.echo(f"{outcome.foreign} keys below the root there are not the proxy's; --copy-foreign copies them too.")
+        what = (
+            "1 key below the root there is"
+            if outcome.foreign == 1
+            else f"{outcome.foreign} keys below the root there are"
+        )
+        click.echo(f"{what} not the proxy's; --copy-foreign copies such keys, too.")
     for warning in outcome.warnings:
         click.secho(warning, fg="yellow")
     if not outcome.written:

@@ -79,10 +79,9 @@ class _Looks:
         """
         await asyncio.sleep(max(self._interval, _SHARE * self._took))
         begin = time.monotonic()
-        try:
-            return await look(self._hub, self._store, self._asked)
-        finally:
-            self._took = time.monotonic() - begin
+        found = await look(self._hub, self._store, self._asked)
+        self._took = time.monotonic() - begin
+        return found
 
 
 async def _print_changes(
