@@ -21,6 +21,7 @@ A test may be marked as a strict expected failure in the derived class, but not 
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -101,6 +102,11 @@ class StoreConformance(Kit):
         """In the space that it was set in; the same key may be in both."""
         await put(store, Operation(CONFIG, "a/b", "1"), Operation(RECORDS, "a/b", "2"))
         assert await store.list() == Snapshot({"a/b": "1"}, {"a/b": "2"})
+
+    async def test_a_clock_is_that_of_this_machine(self, store: Store) -> None:
+        """If the store tells the time at all; here it runs on the same machine."""
+        told = await store.clock()
+        assert told is None or abs(told - time.time()) < PATIENCE
 
     async def test_values_change(self, store: Store) -> None:
         """The last one counts; others stay."""
