@@ -9,6 +9,7 @@ import json
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from email.utils import parsedate_to_datetime
 from typing import Any, Final
 
 import aiohttp
@@ -31,11 +32,13 @@ class Answer:
         status: HTTP status.
         body: as it came.
         endpoint: which endpoint said it, ``host:port``.
+        date: when, as its header says.
     """
 
     status: int
     body: bytes
     endpoint: str
+    date: str = ""
 
     @property
     def text(self) -> str:
@@ -151,7 +154,8 @@ class HttpClient:
         async with self._session.request(
             method, url + path, data=stream, headers=kept, allow_redirects=False, timeout=timeout
         ) as answer:
-            return Answer(answer.status, await answer.read(), self._connection.endpoints[self._at])
+            endpoint, date = self._connection.endpoints[self._at], answer.headers.get("Date", "")
+            return Answer(answer.status, await answer.read(), endpoint, date)
 
     def _explain(self, error: Exception) -> StoreError:
         """One of kvproxy's errors for one of the client's."""
@@ -190,6 +194,18 @@ def _reason(text: str) -> str:
     'wrong version number'
     """
     return text.rpartition("] ")[2].partition(" (_ssl")[0] if "(_ssl" in text else text
+
+
+def time_of(date: str) -> float | None:
+    """What a ``Date`` header says, in seconds since 1970, in the middle of its second; None if there is none.
+
+    >>> time_of("Thu, 01 Jan 1970 00:01:00 GMT")
+    60.5
+    """
+    try:
+        return parsedate_to_datetime(date).timestamp() + 0.5
+    except (TypeError, ValueError):
+        return None
 
 
 def wrong_protocol(connection: HttpConnection, answer: Answer) -> StoreError | None:

@@ -128,6 +128,10 @@ class Store(abc.ABC):
         """The text that a hub with the same roots gave to :meth:`claim` last, None if there is none."""
         return None
 
+    async def clock(self) -> float | None:
+        """The store's own time, in seconds since 1970 in UTC, None if it does not tell."""
+        return None
+
     @abc.abstractmethod
     async def aclose(self) -> None:
         """Close all connections. No method but this one is called after it."""

@@ -12,7 +12,7 @@ from typing import Any, Final, TypeAlias
 
 from kvproxy.errors import StoreAuthError, StoreError, StoreUnavailable
 from kvproxy.http_connection import HttpConnection
-from kvproxy.http_store import Answer, HttpClient, wrong_protocol
+from kvproxy.http_store import Answer, HttpClient, time_of, wrong_protocol
 from kvproxy.store import Capabilities, Operation, Snapshot, Space, Store, Transaction
 
 from .connection import CONSUL
@@ -105,6 +105,10 @@ class ConsulStore(Store):
         """See :meth:`kvproxy.store.Store.claimed`."""
         found = await self._pairs([_kv("get-tree", self._claim)])
         return found.get(self._claim)
+
+    async def clock(self) -> float | None:
+        """See :meth:`kvproxy.store.Store.clock`."""
+        return time_of((await self._http.request("GET", "/v1/status/leader")).date)
 
     async def aclose(self) -> None:
         """See :meth:`kvproxy.store.Store.aclose`."""

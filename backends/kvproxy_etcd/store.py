@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from kvproxy.errors import ConfigurationError, StoreAuthError, StoreError, StoreUnavailable
 from kvproxy.http_connection import HttpConnection
-from kvproxy.http_store import Answer, HttpClient, wrong_protocol
+from kvproxy.http_store import Answer, HttpClient, time_of, wrong_protocol
 from kvproxy.store import Capabilities, Operation, Snapshot, Space, Store, Transaction
 
 from .connection import ETCD
@@ -27,6 +27,8 @@ _PASSING: Final = {1, 4, 10, 14}
 #: What a member says that is busier than the others, or is there but does not vote yet (etcd's rpctypes, 3.4 to 3.8).
 _ELSEWHERE: Final = ("too many requests", "not supported for learner")
 _OLDEST: Final = (3, 4)
+#: Below each root, a key that nobody ever sets.
+_PROBE: Final = "kvproxy-probe-of-rights"
 #: Before this version etcd checks the token of a request for a new token, and Traefik's client (etcd's own, 3.6) sends
 #: the dead one with it (etcd-io/etcd#12385, seen with Traefik 3.7).
 _LOGS_IN_AGAIN: Final = (3, 5)
@@ -52,7 +54,7 @@ class EtcdStore(Store):
         self._token: str | None = None
 
     async def check(self) -> list[str]:
-        """See :meth:`kvproxy.store.Store.check`: version, credentials, and whether both roots may be read."""
+        """See :meth:`kvproxy.store.Store.check`: version, credentials, and the right to read and write both roots."""
         answer = await self._http.request("GET", "/version")
         said = answer.json()
         version = said.get("etcdserver") if isinstance(said, dict) else None
@@ -64,7 +66,7 @@ class EtcdStore(Store):
         if number < _OLDEST:
             raise ConfigurationError(f"{self._connection} is version {version}; kvproxy needs etcd 3.4 or later.")
         self._token = None
-        await self._call("kv/txn", {"success": [self._range(space, count_only=True) for space in self._roots]})
+        await self._call("kv/txn", self._probe_of_rights())
         if self._connection.username and not self._token:
             return [
                 f"{self._connection} has authentication switched off, so anybody who reaches it may change routes and "
@@ -123,6 +125,10 @@ class EtcdStore(Store):
         with self._understanding():
             return self._pairs("", answer).get(self._claim)
 
+    async def clock(self) -> float | None:
+        """See :meth:`kvproxy.store.Store.clock`."""
+        return time_of((await self._http.request("GET", "/version")).date)
+
     async def aclose(self) -> None:
         """See :meth:`kvproxy.store.Store.aclose`."""
         await self._http.aclose()
@@ -131,6 +137,17 @@ class EtcdStore(Store):
         start = self._roots[space]
         # Up to, and without, the first text that begins with the character after the slash.
         return {"requestRange": {"key": _encode(start), "range_end": _encode(start[:-1] + "0"), **options}}
+
+    def _probe_of_rights(self) -> dict[str, Any]:
+        """A transaction that needs all the rights and does nothing: its condition never holds.
+
+        etcd looks at the rights for both branches of a transaction first (``CheckTxnAuth``, 3.4 to 3.6).
+        """
+        key = _encode(self._roots[Space.RECORDS] + _PROBE)
+        never = {"key": key, "target": "VERSION", "result": "LESS", "version": 0}
+        reads = [self._range(space, count_only=True) for space in self._roots]
+        writes = [self._operation(Operation(space, _PROBE, "")) for space in self._roots]
+        return {"compare": [never], "success": reads + writes}
 
     def _operation(self, operation: Operation) -> dict[str, Any]:
         key = _encode(self._roots[operation.space] + operation.key)

@@ -84,6 +84,39 @@ def warnings(settings: Mapping[str, str], connection: Connection) -> list[str]:
     return found
 
 
+async def try_rights(redis: Any, root: str, records: str, channel: str) -> None:
+    """Do all that kvproxy does to keys in a transaction that is given up, so that nothing comes of it.
+
+    Redis looks at the rights to a command when it is queued (``processCommand``, 6.2-8).
+
+    Args:
+        redis: a connected ``redis.asyncio.Redis``.
+        root: begins the keys of the configuration.
+        records: key of the hash of records.
+        channel: where Traefik is woken.
+
+    Raises:
+        NoPermissionError: if the user may not do one of them.
+    """
+    key = root + "kvproxy-probe-of-rights"
+    await redis.get(key)
+    await redis.hget(records, key)
+    commands = [
+        ("MSET", key, ""),
+        ("DEL", key),
+        ("HSET", records, key, ""),
+        ("HDEL", records, key),
+        ("PUBLISH", channel, "set"),
+    ]
+    async with redis.client() as one:
+        await one.execute_command("MULTI")
+        try:
+            for command in commands:
+                await one.execute_command(*command)
+        finally:
+            await one.execute_command("DISCARD")
+
+
 async def notifies_of_keys(redis: Any, db: int, key: str) -> bool:
     """Whether writes of keys reach whoever listens to the key space, as Traefik does; False if nobody tells.
 

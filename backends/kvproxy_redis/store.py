@@ -18,7 +18,7 @@ from redis.exceptions import RedisError
 from kvproxy.errors import StoreUnavailable
 from kvproxy.store import Capabilities, Operation, Snapshot, Space, Store, Transaction
 
-from .checks import findings, notifies_of_keys
+from .checks import findings, notifies_of_keys, try_rights
 from .client import connect
 from .connection import Connection
 from .explain import explain
@@ -67,7 +67,9 @@ class RedisStore(Store):
         found = await sentinel_findings(self._connection)
         async with self._errors(), connect(self._connection) as redis:
             await redis.ping()
-            return found + await findings(redis, self._connection)
+            found += await findings(redis, self._connection)
+            await try_rights(redis, self._root, self._records, self._channel)
+            return found
 
     async def list(self) -> Snapshot:
         """See :meth:`kvproxy.store.Store.list`."""
@@ -90,9 +92,8 @@ class RedisStore(Store):
 
     async def get(self, key: str) -> str | None:
         """See :meth:`kvproxy.store.Store.get`."""
-        async with self._errors():
-            value = await self._redis.get(self._root + key)
-            return None if value is None else str(value.decode())
+        value = await self._try(lambda: self._redis.get(self._root + key))
+        return None if value is None else str(value.decode(errors="replace"))
 
     async def apply(self, transaction: Transaction) -> None:
         """See :meth:`kvproxy.store.Store.apply`: one MULTI, with one PUBLISH in it if Traefik is to be woken."""
@@ -119,19 +120,23 @@ class RedisStore(Store):
 
     async def claim(self, text: str | None) -> None:
         """See :meth:`kvproxy.store.Store.claim`."""
-        async with self._errors():
-            await (self._redis.delete(self._claim) if text is None else self._redis.set(self._claim, text))
+        await self._try(lambda: self._redis.delete(self._claim) if text is None else self._redis.set(self._claim, text))
 
     async def claimed(self) -> str | None:
         """See :meth:`kvproxy.store.Store.claimed`."""
-        async with self._errors():
-            value = await self._redis.get(self._claim)
-            return None if value is None else str(value.decode(errors="replace"))
+        value = await self._try(lambda: self._redis.get(self._claim))
+        return None if value is None else str(value.decode(errors="replace"))
 
     async def noisy(self) -> bool:
         """See :meth:`kvproxy.store.Store.noisy`: whether Redis sends keyspace notifications, to whomever."""
         key = f"{self._probe}{secrets.token_hex(8)}"
         return await self._try(lambda: notifies_of_keys(self._redis, self._connection.db, key))
+
+    async def clock(self) -> float | None:
+        """See :meth:`kvproxy.store.Store.clock`; few ACL users may ask."""
+        async with self._errors():
+            seconds, microseconds = await self._redis.time()
+            return float(seconds) + float(microseconds) / 1e6
 
     async def aclose(self) -> None:
         """See :meth:`kvproxy.store.Store.aclose`."""

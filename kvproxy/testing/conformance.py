@@ -21,6 +21,7 @@ A test may be marked as a strict expected failure in the derived class, but not 
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -123,6 +124,11 @@ class StoreConformance(Kit):
             await store.claim(None)
             assert (await same.claimed(), await another.claimed()) == (None, "three")
             await another.claim(None)
+
+    async def test_a_clock_is_that_of_this_machine(self, store: Store) -> None:
+        """If the store tells the time at all; here it runs on the same machine."""
+        told = await store.clock()
+        assert told is None or abs(told - time.time()) < PATIENCE
 
     async def test_values_change(self, store: Store) -> None:
         """The last one counts; others stay."""

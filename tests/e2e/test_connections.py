@@ -19,6 +19,8 @@ from kvproxy.errors import ConfigurationError, StoreAuthError, StoreError, Store
 from kvproxy.testing.servers import Certificates, RedisServer, TlsFront, free_port
 from kvproxy.testing.traefik_conformance import until
 from kvproxy_redis import TraefikRedisProxy
+from kvproxy_redis.connection import parse_connection
+from kvproxy_redis.store import RedisStore
 
 from .proxies import Client, Doors, External, Start, port_of
 
@@ -114,6 +116,35 @@ async def test_a_user_without_rights_is_told_so_at_once(
     redis = redis_factory(acl=["default on nopass ~* &* +@all", "weak on >x ~* &* +@read +@connection"])
     with pytest.raises(StoreAuthError, match="'weak'"):
         await asyncio.wait_for(start_proxy(redis_url=f"redis://weak:x@127.0.0.1:{redis.port}"), 5)
+
+
+@pytest.mark.parametrize("missing", ["-mset", "-hset", "-hdel", "-publish", "-multi", "-hget", "&nothing"])
+async def test_a_check_finds_missing_rights_and_writes_nothing(
+    missing: str, redis_factory: Callable[..., RedisServer]
+) -> None:
+    """Each right that the hub needs counts."""
+    rights = "~traefik/* ~jupyterhub/* +@read +@write +@transaction +@pubsub +@connection"
+    channels = missing if missing.startswith("&") else "&__keyspace*"
+    command = "" if missing.startswith("&") else missing
+    redis = redis_factory(
+        acl=[
+            "default on nopass ~* &* +@all",
+            f"weak on >x resetchannels {channels} {rights} {command}",
+            f"hub on >x resetchannels &__keyspace* {rights}",
+        ]
+    )
+
+    async def check(user: str) -> None:
+        store = RedisStore(parse_connection(f"redis://{user}:x@127.0.0.1:{redis.port}"), "traefik", "jupyterhub")
+        try:
+            await store.check()
+        finally:
+            await store.aclose()
+
+    await check("hub")
+    with pytest.raises(StoreAuthError, match="'weak'"):
+        await check("weak")
+    assert redis.command("DBSIZE") == 0
 
 
 @pytest.mark.parametrize("own_user", [False, True, "extra_static_config"])

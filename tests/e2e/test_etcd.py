@@ -214,6 +214,27 @@ async def test_a_user_without_rights_is_told_so_at_once(
 
 @pytest.mark.parametrize("own_user", [False, True])
 @pytest.mark.parametrize("version", ["3.4", "3.5"])
+async def test_a_check_finds_missing_rights_to_write_and_writes_nothing(
+    version: str, etcd_factory: Callable[..., EtcdServer]
+) -> None:
+    """Each of the two roots counts; nobody who watches etcd is woken."""
+    etcd = etcd_factory(version=version, root_password="root")
+    rights = dict.fromkeys(["traefik", "jupyterhub/"], "READWRITE")
+    etcd.add_user("hub", PASSWORD, rights=rights)
+    for root in rights:
+        etcd.add_user(f"no-{root[:3]}", "x", rights={**rights, root: "READ"})
+    before = etcd.revision()
+    async with opened(etcd.url, "hub", PASSWORD) as store:
+        await store.check()
+    for root in rights:
+        async with opened(etcd.url, f"no-{root[:3]}", "x") as store:
+            with pytest.raises(StoreAuthError, match=f"'no-{root[:3]}' read and write"):
+                await store.check()
+    assert etcd.revision() == before
+    assert etcd.all() == {}
+
+
+@pytest.mark.parametrize("version", ["3.4", "3.5"])
 async def test_the_documented_least_rights_are_enough_and_nothing_secret_is_shown(
     version: str,
     own_user: bool,

@@ -1,0 +1,5 @@
+"""The command ``kvproxy``."""
+
+from .main import main
+
+__all__ = ["main"]

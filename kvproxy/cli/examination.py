@@ -1,0 +1,43 @@
+"""Everything that `kvproxy check` looks at, in order."""
+
+from __future__ import annotations
+
+from ..store import Store
+from . import findings
+from .comparison import Held
+from .examine_hub import configuration, permissions
+from .examine_store import clock_of, examine_store
+from .examine_tls import examine_tls
+from .examine_traefik import examine_traefik, program, strangers
+from .findings import Finding, ok
+from .hub_configuration import Hub
+from .living_hub import hub_answers
+from .looking import opened, replicas
+
+
+async def examine(hub: Hub) -> list[Finding]:
+    """Look at a hub's configuration, store and Traefiks; nothing is changed anywhere.
+
+    Raises:
+        ConfigurationError: if a setting cannot work, so that there is nothing to look at.
+    """
+    found = [*configuration(hub), *permissions(hub)]
+    running = await hub_answers(hub)
+    found.append(
+        ok("hub", f"It answers at {hub.app.hub.url}." if running else "It does not run, as far as can be told.")
+    )
+    async with opened(hub.proxy) as store:
+        said, held = await examine_store(hub, store)
+        return found + said + await _examine_traefiks(hub, store, held)
+
+
+async def _examine_traefiks(hub: Hub, store: Store, held: Held | None) -> list[Finding]:
+    found = program(hub)
+    async with replicas(hub) as asked:
+        said = await examine_traefik(hub, store, held, asked)
+        urls = [url for url, _ in asked]
+    opinions, offsets = await strangers(hub, urls)
+    if held is not None:
+        offsets = {"the store": await clock_of(store), **offsets}
+    found += [*said, *opinions, *await examine_tls(hub, running=bool(offsets.keys() - {"the store"}))]
+    return found + findings.clocks(offsets)

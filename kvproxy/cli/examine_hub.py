@@ -1,0 +1,81 @@
+"""What `kvproxy check` looks at on this machine: the configuration, and files that hold secrets."""
+
+from __future__ import annotations
+
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+
+from ..plugins import rivals
+from ..static import check_url
+from .findings import Finding, error, ok, warning
+from .hub_configuration import Hub
+
+
+def configuration(hub: Hub) -> list[Finding]:
+    """Whether the configuration says what its author meant."""
+    proxy = hub.proxy
+    check_url(proxy.public_url, "JupyterHub.bind_url")
+    found = [ok("configuration", f"{hub.file} makes the hub use {type(proxy).__module__}.{type(proxy).__name__}.")]
+    found += [warning("configuration", said.rstrip(".") + ".") for said in hub.warnings]
+    if others := rivals():
+        said = f"Another package provides proxies of the same names: {', '.join(others)}."
+        found.append(warning("configuration", said, "Uninstall it, or name the class in full in proxy_class."))
+    if hub.secret_from:
+        found.append(ok("cookie secret", f"It is in {hub.secret_from}."))
+    else:
+        advice = "" if hub.access is None else "Until then the API is asked with traefik_api_password."
+        found.append(warning("cookie secret", hub.secret_problem, advice))
+    return found
+
+
+def permissions(hub: Hub) -> list[Finding]:
+    """Whether files with secrets are readable by others."""
+    found = [
+        warning("permissions", f"{path} {why} and can be read by {whom}.", f"Run: chmod {wanted} {path}")
+        for path, why, mask, wanted in _secret_files(hub)
+        if (whom := _whom(path, mask))
+    ]
+    return found or [ok("permissions", "No file with secrets can be read by others.")]
+
+
+def _secret_files(hub: Hub) -> Iterator[tuple[Path, str, int, str]]:
+    """Path, what is secret in it, permission bits that it should not have, and which it should."""
+    proxy = hub.proxy
+    if any(_holds(hub.file, secret) for secret in [*proxy.store_secrets(), proxy.traefik_api_password]):
+        yield hub.file, "holds a password", 0o004, "o-r"
+    yield Path(proxy.static_config_file), "may hold the store's password", 0o077, "600"
+    if proxy.ssl_key:
+        yield Path(proxy.ssl_key), "is the key of the hub's certificate", 0o004, "o-r"
+
+
+def _holds(path: Path, secret: str) -> bool:
+    try:
+        return bool(secret) and secret in path.read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return False
+
+
+def _whom(path: Path, mask: int) -> str:
+    """Who may read a file of those that the mask is about; empty for nobody."""
+    try:
+        mode = stat.S_IMODE(path.stat().st_mode) & mask
+    except OSError:
+        return ""
+    if mode & 0o007:
+        return "all users of this machine"
+    return "its group" if mode else ""
+
+
+def files_of_certificate(hub: Hub) -> tuple[bytes, bytes] | Finding | None:
+    """Certificate and key, or why they cannot be read, or None if none are configured."""
+    proxy = hub.proxy
+    if not proxy.ssl_cert and not proxy.ssl_key:
+        return None
+    if not (proxy.ssl_cert and proxy.ssl_key):
+        return error("certificate", "c.JupyterHub.ssl_cert and ssl_key go together; one is missing.")
+    try:
+        return Path(proxy.ssl_cert).read_bytes(), Path(proxy.ssl_key).read_bytes()
+    except OSError as problem:
+        said = f"{problem.filename} cannot be read ({problem.strerror})."
+        return error("certificate", said, "It must be readable by the hub's user, and by Traefik's.")

@@ -1,0 +1,38 @@
+"""What `kvproxy check` asks the store."""
+
+from __future__ import annotations
+
+import time
+
+from ..errors import KVProxyError, StoreError
+from ..store import Store
+from .comparison import Held, hold
+from .findings import Finding, contents, error, notifications, ok, warning
+from .hub_configuration import Hub
+
+
+async def examine_store(hub: Hub, store: Store) -> tuple[list[Finding], Held | None]:
+    """Whether the store works, and what it holds; None for the latter if it does not."""
+    try:
+        warnings = await store.check()
+        held = hold(await store.list())
+    except KVProxyError as problem:
+        return [error("store", str(problem))], None
+    place, provider = hub.proxy.store_place(), hub.proxy.provider_name
+    found = [ok("store", f"It answers ({provider}), and the hub may read and write {place}.")]
+    found += [warning("store", said) for said in warnings]
+    try:
+        found.append(notifications(await store.noisy(), store.quieter, len(held.routes)))
+    except StoreError as problem:
+        found.append(warning("notifications", f"Whether a change wakes Traefik once cannot be said. {problem}"))
+    return found + contents(held), held
+
+
+async def clock_of(store: Store) -> float | None:
+    """Seconds by which the store's clock is ahead of this machine's, None if it does not tell."""
+    before = time.time()
+    try:
+        told = await store.clock()
+    except StoreError:
+        return None
+    return None if told is None else told - (before + time.time()) / 2

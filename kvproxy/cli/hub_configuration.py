@@ -1,0 +1,199 @@
+"""jupyterhub_config.py as the hub reads it, and the proxy that it configures. Nothing is started, nothing written."""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+import traceback
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final, NoReturn
+
+from jupyterhub.app import JupyterHub
+from traitlets import TraitError
+
+from ..credentials import ApiAccess
+from ..errors import ConfigurationError
+from ..proxy import KVTraefikProxy
+
+#: What may be part of a trait's value that nobody should read; its value is left out of sentences.
+_SECRET: Final = re.compile(r"password|token|secret|key|kwargs|url|config|env")
+
+
+@dataclass(frozen=True)
+class Hub:
+    """A hub that is configured and does not run.
+
+    Args:
+        app: JupyterHub's application.
+        proxy: its proxy, made as the hub makes it.
+        file: the configuration file.
+        secret_from: where the cookie secret was found, for sentences; empty if it was not.
+        secret_problem: a sentence about a cookie secret that was not found; empty if it was.
+        warnings: what traitlets and JupyterHub had to say about the configuration.
+    """
+
+    app: Any
+    proxy: KVTraefikProxy
+    file: Path
+    secret_from: str
+    secret_problem: str
+    warnings: tuple[str, ...] = ()
+
+    @property
+    def access(self) -> ApiAccess | None:
+        """How to ask Traefik's API: as the hub does, or else as the user that is configured; None if there is neither.
+
+        The hub's own token is made from its cookie secret.
+        """
+        proxy = self.proxy
+        if self.secret_from or not proxy.sets_up:
+            return proxy._access(proxy._secret())
+        if proxy.traefik_api_password:
+            return ApiAccess(proxy.traefik_api_username or "jupyterhub", proxy.traefik_api_password)
+        return None
+
+
+class _Refused(Exception):
+    """JupyterHub would have ended here."""
+
+
+class _Collector(logging.Handler):
+    """Keeps what is logged as a warning or worse."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.WARNING)
+        self.said: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.said.append(" ".join(record.getMessage().split()))
+
+
+def load_hub(file: str, arguments: Sequence[str] = ()) -> Hub:
+    """Read the hub's configuration.
+
+    Args:
+        file: its path.
+        arguments: what else the hub's command line holds.
+
+    Raises:
+        ConfigurationError: if the hub would not start with it, or does not use one of kvproxy's proxies.
+    """
+    if not Path(file).is_file():
+        raise ConfigurationError(f"There is no file {file}; name the hub's configuration file with -f.")
+    if Path(file).suffix not in {".py", ".json"}:
+        raise ConfigurationError(f"JupyterHub reads nothing from {file}; the file's name must end in .py.")
+    collector = _Collector()
+    log = logging.Logger("kvproxy", logging.WARNING)
+    log.addHandler(collector)
+    # As the hub does, so that a configuration file finds it that asks for the instance.
+    JupyterHub.clear_instance()
+    try:
+        app = JupyterHub.instance(log=log)
+        app.exit = _refuse  # type: ignore[assignment, method-assign]
+        _load(app, file, arguments, collector)
+        secret_from, problem = _load_secret(app, file)
+        proxy = _make_proxy(app, file)
+    finally:
+        JupyterHub.clear_instance()
+    return Hub(app, proxy, Path(file), secret_from, problem, tuple(dict.fromkeys(collector.said)))
+
+
+def _refuse(status: int = 0) -> NoReturn:
+    raise _Refused(status)
+
+
+def _load(app: Any, file: str, arguments: Sequence[str], collector: _Collector) -> None:
+    """What ``JupyterHub.initialize`` (5.0 to 6.1) does before it logs anything."""
+    try:
+        app.parse_command_line(["-f", file, *arguments])
+        if app.extra_args:
+            raise ConfigurationError(f"The hub does not take the argument {app.extra_args[0]!r}.")
+        app.load_config_file(app.config_file)
+    except _Refused as error:
+        raise _unusable(file, error.__context__) from None
+    except ConfigurationError:
+        raise
+    except (Exception, SystemExit) as error:
+        raise ConfigurationError(f"{file}{_line(error, file)} cannot be run: {_name(error)}.") from None
+    finally:
+        # That it gives up is what the error says.
+        collector.said = [text for text in collector.said if not text.startswith("Bad config encountered")]
+
+
+def _unusable(file: str, error: BaseException | None) -> ConfigurationError:
+    return ConfigurationError(f"JupyterHub would refuse {file}: {_trait_text(error) if error else 'it says no more'}")
+
+
+def _trait_text(error: BaseException) -> str:
+    """What traitlets say about a value that a trait cannot have, without the value if it may be secret."""
+    text = " ".join(str(error).split())
+    trait = re.search(r"'(\w+)' trait", text)
+    if trait is not None and _SECRET.search(trait[1]):
+        text = text.partition(", not ")[0]
+    return text.rstrip(".") + "."
+
+
+def _line(error: BaseException, file: str) -> str:
+    """``:12`` if the 12th line of the file raised the error."""
+    if isinstance(error, SyntaxError) and error.filename and Path(error.filename).name == Path(file).name:
+        return f":{error.lineno}"
+    frames = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if _same(frame.filename, file)]
+    return f":{frames[-1]}" if frames else ""
+
+
+def _same(one: str, other: str) -> bool:
+    return os.path.realpath(one) == os.path.realpath(other)
+
+
+def _name(error: BaseException) -> str:
+    text = error.msg if isinstance(error, SyntaxError) else " ".join(str(error).split())
+    return f"{type(error).__name__}: {text}".rstrip(".: ")
+
+
+def _load_secret(app: Any, file: str) -> tuple[str, str]:
+    """Load the cookie secret where the hub would, without making one; where from, and what is wrong."""
+    variable = app.traits()["cookie_secret"].metadata.get("env")
+    path = os.path.abspath(os.path.expanduser(app.cookie_secret_file))
+    if app.cookie_secret:
+        where = "c.JupyterHub.cookie_secret"
+    elif os.environ.get(variable):
+        where = f"the variable {variable}"
+    elif os.path.exists(path):
+        where = path
+    else:
+        beside = Path(file).absolute().parent / app.cookie_secret_file
+        hint = (
+            f"there is one at {beside}"
+            if beside.exists()
+            else f"it is made at the hub's first start, unless {variable} has it"
+        )
+        return "", (
+            f"There is no cookie secret at {path} ({hint}); run this as the hub's user, in the directory and with the "
+            "environment that the hub is started with."
+        )
+    try:
+        app.init_secrets()
+    except (_Refused, ValueError, OSError):
+        return "", f"The cookie secret in {where} cannot be used; run this as the hub's user, or see the hub's log."
+    return where, ""
+
+
+def _make_proxy(app: Any, file: str) -> KVTraefikProxy:
+    """What ``JupyterHub.init_hub`` and ``init_proxy`` make."""
+    chosen = app.proxy_class
+    if not issubclass(chosen, KVTraefikProxy):
+        raise ConfigurationError(
+            f"{file} makes the hub use {chosen.__module__}.{chosen.__name__}, which is none of kvproxy's proxies; set "
+            'c.JupyterHub.proxy_class to "traefik_redis", "traefik_etcd", "traefik_consul", "traefik_file" or '
+            '"traefik_kv".'
+        )
+    try:
+        app.init_hub()
+        app.init_proxy()
+    except TraitError as error:
+        raise _unusable(file, error) from None
+    proxy: KVTraefikProxy = app.proxy
+    return proxy

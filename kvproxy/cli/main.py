@@ -1,0 +1,113 @@
+"""The command ``kvproxy`` and what all its commands have in common.
+
+Nothing here, and no module of a command, imports JupyterHub before a command runs: help and completion must not wait a
+second for it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from importlib import import_module
+from typing import Any, Final, TypeVar
+
+import click
+
+from ..errors import ConfigurationError, KVProxyError
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+#: Commands, in the order of their help, and what each is for in a line.
+COMMANDS: Final = {
+    "demo": "Start a complete hub on this machine, to try things out.",
+    "check": "Check configuration, store and Traefik, and say what to do.",
+    "routes": "Show which routes there are, and who serves them.",
+    "static-config": "Print the static configuration for a Traefik of your own.",
+    "migrate": "Copy routes from another store or from jupyterhub-traefik-proxy.",
+    "completion": "Print what makes a shell complete kvproxy's arguments.",
+}
+
+
+class Wrong(click.ClickException):
+    """Ends the command with a sentence, where the hub's configuration cannot be used."""
+
+    #: Click's own for wrong arguments.
+    exit_code = 2
+
+
+class Commands(click.Group):
+    """The commands, each imported when it is used; kvproxy's errors become sentences."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Their names."""
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
+        """One of them, None if there is none of that name."""
+        if name not in COMMANDS:
+            return None
+        command: click.Command = import_module(f".{name.replace('-', '_')}", __package__).command
+        command.short_help = COMMANDS[name]
+        return command
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run a command."""
+        try:
+            return super().invoke(ctx)
+        except ConfigurationError as error:
+            raise Wrong(str(error)) from None
+        except KVProxyError as error:
+            raise click.ClickException(str(error)) from None
+
+
+def examples(*lines: str) -> str:
+    """The end of a command's help: what one types."""
+    return "\b\nExamples:\n" + "\n".join(f"  {line}" for line in lines)
+
+
+def hub_options(function: F) -> F:
+    """The options that say which hub is meant."""
+    argument = click.option(
+        "--hub-argument",
+        "hub_arguments",
+        multiple=True,
+        metavar="ARGUMENT",
+        help="An argument that the hub is started with besides -f, such as --JupyterHub.ip=10.0.0.1; may be repeated.",
+    )
+    file = click.option(
+        "-f",
+        "--config",
+        "config_file",
+        default="jupyterhub_config.py",
+        show_default=True,
+        type=click.Path(),
+        help="The hub's configuration file.",
+    )
+    return file(argument(function))
+
+
+def json_option(function: F) -> F:
+    """The option for an output that programs read."""
+    return click.option("--json", "as_json", is_flag=True, help="Print JSON.")(function)
+
+
+@click.group(
+    cls=Commands,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    epilog=examples(
+        "kvproxy demo",
+        "kvproxy check -f /srv/jupyterhub/jupyterhub_config.py",
+        "kvproxy routes --differing",
+        "kvproxy COMMAND --help",
+    ),
+)
+@click.version_option(package_name="kvproxy", prog_name="kvproxy")
+def group() -> None:
+    """Look after a JupyterHub whose routes are in a key-value store and served by Traefik.
+
+    The hub's configuration is read as the hub reads it. No command writes to the store but `migrate --execute`.
+    """
+
+
+def main(arguments: Sequence[str] | None = None, prog_name: str = "kvproxy") -> None:
+    """Run the command line and end the program with its exit status."""
+    group.main(args=arguments, prog_name=prog_name)

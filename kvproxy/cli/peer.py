@@ -1,0 +1,114 @@
+"""What jupyterhub-traefik-proxy 2.1 keeps in a store, and the routes in it.
+
+It keeps each value under a key of its own: what Traefik reads below ``kv_traefik_prefix``, and the ``routespec``, the
+``target`` and ``data/…`` of each route below ``kv_jupyterhub_prefix``, in ``routes/router_…/`` (its ``proxy.py`` and
+``kv_proxy.py``). All values are text: ``{"hub": True}`` has become ``{"hub": "true"}``. Empty objects are left out.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from ..errors import InvalidRouteError
+from ..routes import Route, make_route
+
+#: Keys that Traefik reads: of routes, and of the API's router and middleware.
+_CONFIG: Final = re.compile(
+    r"http/(?:routers/router_[^/]+|services/service_[^/]+|routers/route_api|middlewares/auth_api)/"
+)
+#: Keys of a route's record; in a configuration file they stand below ``jupyterhub``.
+_RECORD: Final = re.compile(r"(?:jupyterhub/)?routes/(router_[^/]+)/(.+)")
+#: Data that JupyterHub gives as booleans; all else that it gives is text.
+_BOOLEANS: Final = {"hub", "extra"}
+
+
+@dataclass(frozen=True)
+class PeerRoutes:
+    """What was found.
+
+    Args:
+        routes: those that kvproxy can serve.
+        refused: routespec (or the record's name) and the reason, of the others.
+        records: the keys of each record, for those who remove them.
+    """
+
+    routes: Sequence[Route]
+    refused: Sequence[tuple[str, str]]
+    records: Sequence[Sequence[str]]
+
+
+def is_peers(config_key: str) -> bool:
+    """Whether a key below the root of the configuration is one of jupyterhub-traefik-proxy's.
+
+    >>> is_peers("http/routers/router__2Fuser_2Fada_2F/rule"), is_peers("http/routers/mine/rule")
+    (True, False)
+    """
+    return _CONFIG.match(config_key) is not None or _RECORD.fullmatch(config_key) is not None
+
+
+def is_peers_record(record_key: str) -> bool:
+    """Whether the key of a record is that of one of jupyterhub-traefik-proxy's values, in a store with such keys."""
+    return _RECORD.fullmatch(f"routes/{record_key}") is not None
+
+
+def peer_routes(keys: Mapping[str, str]) -> PeerRoutes:
+    """The routes in all keys below ``kv_jupyterhub_prefix``, or in a whole configuration file."""
+    fields: dict[str, dict[str, str]] = {}
+    records: dict[str, list[str]] = {}
+    for key, value in keys.items():
+        if match := _RECORD.fullmatch(key):
+            fields.setdefault(match[1], {})[match[2]] = value
+            records.setdefault(match[1], []).append(key)
+    routes, refused = [], []
+    for alias, record in fields.items():
+        try:
+            routes.append(_route(record))
+        except InvalidRouteError as error:
+            refused.append((record.get("routespec", alias), str(error)))
+    return PeerRoutes(routes, refused, list(records.values()))
+
+
+def peer_groups(config_keys: Iterable[str]) -> list[list[str]]:
+    """The keys that Traefik reads, those of each router, service or middleware together."""
+    groups: dict[str, list[str]] = {}
+    for key in config_keys:
+        if match := _CONFIG.match(key):
+            groups.setdefault(match[0], []).append(key)
+    return list(groups.values())
+
+
+def _route(record: Mapping[str, str]) -> Route:
+    missing = [name for name in ("routespec", "target") if name not in record]
+    if missing:
+        raise InvalidRouteError(f"Its record has no {missing[0]}.")
+    data = _nested((key.split("/")[1:], value) for key, value in record.items() if key.startswith("data/"))
+    booleans = {key: data[key] == "true" for key in _BOOLEANS & data.keys() if data[key] in {"true", "false"}}
+    return make_route(record["routespec"], record["target"], {**data, **booleans})
+
+
+def _nested(pairs: Iterable[tuple[list[str], str]]) -> dict[str, Any]:
+    """Flat keys as objects and lists.
+
+    >>> _nested([(["user"], "ada"), (["tags", "0"], "x"), (["tags", "1"], "y")])
+    {'user': 'ada', 'tags': ['x', 'y']}
+    """
+    tree: dict[str, Any] = {}
+    for path, value in pairs:
+        at = tree
+        for part in path[:-1]:
+            below = at.setdefault(part, {})
+            # A value where others have a tree is nothing that the peer writes.
+            at = below if isinstance(below, dict) else {}
+        at[path[-1]] = value
+    return {key: _listed(value) for key, value in tree.items()}
+
+
+def _listed(node: Any) -> Any:
+    if not isinstance(node, dict):
+        return node
+    values = {key: _listed(value) for key, value in node.items()}
+    indices = [str(index) for index in range(len(values))]
+    return [values[index] for index in indices] if values and values.keys() == set(indices) else values

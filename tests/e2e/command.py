@@ -1,0 +1,124 @@
+"""The command ``kvproxy``: in this process, which is quick, and as one of its own, in a pipe and on a terminal."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import pty
+import re
+import select
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from click.testing import CliRunner
+
+from kvproxy.cli.main import group
+from kvproxy.testing.servers import wait_until
+
+COMMAND = [sys.executable, "-m", "kvproxy"]
+_SECONDS = 60
+
+
+@dataclass(frozen=True)
+class Done:
+    """What a command said, and its exit status."""
+
+    status: int
+    out: str
+    err: str
+
+
+def kvproxy(directory: Path, *arguments: str, **environment: str) -> Done:
+    """Run a command in the hub's directory, in this process: JupyterHub need not be imported each time."""
+    before = Path.cwd()
+    os.chdir(directory)
+    try:
+        done = CliRunner(env=environment).invoke(group, arguments)
+    finally:
+        os.chdir(before)
+    if done.exception is not None and not isinstance(done.exception, SystemExit):
+        raise done.exception
+    return Done(done.exit_code, done.stdout, done.stderr)
+
+
+def process(directory: Path, *arguments: str) -> Done:
+    """Run a command in the hub's directory as a process of its own, in a pipe."""
+    done = subprocess.run([*COMMAND, *arguments], cwd=directory, capture_output=True, text=True, timeout=_SECONDS)
+    assert "Traceback" not in done.stderr
+    return Done(done.returncode, done.stdout, done.stderr)
+
+
+def on_terminal(directory: Path, *arguments: str, width: int = 120) -> str:
+    """What a command prints on a terminal, colours and all; it must end by itself."""
+    with _terminal(directory, arguments, width) as (process, read):
+        printed = ""
+        deadline = time.monotonic() + _SECONDS
+        while (more := read()) or process.poll() is None:
+            printed += more
+            assert time.monotonic() < deadline, printed
+    return printed
+
+
+@contextlib.contextmanager
+def watching(directory: Path, *arguments: str, width: int = 120) -> Iterator[Any]:
+    """A command on a terminal that goes on; gives back a function that tells what it has printed so far.
+
+    It is ended by Ctrl-C, and must end well.
+    """
+    printed: list[str] = []
+    with _terminal(directory, arguments, width) as (process, read):
+
+        def so_far() -> str:
+            printed.append(read())
+            return "".join(printed)
+
+        yield so_far
+        process.send_signal(signal.SIGINT)
+        # What nobody reads would keep it from ending.
+        wait_until(lambda: (so_far(), process.poll() is not None)[1], "it ends", _SECONDS)
+        assert process.returncode == 0, so_far()
+
+
+@contextlib.contextmanager
+def _terminal(directory: Path, arguments: tuple[str, ...], width: int) -> Iterator[Any]:
+    ours, theirs = pty.openpty()
+    environment = {**os.environ, "TERM": "xterm-256color", "COLUMNS": str(width), "LINES": "40", "PAGER": "cat"}
+    environment.pop("NO_COLOR", None)
+    process = subprocess.Popen(
+        [*COMMAND, *arguments], cwd=directory, env=environment, stdin=theirs, stdout=theirs, stderr=theirs
+    )
+    os.close(theirs)
+
+    def read() -> str:
+        """What has come within a moment; empty also if the command has ended."""
+        ready, _, _ = select.select([ours], [], [], 0.1)
+        try:
+            return os.read(ours, 65536).decode(errors="replace") if ready else ""
+        except OSError:
+            return ""
+
+    try:
+        yield process, read
+    finally:
+        if process.poll() is None:
+            process.kill()
+        process.wait()
+        os.close(ours)
+
+
+def plain(text: str) -> str:
+    """What was printed, without colours."""
+    return re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", text)
+
+
+def write_config(directory: Path, settings: Mapping[str, Any]) -> None:
+    """A hub's configuration file, private as it should be."""
+    file = directory / "jupyterhub_config.py"
+    file.touch(0o600)
+    file.write_text("".join(f"c.{name} = {value!r}\n" for name, value in settings.items()))

@@ -1,0 +1,129 @@
+"""The command line beside a real hub."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+from collections.abc import Callable
+
+import pytest
+
+from kvproxy.testing.hub import HubClient, HubProcess
+from kvproxy.testing.servers import RedisServer, TraefikServer, wait_until
+
+from .command import process
+
+pytestmark = [pytest.mark.hub, pytest.mark.timeout(300)]
+
+PASSWORD = "store-pass/word"
+
+
+def run(hub: HubProcess, *arguments: str):
+    return asyncio.to_thread(process, hub.directory, *arguments)
+
+
+def escaped(routespec: str) -> str:
+    """As jupyterhub-traefik-proxy does it in its names (escapism)."""
+    return "".join(c if c.isalnum() or c == "-" else f"_{ord(c):02X}" for c in routespec)
+
+
+def as_the_peer_has_it(routespec: str, target: str, data: dict[str, object]) -> dict[str, str]:
+    """The keys of one route; see tests/data for those that it wrote itself."""
+    alias = escaped(routespec)
+    path = routespec.rstrip("/")
+    rule = f"( PathPrefix(`{routespec}`) || Path(`{path}`) )" if path else "PathPrefix(`/`)"
+    text = {key: str(value).lower() if isinstance(value, bool) else str(value) for key, value in data.items()}
+    record = f"jupyterhub/routes/router_{alias}"
+    return {
+        f"traefik/http/routers/router_{alias}/service": f"service_{alias}",
+        f"traefik/http/routers/router_{alias}/rule": rule,
+        f"traefik/http/routers/router_{alias}/entryPoints/0": "http",
+        f"traefik/http/services/service_{alias}/loadBalancer/servers/0/url": target,
+        f"traefik/http/services/service_{alias}/loadBalancer/passHostHeader": "true",
+        f"{record}/routespec": routespec,
+        f"{record}/target": target,
+        f"{record}/router": f"router_{alias}",
+        f"{record}/service": f"service_{alias}",
+        **{f"{record}/data/{key}": value for key, value in text.items()},
+    }
+
+
+async def test_check_and_routes_beside_a_hub(hub_factory, redis_factory: Callable[..., RedisServer]) -> None:
+    """Everything is well, the API is asked with the hub's own token, and nothing is migrated meanwhile."""
+    redis = redis_factory(password=PASSWORD, appendonly=True)
+    settings = {"TraefikRedisProxy.redis_url": redis.url, "TraefikRedisProxy.redis_password": PASSWORD}
+    with hub_factory(settings) as hub:
+        async with HubClient(hub, "ada") as ada:
+            await ada.spawn()
+            done = await run(hub, "check", "--strict", "-f", "jupyterhub_config.py")
+            assert (done.status, done.err) == (0, ""), done.out
+            assert re.search(r"^ok      hub: It answers at ", done.out, re.MULTILINE)
+            assert "warning" not in done.out
+            routes = json.loads((await run(hub, "routes")).out)["routes"]
+            assert {route["routespec"]: route["data"] for route in routes} == {
+                "/": {"hub": True},
+                "/user/ada/": {"user": "ada", "server_name": ""},
+            }
+            assert not any(route["differs"] for route in routes)
+            assert PASSWORD not in (await run(hub, "static-config", "--without-secrets")).out
+            done = await run(hub, "migrate", "--from-peer", "--execute")
+            assert done.status == 1
+            assert "A hub is running at" in done.err
+
+
+async def test_a_traefik_by_static_config_serves_a_hub(
+    hub_factory, redis_factory: Callable[..., RedisServer], traefik_server: Callable[..., TraefikServer]
+) -> None:
+    """From the configuration file alone; check says that all is well."""
+    redis = redis_factory(password=PASSWORD, appendonly=True)
+    hub = hub_factory(
+        {
+            "TraefikProxy.should_start": False,
+            "TraefikRedisProxy.redis_url": redis.url,
+            "TraefikRedisProxy.redis_password": PASSWORD,
+        }
+    )
+    file = hub.directory / "mine" / "traefik.toml"
+    done = await run(hub, "static-config", "--output", str(file))
+    assert (done.status, done.out) == (0, "")
+    traefik_server(file, [hub.port, hub.api_port])
+    hub.start()
+    async with HubClient(hub, "gus") as gus:
+        assert (await gus.log_in()).status == 200
+        await gus.spawn()
+        assert (await gus.server("GET", "api")).status == 200
+    done = await run(hub, "check", "--strict")
+    assert done.status == 0, done.out
+    assert hub.end() == 0
+    assert hub.log_text.partition("Traceback")[2][:3000] == ""
+
+
+async def test_a_hub_goes_on_where_jupyterhub_traefik_proxy_ended(
+    hub_factory, redis_factory: Callable[..., RedisServer]
+) -> None:
+    """A user's server outlives the change, and the hub finds its route as it left it."""
+    redis = redis_factory(appendonly=True)
+    hub = hub_factory({"TraefikRedisProxy.redis_url": redis.url, "JupyterHub.cleanup_servers": False})
+    hub.start()
+    async with HubClient(hub, "ada") as ada:
+        await ada.spawn()
+        kernel = (await ada.server("POST", "api/kernels", {"name": "python3"})).json()["id"]
+        routes = await ada.routes()
+        assert hub.end() == 0
+        redis.command("FLUSHALL")
+        for route in routes.values():
+            data = {key: value for key, value in route["data"].items() if key in {"hub", "user", "server_name"}}
+            keys = as_the_peer_has_it(route["routespec"], route["target"], data)
+            redis.command("MSET", *(text for pair in keys.items() for text in pair))
+
+        done = await run(hub, "migrate", "--from-peer", "--delete-old", "--execute")
+        assert (done.status, done.err) == (0, ""), done.out
+        assert "2 to add." in done.out
+
+        hub.start()
+        wait_until(lambda: "Traefik 3" in hub.log_text, "the hub is up", 10)
+        assert "missing route" not in hub.log_text
+        assert "stale route" not in hub.log_text
+        assert (await ada.server("GET", f"api/kernels/{kernel}")).status == 200
+        assert hub.end() == 0
