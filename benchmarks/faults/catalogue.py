@@ -16,6 +16,7 @@ from benchmarks.faults.stores import Killable
 from kvproxy.store import Operation, Space
 
 _AWAY = 1.0  # seconds that a part is away, at least: whoever starts it anew takes a moment
+_CHANGES = 20  # that a store has seen before it loses them
 _IMPATIENT = 6  # seconds after which a hub gives up a route that Traefik does not come to serve
 
 #: A fault as it takes its course. It yields twice: when all is ready, the routes that it is going to hit itself; and in
@@ -48,6 +49,7 @@ async def store_killed(site: Site, _: float) -> Steps:
 
 async def store_emptied(site: Site, _: float) -> Steps:
     """The store comes back without its data."""
+    await a_past(site)
     yield []
     await down(site)
     yield []
@@ -57,6 +59,7 @@ async def store_emptied(site: Site, _: float) -> Steps:
 async def store_aged(site: Site, _: float) -> Steps:
     """The store comes back with the data of a moment ago: what has changed since is hit, the rest is not."""
     await asyncio.to_thread(site.store.save)
+    await a_past(site)
     late = [f"/user/late{number}/" for number in range(5)]
     await asyncio.gather(*map(site.log_in, late))
     await site.log_out("/user/student00000/")
@@ -178,6 +181,14 @@ async def all_killed(site: Site, _: float) -> Steps:
     await asyncio.to_thread(site.store.start)
     await site.hub.start()
     yield []
+
+
+async def a_past(site: Site) -> None:
+    """Changes, one after another: a store that comes back counts its changes anew, and who follows it must cope."""
+    for _ in range(_CHANGES):
+        await site.log_in("/user/guest/")
+        await site.log_out("/user/guest/")
+    await site.settle()
 
 
 async def down(site: Site) -> None:

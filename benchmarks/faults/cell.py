@@ -40,8 +40,8 @@ class Outcome:
     before, after: routes that lead where they should. sent, failed: requests on routes that should not notice, and
     longest: seconds that one of these took at most. hit, hit_failed: the same of routes that the fault itself hits, and
     noticed: seconds from their first failed request to the last. broken: how often an open websocket was closed.
-    add: until a user who comes then can work. meanwhile: until one can who came in the midst of it, counted from then. healed: until the store
-    and all routes are right. problem: what is not as it should be, in sentences.
+    add: until a user who comes then can work. meanwhile: until one can who came in the midst of it, counted from then.
+    healed: until the store and all routes are right. problem: what is not as it should be, in sentences.
     """
 
     before: int = 0
@@ -98,8 +98,6 @@ class Cell:
 
     async def run(self) -> None:
         """Let it happen while users are at work."""
-        if await self.site.seconds_to_heal(self.scale.limit) is None:
-            self.problems.append("It was not right before.")
         async with contextlib.aclosing(self.fault.happen(self.site, self.scale.pause)) as happening:
             hit = await anext(happening)
             self.outcome.before = await self._right()

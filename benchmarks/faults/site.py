@@ -77,6 +77,7 @@ class Site:
             if site.traefik is not None:
                 await asyncio.to_thread(site._start_traefik, site.traefik)
             await site.log_in("/user/first/")
+            await site.settle()
             yield site
         finally:
             await site._close()
@@ -199,6 +200,11 @@ class Site:
                     return time.monotonic() - begin
             await asyncio.sleep(_LOOK)
         return None
+
+    async def settle(self) -> None:
+        """Wait until all is right. Raises HubError if it does not become so."""
+        if await self.seconds_to_heal(ROUTE_TIMEOUT) is None:
+            raise HubError(f"All is not right: {await self.differs()} {', '.join((await self.wrong())[:3])}")
 
     async def contents(self) -> Snapshot:
         """The keys of the store, but for the revision."""
