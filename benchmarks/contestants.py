@@ -153,13 +153,14 @@ class Floor(Kvproxy):
 
 def laid_out(routes: list[Route]) -> Any:
     """A whole table as kvproxy comes to lay it out: a `DesiredTable`, whose entries are each written in one piece."""
+    from kvproxy.names import ALONE
     from kvproxy.table import DesiredTable
-    from kvproxy.translate import Layout, encode_setup, route_name
+    from kvproxy.translate import Layout, encode_setup
 
     table = DesiredTable(Layout(), encode_setup({}), groups_allowed=True)
     for route in routes:
         checked = as_kvproxy(route)
-        table.put(route_name(checked.key), table.entry(checked))
+        table.put(ALONE.route(checked.key), table.entry(checked))
     while table.step(lambda name: False, None):
         continue
     return table

@@ -39,6 +39,10 @@ class StoreAuthError(StoreError):
     """A store refused the credentials, or these may not do what kvproxy needs."""
 
 
+class OwnershipError(StoreError):
+    """Another hub is at work on the same routes; the message says which."""
+
+
 class TraefikError(KVProxyError):
     """Traefik could not be found, started or asked."""
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 
 from .errors import StoreError
+from .names import Names
 from .store import Capabilities, Operation, Space, Transaction
 from .translate import Entry
 
@@ -35,6 +36,11 @@ def _sets(space: Space, before: Mapping[str, str], after: Mapping[str, str]) -> 
 
 def _deletes(space: Space, before: Mapping[str, str], after: Mapping[str, str]) -> Iterable[Operation]:
     return (Operation(space, key, None) for key in before if key not in after)
+
+
+def revision_operation(names: Names, revision: int) -> Operation:
+    """What gives the configuration this revision; texts of all revisions are as long."""
+    return Operation(Space.CONFIG, names.revision_key, f"{revision:013d}")
 
 
 def apply(entry: Entry | None, operations: Iterable[Operation]) -> Entry | None:
@@ -68,7 +74,8 @@ def transactions(
     """
     batches: list[list[Operation]] = []
     count = size = 0
-    for operations in (*groups, last):
+    pieces = (piece for operations in groups for piece in _pieces(operations, capabilities))
+    for operations in (*pieces, last):
         if not operations:
             continue
         more, bytes_more = len(operations), sum(operation.size for operation in operations)
@@ -85,6 +92,22 @@ def transactions(
             count, size = more, bytes_more
     final = len(batches) - 1
     return [Transaction(tuple(batch), wake and index == final) for index, batch in enumerate(batches)]
+
+
+def _pieces(operations: Sequence[Operation], capabilities: Capabilities) -> Iterable[Sequence[Operation]]:
+    """A group as it is, or, if that is too much, what it sets and then what it deletes, a few keys at a time.
+
+    No route has so many keys, but there may be as many as somebody has written below its name.
+    """
+    most = capabilities.max_operations
+    if most is None or len(operations) <= most:
+        return [operations]
+    deletes = [operation for operation in operations if operation.value is None]
+    step = max(most // 2, 1)
+    return [
+        [operation for operation in operations if operation.value is not None],
+        *(deletes[start : start + step] for start in range(0, len(deletes), step)),
+    ]
 
 
 def _fits(count: int, size: int, capabilities: Capabilities) -> bool:

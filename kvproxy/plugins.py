@@ -6,6 +6,7 @@ import importlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from importlib.metadata import EntryPoint, entry_points
+from logging import Logger, LoggerAdapter
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -116,6 +117,22 @@ def rivals(found: Iterable[EntryPoint] | None = None) -> list[str]:
     ours = {entry.name for entry in everyone if _is_ours(entry)}
     others = [entry for entry in everyone if entry.name in ours and not _is_ours(entry)]
     return sorted(f"{entry.name} ({entry.dist.name if entry.dist else entry.value})" for entry in others)
+
+
+def warn_of_rivals(used: type[Any], log: Logger | LoggerAdapter[Any]) -> None:
+    """Say which of two proxies of one name the hub uses, if there are two.
+
+    Args:
+        used: the class of the proxy.
+        log: the hub's logger.
+    """
+    if others := rivals():
+        log.warning(
+            "This hub uses %s of kvproxy, but another package provides proxies of the same names: %s. Uninstall it, or "
+            "name the class in full in c.JupyterHub.proxy_class.",
+            f"{used.__module__}.{used.__name__}",
+            ", ".join(others),
+        )
 
 
 def _is_ours(entry: EntryPoint) -> bool:

@@ -10,17 +10,20 @@ from typing import Any
 from jupyterhub.metrics import PROXY_POLL_DURATION_SECONDS
 from traitlets import Float, Unicode
 
-from .errors import ConfigurationError, InvalidRouteError, KVProxyError, StoppedError, TraefikError
-from .launcher import RUNTIME, TraefikProcess, check_free, find_traefik, traefik_version
-from .plugins import rivals
+from .birth import origin
+from .errors import ConfigurationError, InvalidRouteError, KVProxyError, StoppedError
+from .fleet import TraefikFleet
+from .launcher import RUNTIME, check_free, find_traefik, traefik_version
+from .metrics import GAUGES, Counters
+from .plugins import warn_of_rivals
+from .process import TraefikProcess
 from .reconciler import Reconciler
+from .replicas import Replica
 from .routes import make_route, parse_routespec
-from .startup import wait_for_store, wait_for_traefik
-from .static import check_url, groups_allowed, parse_version, static_configuration, static_file
-from .store import Store, normalise_root
-from .traefik import TraefikApi
+from .startup import check_replicas, wait_for_process, wait_for_store
+from .static import check_url, groups_allowed, static_configuration, static_file
+from .store import Store, roots
 from .traefik_proxy import TraefikProxy
-from .translate import Layout
 
 
 class KVTraefikProxy(TraefikProxy):
@@ -62,9 +65,19 @@ class KVTraefikProxy(TraefikProxy):
         help="""Seconds that the store may be late when the hub starts, or away while a route is removed.""",
     )
 
+    store_check_interval = Float(
+        2,
+        min=0,
+        config=True,
+        help="""Seconds between two looks, at least, whether the store still holds what the hub wrote; if not, it is put
+        right. Large tables are read more rarely: it takes a fiftieth of the time at most. That a store was emptied, or
+        has gone back to old data, is noticed within a second at any size. 0 switches both off.
+        """,
+    )
+
     _reconciler: Reconciler | None = None
     _store: Store | None = None
-    _traefik: TraefikApi | None = None
+    _fleet_in_use: TraefikFleet | None = None
     _process: TraefikProcess | None = None
     _starting: asyncio.Lock | None = None
     _watching: asyncio.Task[None] | None = None
@@ -103,6 +116,11 @@ class KVTraefikProxy(TraefikProxy):
         return self._process.pid if self._process is not None else None
 
     @property
+    def traefik_replicas(self) -> list[Replica]:
+        """Every replica of Traefik and what has been seen of it last; none before the proxy has begun to work."""
+        return self._reconciler.replicas if self._reconciler is not None else []
+
+    @property
     def traefik_root(self) -> str:
         """:attr:`kv_traefik_prefix` without slashes at its ends."""
         return self._roots()[0]
@@ -113,14 +131,7 @@ class KVTraefikProxy(TraefikProxy):
         return self._roots()[1]
 
     def _roots(self) -> tuple[str, str]:
-        traefik = normalise_root(self.kv_traefik_prefix, "kv_traefik_prefix")
-        jupyterhub = normalise_root(self.kv_jupyterhub_prefix, "kv_jupyterhub_prefix")
-        if jupyterhub.startswith(traefik):
-            raise ConfigurationError(
-                f"kv_jupyterhub_prefix = {jupyterhub!r} begins with kv_traefik_prefix = {traefik!r}, so Traefik would "
-                "read the hub's records as its configuration; choose another."
-            )
-        return traefik, jupyterhub
+        return roots(self.kv_traefik_prefix, self.kv_jupyterhub_prefix, self.hub_id)
 
     async def start(self) -> None:
         """Start Traefik and bring the store to the desired state; stop what was started if that fails.
@@ -141,57 +152,62 @@ class KVTraefikProxy(TraefikProxy):
 
     async def _start(self) -> None:
         check_url(self.public_url, "JupyterHub.bind_url")
+        if len(self.traefik_api_urls) > 1:
+            raise ConfigurationError(
+                "traefik_api_url names several replicas of Traefik, and the hub starts only one; name one, or run them "
+                "yourself and set c.TraefikProxy.should_start = False."
+            )
         binary = find_traefik()
         loop = asyncio.get_running_loop()
         version = await loop.run_in_executor(None, traefik_version, binary)
         settings = self.static_settings(self.traefik_provider(), version)
         file = Path(self.static_config_file)
         text = static_file(static_configuration(settings), file.name)
+        environment = {**RUNTIME, **self.traefik_environment(), **self.traefik_env}
+        born = origin(Path(binary), text, environment, self.certificate_files())
         process = TraefikProcess(file, self.log, self.store_secrets())
-        await loop.run_in_executor(None, process.stop_previous)
-        for (host, port), setting in self.listen_addresses().items():
-            check_free(host, port, setting)
+        if not await loop.run_in_executor(None, process.find, born):
+            for (host, port), setting in self.listen_addresses().items():
+                check_free(host, port, setting)
         allowed = groups_allowed(self.route_layout, version)
-        reconciler, traefik = await self._start_reconciler((), allowed)
+        reconciler, fleet = await self._start_reconciler((), allowed)
+        [traefik] = await fleet.members()
         self._process = process
-        process.start(binary, {**RUNTIME, **self.traefik_environment(), **self.traefik_env}, text)
-        await wait_for_traefik(
-            traefik, reconciler.revision, self.check_route_timeout, self.log, check_alive=process.check_alive
-        )
-        self.log.info("Traefik %s runs (process %s), configured by %s.", ".".join(map(str, version)), process.pid, file)
+        process.start(binary, environment, text, born)
+        await wait_for_process(process, traefik, reconciler.revision, self.check_route_timeout, self.log)
+        how = "goes on, as an earlier hub left it" if process.adopted else f"runs, configured by {file}"
+        self.log.info("Traefik %s (process %s) %s.", ".".join(map(str, version)), process.pid, how)
         await reconciler.tell_noise()
         if self.app is not None and not self.app.cleanup_proxy:
             process.leave_running()
 
     async def _start_reconciler(
         self, entry_points: tuple[str, ...], allowed: bool | None
-    ) -> tuple[Reconciler, TraefikApi]:
-        secret = self._secret()
-        access = self._access(secret)
-        if others := rivals():
-            self.log.warning(
-                "This hub uses %s of kvproxy, but another package provides proxies of the same names: %s. Uninstall "
-                "it, or name the class in full in c.JupyterHub.proxy_class.",
-                f"{type(self).__module__}.{type(self).__name__}",
-                ", ".join(others),
-            )
+    ) -> tuple[Reconciler, TraefikFleet]:
+        access = self._access(secret := self._secret())
+        warn_of_rivals(type(self), self.log)
         self._store = store = self.open_store()
-        self._traefik = traefik = self._api(access)
+        self._fleet_in_use = fleet = self._fleet(access)
         timeout, setting = self.store_timeout, "c.KVTraefikProxy.store_timeout"
         for warning in await wait_for_store(store.check, timeout, setting, self.log):
             self.log.warning("%s", warning)
         reconciler = Reconciler(
             store,
-            traefik,
+            fleet,
             log=self.log,
-            layout=Layout(entry_points, self.route_layout, hosts=self.app is not None and self.host_routing),
+            layout=self.layout(entry_points),
             setup=self._setup(access, secret),
             concurrency=self.concurrency,
             groups_allowed=allowed,
+            grace=self.traefik_replica_grace,
+            interval=self.store_check_interval,
+            place=self.store_place(),
+            observer=Counters(),
         )
         await wait_for_store(reconciler.start, timeout, setting, self.log)
         self._reconciler = reconciler
-        return reconciler, traefik
+        GAUGES.watch(reconciler)
+        return reconciler, fleet
 
     async def _running(self) -> Reconciler:
         """The reconciler; if the hub does not start the proxy, it begins to work when it is first used."""
@@ -208,28 +224,18 @@ class KVTraefikProxy(TraefikProxy):
     async def _start_external(self) -> None:
         try:
             check_url(self.public_url, "JupyterHub.bind_url")
-            reconciler, traefik = await self._start_reconciler((self.traefik_entrypoint,), None)
+            reconciler, fleet = await self._start_reconciler((self.traefik_entrypoint,), None)
         except KVProxyError as error:
             self.log.critical("%s", error)
             await self._close()
             raise error.with_traceback(None) from None
-        self._watching = asyncio.create_task(self._check_external(traefik, reconciler))
+        self._watching = asyncio.create_task(self._check_external(fleet, reconciler))
 
-    async def _check_external(self, traefik: TraefikApi, reconciler: Reconciler) -> None:
-        """Tell the administrator early what an external Traefik lacks; whoever adds a route waits on his own."""
-        try:
-            await wait_for_traefik(traefik, reconciler.revision, self.check_route_timeout, self.log)
-            await reconciler.tell_noise()
-            if await traefik.entry_point(self.traefik_entrypoint) is None:
-                self.log.error(
-                    "Traefik has no entry point %r; set c.TraefikProxy.traefik_entrypoint to its public one.",
-                    self.traefik_entrypoint,
-                )
-            version = await traefik.version()
-            self.log.info("Traefik %s serves the routes.", version)
-            groups_allowed(self.route_layout, parse_version(version))
-        except (TraefikError, ConfigurationError) as error:
-            self.log.error("%s", error)
+    async def _check_external(self, fleet: TraefikFleet, reconciler: Reconciler) -> None:
+        replicas = await fleet.members()
+        timeout, entry_point = self.check_route_timeout, self.traefik_entrypoint
+        await check_replicas(replicas, reconciler.revision, timeout, entry_point, self.route_layout, self.log)
+        await reconciler.tell_noise()
 
     async def stop(self) -> None:
         """Stop Traefik; the routes stay in the store."""
@@ -245,12 +251,14 @@ class KVTraefikProxy(TraefikProxy):
         if self._watching is not None:
             self._watching.cancel()
             await asyncio.gather(self._watching, return_exceptions=True)
+        if self._reconciler is not None:
+            GAUGES.forget(self._reconciler)
         if self._process is not None:
             await self._process.stop()
-        for part in (self._reconciler, self._store, self._traefik):
+        for part in (self._reconciler, self._store, self._fleet_in_use):
             if part is not None:
                 await part.aclose()
-        self._watching = self._process = self._reconciler = self._store = self._traefik = None
+        self._watching = self._process = self._reconciler = self._store = self._fleet_in_use = None
 
     async def add_route(self, routespec: str, target: str, data: Mapping[str, Any]) -> None:
         """Add a route, or change it, and return when Traefik serves it.

@@ -55,6 +55,9 @@ def judge(entry: Entry, name: str, router: Answer, service: Answer) -> Verdict:
     url = entry.config[f"http/services/{name}/loadBalancer/servers/0/url"]
     if _urls(service) != [url]:
         return Pending(f"Traefik still leads to {', '.join(_urls(service)) or 'nothing'} instead of {url}")
+    transport = entry.config.get(f"http/services/{name}/loadBalancer/serversTransport", "")
+    if _transport(service) != transport:
+        return Pending("Traefik still speaks to the server in another way (its serversTransport differs)")
     for answer in (router, service):
         if answer.get("status") == "disabled":
             return Rejected("; ".join(map(str, answer.get("error") or ["no reason given"])))
@@ -87,6 +90,11 @@ def _seen(router: Mapping[str, Any], field: str) -> Any:
 def _urls(service: Mapping[str, Any]) -> list[str]:
     balancer = service.get("loadBalancer") or {}
     return [str(server.get("url")) for server in balancer.get("servers") or []]
+
+
+def _transport(service: Mapping[str, Any]) -> str:
+    balancer = service.get("loadBalancer") or {}
+    return str(balancer.get("serversTransport") or "").partition("@")[0]
 
 
 def revision_of(middleware: Answer) -> int | None:

@@ -11,6 +11,7 @@ import contextlib
 from collections.abc import Mapping
 from typing import Any, Final
 
+from .diagnosis import suspicion
 from .errors import (
     InvalidRouteError,
     KVProxyError,
@@ -20,17 +21,22 @@ from .errors import (
     StoreError,
     StoreUnavailable,
 )
+from .guard import Guard
+from .observing import Observer
 from .readiness import Pending
+from .replicas import Fleet, Replica
 from .routes import Route, make_route
 from .store import Store
 from .sync import StoreSync
 from .table import DesiredTable
-from .traefik import TraefikView
-from .translate import Entry, Layout, encode_setup, route_name
+from .tenure import Tenure
+from .translate import Entry, Layout, encode_setup
 from .watch import Log, TraefikWatch, Waiter
 
 #: Seconds that a failed add_route waits for its own rollback before it raises all the same.
 _ROLLBACK_WAIT: Final = 5.0
+#: Seconds that giving up the claim to the store may take.
+_FAREWELL: Final = 2.0
 #: A route like any other, to count its keys by, and the number of them from which on their cost is worth a warning.
 _USUAL: Final = make_route("/user/name/", "http://127.0.0.1:1", {})
 _MANY: Final = 50
@@ -41,11 +47,15 @@ class Reconciler:
 
     Args:
         store: where the table goes.
-        traefik: who reads it there.
+        fleet: who reads it there.
         log: the hub's logger.
         layout: how routes are laid out as keys.
         setup: dynamic configuration that is not about routes.
         patience: seconds for which a commit waits at most for Traefik to have loaded the one before.
+        grace: seconds for which one replica of Traefik that does not answer is waited for, if another one does.
+        interval: seconds between two full reads of the store that nobody has asked for, at least; 0 for none.
+        place: where in the store the routes are, for sentences; None to let other hubs write there too.
+        observer: is told of what is done.
         concurrency: requests to Traefik's API under way at once.
         groups_allowed: whether Traefik can read groups of routes; if None, it is asked for its version.
     """
@@ -53,56 +63,97 @@ class Reconciler:
     def __init__(
         self,
         store: Store,
-        traefik: TraefikView,
+        fleet: Fleet,
         *,
         log: Log,
         layout: Layout | None = None,
         setup: Mapping[str, Any] | None = None,
         patience: float = 10.0,
+        grace: float = 5.0,
+        interval: float = 2.0,
+        place: str | None = None,
+        observer: Observer | None = None,
         concurrency: int = 10,
         groups_allowed: bool | None = None,
     ) -> None:
         self._store, self._log = store, log
+        self._observer = observer or Observer()
         self._tasks: list[asyncio.Task[None]] = []
         self._running = False
         kick = asyncio.Event()
         self._watch = TraefikWatch(
-            traefik,
+            fleet,
             rows=lambda: self.count,
             progress=kick.set,
             ask_again=lambda: self._sync.tell_again(),
+            suspicion=lambda: suspicion(self._sync.foreign()),
             patience=patience,
+            grace=grace,
+            observer=self._observer,
             concurrency=concurrency,
             log=log,
         )
         table = DesiredTable(layout or Layout(), encode_setup(setup or {}), groups_allowed)
-        self._sync = StoreSync(store, self._watch, kick, table, log=log)
+        self._names = table.names
+        self._tenure = Tenure(store, place, log) if place is not None else None
+        self._sync = StoreSync(
+            store, self._watch, kick, table, Guard(interval), self._tenure, observer=self._observer, log=log
+        )
 
     async def start(self) -> None:
         """Read the store, bring it to the desired state, and begin to work.
 
         Raises:
+            OwnershipError: if another hub is at work there.
             StoreError: whatever the store says; nothing runs then.
         """
-        await self._sync.step()
+        if self._tenure is not None:
+            await self._tenure.begin()
+        try:
+            await self._sync.step()
+        except BaseException:
+            await self._give_up()
+            raise
         self._tasks = [asyncio.create_task(self._sync.run()), asyncio.create_task(self._watch.run())]
         self._running = True
 
     async def aclose(self) -> None:
         """Stop; whoever still waits gets a :class:`StoppedError`. The store is left as it is."""
         self._running = False
+        self._sync.close()
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         self._tasks = []
+        await self._give_up()
         stopped = StoppedError("The proxy was stopped before the change was made.")
         self._watch.fail_all(stopped)
         self._sync.fail_all(stopped)
+
+    async def _give_up(self) -> None:
+        if self._tenure is not None:
+            with contextlib.suppress(asyncio.TimeoutError):
+                await asyncio.wait_for(self._tenure.end(), _FAREWELL)
 
     @property
     def revision(self) -> int:
         """The revision of the configuration that Traefik was told of last."""
         return self._sync.revision
+
+    @property
+    def replicas(self) -> list[Replica]:
+        """Every replica of Traefik, and what has been seen of it last."""
+        return self._watch.replicas.all
+
+    @property
+    def desired(self) -> Mapping[str, Entry]:
+        """What the store is to hold, by name: routes, groups of them, and the setup."""
+        return self._sync.desired
+
+    @property
+    def waiting(self) -> int:
+        """How many entries are still to be written to the store."""
+        return self._sync.waiting
 
     @property
     def count(self) -> int:
@@ -132,14 +183,13 @@ class Reconciler:
 
     def get(self, key: str) -> dict[str, Any] | None:
         """One route as JupyterHub knows it, None if there is none with this key. Costs the same at any size."""
-        entry = self._sync.desired.get(route_name(key))
+        entry = self._sync.desired.get(self._names.route(key))
         return entry.route.as_dict() if entry is not None and entry.route is not None else None
 
     async def all(self, timeout: float) -> dict[str, dict[str, Any]]:
         """Read the store in full, start the repair of what differs, and give back all routes.
 
-        Routes in the store that this process did not write are taken over and are in the answer, so that JupyterHub
-        can decide about them.
+        Only the first read of all takes over what the store holds. After that, the hub knows better.
 
         Raises:
             StoreError: if the store could not be read within ``timeout`` seconds.
@@ -162,7 +212,7 @@ class Reconciler:
             StoreError: if the store refuses the write.
         """
         self._check_running()
-        entry, name = self._sync.entry(route), route_name(route.key)
+        entry, name = self._sync.entry(route), self._names.route(route.key)
         self._check_size(route, entry)
         before = self._sync.desired.get(name)
         if before == entry:
@@ -174,10 +224,15 @@ class Reconciler:
             self._watch.committed([waiter], self._sync.revision)
         else:
             self._sync.want(name, entry)
+        start = asyncio.get_running_loop().time()
         try:
             await self._await_served(waiter, route, timeout)
+        except KVProxyError:
+            self._observer.not_served()
+            raise
         finally:
             self._watch.forget(waiter)
+        self._observer.served(asyncio.get_running_loop().time() - start)
 
     async def delete(self, key: str, timeout: float) -> None:
         """Remove a route and return when it is gone from the store. A missing one is no error.
@@ -186,7 +241,7 @@ class Reconciler:
             StoreError: if that did not come about within ``timeout`` seconds; it is still going to be removed.
         """
         self._check_running()
-        name = route_name(key)
+        name = self._names.route(key)
         if self._sync.knows(name):
             self._sync.want(name, None)
             await self._await_store(self._sync.next_commit(name), timeout, "written to")
@@ -249,16 +304,6 @@ class Reconciler:
     def _explain(self, waiter: Waiter) -> str:
         if waiter.revision is None and self._sync.problem:
             return self._sync.problem
-        if self._watch.problem:
-            return self._watch.problem
-        if self._watch.seen is None:
-            return (
-                "Traefik's API answers, but Traefik has loaded nothing that kvproxy wrote. Check that its provider "
-                "names the same store, database, credentials and rootKey."
-            )
-        if waiter.revision is None or self._watch.seen < waiter.revision:
-            return (
-                "Traefik has not loaded the store's latest contents. Look for 'Provider error' or 'KV' in its log: one "
-                "key below the rootKey that it cannot decode stops all updates."
-            )
+        if self._watch.problem or waiter.revision is None or (self._watch.seen or 0) < waiter.revision:
+            return self._watch.explain()
         return waiter.verdict.why if isinstance(waiter.verdict, Pending) else "Traefik's answers changed meanwhile."

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Final, TypeVar
 
-from .errors import StoreUnavailable, TraefikError
+from .errors import ConfigurationError, StoreUnavailable, TraefikError
+from .process import TraefikProcess
+from .static import groups_allowed, parse_version
 from .traefik import TraefikApi
 from .watch import Log
 
@@ -14,6 +16,8 @@ T = TypeVar("T")
 
 _FIRST_PAUSE: Final = 0.05
 _LAST_PAUSE: Final = 2.0
+#: Seconds that a Traefik that runs already may take to load what is in the store.
+_ADOPTED: Final = 10.0
 #: Seconds that a part may be late without a word.
 _SILENCE: Final = 1.0
 
@@ -82,3 +86,59 @@ async def wait_for_traefik(
             told = True
         await asyncio.sleep(min(pause, timeout - elapsed))
         pause = min(1.5 * pause, _LAST_PAUSE)
+
+
+async def wait_for_process(process: TraefikProcess, api: TraefikApi, revision: int, timeout: float, log: Log) -> None:
+    """Wait until the Traefik of this hub has loaded what is in the store; an adopted one that does not is replaced.
+
+    Args:
+        process: it.
+        api: its API.
+        revision: the revision that it must have loaded.
+        timeout: seconds after which to give up.
+        log: where to say that it is late.
+
+    Raises:
+        TraefikError: when time has run out, or it has died.
+    """
+    try:
+        patience = min(timeout, _ADOPTED) if process.adopted else timeout
+        await wait_for_traefik(api, revision, patience, log, check_alive=process.check_alive)
+    except TraefikError as error:
+        if not process.adopted:
+            raise
+        log.warning("The Traefik that an earlier hub left running is of no use, so another one is started. %s", error)
+        await asyncio.get_running_loop().run_in_executor(None, process.replace)
+        await wait_for_traefik(api, revision, timeout, log, check_alive=process.check_alive)
+
+
+async def check_replicas(
+    replicas: Sequence[TraefikApi], revision: int, timeout: float, entry_point: str, layout: str, log: Log
+) -> None:
+    """Tell the administrator early what a Traefik lacks that the hub has not started; who adds a route waits himself.
+
+    Args:
+        replicas: the APIs of all replicas.
+        revision: the revision that they must have loaded.
+        timeout: seconds after which to say that one has not.
+        entry_point: name of the entry point that each must have.
+        layout: ``route_layout``.
+        log: where to say it.
+    """
+
+    async def check(traefik: TraefikApi) -> None:
+        try:
+            await wait_for_traefik(traefik, revision, timeout, log)
+            if await traefik.entry_point(entry_point) is None:
+                log.error(
+                    "%s has no entry point %r; set c.TraefikProxy.traefik_entrypoint to its public one.",
+                    traefik.place,
+                    entry_point,
+                )
+            version = await traefik.version()
+            log.info("Traefik %s serves the routes.", version)
+            groups_allowed(layout, parse_version(version))
+        except (TraefikError, ConfigurationError) as error:
+            log.error("%s", error)
+
+    await asyncio.gather(*map(check, replicas))

@@ -16,9 +16,8 @@ from urllib.parse import SplitResult, urlsplit
 import tomli_w
 
 from .errors import ConfigurationError
+from .names import ALONE, HUB_HEADER, Names
 
-#: Name of the router and the middleware that make Traefik's API reachable.
-API_NAME: Final = "kvproxy-api"
 #: The first version in which routers may have parents.
 PARENTS_SINCE: Final = (3, 6)
 #: In these versions encoded characters such as %2F are refused unless allowed by name (Traefik's migration notes).
@@ -176,6 +175,8 @@ def setup_configuration(
     api_users: list[str],
     certificate: tuple[str, str] | None,
     extra: Mapping[str, Any],
+    names: Names = ALONE,
+    transport: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """The dynamic configuration that is not about routes.
 
@@ -186,19 +187,24 @@ def setup_configuration(
         certificate: the default certificate and its key, as paths or PEM text. Without one, Traefik makes a new
             RSA key at each reload (``pkg/tls/generate``, 3.7), which costs more than everything else of a small reload.
         extra: merged over all else.
+        transport: how users' servers are spoken to by https (Traefik's ``serversTransports``); None for Traefik's way.
+        names: how the hub calls what it has there. Several hubs on one Traefik have a router each, told by a header.
     """
+    name, hub = names.api, names.hub
     prefix = urlsplit(api_url).path.rstrip("/") + "/api"
     router: dict[str, Any] = {
-        "rule": f'PathPrefix("{prefix}")',
+        "rule": f'PathPrefix("{prefix}")' + (f' && Header("{HUB_HEADER}", "{hub}")' if hub else ""),
         "entryPoints": [api_entry_point],
         "service": "api@internal",
     }
-    http: dict[str, Any] = {"routers": {API_NAME: router}}
+    http: dict[str, Any] = {"routers": {name: router}}
     if urlsplit(api_url).scheme == "https":
         router["tls"] = {}
     if api_users:
-        router["middlewares"] = [API_NAME]
-        http["middlewares"] = {API_NAME: {"basicAuth": {"users": api_users}}}
+        router["middlewares"] = [name]
+        http["middlewares"] = {name: {"basicAuth": {"users": api_users}}}
+    if transport is not None:
+        http["serversTransports"] = {names.transport: dict(transport)}
     configuration: dict[str, Any] = {"http": http}
     if certificate is not None:
         pair = {"certFile": certificate[0], "keyFile": certificate[1]}

@@ -97,6 +97,13 @@ class Store(abc.ABC):
     async def list(self) -> Snapshot:
         """Read both spaces in full. The only operation whose cost may grow with the table."""
 
+    async def get(self, key: str) -> str | None:
+        """One value of the configuration, None if there is none. Asked every second, so that it should cost little.
+
+        A store that has no cheap way reads everything, as here.
+        """
+        return (await self.list()).config.get(key)
+
     @abc.abstractmethod
     async def apply(self, transaction: Transaction) -> None:
         """Apply a transaction. It may be sent again after an error, which must come to the same."""
@@ -109,9 +116,41 @@ class Store(abc.ABC):
         """
         return False
 
+    async def claim(self, text: str | None) -> None:
+        """Keep a text that says which hub is at work, or remove it if None. It is in neither of the two spaces.
+
+        Nobody is woken. A store that does not keep it cannot tell that two hubs write to the same roots.
+        """
+        return
+
+    async def claimed(self) -> str | None:
+        """The text that a hub with the same roots gave to :meth:`claim` last, None if there is none."""
+        return None
+
     @abc.abstractmethod
     async def aclose(self) -> None:
         """Close all connections. No method but this one is called after it."""
+
+
+def roots(traefik_prefix: str, jupyterhub_prefix: str, hub: str) -> tuple[str, str]:
+    """The roots of the two spaces.
+
+    Args:
+        traefik_prefix: ``kv_traefik_prefix``.
+        jupyterhub_prefix: ``kv_jupyterhub_prefix``.
+        hub: ``hub_id``; the records of a hub that has one are below a root of its own.
+
+    Raises:
+        ConfigurationError: see :func:`normalise_root`; or if Traefik would read the records as its configuration.
+    """
+    traefik = normalise_root(traefik_prefix, "kv_traefik_prefix")
+    jupyterhub = normalise_root(jupyterhub_prefix, "kv_jupyterhub_prefix")
+    if jupyterhub.startswith(traefik):
+        raise ConfigurationError(
+            f"kv_jupyterhub_prefix = {jupyterhub!r} begins with kv_traefik_prefix = {traefik!r}, so Traefik would read "
+            "the hub's records as its configuration; choose another."
+        )
+    return traefik, f"{jupyterhub}/{hub}" if hub else jupyterhub
 
 
 def normalise_root(prefix: str, setting: str) -> str:

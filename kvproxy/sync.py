@@ -2,30 +2,36 @@
 
 An edit changes the *desired* entry of a name and marks the name dirty; the loop takes all dirty names at
 once, compares desired with *current* (what the store is known to hold) and commits the difference. A new route, a
-repaired one, a start over an old store and a rollback all take this way.
+repaired one, a start over an old store and a rollback all take this way. The store is looked at without being asked
+for, too, so that whatever happens to it is noticed within seconds.
 """
 
 from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Final
 
 from . import plan
-from .errors import StoreError, StoreUnavailable
+from .belief import Belief
+from .errors import OwnershipError, StoreError, StoreUnavailable
+from .guard import Guard
+from .observing import Observer
+from .promises import Promises, settle
 from .routes import Route
-from .static import PARENTS_SINCE, parse_version
-from .store import Operation, Space, Store
+from .shaping import Shaper
+from .store import Operation, Snapshot, Store
 from .table import DesiredTable
-from .translate import REVISION_KEY, SETUP, Entry, group, group_of, route_of
+from .tenure import Tenure
+from .translate import SETUP, Entry, group
 from .watch import Log, TraefikWatch
 
 #: Seconds between two tries while the store is away: doubled from the first to the second.
 _FIRST_RETRY: Final = 0.1
 _LAST_RETRY: Final = 2.0
-#: Routes and groups that one step may change where Traefik reads the whole store again for each of their keys.
-_NOISY_STEP: Final = 4
+#: Seconds between two rounds without anything to do.
+_LONG: Final = 3600.0
 
 
 class StoreSync:
@@ -36,6 +42,9 @@ class StoreSync:
         watch: tells whether Traefik is still at work, and who waits for it.
         kick: set whenever there may be something to do.
         table: what it is to hold.
+        guard: when to look at the store though nobody asks for it.
+        tenure: keeps the claim to the store; None to let others write too.
+        observer: is told of what is done.
         log: the hub's logger.
     """
 
@@ -45,23 +54,29 @@ class StoreSync:
         watch: TraefikWatch,
         kick: asyncio.Event,
         table: DesiredTable,
+        guard: Guard,
+        tenure: Tenure | None = None,
         *,
+        observer: Observer,
         log: Log,
     ) -> None:
+        self._tenure = tenure
+        self._observer = observer
         self._store = store
+        self._guard = guard
         self._watch = watch
         self._kick = kick
         self._log = log
         self._table = table
-        self._current: dict[str, Entry] = {}
+        self._names = table.names
+        self._belief = Belief(self._names)
         self._dirty: dict[str, None] = {SETUP: None}
-        self._commits: dict[str, list[asyncio.Future[None]]] = {}
-        self._reads: list[asyncio.Future[None]] = []
+        self._promises = Promises()
         self._untold = False
         self._known = False
+        self._closed = False
         self._stale = True
-        # Names of what the last step towards the right groups changed, until it is in the store.
-        self._shaping: set[str] = set()
+        self._shaper = Shaper(store, watch, table)
         #: The revision that Traefik was told of last.
         self.revision = 0
         #: What the store said when it failed last, None if it works.
@@ -76,6 +91,11 @@ class StoreSync:
     def count(self) -> int:
         """How many routes the store is to hold."""
         return self._table.count
+
+    @property
+    def waiting(self) -> int:
+        """How many entries are still to be written."""
+        return len(self._dirty)
 
     def entry(self, route: Route) -> Entry:
         """A route as it would be in the store now; to be wanted before anything else is."""
@@ -93,46 +113,45 @@ class StoreSync:
 
     def knows(self, name: str) -> bool:
         """Whether there is, or may be, anything of this name."""
-        return name in self.desired or name in self._current or name in self._dirty
+        return name in self.desired or name in self._belief.entries or name in self._dirty
 
     def holds(self, name: str, entry: Entry) -> bool:
         """Whether the store holds just this entry and is not about to change."""
-        return self._current.get(name) is entry and name not in self._dirty
+        return self._belief.entries.get(name) is entry and name not in self._dirty
 
     def next_commit(self, name: str) -> asyncio.Future[None]:
         """Resolved when what is desired now of this name is in the store."""
-        done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._commits.setdefault(name, []).append(done)
-        return done
+        return self._promises.commit(name)
 
     def next_read(self) -> asyncio.Future[None]:
         """Resolved when the store has been read in full; what differs is repaired after that."""
-        done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._reads.append(done)
         self._kick.set()
-        return done
+        return self._promises.read()
 
     def tell_again(self) -> None:
         """Have Traefik told of a new revision, though nothing else has changed."""
         self._untold = True
         self._kick.set()
 
+    def foreign(self) -> dict[str, str]:
+        """What the configuration holds, as far as that is known, that is neither a route's nor of the setup."""
+        return self._belief.foreign(self._table.setup.config)
+
     def check_size(self, entry: Entry) -> None:
         """Raise :class:`StoreError` if an entry is more than one transaction of the store can hold."""
-        plan.transactions([plan.diff(None, entry)], self._store.capabilities, [self._revision_operation(0)])
+        plan.transactions([plan.diff(None, entry)], self._store.capabilities, [plan.revision_operation(self._names, 0)])
 
     def fail_all(self, error: Exception) -> None:
         """Let everybody fail who waits for a commit or a read."""
-        _settle((future for futures in self._commits.values() for future in futures), error)
-        _settle(self._reads, error)
+        self._promises.fail_all(error)
 
     async def run(self) -> None:
-        """Work for ever; after an error, try again."""
+        """Work until it is closed; after an error, try again."""
         retry = _FIRST_RETRY
-        while True:
-            await self._kick.wait()
-            self._kick.clear()
+        while not self._closed:
+            await self._rest()
             try:
+                await self._glance()
                 await self.step()
             except Exception as error:
                 self._failed(error)
@@ -144,14 +163,50 @@ class StoreSync:
                     self._log.info("The store answers again; all changes that were waiting have been made.")
                 self.problem, retry = None, _FIRST_RETRY
 
+    def close(self) -> None:
+        """Have :meth:`run` come to its end. Cancelling it is not enough: redis-py 8.1 loses that now and then."""
+        self._closed = True
+        self._kick.set()
+
+    async def _rest(self) -> None:
+        """Until there is something to do, or it is time to look at the store."""
+        pauses = [self._guard.pause(self._now()), self._tenure.pause(self._now()) if self._tenure else _LONG]
+        timer = asyncio.get_running_loop().call_later(min(pauses), self._kick.set)
+        # Not wait_for, which loses a cancellation that comes at the same moment as the kick (Python before 3.12).
+        await self._kick.wait()
+        timer.cancel()
+        self._kick.clear()
+
+    async def _glance(self) -> None:
+        """Notice that the store is not what it was, or not ours any more."""
+        if self._tenure is not None and await self._tenure.beat():
+            self._stale = True
+        now = self._now()
+        if self._stale or not self._guard.glance_due(now):
+            return
+        if self._guard.read_due(now):
+            self._stale = True
+            return
+        self._stale = await self._store.get(self._names.revision_key) != self._belief.revision
+        self._guard.glanced(self._now())
+
+    @staticmethod
+    def _now() -> float:
+        return asyncio.get_running_loop().time()
+
     def _failed(self, error: Exception) -> None:
         if not isinstance(error, StoreError):
             self._log.error("A store of kvproxy leaked an error that it should have named.", exc_info=error)
         elif self.problem is None:
-            self._log.error("%s Trying again.", error)
+            self._log.error("%s%s", error, "" if isinstance(error, OwnershipError) else " Trying again.")
+        if isinstance(error, OwnershipError):
+            self.fail_all(error)
+            self._watch.fail_all(error)
         self.problem = str(error)
+        self._observer.store_failed()
         # A transaction that failed may have been applied all the same: only a full read can tell.
         self._stale = True
+        self._belief.doubt()
 
     async def step(self) -> None:
         """Do what there is to do now.
@@ -159,46 +214,32 @@ class StoreSync:
         Raises:
             StoreError: whatever the store says; what was not done stays to be done.
         """
-        if self._stale or self._reads:
+        if self._stale or self._promises.reads:
             await self._read()
-        await self._shape()
+        if not self._untold:
+            self._mark(*await self._shaper.step(self._dirty))
         names = self._take_due()
         captured = {name: self.desired.get(name) for name in names}
-        commits = {name: self._commits.pop(name, []) for name in names}
+        commits = self._promises.take_commits(names)
         waiters = {name: self._watch.waiters(name) for name in names}
-        groups = [ops for name in names if (ops := plan.diff(self._current.get(name), captured[name]))]
+        groups = [ops for name in names if (ops := self._belief.difference(name, captured[name]))]
         tell = (bool(groups) or self._untold) and not self._watch.behind
         try:
             await self._commit(groups, tell)
         except StoreError as error:
             self._put_back(commits, error)
             if not isinstance(error, StoreUnavailable):
-                _settle([w.done for ws in waiters.values() for w in ws], error)
+                settle([w.done for ws in waiters.values() for w in ws], error)
             raise
-        self._shaping.difference_update(names)
+        self._shaper.committed(names)
         for name, entry in captured.items():
             self._is_now(name, entry)
-            _settle(commits[name])
+            settle(commits[name])
             if entry is None:
                 # Whoever waited for this route has been overtaken by its deletion.
-                _settle([waiter.done for waiter in waiters[name]])
+                settle([waiter.done for waiter in waiters[name]])
             else:
                 self._watch.committed(waiters[name], self.revision)
-
-    async def _shape(self) -> None:
-        """Change the groups of routes by one step, once Traefik has loaded the last one."""
-        if self._shaping or self._untold or not self._watch.settled:
-            return
-        if self._table.groups_allowed is None:
-            self._mark(*self._table.allow_groups(parse_version(self._watch.version or "") >= PARENTS_SINCE))
-        if not self._table.restless:
-            return
-        names = self._table.step(self._held, _NOISY_STEP if await self._store.noisy() else None)
-        self._shaping.update(names)
-        self._mark(*names)
-
-    def _held(self, name: str) -> bool:
-        return name in self._dirty or any(not waiter.done.done() for waiter in self._watch.waiters(name))
 
     def _take_due(self) -> list[str]:
         """Everything that is dirty; while Traefik is behind only deletions, which nobody sees Traefik for."""
@@ -209,91 +250,71 @@ class StoreSync:
         return due
 
     def _put_back(self, commits: Mapping[str, list[asyncio.Future[None]]], error: StoreError) -> None:
-        for name, futures in commits.items():
-            self._dirty[name] = None
-            if isinstance(error, StoreUnavailable):
-                self._commits[name] = futures + self._commits.get(name, [])
-            else:
-                _settle(futures, error)
+        self._dirty.update(dict.fromkeys(commits))
+        if isinstance(error, StoreUnavailable):
+            self._promises.put_back_commits(commits)
+        else:
+            settle((future for futures in commits.values() for future in futures), error)
 
     async def _commit(self, groups: list[tuple[Operation, ...]], tell: bool) -> None:
         revision = max(self.revision + 1, time.time_ns() // 1_000_000)
-        last = [self._revision_operation(revision)] if tell else []
-        for transaction in plan.transactions(groups, self._store.capabilities, last, wake=tell):
+        last = [plan.revision_operation(self._names, revision)] if tell else []
+        start, transactions = self._now(), plan.transactions(groups, self._store.capabilities, last, wake=tell)
+        for transaction in transactions:
             await self._store.apply(transaction)
+            self._belief.applied(transaction.operations)
+        if transactions:
+            self._observer.committed(sum(len(t.operations) for t in transactions), self._now() - start)
         self._untold = not tell and (self._untold or bool(groups))
         if tell:
             self.revision = revision
             self._watch.announce(revision)
 
-    @staticmethod
-    def _revision_operation(revision: int) -> Operation:
-        return Operation(Space.CONFIG, REVISION_KEY, f"{revision:013d}")
-
     def _is_now(self, name: str, entry: Entry | None) -> None:
-        if self._current.get(name) is not entry:
+        if self._belief.is_now(name, entry):
             self._watch.served.pop(name, None)
-        if entry is None:
-            self._current.pop(name, None)
-        else:
-            self._current[name] = entry
 
     async def _read(self) -> None:
         """Learn what the store holds; what is not as it should be becomes dirty."""
-        reads, self._reads = self._reads, []
+        reads = self._promises.take_reads()
+        start = self._now()
         try:
             snapshot = await self._store.list()
         except StoreError as error:
             if isinstance(error, StoreUnavailable):
-                self._reads = reads + self._reads
+                self._promises.put_back_reads(reads)
             else:
-                _settle(reads, error)
+                settle(reads, error)
             raise
-        found = group(snapshot.config, snapshot.records, self._table.setup.config)
-        first, self._stale = not self._known, False
+        self._stale = False
+        if not self._belief.shows(snapshot):
+            self._compare(snapshot)
+        self._guard.read(start, self._now())
+        settle(reads)
+
+    def _compare(self, snapshot: Snapshot) -> None:
+        found = group(snapshot.config, snapshot.records, self._table.setup.config, self._names)
+        first, self._known = not self._known, True
+        revision = snapshot.config.get(self._names.revision_key, "")
         if first:
-            self._known = True
             self._table.restore(found)
-        wrong = [name for name in {**found, **self._current} if not self._as_believed(name, found)]
-        if wrong and not first:
-            self._log.warning("%d entries in the store are not as the hub left them; putting them right.", len(wrong))
-        revision = snapshot.config.get(REVISION_KEY, "")
-        if first and revision.isdigit():
-            self.revision = int(revision)
-        elif revision != f"{self.revision:013d}":
+            self.revision = int(revision) if revision.isdigit() else 0
+            # Traefik may not have seen the last word of an earlier hub.
+            self._watch.announce(self.revision)
+        findings = self._belief.compare(snapshot, found, self.desired, self.revision)
+        for name in findings.changed:
+            self._watch.served.pop(name, None)
+        self._dirty.update(dict.fromkeys(findings.wrong))
+        self._shaper.wait_for(name for name in findings.wrong if self._table.is_group(name))
+        # What kept Traefik from following may just have been removed by somebody: have it try again.
+        hopeful = not first and not self._watch.settled
+        if hopeful or revision != plan.revision_operation(self._names, self.revision).value:
             self._untold = True
-        _settle(reads)
-
-    def _as_believed(self, name: str, found: Mapping[str, Entry]) -> bool:
-        """Take one entry as it was found; say whether that is what was believed."""
-        now, believed = found.get(name), self._current.get(name)
-        if now == believed:
-            return True
-        if now is not None and name not in self.desired and name not in self._dirty:
-            self._take_over(name, now)
-        wanted = self.desired.get(name)
-        self._is_now(name, wanted if now == wanted else now)
-        if now != wanted:
-            self._dirty[name] = None
-            if self._table.is_group(name):
-                self._shaping.add(name)
-        return now == wanted
-
-    def _take_over(self, name: str, found: Entry) -> None:
-        """Want a route that somebody else wrote, so that JupyterHub sees it; what is no route will be removed."""
-        route = route_of(found)
-        if route is not None:
-            self.want(name, self._table.entry(route))
-        elif group_of(found) is None:
-            what = ", ".join([*found.records, *found.config])
-            self._log.warning("The store holds keys of a route without a readable record, which are removed: %s", what)
-
-
-def _settle(futures: Iterable[asyncio.Future[None]], error: Exception | None = None) -> None:
-    for future in futures:
-        if future.done():
-            continue
-        if error is None:
-            future.set_result(None)
-        else:
-            future.set_exception(error)
+        if findings.wrong and not first:
+            self._observer.repaired(len(findings.wrong))
+            self._log.warning("%s", findings.words)
+        if findings.set_aside:
+            self._log.error(
+                "The store holds records of routes that kvproxy cannot read. They are kept, out of the way, as %s.",
+                ", ".join(findings.set_aside),
+            )

@@ -14,11 +14,9 @@ from .translate import (
     Layout,
     encode,
     encode_group,
-    group_name,
     group_of,
     is_active,
     parent_name,
-    route_name,
     route_of,
 )
 from .tree import RoutingTree
@@ -38,6 +36,8 @@ class DesiredTable:
 
     def __init__(self, layout: Layout, setup: Entry, groups_allowed: bool | None = None) -> None:
         self._layout = layout
+        #: How this hub calls its routers and services.
+        self.names = layout.names
         self._tree = RoutingTree(layout.limits, layout.hosts)
         #: The desired entries.
         self.entries: dict[str, Entry] = {SETUP: setup} if setup.config else {}
@@ -52,25 +52,28 @@ class DesiredTable:
 
     def entry(self, route: Route) -> Entry:
         """A route as it would be in the store now."""
-        return encode(route, self._layout, self._tree.place(route_name(route.key), stem(route.spec)))
+        return encode(route, self._layout, self._tree.place(self.names.route(route.key), self._stem(route)))
 
     def put(self, name: str, entry: Entry) -> list[str]:
         """Want a route, as :meth:`entry` gave it; gives back the names of other entries that this has changed."""
         self.entries[name] = entry
-        return self._encode(self._tree.put(name, stem(entry.route.spec))) if entry.route is not None else []
+        return self._encode(self._tree.put(name, self._stem(entry.route))) if entry.route is not None else []
 
     def drop(self, name: str) -> list[str]:
         """Want a route no more; gives back what :meth:`put` does."""
         self.entries.pop(name, None)
         return self._encode(self._tree.drop(name))
 
+    def _stem(self, route: Route) -> str:
+        return stem(self._layout.spec(route))
+
     def restore(self, found: Mapping[str, Entry]) -> None:
         """Want what a store holds: all routes, in the groups that they are in."""
         groups = {} if self.groups_allowed is False else self._restore_groups(found)
         for name, entry in found.items():
             route = route_of(entry)
-            if route is not None and name == route_name(route.key):
-                self._restore_route(name, stem(route.spec), parent_name(entry, name), groups)
+            if route is not None and name == self.names.route(route.key):
+                self._restore_route(name, self._stem(route), parent_name(entry, name), groups)
                 self.entries[name] = self.entry(route)
         self._encode(groups.values())
 
@@ -81,8 +84,8 @@ class DesiredTable:
             self._tree.put(name, at)
 
     def _restore_groups(self, found: Mapping[str, Entry]) -> dict[str, Group]:
-        named = {name: group_of(entry) for name, entry in found.items()}
-        groups = {name: group for name, group in named.items() if group is not None and name == group_name(group)}
+        named = {name: group_of(entry, self.names) for name, entry in found.items()}
+        groups = {name: group for name, group in named.items() if group is not None and name == self.names.group(group)}
         parents = {name: groups.get(parent_name(found[name], name) or "") for name in groups}
         self._tree.restore((group, parents[name], is_active(found[name], name)) for name, group in groups.items())
         return groups
@@ -118,7 +121,7 @@ class DesiredTable:
         return [] if allowed else self._flatten()
 
     def _flatten(self) -> list[str]:
-        names = [group_name(group) for group in self._tree.nodes]
+        names = [self.names.group(group) for group in self._tree.nodes]
         if not names:
             return []
         for name in names:
@@ -126,7 +129,7 @@ class DesiredTable:
         self._tree = RoutingTree(self._layout.limits, self._layout.hosts)
         routes = {name: entry.route for name, entry in self.entries.items() if entry.route is not None}
         for name, route in routes.items():
-            self._tree.put(name, stem(route.spec))
+            self._tree.put(name, self._stem(route))
             self.entries[name] = self.entry(route)
         return [*names, *routes]
 
@@ -152,7 +155,7 @@ class DesiredTable:
         return name
 
     def _encode_group(self, group: Group) -> str:
-        name, node = group_name(group), self._tree.nodes.get(group)
+        name, node = self.names.group(group), self._tree.nodes.get(group)
         if node is None:
             self.entries.pop(name, None)
         else:

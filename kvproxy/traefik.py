@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import socket
 import ssl
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 from urllib.parse import quote
 
 import aiohttp
+from aiohttp.abc import AbstractResolver, ResolveResult
 
 from .errors import TraefikError
+from .names import ALONE, HUB_HEADER, Names
 from .readiness import revision_of
-from .translate import REVISION_NAME
 
 
 @dataclass(frozen=True)
@@ -26,7 +28,11 @@ class Table:
 
 
 class TraefikView(Protocol):
-    """What the reconciler asks of Traefik. Each method raises :class:`TraefikError` if Traefik cannot be asked."""
+    """What the reconciler asks of one Traefik. Each method raises :class:`TraefikError` if it cannot be asked."""
+
+    @property
+    def place(self) -> str:
+        """Which Traefik this is, for sentences: ``Traefik's API at http://…``."""
 
     async def revision(self) -> int | None:
         """The revision of the configuration that Traefik has loaded, None if it has loaded none of ours."""
@@ -54,6 +60,8 @@ class TraefikApi:
         password: likewise.
         validate_cert: whether an https URL's certificate must be valid.
         timeout: seconds that one request may take.
+        names: how the hub calls what it has there.
+        address: the address of this replica, if the URL's name has several; the name is still what it is asked for.
     """
 
     def __init__(
@@ -65,18 +73,32 @@ class TraefikApi:
         password: str = "",
         validate_cert: bool = True,
         timeout: float = 10.0,
+        names: Names = ALONE,
+        address: str | None = None,
     ) -> None:
         self._url = url.rstrip("/")
         self._provider = provider
         token = base64.b64encode(f"{username}:{password}".encode()).decode()
+        self._names = names
         self._headers = {"Authorization": f"Basic {token}"} if username else {}
+        self._headers |= {HUB_HEADER: self._names.hub} if self._names.hub else {}
         self._ssl: ssl.SSLContext | bool = validate_cert
         self._timeout = aiohttp.ClientTimeout(total=timeout)
         self._session: aiohttp.ClientSession | None = None
+        self._address = address
+
+    @property
+    def place(self) -> str:
+        """See :attr:`TraefikView.place`."""
+        return f"Traefik's API at {self._url}" + (f" ({self._address})" if self._address else "")
+
+    async def members(self) -> Sequence[TraefikView]:
+        """See :meth:`kvproxy.replicas.Fleet.members`: this one alone."""
+        return [self]
 
     async def revision(self) -> int | None:
         """See :meth:`TraefikView.revision`."""
-        return revision_of(await self._get(f"/api/http/middlewares/{self._qualified(REVISION_NAME)}"))
+        return revision_of(await self._get(f"/api/http/middlewares/{self._qualified(self._names.revision)}"))
 
     async def router(self, name: str) -> Mapping[str, Any] | None:
         """See :meth:`TraefikView.router`."""
@@ -114,8 +136,11 @@ class TraefikApi:
 
     async def _get(self, path: str) -> Mapping[str, Any] | None:
         if self._session is None:
-            self._session = aiohttp.ClientSession(headers=self._headers, timeout=self._timeout, trust_env=False)
-        where = f"Traefik's API at {self._url}"
+            connector = aiohttp.TCPConnector(resolver=_Pinned(self._address)) if self._address else None
+            self._session = aiohttp.ClientSession(
+                headers=self._headers, timeout=self._timeout, trust_env=False, connector=connector
+            )
+        where = self.place
         try:
             async with self._session.get(self._url + path, ssl=self._ssl, allow_redirects=False) as response:
                 if response.status == 404:
@@ -140,3 +165,19 @@ class TraefikApi:
         if not isinstance(answer, dict):
             raise TraefikError(f"{where} gave no proper answer to {path}.")
         return answer
+
+
+class _Pinned(AbstractResolver):
+    """Says that every name has the one address."""
+
+    def __init__(self, address: str) -> None:
+        self._address = address
+
+    async def resolve(
+        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET
+    ) -> list[ResolveResult]:
+        family = socket.AF_INET6 if ":" in self._address else socket.AF_INET
+        return [ResolveResult(hostname=host, host=self._address, port=port, family=family, proto=0, flags=0)]
+
+    async def close(self) -> None:
+        """Nothing is open."""

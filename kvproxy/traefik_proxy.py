@@ -7,12 +7,17 @@ from pathlib import Path
 from typing import Any
 
 from jupyterhub.proxy import Proxy
-from traitlets import Bool, Dict, Enum, Integer, Unicode, default, validate
+from traitlets import Bool, Dict, Enum, Float, Integer, List, Unicode, Union, default, validate
 
 from .certificate import placeholder_certificate
 from .credentials import ApiAccess, api_access, derive
+from .errors import ConfigurationError, InvalidRouteError
+from .fleet import TraefikFleet
+from .names import Names, check_hub_id
+from .routes import parse_routespec
 from .static import StaticSettings, address, check_url, setup_configuration, static_file
 from .traefik import TraefikApi
+from .translate import Layout
 
 
 class TraefikProxy(Proxy):
@@ -52,6 +57,19 @@ class TraefikProxy(Proxy):
         If False, `traefik_api_url`, `traefik_api_username` and `traefik_api_password` must fit what you set up.
         """,
     )
+    hub_id = Unicode(
+        config=True,
+        help="""Tells this hub from others that use the same store and the same Traefik, which none of them starts.
+
+        At most 40 of a-z, 0-9 and single '-'. Each hub needs one of its own, and a `hub_host` or a base URL of its own.
+        """,
+    )
+    hub_host = Unicode(
+        config=True,
+        help="""The host name at which users reach this hub, without a port. If set, its routes are served for this host
+        only, so that several hubs can share a Traefik. Not needed with `JupyterHub.subdomain_host`.
+        """,
+    )
     route_layout = Enum(
         ["auto", "flat", "tree"],
         "auto",
@@ -72,10 +90,22 @@ class TraefikProxy(Proxy):
         `should_start` is True.
         """,
     )
-    traefik_api_url = Unicode(
-        "http://localhost:8099",
+    traefik_api_url = Union(
+        [Unicode(), List(Unicode(), minlen=1)],
+        default_value="http://localhost:8099",
         config=True,
-        help="""Where Traefik's API is (if `should_start` is True: is to be), without `/api`.""",
+        help="""Where Traefik's API is (if `should_start` is True: is to be), without `/api`.
+
+        Several replicas of Traefik that read the same store are given as a list of URLs, or as one whose name has
+        several addresses, such as a headless Kubernetes service. A route is ready when all of them serve it.
+        """,
+    )
+    traefik_replica_grace = Float(
+        5,
+        min=0,
+        config=True,
+        help="""Seconds for which one of several replicas of Traefik that does not answer is waited for. After that,
+        routes are added without it until it answers again.""",
     )
     traefik_api_validate_cert = Bool(
         True, config=True, help="Whether the certificate of an https `traefik_api_url` must be valid."
@@ -115,14 +145,41 @@ class TraefikProxy(Proxy):
         return "https" if self.is_https else "http"
 
     @validate("traefik_api_url")
-    def _valid_api_url(self, proposal: Any) -> str:
-        check_url(proposal.value, "traefik_api_url")
-        return str(proposal.value)
+    def _valid_api_url(self, proposal: Any) -> str | list[str]:
+        urls = [proposal.value] if isinstance(proposal.value, str) else list(proposal.value)
+        paths = {check_url(url, "traefik_api_url").path.rstrip("/") for url in urls}
+        if len(paths) > 1:
+            raise ConfigurationError(
+                "traefik_api_url names several URLs with different paths; replicas of Traefik have the same "
+                "api.basePath."
+            )
+        return urls if len(urls) > 1 else urls[0]
+
+    @validate("hub_id")
+    def _valid_hub_id(self, proposal: Any) -> str:
+        return check_hub_id(proposal.value)
+
+    @validate("hub_host")
+    def _valid_hub_host(self, proposal: Any) -> str:
+        try:
+            return parse_routespec(proposal.value + "/").host if proposal.value else ""
+        except InvalidRouteError as error:
+            raise ConfigurationError(f"hub_host = {proposal.value!r} is no host name. {error}") from None
 
     @validate("static_config_file")
     def _valid_static_config_file(self, proposal: Any) -> str:
         static_file({}, proposal.value)
         return str(proposal.value)
+
+    @property
+    def traefik_api_urls(self) -> list[str]:
+        """:attr:`traefik_api_url` as a list."""
+        return [self.traefik_api_url] if isinstance(self.traefik_api_url, str) else list(self.traefik_api_url)
+
+    @property
+    def names(self) -> Names:
+        """How this hub calls what it has in Traefik's configuration."""
+        return Names(self.hub_id)
 
     @property
     def is_https(self) -> bool:
@@ -144,11 +201,19 @@ class TraefikProxy(Proxy):
             return str(super().validate_routespec(routespec))  # type: ignore[no-untyped-call]
         return routespec if routespec.endswith("/") else routespec + "/"
 
+    def layout(self, entry_points: tuple[str, ...]) -> Layout:
+        """How routes are laid out as keys, on these entry points or, if there are none, on Traefik's default ones."""
+        hosts = bool(self.hub_host) or (self.app is not None and self.host_routing)
+        transport = self.names.transport if self._internal_ssl else ""
+        return Layout(
+            entry_points, self.route_layout, hosts=hosts, names=self.names, host=self.hub_host, transport=transport
+        )
+
     def static_settings(self, provider: dict[str, Any], version: tuple[int, ...]) -> StaticSettings:
         """What the static configuration of a Traefik of this version is made from."""
         return StaticSettings(
             public_url=self.public_url,
-            api_url=self.traefik_api_url,
+            api_url=self.traefik_api_urls[0],
             entry_point=self.traefik_entrypoint,
             api_entry_point=self.traefik_api_entrypoint,
             provider=provider,
@@ -162,7 +227,7 @@ class TraefikProxy(Proxy):
         """Where a Traefik that the hub starts will listen, and which setting says so."""
         return {
             address(self.public_url, "JupyterHub.bind_url"): "c.JupyterHub.bind_url",
-            address(self.traefik_api_url, "traefik_api_url"): "c.TraefikProxy.traefik_api_url",
+            address(self.traefik_api_urls[0], "traefik_api_url"): "c.TraefikProxy.traefik_api_url",
         }
 
     def _secret(self) -> bytes:
@@ -170,11 +235,11 @@ class TraefikProxy(Proxy):
         return secret if isinstance(secret, bytes) else str(secret).encode()
 
     def _certificate(self, secret: bytes) -> tuple[str, str] | None:
-        if self.ssl_cert and self.ssl_key:
+        if self.ssl_cert and self.ssl_key and not self.hub_id:
             return str(Path(self.ssl_cert).absolute()), str(Path(self.ssl_key).absolute())
-        if self.is_https and not self.should_start:
+        if self.hub_id or (self.is_https and not self.should_start):
             # Two providers with a default certificate cancel each other out (Traefik 3.7, `mergeConfiguration`), and
-            # this Traefik must have one from somewhere.
+            # a Traefik with https must have one from somewhere. Of several hubs, none may speak for the others.
             return None
         return placeholder_certificate(derive(secret, "placeholder certificate"))
 
@@ -182,12 +247,43 @@ class TraefikProxy(Proxy):
         if not self.sets_up:
             return {}
         return setup_configuration(
-            api_url=self.traefik_api_url,
+            api_url=self.traefik_api_urls[0],
             api_entry_point=self.traefik_api_entrypoint,
             api_users=list(access.users),
             certificate=self._certificate(secret),
             extra=self.extra_dynamic_config,
+            names=self.names,
+            transport=self._transport(),
         )
+
+    def certificate_files(self) -> list[Path]:
+        """Files that the dynamic configuration names, which Traefik reads when that changes and not before."""
+        names = [self.ssl_cert, self.ssl_key]
+        if self._internal_ssl:
+            pair = self.app.internal_proxy_certs["proxy-client"]
+            names += [pair["certfile"], pair["keyfile"], self.app.internal_trust_bundles["proxy-client-ca"]]
+        return [Path(name) for name in names if name]
+
+    def _transport(self) -> dict[str, Any] | None:
+        """How Traefik speaks to users' servers with ``JupyterHub.internal_ssl``; None without it.
+
+        A Traefik that the hub starts is told of the hub's files; any other one, which may be elsewhere, of their
+        contents.
+        """
+        if not self._internal_ssl:
+            return None
+        pair, ca = self.app.internal_proxy_certs["proxy-client"], self.app.internal_trust_bundles["proxy-client-ca"]
+
+        def told(file: str) -> str:
+            path = Path(file).absolute()
+            return str(path) if self.should_start else path.read_text()
+
+        certificate = {"certFile": told(pair["certfile"]), "keyFile": told(pair["keyfile"])}
+        return {"rootCAs": [told(ca)], "certificates": [certificate]}
+
+    @property
+    def _internal_ssl(self) -> bool:
+        return self.app is not None and bool(getattr(self.app, "internal_ssl", False)) and self.sets_up
 
     def _access(self, secret: bytes) -> ApiAccess:
         return api_access(
@@ -198,11 +294,18 @@ class TraefikProxy(Proxy):
             secret=secret,
         )
 
-    def _api(self, access: ApiAccess) -> TraefikApi:
-        return TraefikApi(
-            self.traefik_api_url,
-            self.provider_name,
-            username=access.username,
-            password=access.password,
-            validate_cert=self.traefik_api_validate_cert,
-        )
+    def _fleet(self, access: ApiAccess) -> TraefikFleet:
+        """The APIs of all replicas; of the one Traefik that the hub starts, there is one."""
+
+        def make(url: str, place: str | None) -> TraefikApi:
+            return TraefikApi(
+                url,
+                self.provider_name,
+                username=access.username,
+                password=access.password,
+                validate_cert=self.traefik_api_validate_cert,
+                names=self.names,
+                address=place,
+            )
+
+        return TraefikFleet(self.traefik_api_urls, make, resolve=not self.should_start)

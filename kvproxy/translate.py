@@ -1,46 +1,32 @@
 """The translation layer: routing table <-> Traefik's dynamic configuration <-> flat keys; hub records as exact JSON.
 
 A route becomes three keys (a router's rule and service, a service's URL), a fourth, the priority, where the length of
-the rule, which is Traefik's default, would put it in the wrong place, and one for the group that it is in. Each route's
-names come from a digest of its routespec, digest first: Traefik looks up the children of a node one after another, and
-names that differ in their first character are told apart at once.
+the rule, which is Traefik's default, would put it in the wrong place, and one for the group that it is in.
 """
 
 from __future__ import annotations
 
-import base64
 import contextlib
-import hashlib
 import json
-import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Final, TypeAlias
 from urllib.parse import urlsplit
 
 from .errors import InvalidRouteError
 from .grouping import NO_REQUEST, Group, Limits
-from .routes import Route, make_route
+from .names import ALONE, Names
+from .routes import Route, RouteSpec, make_route
 from .rules import priority, rule
 
-#: Characters of the digest in a name: 80 bits.
-_DIGEST_LENGTH: Final = 16
-#: Ends every name of ours. It marks the name as ours, and holds the letters that keep a digest of digits only
-#: from being taken for a list index (seen in Traefik 3.7: such a router is broken without a word).
-_SUFFIX: Final = "-kvp"
-#: Ends the name of a group's router, and that of its last child.
-_GROUP_SUFFIX: Final = "-kvg"
-_LAST_SUFFIX: Final = "-kvl"
-_OWNED = re.compile(rf"http/(?:routers|services|middlewares)/([a-z2-7]{{{_DIGEST_LENGTH}}})(-kv[pgl])/")
 #: Begins the key of a group's record; no routespec begins so.
 _GROUP_RECORD: Final = "group:"
 
+#: Begins the key of a record that nobody could read; it is kept for the administrator and belongs to nothing.
+QUARANTINE: Final = "quarantine:"
+
 #: Name of the entry that holds everything that is not a route: API router, certificate, extra configuration.
 SETUP: Final = "setup"
-#: Where the revision of the configuration stands: a middleware that nothing uses and Traefik's API shows.
-REVISION_NAME: Final = "kvproxy-revision"
-REVISION_KEY: Final = f"http/middlewares/{REVISION_NAME}/headers/customResponseHeaders/X-Kvproxy-Revision"
-
 Keys: TypeAlias = dict[str, str]
 
 
@@ -70,28 +56,23 @@ class Layout:
         threshold: with ``auto``, the number of routes above which there are groups. They are given up at half of it.
         hosts: whether all routes have a host.
         limits: when groups are made and given up.
+        names: how routers and services are called.
+        host: if not empty, routes without a host are served for this one only.
+        transport: name of the serversTransport for servers that speak https; empty for Traefik's default one.
     """
 
     entry_points: tuple[str, ...] = ()
     kind: str = "auto"
-    threshold: int = 128
+    threshold: int = 256
     hosts: bool = False
     limits: Limits = field(default_factory=Limits)
+    names: Names = ALONE
+    host: str = ""
+    transport: str = ""
 
-
-def route_name(key: str) -> str:
-    """The name of the router and the service of the route with this :attr:`~kvproxy.routes.RouteSpec.key`."""
-    return _digest(key) + _SUFFIX
-
-
-def group_name(group: Group) -> str:
-    """The name of the router of a group."""
-    return _digest("\0".join((group.prefix, *group.symbols))) + _GROUP_SUFFIX
-
-
-def _digest(text: str) -> str:
-    digest = hashlib.blake2b(text.encode(), digest_size=10).digest()
-    return base64.b32encode(digest).decode().lower()[:_DIGEST_LENGTH]
+    def spec(self, route: Route) -> RouteSpec:
+        """Where a route begins as Traefik is to see it."""
+        return replace(route.spec, host=self.host) if self.host and not route.spec.host else route.spec
 
 
 def flatten(configuration: Mapping[str, Any]) -> Keys:
@@ -124,10 +105,10 @@ def _flatten_into(keys: Keys, path: str, value: Any) -> None:
 
 def route_configuration(route: Route, layout: Layout, parent: Group | None = None) -> dict[str, Any]:
     """The dynamic configuration of one route, in a group or, if that is None, in none."""
-    name = route_name(route.key)
-    text = rule(route.spec)
+    name, spec = layout.names.route(route.key), layout.spec(route)
+    text = rule(spec)
     router: dict[str, Any] = {"rule": text, "service": name}
-    if (wanted := priority(route.spec)) != len(text):
+    if (wanted := priority(spec)) != len(text):
         router["priority"] = wanted
     router |= _above(layout, parent)
     target = urlsplit(route.target)
@@ -137,7 +118,10 @@ def route_configuration(route: Route, layout: Layout, parent: Group | None = Non
         router["middlewares"] = [name]
         http["middlewares"] = {name: {"addPrefix": {"prefix": target.path.rstrip("/")}}}
     url = f"{target.scheme}://{target.netloc}"
-    http["services"] = {name: {"loadBalancer": {"servers": [{"url": url}]}}}
+    balancer: dict[str, Any] = {"servers": [{"url": url}]}
+    if layout.transport and target.scheme == "https":
+        balancer["serversTransport"] = layout.transport
+    http["services"] = {name: {"loadBalancer": balancer}}
     return {"http": http}
 
 
@@ -147,7 +131,7 @@ def _above(layout: Layout, parent: Group | None) -> dict[str, Any]:
     The one parent is written as one value, which Traefik's decoder takes for a list: a node less to decode.
     """
     if parent is not None:
-        return {"parentRefs": group_name(parent)}
+        return {"parentRefs": layout.names.group(parent)}
     return {"entryPoints": list(layout.entry_points)} if layout.entry_points else {}
 
 
@@ -163,12 +147,11 @@ def group_configuration(
         fallback: name of the service for requests that fit the group and nothing in it, None if there is none.
         layout: how routes are laid out as keys.
     """
-    name = group_name(group)
+    name = layout.names.group(group)
     rule = group.rule if active else NO_REQUEST
     routers: dict[str, Any] = {name: {"rule": rule, "priority": group.priority, **_above(layout, parent)}}
     if fallback is not None:
-        last = name.removesuffix(_GROUP_SUFFIX) + _LAST_SUFFIX
-        routers[last] = {"rule": group.last_rule, "service": fallback, "parentRefs": name}
+        routers[layout.names.last(name)] = {"rule": group.last_rule, "service": fallback, "parentRefs": name}
     return {"http": {"routers": routers}}
 
 
@@ -203,17 +186,17 @@ def encode(route: Route, layout: Layout, parent: Group | None = None) -> Entry:
 
 def encode_group(group: Group, parent: Group | None, active: bool, fallback: str | None, layout: Layout) -> Entry:
     """A group as what stands in the store; see :func:`group_configuration`."""
-    record = {_GROUP_RECORD + group_name(group): json.dumps([group.prefix, *group.symbols])}
+    record = {_GROUP_RECORD + layout.names.group(group): json.dumps([group.prefix, *group.symbols])}
     return Entry(flatten(group_configuration(group, parent, active, fallback, layout)), record)
 
 
-def group_of(entry: Entry) -> Group | None:
+def group_of(entry: Entry, names: Names) -> Group | None:
     """The group of an entry that was found in a store, None if it is none or is not one of kvproxy's."""
     for key, value in entry.records.items():
         with contextlib.suppress(ValueError, TypeError):
             prefix, *symbols = json.loads(value)
             group = Group(prefix, tuple(symbols))
-            if key == _GROUP_RECORD + group_name(group):
+            if key == _GROUP_RECORD + names.group(group):
                 return group
     return None
 
@@ -238,16 +221,10 @@ def encode_setup(configuration: Mapping[str, Any]) -> Entry:
     return Entry(keys, {SETUP: manifest} if keys else {})
 
 
-def owner(config_key: str) -> str | None:
-    """Name of the route or group whose key this is, None if it is no one's of ours."""
-    match = _OWNED.match(config_key)
-    return match.group(1) + match.group(2).replace(_LAST_SUFFIX, _GROUP_SUFFIX) if match else None
-
-
-def _record_owner(key: str) -> str:
+def _record_owner(key: str, names: Names) -> str:
     if key == SETUP:
         return SETUP
-    return key.removeprefix(_GROUP_RECORD) if key.startswith(_GROUP_RECORD) else route_name(key)
+    return key.removeprefix(_GROUP_RECORD) if key.startswith(_GROUP_RECORD) else names.route(key)
 
 
 def setup_keys(records: Mapping[str, str]) -> Iterable[str]:
@@ -259,23 +236,27 @@ def setup_keys(records: Mapping[str, str]) -> Iterable[str]:
     return [key for key in manifest if isinstance(key, str)] if isinstance(manifest, list) else []
 
 
-def group(config: Mapping[str, str], records: Mapping[str, str], setup: Iterable[str]) -> dict[str, Entry]:
+def group(
+    config: Mapping[str, str], records: Mapping[str, str], setup: Iterable[str], names: Names = ALONE
+) -> dict[str, Entry]:
     """What a store holds, sorted by the name of what it belongs to; keys of others are left out.
 
     Args:
         config: all keys below the root of the configuration.
         records: all records.
         setup: configuration keys that belong to the setup now (those of its stored manifest are added).
+        names: how this hub calls its routers and services.
     """
     of_setup = {*setup, *setup_keys(records)}
     configs: dict[str, Keys] = {}
     for key, value in config.items():
-        name = SETUP if key in of_setup else owner(key)
+        name = SETUP if key in of_setup else names.owner(key)
         if name is not None:
             configs.setdefault(name, {})[key] = value
     recorded: dict[str, dict[str, str]] = {}
     for key, value in records.items():
-        recorded.setdefault(_record_owner(key), {})[key] = value
+        if not key.startswith(QUARANTINE):
+            recorded.setdefault(_record_owner(key, names), {})[key] = value
     return {name: Entry(configs.get(name, {}), recorded.get(name, {})) for name in {**configs, **recorded}}
 
 

@@ -3,6 +3,9 @@
 Every commit that Traefik is told about carries a new *revision*, a number that Traefik's API gives back. Once the API
 shows it, Traefik has read the store after that commit, so what it says about a router is not left over from
 before. That takes one small request for all who wait; only then are their routers and services looked at.
+
+It looks now and then even if nobody waits. A Traefik that shows an older revision than it was told of has missed the
+message, as after a failover of the store, or follows nothing: it is told again, more and more rarely.
 """
 
 from __future__ import annotations
@@ -11,22 +14,24 @@ import asyncio
 import contextlib
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from logging import Logger, LoggerAdapter
-from typing import Any, Final, TypeAlias
+from typing import Final
 
-from .errors import RouteRejectedError, TraefikError
-from .readiness import Pending, Ready, Rejected, Verdict, judge
-from .traefik import TraefikView
+from .errors import RouteRejectedError
+from .guard import Pace
+from .observing import Observer
+from .readiness import Pending, Ready, Rejected, Verdict
+from .replicas import Fleet, Log, Replicas
+from .static import parse_version
 from .translate import Entry
 
-Log: TypeAlias = "Logger | LoggerAdapter[Any]"
+__all__ = ["Log", "TraefikWatch", "Waiter"]
 
 #: Seconds between two looks: an eighth of the time since the commit, so that a wait is lengthened by
 #: an eighth at most and a busy Traefik is not asked hundreds of times.
 _FIRST_LOOK: Final = 0.003
 _LONGEST_LOOK: Final = 0.5
-#: One request for the whole table costs about as much as one for a router per this many of its rows.
-_TABLE_ROWS_PER_REQUEST: Final = 12
+#: Seconds between two looks if nobody waits for anything.
+_IDLE_LOOK: Final = 2.0
 
 
 @dataclass(eq=False)
@@ -56,54 +61,73 @@ class TraefikWatch:
     """Follows what Traefik has loaded.
 
     Args:
-        traefik: whom to ask.
+        fleet: whom to ask.
         rows: tells how many routes there are.
         progress: called when Traefik has caught up or may no longer be waited for.
         ask_again: called to have Traefik told of a further revision.
-        patience: seconds after which new commits are no longer held back for a Traefik that has not caught up.
+        suspicion: says what in the store may keep Traefik from reading it, in a sentence, or nothing.
+        patience: seconds for which commits are held back at most for a Traefik that has not caught up.
+        grace: seconds for which one replica that does not answer is waited for.
         concurrency: requests under way at once.
+        observer: is told when Traefik has to be told again.
         log: where to say that Traefik cannot be reached.
     """
 
     def __init__(
         self,
-        traefik: TraefikView,
+        fleet: Fleet,
         *,
         rows: Callable[[], int],
         progress: Callable[[], None],
         ask_again: Callable[[], None],
+        suspicion: Callable[[], str],
         patience: float,
+        grace: float,
         concurrency: int,
+        observer: Observer,
         log: Log,
     ) -> None:
-        self._traefik = traefik
+        self._replicas = Replicas(fleet, grace=grace, concurrency=concurrency, log=log)
         self._rows = rows
         self._progress = progress
         self._ask_again = ask_again
+        self._suspicion = suspicion
         self._patience = patience
-        self._concurrency = concurrency
+        self._observer = observer
         self._log = log
         self._waiters: dict[str, list[Waiter]] = {}
         self._revision = 0
-        self._announced_at = 0.0
         self._since = 0.0
+        self._pace = Pace()
+        self._reported = False
         self._wanted = asyncio.Event()
         self._complained = False
         #: What Traefik has been seen to serve; whoever changes an entry in the store removes it here.
         self.served: dict[str, Entry] = {}
         #: The revision that Traefik has loaded, None if none of ours.
         self.seen: int | None = None
-        #: Traefik's version, None as long as it was not asked.
-        self.version: str | None = None
-        #: Why Traefik could not be asked, None if it could.
-        self.problem: str | None = None
+
+    @property
+    def replicas(self) -> Replicas:
+        """Whom it asks."""
+        return self._replicas
+
+    @property
+    def version(self) -> tuple[int, ...] | None:
+        """The oldest version among the replicas, None as long as none was asked."""
+        return min(map(parse_version, self._replicas.versions), default=None)
+
+    @property
+    def problem(self) -> str | None:
+        """Why Traefik could not be asked, None if it could."""
+        return self._replicas.problem
 
     @property
     def behind(self) -> bool:
         """Whether Traefik is still at work on an earlier commit, so that more had better wait and be grouped."""
         if self.seen is None or self._revision <= self.seen or self.problem is not None:
             return False
-        return self._now() - self._announced_at < self._patience
+        return self._pace.stalled(self._now()) < min(self._patience, self._pace.usual)
 
     @property
     def settled(self) -> bool:
@@ -130,8 +154,11 @@ class TraefikWatch:
 
     def announce(self, revision: int) -> None:
         """Say that Traefik has been told of this revision just now."""
+        now = self._now()
+        if self._revision <= (self.seen or 0):
+            self._pace.begin(now)
         self._revision = revision
-        self._announced_at = self._since = self._now()
+        self._since = now
         self._wanted.set()
 
     def committed(self, waiters: Iterable[Waiter], revision: int) -> None:
@@ -149,13 +176,21 @@ class TraefikWatch:
                 _fail(waiter, error)
 
     async def run(self) -> None:
-        """Poll for ever, while there is something to wait for."""
-        while True:
-            await self._wanted.wait()
-            await asyncio.sleep(self._pause())
-            await self._look()
-            if self._idle():
-                self._wanted.clear()
+        """Poll for ever: often while there is something to wait for, and now and then if there is not."""
+        try:
+            while True:
+                await self._rest()
+                await self._look()
+                if self._idle():
+                    self._wanted.clear()
+        finally:
+            await self._replicas.aclose()
+
+    async def _rest(self) -> None:
+        timer = asyncio.get_running_loop().call_later(_IDLE_LOOK, self._wanted.set)
+        await self._wanted.wait()
+        timer.cancel()
+        await asyncio.sleep(self._pause())
 
     def _idle(self) -> bool:
         waiting = any(w.revision is not None and not w.done.done() for ws in self._waiters.values() for w in ws)
@@ -169,57 +204,83 @@ class TraefikWatch:
         return asyncio.get_running_loop().time()
 
     async def _look(self) -> None:
-        try:
-            self.seen = await self._traefik.revision()
-            # Before it has loaded anything of ours, its API need not be reachable at all.
-            if self.version is None and self.seen is not None:
-                self.version = await self._traefik.version()
-            await self._look_at_routes(self.seen or 0)
-        except TraefikError as error:
-            self._complain(str(error))
-        except Exception:
-            self._log.exception("Traefik's API gave an answer that kvproxy does not understand.")
-        else:
-            self.problem = None
+        await self._replicas.look()
+        self._take(self._replicas.seen)
+        self._complain()
+        self._tell_again()
+        await self._look_at_routes(self.seen or 0)
         if not self.behind:
             self._progress()
 
-    def _complain(self, problem: str) -> None:
-        self.problem = problem
+    def _take(self, seen: int | None) -> None:
+        """Learn which revision Traefik has loaded."""
+        before, self.seen = self.seen, seen
+        if self.problem is not None or (seen or 0) < (before or 0):
+            # It has been started anew, or has lost something: nobody knows what it serves now.
+            self.served.clear()
+        if (seen or 0) < self._revision <= (before or 0):
+            self._pace.begin(self._now())
+        if (seen or 0) > (before or 0):
+            self._pace.progress(self._now())
+            if self._reported:
+                self._reported = False
+                self._log.info("Traefik follows the store again.")
+
+    def _tell_again(self) -> None:
+        if self._revision <= (self.seen or 0) or not self._pace.due(self._now()):
+            return
+        self._pace.told(self._now())
+        self._observer.told_again()
+        self._ask_again()
+        if self.problem is None and self._pace.in_vain and not self._reported:
+            self._reported = True
+            self._log.error("Traefik does not follow the store: %s", self.explain())
+
+    def explain(self) -> str:
+        """Why Traefik has not loaded what it was told of, in a sentence or two."""
+        if self.problem:
+            return self.problem
+        if self.seen is None:
+            return (
+                "Traefik's API answers, but Traefik has loaded nothing that kvproxy wrote. Check that its provider "
+                f"names the same store, database, credentials and rootKey. {self._suspicion()}".rstrip()
+            )
+        suspicion = self._suspicion() or (
+            "Look for 'Provider error' or 'KV' in its log: one key below the rootKey that it cannot decode stops all "
+            "updates."
+        )
+        return f"Traefik has not loaded the store's latest contents. {suspicion}"
+
+    def _complain(self) -> None:
         # A Traefik that was never there is a matter for whoever waits for it at start, who says so himself.
-        if not self._complained and self.seen is not None and self._now() - self._since > 1:
+        if self.problem is None:
+            if self._complained:
+                self._log.info("Traefik's API answers again.")
+            self._complained = False
+        elif not self._complained and self.seen is not None and self._silent() > 1:
             self._complained = True
-            self._log.warning("%s Routes are kept in the store until Traefik is back.", problem)
+            self._log.warning("%s Routes are kept in the store until Traefik is back.", self.problem)
+
+    def _silent(self) -> float:
+        return self._now() - max(replica.answered for replica in self._replicas.counted)
 
     async def _look_at_routes(self, seen: int) -> None:
-        if self._complained:
-            self._complained = False
-            self._log.info("Traefik's API answers again.")
-        due = [
-            name
+        due = {
+            name: self._committed_of(name)[-1].entry
             for name, waiters in self._waiters.items()
             if any(w.revision is not None and w.revision <= seen and not w.done.done() for w in waiters)
-        ]
-        if len(due) * _TABLE_ROWS_PER_REQUEST > self._rows():
-            table = await self._traefik.table()
-            for name in due:
-                self._judge(name, table.routers.get(name), table.services.get(name))
-            return
-        limit = asyncio.Semaphore(self._concurrency)
-        await asyncio.gather(*(self._look_at(name, limit) for name in due))
+        }
+        for name, verdict in (await self._replicas.judge(due, self._rows())).items():
+            self._judge(name, due[name], verdict)
 
-    async def _look_at(self, name: str, limit: asyncio.Semaphore) -> None:
-        async with limit:
-            router, service = await self._traefik.router(name), await self._traefik.service(name)
-        self._judge(name, router, service)
+    def _committed_of(self, name: str) -> list[Waiter]:
+        return [waiter for waiter in self._waiters.get(name, ()) if waiter.revision is not None]
 
-    def _judge(self, name: str, router: Any, service: Any) -> None:
-        waiters = [w for w in self._waiters.get(name, ()) if w.revision is not None]
-        if not waiters:
-            return
+    def _judge(self, name: str, entry: Entry, verdict: Verdict) -> None:
+        waiters = self._committed_of(name)
         # The last one counts: what the others asked for has been overtaken.
-        entry = waiters[-1].entry
-        verdict = judge(entry, name, router, service)
+        if not waiters or waiters[-1].entry is not entry:
+            return
         if isinstance(verdict, Ready):
             self.served[name] = entry
         for waiter in waiters:

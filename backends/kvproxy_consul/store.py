@@ -45,6 +45,7 @@ class ConsulStore(Store):
         headers = {"X-Consul-Token": connection.token} if connection.token else {}
         self._http = HttpClient(connection, headers, authorization=True)
         self._roots = {Space.CONFIG: traefik_root + "/", Space.RECORDS: jupyterhub_root + "/routes/"}
+        self._claim = jupyterhub_root + "/hub"
 
     async def check(self) -> list[str]:
         """See :meth:`kvproxy.store.Store.check`: whether there is a leader, and the right to read and write."""
@@ -53,38 +54,58 @@ class ConsulStore(Store):
 
     async def list(self) -> Snapshot:
         """See :meth:`kvproxy.store.Store.list`: one transaction, so that both spaces are of the same moment."""
-        reads = [_kv("get-tree", root) for root in self._roots.values()]
+        return await self._found([*(_kv("get-tree", root) for root in self._roots.values()), *self._probes()])
+
+    async def get(self, key: str) -> str | None:
+        """See :meth:`kvproxy.store.Store.get`."""
+        # Unlike "get", "get-tree" is no error if there is nothing. Without probes it writes nothing to Consul's log; a
+        # missing right looks like a missing key, which makes kvproxy read everything, and that tells.
+        found = await self._found([_kv("get-tree", self._roots[Space.CONFIG] + key)])
+        return found.config.get(key)
+
+    async def _found(self, operations: Sequence[Request]) -> Snapshot:
         found: dict[Space, dict[str, str]] = {space: {} for space in self._roots}
+        for key, value in (await self._pairs(operations)).items():
+            for space, root in self._roots.items():
+                if key.startswith(root):
+                    found[space][key[len(root) :]] = value
+        return Snapshot(found[Space.CONFIG], found[Space.RECORDS])
+
+    async def _pairs(self, operations: Sequence[Request]) -> dict[str, str]:
+        """What one transaction has read."""
         try:
-            for result in await self._transact([*reads, *self._probes()]):
-                key, value = result["KV"]["Key"], base64.b64decode(result["KV"]["Value"] or "").decode()
-                for space, root in self._roots.items():
-                    if key.startswith(root):
-                        found[space][key[len(root) :]] = value
+            results = [result["KV"] for result in await self._transact(operations)]
+            return {found["Key"]: base64.b64decode(found["Value"] or "").decode() for found in results}
         except (KeyError, TypeError):
             raise StoreError(f"{self._connection} gives an answer that kvproxy does not understand.") from None
         except UnicodeDecodeError:
             raise StoreError(
                 f"{self._connection} holds a value below kvproxy's roots that is not UTF-8 text; remove it."
             ) from None
-        return Snapshot(found[Space.CONFIG], found[Space.RECORDS])
 
     async def apply(self, transaction: Transaction) -> None:
         """See :meth:`kvproxy.store.Store.apply`."""
         await self._transact([self._operation(operation) for operation in transaction.operations])
+
+    async def claim(self, text: str | None) -> None:
+        """See :meth:`kvproxy.store.Store.claim`."""
+        await self._transact([_delete(self._claim) if text is None else _set(self._claim, text)])
+
+    async def claimed(self) -> str | None:
+        """See :meth:`kvproxy.store.Store.claimed`."""
+        found = await self._pairs([_kv("get-tree", self._claim)])
+        return found.get(self._claim)
 
     async def aclose(self) -> None:
         """See :meth:`kvproxy.store.Store.aclose`."""
         await self._http.aclose()
 
     def _probes(self) -> Sequence[Request]:
-        return [_kv("delete", root + _PROBE) for root in self._roots.values()]
+        return [_delete(root + _PROBE) for root in self._roots.values()]
 
     def _operation(self, operation: Operation) -> Request:
         key = self._roots[operation.space] + operation.key
-        if operation.value is None:
-            return _kv("delete", key)
-        return _kv("set", key, Value=base64.b64encode(operation.value.encode()).decode())
+        return _delete(key) if operation.value is None else _set(key, operation.value)
 
     async def _transact(self, operations: Sequence[Request]) -> Any:
         """The results of one transaction."""
@@ -114,6 +135,14 @@ class ConsulStore(Store):
         return wrong_protocol(self._connection, answer) or StoreError(
             f"{where} answers: {text or 'nothing'} (HTTP {answer.status})."
         )
+
+
+def _delete(key: str) -> Request:
+    return _kv("delete", key)
+
+
+def _set(key: str, value: str) -> Request:
+    return _kv("set", key, Value=base64.b64encode(value.encode()).decode())
 
 
 def _kv(verb: str, key: str, **more: Any) -> Request:

@@ -7,6 +7,8 @@ wakes Traefik once by itself.
 from __future__ import annotations
 
 import base64
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, Final
 
 from kvproxy.errors import ConfigurationError, StoreAuthError, StoreError, StoreUnavailable
@@ -44,6 +46,7 @@ class EtcdStore(Store):
         self._connection = connection
         self._http = HttpClient(connection)
         self._roots = {Space.CONFIG: traefik_root + "/", Space.RECORDS: jupyterhub_root + "/routes/"}
+        self._claim = jupyterhub_root + "/hub"
         self._token: str | None = None
 
     async def check(self) -> list[str]:
@@ -76,22 +79,47 @@ class EtcdStore(Store):
     async def list(self) -> Snapshot:
         """See :meth:`kvproxy.store.Store.list`: one transaction, so that both spaces are of the same moment."""
         answer = await self._call("kv/txn", {"success": [self._range(space) for space in self._roots]})
-        try:
+        with self._understanding():
             config, records = (
                 self._pairs(root, part.get("response_range", part.get("responseRange", {})))
                 for root, part in zip(self._roots.values(), answer["responses"], strict=True)
             )
+        return Snapshot(config, records)
+
+    async def get(self, key: str) -> str | None:
+        """See :meth:`kvproxy.store.Store.get`."""
+        answer = await self._call("kv/range", {"key": _encode(self._roots[Space.CONFIG] + key)})
+        with self._understanding():
+            return self._pairs(self._roots[Space.CONFIG], answer).get(key)
+
+    @contextmanager
+    def _understanding(self) -> Iterator[None]:
+        try:
+            yield
         except (KeyError, TypeError, AttributeError):
             raise StoreError(f"{self._connection} gives an answer that kvproxy does not understand.") from None
         except UnicodeDecodeError:
             raise StoreError(
                 f"{self._connection} holds a key or value below kvproxy's roots that is not UTF-8 text; remove it."
             ) from None
-        return Snapshot(config, records)
 
     async def apply(self, transaction: Transaction) -> None:
         """See :meth:`kvproxy.store.Store.apply`: one transaction without conditions."""
         await self._call("kv/txn", {"success": [self._operation(o) for o in transaction.operations]})
+
+    async def claim(self, text: str | None) -> None:
+        """See :meth:`kvproxy.store.Store.claim`."""
+        key = {"key": _encode(self._claim)}
+        if text is None:
+            await self._call("kv/deleterange", key)
+        else:
+            await self._call("kv/put", {**key, "value": _encode(text)})
+
+    async def claimed(self) -> str | None:
+        """See :meth:`kvproxy.store.Store.claimed`."""
+        answer = await self._call("kv/range", {"key": _encode(self._claim)})
+        with self._understanding():
+            return self._pairs("", answer).get(self._claim)
 
     async def aclose(self) -> None:
         """See :meth:`kvproxy.store.Store.aclose`."""

@@ -47,6 +47,7 @@ class FileStore(Store):
 
     def __init__(self, path: Path) -> None:
         self._path = path
+        self._claim = path.with_name(f".{path.name}.hub")
         self._format = format_of(path.name)
         self._thread = ThreadPoolExecutor(1, "kvproxy-file")
         self._document: Document | None = None
@@ -63,6 +64,31 @@ class FileStore(Store):
     async def apply(self, transaction: Transaction) -> None:
         """See :meth:`kvproxy.store.Store.apply`: one rename. What others have changed in the file meanwhile is kept."""
         await self._run(lambda: self._apply(transaction))
+
+    async def claim(self, text: str | None) -> None:
+        """See :meth:`kvproxy.store.Store.claim`: a file beside the other, which Traefik does not look at."""
+        await self._run(lambda: self._put_claim(text))
+
+    async def claimed(self) -> str | None:
+        """See :meth:`kvproxy.store.Store.claimed`."""
+
+        def read() -> str | None:
+            try:
+                return self._claim.read_text(errors="replace")
+            except FileNotFoundError:
+                return None
+
+        return await self._run(read)
+
+    def _put_claim(self, text: str | None) -> None:
+        if text is None:
+            self._claim.unlink(missing_ok=True)
+            return
+        new = self._claim.with_name(self._claim.name + ".new")
+        new.unlink(missing_ok=True)
+        with os.fdopen(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+            file.write(text)
+        os.replace(new, self._claim)
 
     async def aclose(self) -> None:
         """See :meth:`kvproxy.store.Store.aclose`; a write that is under way comes to its end."""

@@ -81,6 +81,7 @@ class RedisStore(Store):
         self._redis = connect(connection)
         self._root = traefik_root + "/"
         self._records = jupyterhub_root + "/routes"
+        self._claim = jupyterhub_root + "/hub"
         self._probe = jupyterhub_root + "/probe-"
         # Traefik listens to `__keyspace*:<root>*`: one message under the name of a key below the root wakes it once,
         # whether or not the server sends notifications of its own (kvtools/redis 1.2, `WatchTree`).
@@ -107,6 +108,12 @@ class RedisStore(Store):
             records = await self._redis.hgetall(self._records)
             return Snapshot(config, {key.decode(): value.decode() for key, value in records.items()})
 
+    async def get(self, key: str) -> str | None:
+        """See :meth:`kvproxy.store.Store.get`."""
+        async with self._errors():
+            value = await self._redis.get(self._root + key)
+            return None if value is None else str(value.decode())
+
     async def apply(self, transaction: Transaction) -> None:
         """See :meth:`kvproxy.store.Store.apply`: one MULTI, with one PUBLISH in it if Traefik is to be woken."""
         async with self._errors(), self._redis.pipeline(transaction=True) as pipe:
@@ -126,6 +133,17 @@ class RedisStore(Store):
             pipe.delete(*gone)
         if gone := [o.key for o in records if o.value is None]:
             pipe.hdel(self._records, *gone)
+
+    async def claim(self, text: str | None) -> None:
+        """See :meth:`kvproxy.store.Store.claim`."""
+        async with self._errors():
+            await (self._redis.delete(self._claim) if text is None else self._redis.set(self._claim, text))
+
+    async def claimed(self) -> str | None:
+        """See :meth:`kvproxy.store.Store.claimed`."""
+        async with self._errors():
+            value = await self._redis.get(self._claim)
+            return None if value is None else str(value.decode(errors="replace"))
 
     async def noisy(self) -> bool:
         """See :meth:`kvproxy.store.Store.noisy`: whether Redis sends keyspace notifications, to whomever."""

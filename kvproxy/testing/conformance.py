@@ -102,6 +102,28 @@ class StoreConformance(Kit):
         await put(store, Operation(CONFIG, "a/b", "1"), Operation(RECORDS, "a/b", "2"))
         assert await store.list() == Snapshot({"a/b": "1"}, {"a/b": "2"})
 
+    async def test_one_value_is_what_the_list_says(self, store: Store) -> None:
+        """In the configuration only; None if there is none, also for what a key begins with."""
+        await put(store, *setting(**{"a/b": "1", "a/bc": "2"}), Operation(RECORDS, "r", "3"))
+        assert [await store.get(key) for key in ("a/b", "a/bc", "a", "a/", "r", "nosuch")] == ["1", "2", *[None] * 4]
+        await put(store, *setting(**{"a/b": None}))
+        assert await store.get("a/b") is None
+
+    async def test_a_claim_is_seen_by_whoever_has_the_same_roots(self, server: StoreServer, store: Store) -> None:
+        """It is in neither space, and nobody with other roots sees it. A store may also keep none at all."""
+        await store.claim("one")
+        if await store.claimed() is None:
+            return
+        async with self.opened(server) as same, self.opened(server, "traefik2", "jupyterhub2") as another:
+            assert (await same.claimed(), await another.claimed()) == ("one", None)
+            await same.claim("two")
+            assert await store.claimed() == "two"
+            assert await store.list() == Snapshot()
+            await another.claim("three")
+            await store.claim(None)
+            assert (await same.claimed(), await another.claimed()) == (None, "three")
+            await another.claim(None)
+
     async def test_values_change(self, store: Store) -> None:
         """The last one counts; others stay."""
         await put(store, *setting(a="1", b="1"))

@@ -36,6 +36,8 @@ class MemoryStore(Store):
         self._server = server or MemoryServer()
         self.config = self._server.space(traefik_root)
         self.records = self._server.space(jupyterhub_root)
+        self._claims = self._server.space("claims")
+        self._claim = jupyterhub_root
         self.applied: list[Transaction] = []
         self.reads = 0
         #: Raised by each call as long as it is set.
@@ -52,6 +54,11 @@ class MemoryStore(Store):
         self._fail()
         self.reads += 1
         return Snapshot(dict(self.config), dict(self.records))
+
+    async def get(self, key: str) -> str | None:
+        """See :meth:`kvproxy.store.Store.get`."""
+        self._fail()
+        return self.config.get(key)
 
     async def apply(self, transaction: Transaction) -> None:
         """See :meth:`kvproxy.store.Store.apply`."""
@@ -70,6 +77,17 @@ class MemoryStore(Store):
         self.applied.append(transaction)
         if transaction.wake:
             self.traefik.wake()
+
+    async def claim(self, text: str | None) -> None:
+        """See :meth:`kvproxy.store.Store.claim`."""
+        self._fail()
+        self._claims.pop(self._claim, None)
+        self._claims |= {} if text is None else {self._claim: text}
+
+    async def claimed(self) -> str | None:
+        """See :meth:`kvproxy.store.Store.claimed`."""
+        self._fail()
+        return self._claims.get(self._claim)
 
     async def aclose(self) -> None:
         """See :meth:`kvproxy.store.Store.aclose`."""
@@ -131,6 +149,12 @@ class MemoryTraefik:
         self.reloads += 1
         if not self.frozen:
             self._loaded = dict(self._store.config)
+
+    place = "Traefik's API in memory"
+
+    async def members(self) -> list[MemoryTraefik]:
+        """See :meth:`kvproxy.replicas.Fleet.members`: this one alone."""
+        return [self]
 
     async def revision(self) -> int | None:
         """See :meth:`kvproxy.traefik.TraefikView.revision`."""

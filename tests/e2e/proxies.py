@@ -33,6 +33,9 @@ address = "127.0.0.1:{public}"
 [entryPoints.auth_api]
 address = "localhost:{api}"
 
+[providers]
+providersThrottleDuration = "0s"
+
 [providers.redis]
 endpoints = ["127.0.0.1:{redis}"]
 rootKey = "{root}"

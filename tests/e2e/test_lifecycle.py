@@ -124,29 +124,88 @@ async def test_a_traefik_that_dies_is_started_again(
     assert "Traefik was killed by signal 9; starting it again" in caplog.text
 
 
-async def test_a_traefik_left_by_an_earlier_hub_is_replaced(
-    make_proxy: Callable[..., TraefikRedisProxy], doors: Doors, client_of: Callable[..., Client]
-) -> None:
-    """A hub that was killed, or had cleanup_proxy = False, leaves it running; its routes are still there."""
-    urls = {"public_url": f"http://127.0.0.1:{free_port()}/", "traefik_api_url": f"http://127.0.0.1:{free_port()}"}
-    first, target = make_proxy(**urls), await doors.open()
-    await first.start()
-    await first.add_route("/user/ada/", target, {})
-    old, process = pid_of(first), first._process
+async def left_alone(proxy: TraefikRedisProxy) -> subprocess.Popen[bytes]:
+    """Let a proxy end as a hub with cleanup_proxy = False does: its Traefik goes on."""
+    process = proxy._process
     assert process is not None
     assert process._task is not None
     process._task.cancel()
     process.leave_running()
-    first._process = None
+    process._output.close()
+    proxy._process = None
+    await proxy.stop()
+    assert isinstance(process._process, subprocess.Popen)
+    return process._process
+
+
+async def test_a_traefik_left_by_an_earlier_hub_is_adopted(
+    make_proxy: Callable[..., TraefikRedisProxy],
+    doors: Doors,
+    client_of: Callable[..., Client],
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """It is the same process; routes can be added, its death is noticed, and in the end it is stopped."""
+    urls = {"public_url": f"http://127.0.0.1:{free_port()}/", "traefik_api_url": f"http://127.0.0.1:{free_port()}"}
+    first, target = make_proxy(**urls), await doors.open()
+    await first.start()
+    await first.add_route("/user/ada/", target, {})
+    child = await left_alone(first)
+    client = client_of(first)
+    assert await client.ask("/user/ada/") == (200, port_of(target))
     second = make_proxy(**urls)
     await second.start()
-    assert pid_of(second) != old
-    assert not psutil.pid_exists(old) or psutil.Process(old).status() == psutil.STATUS_ZOMBIE
+    assert pid_of(second) == child.pid
+    await second.add_route("/user/bob/", target, {})
+    for user in ("ada", "bob"):
+        assert await client.ask(f"/user/{user}/") == (200, port_of(target))
+    child.kill()
+    child.wait()
+    await until(lambda: second.traefik_pid not in {None, child.pid})
+    await second.add_route("/user/eve/", target, {})
+    assert await client.ask("/user/ada/") == (200, port_of(target))
+    assert "nobody knows its exit status" in caplog.text
+    third = await left_alone(second)
+    again = make_proxy(**urls)
+    await again.start()
+    assert pid_of(again) == third.pid
+    await again.stop()
+    assert third.wait(5) is not None
+    assert not Path(again.static_config_file).exists()
+
+
+@pytest.mark.parametrize("change", ["configuration", "environment", "hangs"])
+async def test_a_traefik_left_by_an_earlier_hub_is_replaced_if_it_does_not_fit(
+    change: str,
+    make_proxy: Callable[..., TraefikRedisProxy],
+    doors: Doors,
+    client_of: Callable[..., Client],
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """As its configuration has changed, or as it does not answer; the log says why."""
+    caplog.set_level(logging.INFO)
+    urls = {"public_url": f"http://127.0.0.1:{free_port()}/", "traefik_api_url": f"http://127.0.0.1:{free_port()}"}
+    first, target = make_proxy(**urls), await doors.open()
+    await first.start()
+    await first.add_route("/user/ada/", target, {})
+    child = await left_alone(first)
+    traits: dict[str, Any] = {
+        "configuration": {"extra_static_config": {"log": {"level": "WARN"}}},
+        "environment": {"traefik_env": {"GOGC": "200"}},
+        "hangs": {"check_route_timeout": 4},
+    }[change]
+    if change == "hangs":
+        child.send_signal(signal.SIGSTOP)
+    second = make_proxy(**urls, **traits)
+    starting = asyncio.create_task(second.start())
+    if change == "hangs":
+        await until(lambda: "is of no use" in caplog.text)
+        child.kill()
+    else:
+        await until(lambda: f"its {change} is not the same" in caplog.text)
+    child.wait()
+    await starting
+    assert pid_of(second) != child.pid
     assert await client_of(second).ask("/user/ada/") == (200, port_of(target))
-    assert process._process is not None
-    process._process.wait()
-    assert process._output is not None
-    process._output.close()
 
 
 async def test_https(start_proxy: Start, doors: Doors, certificates: Certificates) -> None:

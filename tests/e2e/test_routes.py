@@ -11,9 +11,9 @@ import aiohttp
 import pytest
 
 from kvproxy.errors import InvalidRouteError, RouteNotReadyError, RouteRejectedError
+from kvproxy.names import ALONE
 from kvproxy.testing.redis_server import TRAEFIK_RIGHTS
 from kvproxy.testing.servers import EchoServer, RedisServer
-from kvproxy.translate import route_name
 from kvproxy_redis import TraefikRedisProxy
 
 from .proxies import Doors, External, Start, add_all
@@ -89,7 +89,7 @@ async def test_a_rejected_route_is_an_error_with_traefiks_reason_and_leaves_noth
     proxy = external(traefik_entrypoint="nosuchentrypoint")
     with pytest.raises(RouteRejectedError, match="nosuchentrypoint"):
         await proxy.add_route("/user/ada/", await doors.open(), {})
-    assert redis_server.command("KEYS", f"*{route_name('/user/ada/')}*") == []
+    assert redis_server.command("KEYS", f"*{ALONE.route('/user/ada/')}*") == []
     assert redis_server.command("HEXISTS", "jupyterhub/routes", "/user/ada/") == 0
 
 

@@ -9,23 +9,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kvproxy.errors import InvalidRouteError, StoreError
+from kvproxy.names import ALONE
 from kvproxy.plan import apply, diff, transactions
 from kvproxy.routes import Route, make_route
 from kvproxy.store import Capabilities, Operation, Space
-from kvproxy.translate import (
-    REVISION_KEY,
-    SETUP,
-    Entry,
-    Layout,
-    decode_record,
-    encode,
-    encode_setup,
-    flatten,
-    group,
-    owner,
-    route_name,
-    route_of,
-)
+from kvproxy.translate import SETUP, Entry, Layout, decode_record, encode, encode_setup, flatten, group, route_of
 
 from .strategies import routes
 
@@ -47,8 +35,8 @@ def test_a_table_comes_back_from_the_store(table: dict[str, Route], layout: Layo
         config |= entry.config
         records |= entry.records
     found = group(config, records, [])
-    assert {name: route_of(entry) for name, entry in found.items()} == {route_name(k): r for k, r in table.items()}
-    assert found == {route_name(key): encode(route, layout) for key, route in table.items()}
+    assert {name: route_of(entry) for name, entry in found.items()} == {ALONE.route(k): r for k, r in table.items()}
+    assert found == {ALONE.route(key): encode(route, layout) for key, route in table.items()}
 
 
 @given(entries, entries)
@@ -90,10 +78,10 @@ def test_a_route_that_no_transaction_can_hold_is_an_error() -> None:
 @given(st.text())
 def test_names_are_never_numbers_and_begin_with_their_digest(key: str) -> None:
     """A name of digits only would be taken for a list index by Traefik."""
-    name = route_name(key)
+    name = ALONE.route(key)
     assert not name.isdigit()
-    assert owner(f"http/routers/{name}/rule") == name
-    assert len(name) == len(route_name("/"))
+    assert ALONE.owner(f"http/routers/{name}/rule") == name
+    assert len(name) == len(ALONE.route("/"))
 
 
 @pytest.mark.parametrize(
@@ -102,13 +90,13 @@ def test_names_are_never_numbers_and_begin_with_their_digest(key: str) -> None:
         "http/routers/mine/rule",
         "http/routers/abcdefghij-kvp/rule",
         "tls/stores/default/defaultCertificate/certFile",
-        REVISION_KEY,
+        ALONE.revision_key,
         "tcp/routers/aaaaaaaaaaaaaaaa-kvp/rule",
     ],
 )
 def test_keys_of_others_belong_to_nobody_of_ours(key: str) -> None:
     """So they are never changed or deleted."""
-    assert owner(key) is None
+    assert ALONE.owner(key) is None
     assert group({key: "x"}, {}, []) == {}
 
 
@@ -145,7 +133,7 @@ def test_a_corrupt_record_is_named(value: str) -> None:
     """And spoils nothing else: it counts as an entry without a route."""
     with pytest.raises(InvalidRouteError):
         decode_record("/x/", value)
-    assert route_of(group({}, {"/x/": value}, [])[route_name("/x/")]) is None
+    assert route_of(group({}, {"/x/": value}, [])[ALONE.route("/x/")]) is None
 
 
 def test_two_spellings_are_one_route_and_the_given_one_comes_back() -> None:
@@ -159,6 +147,6 @@ def test_two_spellings_are_one_route_and_the_given_one_comes_back() -> None:
 def test_a_target_with_a_path_gets_a_prefix() -> None:
     """As configurable-http-proxy does for ``extra_routes``."""
     config = encode(make_route("/x/", "http://localhost:9999/test", {}), Layout()).config
-    name = route_name("/x/")
+    name = ALONE.route("/x/")
     assert config[f"http/middlewares/{name}/addPrefix/prefix"] == "/test"
     assert config[f"http/services/{name}/loadBalancer/servers/0/url"] == "http://localhost:9999"

@@ -10,10 +10,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kvproxy.grouping import NO_REQUEST, Group, Limits, divide, stem
+from kvproxy.names import ALONE
 from kvproxy.routes import Route, RouteSpec, make_route
 from kvproxy.table import DesiredTable
 from kvproxy.testing import oracle, rule_model
-from kvproxy.translate import Entry, Layout, encode_setup, group_name, route_name
+from kvproxy.translate import Entry, Layout, encode_setup
 
 from .strategies import _ways, names, spell
 
@@ -75,7 +76,7 @@ class Hub:
 
     def toggle(self, routespec: str) -> None:
         route = made(routespec)
-        name = route_name(route.key)
+        name = ALONE.route(route.key)
         if self.routes.pop(name, None) is None:
             self.routes[name] = route
             self.table.put(name, self.table.entry(route))
@@ -91,7 +92,7 @@ class Hub:
 
     def expect(self, config: Mapping[str, str], host: str, path: str) -> None:
         wanted = oracle.lead(self.routes.values(), host, path)
-        assert served(config, host, path) == (wanted and route_name(wanted.key)), (host, path)
+        assert served(config, host, path) == (wanted and ALONE.route(wanted.key)), (host, path)
 
 
 def near_requests(hub: Hub, chance: random.Random, count: int) -> list[tuple[str, str]]:
@@ -279,7 +280,7 @@ def test_a_route_that_somebody_waits_for_is_not_moved() -> None:
     hub = Hub(False)
     for number in range(5):
         hub.toggle(f"/user/u{number}/")
-    name = route_name("/user/u1/")
+    name = ALONE.route("/user/u1/")
     for _ in range(4):
         hub.table.step(lambda held: held == name, None)
     key = f"http/routers/{name}/parentRefs"
@@ -291,7 +292,7 @@ def test_a_route_that_somebody_waits_for_is_not_moved() -> None:
 def test_names_of_groups_differ() -> None:
     """One for every set of symbols."""
     groups = [Group("/user/a"), Group("/user/a", ("b", "c")), Group("/user/a", ("bc",)), Group("/user/ab", ("c",))]
-    assert len({group_name(group) for group in groups}) == len(groups)
+    assert len({ALONE.group(group) for group in groups}) == len(groups)
 
 
 def test_escapes_are_never_cut() -> None:

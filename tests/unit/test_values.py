@@ -14,7 +14,7 @@ from cryptography.x509 import load_pem_x509_certificate
 from kvproxy.certificate import placeholder_certificate
 from kvproxy.credentials import api_access, hash_password
 from kvproxy.errors import ConfigurationError
-from kvproxy.launcher import parse_log_line
+from kvproxy.names import ALONE
 from kvproxy.readiness import Pending, Ready, Rejected, judge, revision_of
 from kvproxy.routes import make_route
 from kvproxy.static import (
@@ -27,10 +27,11 @@ from kvproxy.static import (
     static_file,
 )
 from kvproxy.store import normalise_root
-from kvproxy.translate import Layout, encode, route_name
+from kvproxy.traefik_log import parse_log_line
+from kvproxy.translate import Layout, encode
 
 ROUTE = make_route("/user/ada/", "http://127.0.0.1:1", {})
-NAME = route_name(ROUTE.key)
+NAME = ALONE.route(ROUTE.key)
 ENTRY = encode(ROUTE, Layout())
 RULE = ENTRY.config[f"http/routers/{NAME}/rule"]
 ROUTER = {"rule": RULE, "service": NAME, "priority": len(RULE), "entryPoints": ["http"], "status": "enabled"}
@@ -65,7 +66,7 @@ def test_pending_says_what_was_seen(router: object, service: object, seen: str) 
 def test_every_field_of_a_router_that_was_written_counts() -> None:
     """A read that saw a part of them only does not make a route ready."""
     route = make_route("ada.example.org/x/", "http://127.0.0.1:1/test", {})
-    name, entry = route_name(route.key), encode(route, Layout(("web", "alt")))
+    name, entry = ALONE.route(route.key), encode(route, Layout(("web", "alt")))
     rule, high = entry.config[f"http/routers/{name}/rule"], int(entry.config[f"http/routers/{name}/priority"])
     whole = {"rule": rule, "service": name, "priority": high, "entryPoints": ["web", "alt"], "status": "enabled"}
     whole["middlewares"] = [f"{name}@redis"]

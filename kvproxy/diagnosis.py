@@ -1,0 +1,81 @@
+"""Which key below the root may keep Traefik from reading any.
+
+Traefik reads all keys or none: one that it cannot decode, which may be anybody's, stops all updates, and only its log
+tells of it. Traefik names no key either, but the fields that it knows are few on the levels where mistakes are made.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Final
+
+#: Keys that are named in a sentence.
+_NAMED: Final = 3
+_HTTP: Final = {"routers", "services", "middlewares", "models", "serverstransports"}
+#: What may stand below the root (Traefik's `dynamic.Configuration`, 3.7). Names are compared without regard to case.
+_SECTIONS: Final[Mapping[str, set[str]]] = {
+    "http": _HTTP,
+    "tcp": _HTTP,
+    "udp": {"routers", "services"},
+    "tls": {"options", "stores", "certificates"},
+}
+#: What may stand below the name of a router or a service (`dynamic.Router`, `dynamic.Service` and their kin, 3.7).
+_FIELDS: Final[Mapping[str, set[str]]] = {
+    "routers": {
+        *("entrypoints", "middlewares", "service", "rule", "parentrefs", "rulesyntax"),
+        *("priority", "tls", "observability"),
+    },
+    "services": {"loadbalancer", "weighted", "mirroring", "failover", "highestrandomweight"},
+}
+
+
+def suspicion(foreign: Mapping[str, str]) -> str:
+    """A sentence about keys that are not kvproxy's and that Traefik may be unable to decode; empty if there are none.
+
+    Args:
+        foreign: keys, relative to the root, with their values.
+
+    >>> suspicion({"http/routers/mine/rule": "Path(`/x`)", "http/routers/mine/rool": "x"})
+    "Traefik cannot decode the key 'http/routers/mine/rool' below its rootKey, which is not kvproxy's; remove it."
+    """
+    if wrong := [key for key in sorted(foreign) if not decodable(key, foreign[key])]:
+        return (
+            f"Traefik cannot decode the {_names(wrong)} below its rootKey, which "
+            f"{'is' if len(wrong) == 1 else 'are'} not kvproxy's; remove {'it' if len(wrong) == 1 else 'them'}."
+        )
+    if foreign:
+        return (
+            f"One key that Traefik cannot decode stops all updates, and its log names the node. Not kvproxy's are the "
+            f"{_names(sorted(foreign))} below its rootKey; check or remove {'it' if len(foreign) == 1 else 'them'}."
+        )
+    return ""
+
+
+def decodable(key: str, value: str) -> bool:
+    """Whether Traefik may know a key, as far as the first levels and the values of fields of routers tell."""
+    section, _, rest = key.partition("/")
+    kind, _, named = rest.partition("/")
+    name, _, inner = named.partition("/")
+    field, _, deeper = inner.partition("/")
+    kinds = _SECTIONS.get(section.lower())
+    if kinds is None or kind.lower() not in kinds:
+        return False
+    if section.lower() == "tls":
+        return True
+    fields = _FIELDS.get(kind.lower())
+    if not name or not field or (fields is not None and field.lower() not in fields):
+        return False
+    return kind.lower() != "routers" or _router_value(field.lower(), deeper, value)
+
+
+def _router_value(field: str, deeper: str, value: str) -> bool:
+    if field in {"rule", "service", "rulesyntax", "priority"} and deeper:
+        return False
+    return field != "priority" or value.lstrip("-").isdigit()
+
+
+def _names(keys: Iterable[str]) -> str:
+    named = list(keys)
+    shown = ", ".join(map(repr, named[:_NAMED]))
+    more = f" and {len(named) - _NAMED} more" if len(named) > _NAMED else ""
+    return f"{'key' if len(named) == 1 else 'keys'} {shown}{more}"

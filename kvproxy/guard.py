@@ -1,0 +1,107 @@
+"""When to look at a store though nobody has asked for it, and when to tell Traefik again.
+
+A store can be restarted empty or with old data, fail over to a node that lags, or be changed by hand. Most of that
+shows in one key, the revision, which is looked at every second. For the rest all is read anew, as often as that costs a
+small part of the time only.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+#: Seconds between two looks at the revision.
+_GLANCE: Final = 1.0
+#: Of all time, reading in full may take one part in so many.
+_SHARE: Final = 50
+#: Seconds until a look that is not wanted.
+_NEVER: Final = 3600.0
+#: A Traefik that has not caught up is told again after this many times as long as it took last, in seconds from the
+#: first to the last: the pause is doubled each time.
+_TIMES_AS_LONG: Final = 4
+_FIRST_TELLING: Final = 2.0
+_LAST_TELLING: Final = 30.0
+#: Tellings in vain after which something must be wrong.
+_IN_VAIN: Final = 1
+
+
+class Guard:
+    """Decides when to look.
+
+    Args:
+        interval: seconds between two full reads at least; 0 for no look at all.
+    """
+
+    def __init__(self, interval: float) -> None:
+        self._interval = interval
+        self._cost = 0.0
+        self._glanced = 0.0
+        self._read = 0.0
+
+    def pause(self, now: float) -> float:
+        """Seconds until the next look."""
+        return max(self._glanced + self._glance - now, 0.0) if self._interval else _NEVER
+
+    @property
+    def _glance(self) -> float:
+        return min(_GLANCE, self._interval)
+
+    def glance_due(self, now: float) -> bool:
+        """Whether the revision is to be looked at."""
+        return bool(self._interval) and now >= self._glanced + self._glance
+
+    def read_due(self, now: float) -> bool:
+        """Whether all is to be read."""
+        return bool(self._interval) and now >= self._read + max(self._interval, _SHARE * self._cost)
+
+    def glanced(self, now: float) -> None:
+        """Say that the revision was looked at."""
+        self._glanced = now
+
+    def read(self, start: float, end: float) -> None:
+        """Say that all has been read, and compared, between two moments."""
+        self._read = self._glanced = end
+        self._cost = end - start
+
+
+class Pace:
+    """How quickly Traefik catches up, and when it is to be told again because it does not. Times are in seconds."""
+
+    def __init__(self) -> None:
+        self._stalled = 0.0
+        self._told = 0.0
+        self._took = 0.0
+        self._tellings = 0
+
+    @property
+    def usual(self) -> float:
+        """Seconds after which a Traefik that has made no progress has most likely missed the message."""
+        return min(max(_FIRST_TELLING, _TIMES_AS_LONG * self._took), _LAST_TELLING)
+
+    @property
+    def in_vain(self) -> bool:
+        """Whether it has been told so often that something must be wrong."""
+        return self._tellings > _IN_VAIN
+
+    def stalled(self, now: float) -> float:
+        """Seconds since the last progress."""
+        return now - self._stalled
+
+    def begin(self, now: float) -> None:
+        """Say that Traefik, which had caught up, has been told of something new."""
+        self._stalled = now
+
+    def progress(self, now: float) -> None:
+        """Say that it has loaded something new."""
+        if not self._tellings:
+            self._took = now - self._stalled
+        self._stalled = now
+        self._tellings = 0
+
+    def due(self, now: float) -> bool:
+        """Whether it is to be told again."""
+        return now - max(self._stalled, self._told) >= min(self.usual * 2.0**self._tellings, _LAST_TELLING)
+
+    def told(self, now: float) -> None:
+        """Say that it has been told again."""
+        self._told = now
+        self._tellings += 1

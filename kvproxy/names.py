@@ -1,0 +1,118 @@
+"""The names of everything that kvproxy has in Traefik's dynamic configuration, and which hub's they are.
+
+Each name comes from a digest, digest first: Traefik looks up the children of a node one after another, and names that
+differ in their first character are told apart at once. Its end says whose and of what kind it is.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import re
+from dataclasses import dataclass
+from typing import Final
+
+from .errors import ConfigurationError
+from .grouping import Group
+
+#: Characters of the digest in a name: 80 bits.
+_DIGEST_LENGTH: Final = 16
+#: Ends the names of a route's router and service. It marks the name as ours, and holds the letters that keep a digest
+#: of digits only from being taken for a list index (seen in Traefik 3.7: such a router is broken without a word).
+_ROUTE: Final = "-kvp"
+#: Ends the name of a group's router, and that of its last child.
+_GROUP: Final = "-kvg"
+_LAST: Final = "-kvl"
+_REVISION: Final = "kvproxy-revision"
+_API: Final = "kvproxy-api"
+_TRANSPORT: Final = "kvproxy-internal"
+_HUB: Final = "[a-z0-9]+(?:-[a-z0-9]+)*"
+_ANY = re.compile(
+    rf"http/(?:routers|services|middlewares)/(?:([a-z2-7]{{{_DIGEST_LENGTH}}})(-kv[pgl])|{_REVISION}|{_API})(?:-({_HUB}))?/"
+)
+#: The header by which requests to Traefik's API say which hub they come from, if there are several.
+HUB_HEADER: Final = "X-Kvproxy-Hub"
+#: What a hub's records are called in a store; no hub may be called so.
+_TAKEN: Final = {"routes", "hub"}
+
+
+@dataclass(frozen=True)
+class Names:
+    """The names of one hub.
+
+    Args:
+        hub: tells the hub from others on the same Traefik; empty for one that is alone.
+    """
+
+    hub: str = ""
+
+    @property
+    def _end(self) -> str:
+        return f"-{self.hub}" if self.hub else ""
+
+    @property
+    def revision(self) -> str:
+        """The middleware that nothing uses and that shows the revision."""
+        return _REVISION + self._end
+
+    @property
+    def revision_key(self) -> str:
+        """The key of the revision."""
+        return f"http/middlewares/{self.revision}/headers/customResponseHeaders/X-Kvproxy-Revision"
+
+    @property
+    def api(self) -> str:
+        """The router of Traefik's API, and its middleware."""
+        return _API + self._end
+
+    @property
+    def transport(self) -> str:
+        """The serversTransport with the hub's certificates for its users' servers."""
+        return _TRANSPORT + self._end
+
+    def route(self, key: str) -> str:
+        """The router and the service of the route with this :attr:`~kvproxy.routes.RouteSpec.key`."""
+        return _digest(key) + _ROUTE + self._end
+
+    def group(self, group: Group) -> str:
+        """The router of a group."""
+        return _digest("\0".join((group.prefix, *group.symbols))) + _GROUP + self._end
+
+    def last(self, group_name: str) -> str:
+        """The router of the last child of the group of this name."""
+        return group_name[:_DIGEST_LENGTH] + _LAST + self._end
+
+    def owner(self, config_key: str) -> str | None:
+        """Name of the route or group of this hub whose key this is, None if it is no one's."""
+        match = _ANY.match(config_key)
+        if match is None or match.group(1) is None or (match.group(3) or "") != self.hub:
+            return None
+        return match.group(1) + match.group(2).replace(_LAST, _GROUP) + self._end
+
+
+#: The names of a hub that is alone on its Traefik.
+ALONE: Final = Names()
+
+
+def is_kvproxys(config_key: str) -> bool:
+    """Whether a key is that of any hub's route, group, revision or API."""
+    return _ANY.match(config_key) is not None
+
+
+def check_hub_id(hub: str) -> str:
+    """A hub's id as it was given, if names can be made with it.
+
+    Raises:
+        ConfigurationError: if not.
+    """
+    if hub and (not re.fullmatch(_HUB, hub) or hub in _TAKEN or len(hub) > 40):
+        raise ConfigurationError(
+            f"hub_id = {hub!r} cannot be used: give at most 40 of a-z, 0-9 and single '-' between them, and none of "
+            f"{', '.join(sorted(_TAKEN))}."
+        )
+    return hub
+
+
+def _digest(text: str) -> str:
+    digest = hashlib.blake2b(text.encode(), digest_size=10).digest()
+    return base64.b32encode(digest).decode().lower()[:_DIGEST_LENGTH]

@@ -1,0 +1,57 @@
+"""An event loop whose time passes only when nothing is left to do: hours of waiting take no time in a test.
+
+For tests on :mod:`kvproxy.testing.memory`, where nothing from outside has to be waited for.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import selectors
+from collections.abc import Coroutine
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+
+
+class ClockLoop(asyncio.SelectorEventLoop):
+    """An event loop with a clock of its own, which begins at 0 and is in seconds."""
+
+    def __init__(self) -> None:
+        self._clock = 0.0
+        super().__init__(_Clockwork(self))
+
+    def time(self) -> float:
+        """The loop's time, which is not the world's."""
+        return self._clock
+
+    def pass_time(self, seconds: float) -> None:
+        """Let time go on."""
+        self._clock += seconds
+
+    def run(self, work: Coroutine[Any, Any, T]) -> T:
+        """Run a coroutine to its end and return its result."""
+        return self.run_until_complete(work)
+
+    def close_all(self) -> None:
+        """Cancel what still runs and close the loop."""
+        if tasks := asyncio.all_tasks(self):
+            for task in tasks:
+                task.cancel()
+            self.run_until_complete(asyncio.gather(*tasks, return_exceptions=True))
+        self.close()
+
+
+class _Clockwork(selectors.DefaultSelector):
+    """Instead of waiting, lets the clock go on by as much."""
+
+    def __init__(self, loop: ClockLoop) -> None:
+        super().__init__()
+        self._loop = loop
+
+    def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
+        if timeout is None:
+            raise RuntimeError("Everything waits and nothing can ever happen any more.")
+        ready = super().select(0)
+        if not ready:
+            self._loop.pass_time(max(timeout, 0))
+        return ready

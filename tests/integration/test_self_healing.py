@@ -1,0 +1,330 @@
+"""Whatever happens to the store or to Traefik is noticed and put right, though nobody asks; on a clock of our own."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+
+import pytest
+
+from kvproxy.errors import RouteNotReadyError, StoreUnavailable, TraefikError
+from kvproxy.names import ALONE
+from kvproxy.reconciler import Reconciler
+from kvproxy.routes import Route, make_route
+from kvproxy.testing.clock import ClockLoop
+from kvproxy.testing.memory import MemoryStore, MemoryTraefik
+from kvproxy.translate import QUARANTINE, encode_record
+
+LOG = logging.getLogger("test")
+SETUP = {"http": {"routers": {"kvproxy-api": {"rule": "PathPrefix(`/api`)", "service": "api@internal"}}}}
+#: Seconds within which everything must be right again.
+SECONDS = 5.0
+
+
+def route(name: str, port: int = 1) -> Route:
+    """A user's route."""
+    return make_route(f"/user/{name}/", f"http://127.0.0.1:{port}", {"user": name})
+
+
+class World:
+    """A store with ten routes, and who reads it."""
+
+    def __init__(self) -> None:
+        self.store = MemoryStore()
+        self.traefik = self.store.traefik
+        self.reconciler = Reconciler(self.store, self.traefik, log=LOG, setup=SETUP)
+
+    def right(self) -> dict[str, str]:
+        """The configuration but for the revision."""
+        return {key: value for key, value in self.store.config.items() if key != ALONE.revision_key}
+
+    async def begin(self) -> None:
+        """Add the routes."""
+        await self.reconciler.start()
+        for number in range(10):
+            await self.reconciler.add(route(f"u{number}"), SECONDS)
+
+
+Scene = Callable[[World], Awaitable[None]]
+
+
+def play(scene: Scene) -> None:
+    """Play a scene on a clock of its own."""
+    loop = ClockLoop()
+
+    async def whole() -> None:
+        world = World()
+        await world.begin()
+        try:
+            await scene(world)
+        finally:
+            await world.reconciler.aclose()
+
+    try:
+        loop.run(whole())
+    finally:
+        loop.close_all()
+
+
+def empty(world: World) -> None:
+    """As a restart without persistence leaves it."""
+    world.store.config.clear()
+    world.store.records.clear()
+
+
+def old(world: World) -> None:
+    """As a restart leaves it that has not saved the last routes; one that was deleted since is there again."""
+    for key in [
+        key for key in world.store.config if "u9" in key or key.startswith(f"http/routers/{ALONE.route('/user/u9/')}")
+    ]:
+        del world.store.config[key]
+    world.store.records.pop("/user/u9/")
+    world.store.records["/user/gone/"] = encode_record(route("gone"))
+    world.store.config[f"http/routers/{ALONE.route('/user/gone/')}/rule"] = "Path(`/user/gone`)"
+    world.store.config[ALONE.revision_key] = "0000000000001"
+
+
+def keys_gone(world: World) -> None:
+    """An administrator's mistake."""
+    for key in list(world.store.config)[::3]:
+        if key != ALONE.revision_key:
+            del world.store.config[key]
+
+
+def records_gone(world: World) -> None:
+    """Another one."""
+    world.store.records.pop("/user/u3/")
+
+
+def keys_changed(world: World) -> None:
+    """A target is changed by hand, and a router of ours gets a field that Traefik does not know."""
+    name = ALONE.route("/user/u1/")
+    world.store.config[f"http/services/{name}/loadBalancer/servers/0/url"] = "http://127.0.0.1:9"
+    world.store.config[f"http/routers/{name}/nosuchfield"] = "x"
+
+
+def setup_gone(world: World) -> None:
+    """The router of Traefik's API."""
+    del world.store.config["http/routers/kvproxy-api/rule"]
+
+
+@pytest.mark.parametrize("fault", [empty, old, keys_gone, records_gone, keys_changed, setup_gone])
+def test_a_store_that_is_not_as_it_was_left_is_put_right(
+    fault: Callable[[World], None], caplog: pytest.LogCaptureFixture
+) -> None:
+    """Within seconds, with a word about it, and Traefik has it too."""
+
+    async def scene(world: World) -> None:
+        config, records = world.right(), dict(world.store.records)
+        caplog.clear()
+        fault(world)
+        world.traefik.wake()
+        await asyncio.sleep(SECONDS)
+        assert (world.right(), world.store.records) == (config, records)
+        assert await world.traefik.revision() == int(world.store.config[ALONE.revision_key])
+        assert sum("The store" in message for message in caplog.messages) == 1
+
+    play(scene)
+
+
+def test_nothing_is_written_while_all_is_well() -> None:
+    """An hour of looks."""
+
+    async def scene(world: World) -> None:
+        written, reads = len(world.store.applied), world.store.reads
+        await asyncio.sleep(3600)
+        assert len(world.store.applied) == written
+        assert world.store.reads > reads
+
+    play(scene)
+
+
+def test_a_traefik_that_has_missed_the_message_is_told_again() -> None:
+    """As after a failover, when it listens to nobody for a moment; more and more rarely if that is in vain."""
+
+    async def scene(world: World) -> None:
+        world.traefik.frozen = True
+        adding = asyncio.create_task(world.reconciler.add(route("new"), 60))
+        await asyncio.sleep(1)
+        world.traefik.frozen = False
+        await asyncio.wait_for(adding, SECONDS)
+        world.traefik.frozen = True
+        await asyncio.gather(world.reconciler.add(route("newer"), 1), return_exceptions=True)
+        before = world.traefik.reloads
+        await asyncio.sleep(600)
+        assert world.traefik.reloads - before < 40
+
+    play(scene)
+
+
+def test_a_traefik_that_follows_nothing_is_told_of_with_the_key_that_keeps_it(caplog: pytest.LogCaptureFixture) -> None:
+    """In the log and in the error of who adds a route; when the key is gone, so is the trouble."""
+
+    caplog.set_level(logging.INFO)
+
+    async def scene(world: World) -> None:
+        world.store.config["http/routers/mine/rool"] = "Path(`/mine`)"
+        world.traefik.frozen = True
+        await asyncio.sleep(SECONDS)
+        with pytest.raises(RouteNotReadyError, match="http/routers/mine/rool"):
+            await world.reconciler.add(route("new"), 30)
+        assert any("does not follow" in m and "http/routers/mine/rool" in m for m in caplog.messages)
+        del world.store.config["http/routers/mine/rool"]
+        world.traefik.frozen = False
+        await asyncio.sleep(SECONDS)
+        await world.reconciler.add(route("new"), SECONDS)
+        assert any("follows the store again" in message for message in caplog.messages)
+
+    play(scene)
+
+
+def test_a_traefik_that_was_away_is_not_believed_to_serve_what_it_served() -> None:
+    """A route that is added again is waited for again."""
+
+    async def scene(world: World) -> None:
+        world.traefik.failure = TraefikError("It is away.")
+        await asyncio.sleep(SECONDS)
+        adding = asyncio.create_task(world.reconciler.add(route("u1"), 60))
+        await asyncio.sleep(SECONDS)
+        assert not adding.done()
+        world.traefik.failure = None
+        await asyncio.wait_for(adding, SECONDS)
+
+    play(scene)
+
+
+def test_a_store_that_is_away_delays_and_loses_nothing(caplog: pytest.LogCaptureFixture) -> None:
+    """It is noticed though nobody asks for anything, and who asks is told what is waited for."""
+
+    async def scene(world: World) -> None:
+        world.store.failure = StoreUnavailable("The memory is away.")
+        await asyncio.sleep(SECONDS)
+        assert sum("The memory is away." in message for message in caplog.messages) == 1
+        with pytest.raises(RouteNotReadyError, match="The memory is away"):
+            await world.reconciler.add(route("late"), 3)
+        adding = asyncio.create_task(world.reconciler.add(route("new"), 60))
+        deleting = asyncio.create_task(world.reconciler.delete("/user/u1/", 60))
+        await asyncio.sleep(SECONDS)
+        world.store.failure = None
+        await asyncio.gather(adding, deleting)
+        names = {f"/user/u{number}/" for number in range(10) if number != 1} | {"/user/new/"}
+        assert set(world.store.records) - {"setup"} == names
+
+    play(scene)
+
+
+def test_a_record_that_nobody_can_read_is_set_aside(caplog: pytest.LogCaptureFixture) -> None:
+    """It is reported and kept, what belongs to it is removed, and everything else goes on; at start and later."""
+
+    async def scene(world: World) -> None:
+        good = set(world.store.records)
+        name = ALONE.route("/user/broken/")
+        for number, value in enumerate(["{", "null", "[]", '{"target": 1}', "x" * 100_000]):
+            world.store.records["/user/broken/"] = value
+            world.store.config[f"http/routers/{name}/rule"] = "Path(`/user/broken`)"
+            if number % 2:
+                await world.reconciler.aclose()
+                world.reconciler = Reconciler(world.store, world.traefik, log=LOG, setup=SETUP)
+                await world.reconciler.start()
+            await asyncio.sleep(SECONDS)
+            assert set(world.store.records) == {*good, QUARANTINE + "/user/broken/"}
+            assert value.startswith(world.store.records[QUARANTINE + "/user/broken/"])
+            assert not any(key.startswith(f"http/routers/{name}") for key in world.store.config)
+        assert sum(QUARANTINE in message for message in caplog.messages) == 5
+
+    play(scene)
+
+
+class Several:
+    """A fleet."""
+
+    def __init__(self, *members: MemoryTraefik) -> None:
+        self.replicas = list(members)
+
+    async def members(self) -> list[MemoryTraefik]:
+        """See :meth:`kvproxy.replicas.Fleet.members`."""
+        return self.replicas
+
+
+def with_replicas(scene: Callable[[World, MemoryTraefik], Awaitable[None]]) -> None:
+    """Play a scene with a second replica."""
+
+    async def whole(world: World) -> None:
+        await world.reconciler.aclose()
+        other = MemoryTraefik(world.store)
+        wake = world.traefik.wake
+
+        def both() -> None:
+            wake()
+            other.wake()
+
+        world.traefik.wake = both  # type: ignore[method-assign]
+        world.reconciler = Reconciler(world.store, Several(world.traefik, other), log=LOG, setup=SETUP, grace=3)
+        await world.reconciler.start()
+        await world.reconciler.add(route("first"), SECONDS)
+        await scene(world, other)
+
+    play(whole)
+
+
+def test_a_route_is_ready_when_every_replica_serves_it() -> None:
+    """One that lags is waited for."""
+
+    async def scene(world: World, other: MemoryTraefik) -> None:
+        other.frozen = True
+        adding = asyncio.create_task(world.reconciler.add(route("new"), 60))
+        await asyncio.sleep(1)
+        assert not adding.done()
+        other.frozen = False
+        await asyncio.wait_for(adding, SECONDS)
+        assert await other.router(ALONE.route("/user/new/")) is not None
+
+    with_replicas(scene)
+
+
+def test_a_dead_replica_delays_nobody_for_longer_than_the_grace(caplog: pytest.LogCaptureFixture) -> None:
+    """It is named in the log, left out, and counts again when it is back."""
+
+    async def scene(world: World, other: MemoryTraefik) -> None:
+        loop = asyncio.get_running_loop()
+        other.failure = TraefikError("The other one cannot be reached.")
+        start = loop.time()
+        await world.reconciler.add(route("new"), 60)
+        assert loop.time() - start < 4
+        assert any("The other one cannot be reached." in message for message in caplog.messages)
+        start = loop.time()
+        await world.reconciler.add(route("newer"), 60)
+        assert loop.time() - start < 0.5
+        other.failure = None
+        other.frozen = True
+        await asyncio.sleep(SECONDS)
+        adding = asyncio.create_task(world.reconciler.add(route("newest"), 60))
+        await asyncio.sleep(1)
+        assert not adding.done()
+        other.frozen = False
+        await asyncio.wait_for(adding, SECONDS)
+
+    with_replicas(scene)
+
+
+def test_a_replica_that_hangs_is_a_dead_one() -> None:
+    """It takes connections and never answers."""
+
+    async def scene(world: World, other: MemoryTraefik) -> None:
+        loop = asyncio.get_running_loop()
+
+        async def never() -> int | None:
+            await asyncio.sleep(1e6)
+            return None
+
+        other.revision = never  # type: ignore[method-assign]
+        start = loop.time()
+        await world.reconciler.add(route("new"), 60)
+        assert loop.time() - start < 7
+        for name in ("a", "b", "c"):
+            start = loop.time()
+            await world.reconciler.add(route(name), 60)
+            assert loop.time() - start < 0.5
+
+    with_replicas(scene)
