@@ -25,8 +25,8 @@ class Tally:
     failed: int = 0
     longest: float = 0.0
     examples: list[str] = field(default_factory=list)
-    first_failure: float | None = None
-    last_failure: float = 0.0
+    #: When those that failed began and ended.
+    failures: list[tuple[float, float]] = field(default_factory=list)
 
     def note(self, begin: float, problem: str) -> None:
         """Count a request that began then; problem: what was wrong with its answer, empty if nothing."""
@@ -35,14 +35,13 @@ class Tally:
         self.longest = max(self.longest, now - begin)
         if problem:
             self.failed += 1
-            self.first_failure = begin if self.first_failure is None else self.first_failure
-            self.last_failure = now
+            self.failures.append((begin, now))
             self.examples = [*self.examples, problem][:_KEPT]
 
     @property
     def noticed(self) -> float:
         """Seconds from the first request that failed to the last one."""
-        return 0.0 if self.first_failure is None else self.last_failure - self.first_failure
+        return self.failures[-1][1] - self.failures[0][0] if self.failures else 0.0
 
 
 class Load:
@@ -90,7 +89,7 @@ async def _problem(client: RawClient, path: str, wanted: str) -> str:
     except (OSError, EOFError, asyncio.TimeoutError) as error:
         await client.close()
         return f"{path}: {type(error).__name__}"
-    return "" if (status, body) == (200, wanted) else f"{path}: {status} {body[:40]}"
+    return "" if (status, body) == (200, wanted) else f"{path}: {status} {body[:40].strip()}"
 
 
 class OpenSocket:

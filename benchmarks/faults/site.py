@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import random
+import socket
 import time
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
@@ -22,10 +24,11 @@ from kvproxy.store import Operation, Snapshot, Space, Transaction
 from kvproxy.table import DesiredTable
 from kvproxy.testing.doors import Doors, RawClient, port_of
 from kvproxy.testing.echo import EchoServer
-from kvproxy.testing.servers import TraefikServer, free_port
+from kvproxy.testing.servers import TraefikServer
 from kvproxy.translate import encode_setup
 
 _DOORS = 100  # users' servers that can be told apart; where there are more routes, some share one
+_LOW_PORTS = (10_000, 32_000)
 _LOOK = 0.1  # seconds between two looks at what is waited for
 #: Name of the router that somebody adds by hand, with a field that Traefik does not know.
 FOREIGN = "http/routers/by-hand/nosuchfield"
@@ -41,7 +44,7 @@ class Site:
 
     def __init__(self, store: StoreUnderFault, directory: Path, *, managed: bool):
         self.store, self.managed, self._directory = store, managed, directory
-        self.port, api = free_port(), free_port()
+        self.port, api = quiet_port(), quiet_port()
         static = directory / "traefik.toml"
         traits = {
             "public_url": f"http://127.0.0.1:{self.port}/",
@@ -206,6 +209,12 @@ class Site:
         if await self.seconds_to_heal(ROUTE_TIMEOUT) is None:
             raise HubError(f"All is not right: {await self.differs()} {', '.join((await self.wrong())[:3])}")
 
+    async def until_served(self) -> None:
+        """Wait until Traefik serves the hub's own route."""
+        async with self._client() as client:
+            while not await _leads(client, "/", self.table["/"]):
+                await asyncio.sleep(_LOOK)
+
     async def contents(self) -> Snapshot:
         """The keys of the store, but for the revision."""
         store = self.proxy.open_store()
@@ -260,6 +269,15 @@ async def _leads(client: RawClient, path: str, port: str) -> bool:
     except (OSError, EOFError, asyncio.TimeoutError):
         await client.close()
         return False
+
+
+def quiet_port() -> int:
+    """A port that is free and stays so until it is listened on: no outgoing connection gets one of so low a number."""
+    while True:
+        port = random.randrange(*_LOW_PORTS)
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
 
 
 def foreign(value: str | None) -> Operation:
