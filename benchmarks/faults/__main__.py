@@ -1,0 +1,76 @@
+"""Let every fault happen to every store, print the tables, and write the raw results and docs/faults.md.
+
+python -m benchmarks.faults                                       everything; half an hour
+python -m benchmarks.faults --stores redis --faults hub-killed    some of it, printed only
+python -m benchmarks.faults --report                              the tables again, from the raw results on disk
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import sys
+import tempfile
+from pathlib import Path
+
+from benchmarks.faults.catalogue import FAULTS
+from benchmarks.faults.cell import Scale, applies, run
+from benchmarks.faults.report import DOCUMENT, RESULTS, sections, write_document
+from benchmarks.faults.stores import STORES
+from benchmarks.results import Results, describe_machine
+from benchmarks.tools import own_versions
+from benchmarks.workload import ROOT
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Returns the exit status: 1 if a cell is not as it should be."""
+    options = parse(arguments)
+    stores, faults = _chosen(options.stores, STORES), _chosen(options.faults, FAULTS)
+    whole = stores == [*STORES] and faults == [*FAULTS]
+    if options.report:
+        results = Results.load(RESULTS)
+    else:
+        results = asyncio.run(measure(stores, faults, Scale(options.routes)))
+        if whole:
+            results.save(RESULTS)
+            results = Results.load(RESULTS)
+    made = sections(results)
+    print("\n\n".join(made.values()))
+    if whole:
+        write_document(results)
+        print(f"\nThe tables in {DOCUMENT.relative_to(ROOT)} are made from this.")
+    return int(any(row.metric == "error" for row in results.rows))
+
+
+def parse(arguments: list[str] | None) -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.faults", description=__doc__.splitlines()[0])
+    parser.add_argument("--stores", default="", help=f"comma-separated, of {', '.join(STORES)}; default: all")
+    parser.add_argument("--faults", default="", help=f"comma-separated, of {', '.join(FAULTS)}; default: all")
+    parser.add_argument("--routes", type=int, default=Scale().routes, help="how many routes there are")
+    parser.add_argument("--report", action="store_true", help="let nothing happen; report on the results on disk")
+    return parser.parse_args(arguments)
+
+
+def _chosen(names: str, of: dict[str, object]) -> list[str]:
+    chosen = names.split(",") if names else [*of]
+    if unknown := set(chosen) - set(of):
+        raise SystemExit(f"There is no {', '.join(sorted(unknown))}; choose of {', '.join(of)}.")
+    return chosen
+
+
+async def measure(stores: list[str], faults: list[str], scale: Scale) -> Results:
+    """One cell after the other."""
+    results = Results(machine=describe_machine(own_versions({store.partition("-")[0] for store in stores})))
+    for store in stores:
+        for fault in faults:
+            if applies(store, fault):
+                with tempfile.TemporaryDirectory(prefix="kvproxy-faults-") as directory:
+                    outcome = await run(store, fault, scale, Path(directory))
+                results.rows += outcome.rows(store, fault, scale.routes)
+                print(f"{store:12} {fault:15} {outcome.problem or 'as it should be'}", flush=True)
+    return results
+
+
+if __name__ == "__main__":
+    sys.exit(main())

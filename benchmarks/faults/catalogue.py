@@ -1,0 +1,227 @@
+"""What can happen to a store, to Traefik and to the hub."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncGenerator, Callable, Iterable, Iterator
+from dataclasses import dataclass
+from typing import TypeAlias
+
+import psutil
+
+from benchmarks.faults.hub_process import HubError
+from benchmarks.faults.site import FOREIGN, Site, foreign
+from benchmarks.faults.stores import Killable
+from kvproxy.store import Operation, Space
+
+_AWAY = 1.0  # seconds that a part is away, at least: whoever starts it anew takes a moment
+_CHANGES = 20  # that a store has seen before it loses them
+_IMPATIENT = 6  # seconds after which a hub gives up a route that Traefik does not come to serve
+
+#: A fault as it takes its course. It yields twice: when all is ready, the routes that it is going to hit itself; and in
+#: the midst of it, when a user comes. When it ends, it is over.
+Steps: TypeAlias = AsyncGenerator[list[str], None]
+
+
+@dataclass(frozen=True)
+class Fault:
+    """Something that happens.
+
+    title: in the table. happen: its course, given the site and the seconds for which a part stands still. killable:
+    whether it needs a store with processes. managed: whether the Traefik is the hub's own.
+    """
+
+    title: str
+    happen: Callable[[Site, float], Steps]
+    killable: bool = False
+    managed: bool = False
+
+
+async def store_killed(site: Site, _: float) -> Steps:
+    """The store crashes and comes back with its data."""
+    yield []
+    await down(site)
+    yield []
+    await asyncio.sleep(_AWAY)
+    await asyncio.to_thread(site.store.start)
+
+
+async def store_emptied(site: Site, _: float) -> Steps:
+    """The store comes back without its data."""
+    await a_past(site)
+    yield []
+    await down(site)
+    yield []
+    await asyncio.to_thread(site.store.start_empty)
+
+
+async def store_aged(site: Site, _: float) -> Steps:
+    """The store comes back with the data of a moment ago: what has changed since is hit, the rest is not."""
+    await asyncio.to_thread(site.store.save)
+    await a_past(site)
+    late = [f"/user/late{number}/" for number in range(5)]
+    await asyncio.gather(*map(site.log_in, late))
+    await site.log_out("/user/student00000/")
+    yield late
+    await down(site)
+    yield []
+    await asyncio.to_thread(site.store.start_old)
+
+
+async def store_paused(site: Site, seconds: float) -> Steps:
+    """The store stands still and goes on."""
+    store = killable(site)
+    yield []
+    store.pause()
+    yield []
+    await asyncio.sleep(seconds)
+    store.resume()
+
+
+async def keys_deleted(site: Site, _: float) -> Steps:
+    """Somebody deletes keys: all or one of a route's, records, Traefik's API, the certificate, the revision."""
+    hit = some(site)
+    found = await site.contents()
+    names = site.proxy.names
+    setup = ("tls/", f"http/routers/{names.api}")
+    config = {names.revision_key, *(key for key in found.config if key.startswith(setup))}
+    for number, spec in enumerate(hit):
+        keys = site.keys_of(found, spec)
+        config |= set(keys if number % 2 else [key for key in keys if key.startswith("http/services/")])
+    yield hit
+    gone = [Operation(Space.CONFIG, key, None) for key in sorted(config)]
+    await site.by_hand([*gone, *(Operation(Space.RECORDS, spec, None) for spec in hit[::2])])
+    yield []
+
+
+async def keys_changed(site: Site, _: float) -> Steps:
+    """Somebody changes where routes lead, and what leads to them."""
+    hit = some(site)
+    found = await site.contents()
+    yield hit
+    await site.by_hand(changes(site.keys_of(found, spec) for spec in hit))
+    yield []
+
+
+def changes(routes: Iterable[list[str]]) -> Iterator[Operation]:
+    """The target of one route, the rule of the next."""
+    for number, keys in enumerate(routes):
+        kind, value = ("rule", "Path(`/nowhere`)") if number % 2 else ("url", "http://127.0.0.1:1")
+        yield from (Operation(Space.CONFIG, key, value) for key in keys if key.endswith(f"/{kind}"))
+
+
+async def foreign_key(site: Site, _: float) -> Steps:
+    """Somebody writes a key that Traefik cannot decode, and removes it when he is told."""
+    yield []
+    await site.by_hand([foreign("x")])
+    yield []
+    try:
+        await site.log_in("/user/impatient/", _IMPATIENT)
+    except HubError as error:
+        if FOREIGN not in str(error):
+            raise
+    else:
+        raise HubError(f"A route was added although Traefik cannot decode {FOREIGN}.")
+    await site.by_hand([foreign(None)])
+
+
+async def traefik_killed(site: Site, _: float) -> Steps:
+    """The hub's own Traefik crashes; the hub starts it again."""
+    yield list(site.table)
+    psutil.Process(await site.traefik_pid()).kill()
+    yield []
+
+
+async def traefik_paused(site: Site, seconds: float) -> Steps:
+    """Traefik stands still and goes on: whoever asks for something has to wait."""
+    yield []
+    process = psutil.Process(await site.traefik_pid())
+    process.suspend()
+    yield []
+    await asyncio.sleep(seconds)
+    process.resume()
+
+
+async def hub_restarted(site: Site, _: float) -> Steps:
+    """The hub is stopped, its Traefik with it, and started again."""
+    yield list(site.table)
+    await site.hub.stop()
+    await site.hub.start()
+    yield []
+
+
+async def hub_killed(site: Site, _: float) -> Steps:
+    """The hub crashes beside a Traefik that is not its own, and is started again."""
+    yield []
+    await site.hub.kill()
+    await site.hub.start()
+    yield []
+
+
+async def both_killed(site: Site, _: float) -> Steps:
+    """Store and Traefik crash at the same moment; the store is started again, and the hub sees to its Traefik."""
+    yield list(site.table)
+    pid = await site.traefik_pid()
+    await down(site)
+    psutil.Process(pid).kill()
+    yield []
+    await asyncio.sleep(_AWAY)
+    await asyncio.to_thread(site.store.start)
+
+
+async def all_killed(site: Site, _: float) -> Steps:
+    """All parts crash, as if their one machine had, and are started again."""
+    yield list(site.table)
+    pid = await site.traefik_pid()
+    await site.hub.kill()
+    with contextlib.suppress(psutil.NoSuchProcess):
+        psutil.Process(pid).kill()
+    await down(site)
+    await asyncio.to_thread(site.store.start)
+    await site.hub.start()
+    yield []
+
+
+async def a_past(site: Site) -> None:
+    """Changes, one after another: a store that comes back counts its changes anew, and who follows it must cope."""
+    for _ in range(_CHANGES):
+        await site.log_in("/user/guest/")
+        await site.log_out("/user/guest/")
+    await site.settle()
+
+
+async def down(site: Site) -> None:
+    """Kill the store, if it has processes."""
+    if isinstance(site.store, Killable):
+        await asyncio.to_thread(site.store.kill)
+
+
+def killable(site: Site) -> Killable:
+    """The store, which has processes."""
+    assert isinstance(site.store, Killable)
+    return site.store
+
+
+def some(site: Site) -> list[str]:
+    """A few users."""
+    users = [spec for spec in site.table if spec.startswith("/user/student")]
+    return users[:: max(len(users) // 10, 1)]
+
+
+#: By the names that the results have.
+FAULTS = {
+    "store-killed": Fault("store killed, started again", store_killed, killable=True),
+    "store-emptied": Fault("store restarted empty", store_emptied),
+    "store-aged": Fault("store restarted with old data", store_aged),
+    "store-paused": Fault("store stands still", store_paused, killable=True),
+    "keys-deleted": Fault("keys deleted by hand", keys_deleted),
+    "keys-changed": Fault("keys changed by hand", keys_changed),
+    "foreign-key": Fault("a key that Traefik cannot decode", foreign_key),
+    "traefik-paused": Fault("Traefik stands still", traefik_paused),
+    "hub-killed": Fault("hub killed, started again", hub_killed),
+    "traefik-killed": Fault("Traefik killed", traefik_killed, managed=True),
+    "hub-restarted": Fault("hub restarted, its Traefik with it", hub_restarted, managed=True),
+    "both-killed": Fault("store and Traefik killed", both_killed, killable=True, managed=True),
+    "all-killed": Fault("store, Traefik and hub killed", all_killed, managed=True),
+}

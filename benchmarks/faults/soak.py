@@ -1,0 +1,229 @@
+"""Users come and go while parts are restarted: what is there at the end that was not there before?
+
+python -m benchmarks.faults.soak                 an hour; prints the table and writes it to docs/faults.md
+python -m benchmarks.faults.soak --minutes 3     the same in short, printed only
+python -m benchmarks.faults.soak --report        the table again, from the raw results on disk
+
+In the first third all parts are restarted. Then memory, file descriptors and keys are counted, and at the end again;
+meanwhile the hub lives, and store and Traefik are restarted.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import random
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+import psutil
+
+from benchmarks.faults.hub_process import HubError, HubGoneError
+from benchmarks.faults.load import Load
+from benchmarks.faults.site import Site
+from benchmarks.faults.soak_report import RESULTS, problems, sections, write_document
+from benchmarks.faults.stores import STORES, Killable
+from benchmarks.results import Results, Row, describe_machine
+from benchmarks.tools import own_versions
+from kvproxy.store import Operation, Space
+
+MINUTES = 60.0
+RESIDENTS = 100  # users who are there all the time
+GUESTS = 8  # who come and go at the same time
+STAY = 0.5  # seconds that one stays at most
+_RETRY = 0.1  # seconds until a guest tries again what a restarted part has interrupted
+_SAMPLES = 10  # in the second part
+_PAUSES = (3.0, 30.0)  # seconds between two disturbances: of a short soak, of a long one
+_STILL = 2.0  # seconds for which a store stands still
+
+
+class Soak:
+    """Guests, residents, and somebody who restarts parts."""
+
+    def __init__(self, site: Site, seconds: float):
+        self.site, self.seconds = site, seconds
+        self.rows: list[Row] = []
+        self.counts: Counter[str] = Counter()
+        self.wrong: list[str] = []
+        self._chance = random.Random(5)
+        self._over = asyncio.Event()
+        #: When Traefik was away.
+        self._outages: list[tuple[float, float]] = []
+        self._store: list[Callable[[], Awaitable[None]]] = [self._empty, self._delete_keys]
+        if isinstance(site.store, Killable):
+            self._store += [self._crash, self._stand_still]
+
+    async def run(self) -> None:
+        """All of it."""
+        async with Load(self.site.port, dict(self.site.table), clients=2) as load:
+            await self._churn(self.seconds / 3, [*self._store, self._kill_traefik, self._restart_hub, self._kill_hub])
+            await self._sample(0)
+            for number in range(_SAMPLES):
+                await self._churn(self.seconds * 2 / 3 / _SAMPLES, [*self._store, self._kill_traefik])
+                await self._sample(1 + number)
+        excused = sum(any(a <= end and begin <= b for a, b in self._outages) for begin, end in load.tally.failures)
+        self.counts.update(sent=load.tally.sent, failed=load.tally.failed - excused, excused=excused)
+        self.wrong = await self.site.wrong()
+        self.counts["wrong"] = len(self.wrong)
+        self.rows += [Row("all", RESIDENTS, "soak", 0, 0, name, float(n)) for name, n in self.counts.items()]
+        self.rows.append(Row("all", RESIDENTS, "soak", 0, 0, "minutes", self.seconds / 60))
+
+    async def _churn(self, seconds: float, disturbances: list[Callable[[], Awaitable[None]]]) -> None:
+        self._over.clear()
+        guests = [asyncio.create_task(self._guest(number)) for number in range(GUESTS)]
+        end = time.monotonic() + seconds
+        order = iter(())
+        try:
+            while time.monotonic() < end:
+                disturb = next(order, None)
+                if disturb is None:
+                    # All of them, before one comes again.
+                    order = iter(self._chance.sample(disturbances, len(disturbances)))
+                    continue
+                await disturb()
+                await asyncio.sleep(min(self._pause, max(end - time.monotonic(), 0)))
+        finally:
+            self._over.set()
+            await asyncio.gather(*guests)
+        await self.site.settle()
+
+    @property
+    def _pause(self) -> float:
+        return min(max(self.seconds / 100, _PAUSES[0]), _PAUSES[1])
+
+    # -- guests
+
+    async def _guest(self, number: int) -> None:
+        while not self._over.is_set():
+            spec = f"/user/guest{number}-{self._chance.randrange(10)}/"
+            await self._persist(lambda spec=spec: self.site.log_in(spec))
+            self.counts["logins"] += 1
+            await asyncio.sleep(self._chance.uniform(0, STAY))
+            await self._persist(lambda spec=spec: self.site.log_out(spec))
+
+    async def _persist(self, action: Callable[[], Awaitable[None]]) -> None:
+        while True:
+            try:
+                return await action()
+            except (HubGoneError, OSError, EOFError, asyncio.TimeoutError):
+                # The hub was restarted, or Traefik just when its answer was looked at.
+                self.counts["interrupted"] += 1
+            except HubError:
+                self.counts["refused"] += not self._traefik_was_away()
+            await asyncio.sleep(_RETRY)
+
+    def _traefik_was_away(self) -> bool:
+        return bool(self._outages) and time.monotonic() - self._outages[-1][1] < 1
+
+    # -- disturbances
+
+    async def _crash(self) -> None:
+        store = self.site.store
+        assert isinstance(store, Killable)
+        await asyncio.to_thread(store.kill)
+        await asyncio.to_thread(store.start)
+        self.counts["store_restarts"] += 1
+
+    async def _stand_still(self) -> None:
+        store = self.site.store
+        assert isinstance(store, Killable)
+        store.pause()
+        await asyncio.sleep(_STILL)
+        store.resume()
+        self.counts["store_stops"] += 1
+
+    async def _empty(self) -> None:
+        if isinstance(self.site.store, Killable):
+            await asyncio.to_thread(self.site.store.kill)
+        await asyncio.to_thread(self.site.store.start_empty)
+        self.counts["store_losses"] += 1
+
+    async def _delete_keys(self) -> None:
+        found = await self.site.contents()
+        records = self._chance.sample(sorted(found.records), min(5, len(found.records)))
+        await self.site.by_hand(Operation(Space.RECORDS, key, None) for key in records)
+        self.counts["deletions"] += 1
+
+    async def _kill_traefik(self) -> None:
+        begin = time.monotonic()
+        with contextlib.suppress(HubError, AssertionError, psutil.Error):
+            psutil.Process(await self.site.traefik_pid()).kill()
+            self.counts["traefik_restarts"] += 1
+        await self._traefik_back(begin)
+
+    async def _restart_hub(self) -> None:
+        begin = time.monotonic()
+        await self.site.hub.stop()
+        await self._start_hub(begin)
+
+    async def _kill_hub(self) -> None:
+        begin = time.monotonic()
+        await self.site.hub.kill()
+        await self._start_hub(begin)
+
+    async def _start_hub(self, begin: float) -> None:
+        await self.site.hub.start()
+        await self.site.hub.call("desired")
+        self.counts["hub_restarts"] += 1
+        await self._traefik_back(begin)
+
+    async def _traefik_back(self, begin: float) -> None:
+        self._outages.append((begin, float("inf")))
+        await self.site.until_served()
+        self._outages[-1] = (begin, time.monotonic())
+
+    # -- what is left
+
+    async def _sample(self, number: int) -> None:
+        parts = {"hub": self.site.hub.pid, "Traefik": await self.site.traefik_pid()}
+        for part, pid in parts.items():
+            process = psutil.Process(pid)
+            self._note(part, number, "rss_b", process.memory_info().rss)
+            self._note(part, number, "files", process.num_fds())
+        found = await self.site.contents()
+        self._note("store", number, "keys", len(found.config) + len(found.records))
+
+    def _note(self, part: str, number: int, metric: str, value: float) -> None:
+        self.rows.append(Row(part, RESIDENTS, "soak", number, 0, metric, float(value)))
+
+
+async def soak(store: str, minutes: float, directory: Path) -> Results:
+    """Let it go on for so long, and give back what was counted."""
+    results = Results(machine=describe_machine(own_versions({store.partition("-")[0]})))
+    results.machine["store"] = STORES[store][0]
+    async with Site.open(STORES[store][1](directory), directory, routes=RESIDENTS, managed=True) as site:
+        work = Soak(site, 60 * minutes)
+        await work.run()
+    results.rows = work.rows
+    return results
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Returns the exit status: 1 if something is not flat, or not right."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.faults.soak", description=__doc__.splitlines()[0])
+    parser.add_argument("--minutes", type=float, default=MINUTES, help="how long; the documentation needs an hour")
+    parser.add_argument("--store", default="redis", choices=[*STORES], help="where the routes are")
+    parser.add_argument("--report", action="store_true", help="report on the results on disk")
+    options = parser.parse_args(arguments)
+    if options.report:
+        results = Results.load(RESULTS)
+    else:
+        with tempfile.TemporaryDirectory(prefix="kvproxy-soak-") as directory:
+            results = asyncio.run(soak(options.store, options.minutes, Path(directory)))
+        if options.minutes >= MINUTES:
+            results.save(RESULTS)
+    print("\n\n".join(sections(results).values()))
+    if options.report or options.minutes >= MINUTES:
+        write_document(results)
+    for problem in problems(results):
+        print(problem)
+    return int(bool(problems(results)))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
