@@ -8,19 +8,18 @@ from enum import Enum
 from typing import Any, Final
 
 from ..grouping import Group
+from ..names import ALONE, Names
 from ..plan import diff
 from ..readiness import Pending, Ready, judge
 from ..routes import Route
 from ..store import Snapshot
 from ..translate import (
-    ALONE.revision_key,
     SETUP,
     Entry,
     Layout,
     encode,
     group,
     group_of,
-    owner,
     parent_name,
     route_of,
 )
@@ -36,12 +35,14 @@ class Held:
     Args:
         entries: kvproxy's own, by name.
         revision: the revision that Traefik was told of last, None if of none.
-        foreign: keys below the root of the configuration that are not kvproxy's, with their values.
+        foreign: keys below the root of the configuration that are not the hub's, with their values.
+        names: how the hub calls its routers and services.
     """
 
     entries: Mapping[str, Entry]
     revision: int | None = None
     foreign: Mapping[str, str] = field(default_factory=dict)
+    names: Names = ALONE
 
     @property
     def routes(self) -> dict[str, Route]:
@@ -52,7 +53,7 @@ class Held:
     @property
     def groups(self) -> dict[str, Group]:
         """The groups of the routing tree, by name."""
-        found = {name: group_of(entry) for name, entry in self.entries.items()}
+        found = {name: group_of(entry, self.names) for name, entry in self.entries.items()}
         return {name: group for name, group in found.items() if group is not None}
 
     @property
@@ -62,13 +63,13 @@ class Held:
         return [name for name in self.entries if name not in known]
 
 
-def hold(snapshot: Snapshot) -> Held:
+def hold(snapshot: Snapshot, names: Names = ALONE) -> Held:
     """Sort what a store holds."""
-    entries = group(snapshot.config, snapshot.records, ())
-    ours = {key for entry in entries.values() for key in entry.config} | {ALONE.revision_key}
-    revision = snapshot.config.get(ALONE.revision_key, "")
+    entries = group(snapshot.config, snapshot.records, (), names)
+    ours = {key for entry in entries.values() for key in entry.config} | {names.revision_key}
+    revision = snapshot.config.get(names.revision_key, "")
     foreign = {key: value for key, value in snapshot.config.items() if key not in ours}
-    return Held(entries, int(revision) if revision.isdigit() else None, foreign)
+    return Held(entries, int(revision) if revision.isdigit() else None, foreign, names)
 
 
 @dataclass(frozen=True)
@@ -159,7 +160,7 @@ def compare(held: Held, seen: Sequence[Seen], layout: Layout) -> list[Row]:
         wanted = None if route is None else _wanted(entry, name, route, layout, groups)
         sights = {one.name: _sight(name, entry, wanted, one, parents, broken[one.name]) for one in seen}
         rows.append(Row(name, route, _wrong_in_store(entry, wanted, parents, groups), sights))
-    rows += _left_over(held.entries, seen)
+    rows += _left_over(held.entries, seen, layout.names)
     return sorted(rows, key=lambda row: (not row.differs, row.route.routespec if row.route else "", row.name))
 
 
@@ -234,9 +235,9 @@ def _router_problem(router: Mapping[str, Any] | None, rule: str) -> str:
     return ""
 
 
-def _left_over(entries: Mapping[str, Entry], seen: Sequence[Seen]) -> list[Row]:
+def _left_over(entries: Mapping[str, Entry], seen: Sequence[Seen], ours: Names) -> list[Row]:
     """What Traefiks have of kvproxy's and the store has not."""
-    owned = {one.name: {owner(f"http/routers/{router}/") for router in one.routers} for one in seen}
+    owned = {one.name: {ours.owner(f"http/routers/{router}/") for router in one.routers} for one in seen}
     names = sorted({name for names in owned.values() for name in names if name is not None and name not in entries})
     over, gone = Sight(State.LEFT_OVER, "The store does not hold it any more."), Sight(State.GONE)
     return [

@@ -15,7 +15,7 @@ async def examine_store(hub: Hub, store: Store) -> tuple[list[Finding], Held | N
     """Whether the store works, and what it holds; None for the latter if it does not."""
     try:
         warnings = await store.check()
-        held = hold(await store.list())
+        held = hold(await store.list(), hub.proxy.names)
     except KVProxyError as problem:
         return [error("store", str(problem))], None
     place, provider = hub.proxy.store_place(), hub.proxy.provider_name

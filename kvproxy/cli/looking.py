@@ -42,17 +42,17 @@ async def opened(proxy: KVTraefikProxy) -> AsyncIterator[Store]:
 async def replicas(hub: Hub) -> AsyncIterator[Replicas]:
     """Every Traefik that is to serve the routes; their connections are closed at the end."""
     proxy = hub.proxy
-    api = proxy._api(hub.access or ApiAccess("", ""))
+    fleet = proxy._fleet(hub.access or ApiAccess("", ""))
     try:
-        yield [(proxy.traefik_api_url, api)]
+        yield [(api.place.removeprefix("Traefik's API at "), api) for api in await fleet.members()]
     finally:
-        await api.aclose()
+        await fleet.aclose()
 
 
 def layout_of(proxy: KVTraefikProxy) -> Layout:
     """How the hub would lay out its routes."""
     entry_points = () if proxy.should_start else (proxy.traefik_entrypoint,)
-    return Layout(entry_points, proxy.route_layout, hosts=proxy.host_routing)
+    return proxy.layout(entry_points)
 
 
 async def see(hub: Hub, name: str, api: TraefikApi) -> Seen:
@@ -71,7 +71,7 @@ async def look(hub: Hub, store: Store, asked: Replicas) -> tuple[Held, list[Seen
     Raises:
         StoreError: if the store cannot be read.
     """
-    held = hold(await store.list())
+    held = hold(await store.list(), hub.proxy.names)
     seen = list(await asyncio.gather(*(see(hub, name, api) for name, api in asked)))
     return held, seen, compare(held, seen, layout_of(hub.proxy))
 
@@ -84,7 +84,9 @@ async def look_steadily(hub: Hub, store: Store, asked: Replicas) -> tuple[Held, 
     """
     for _ in range(_LOOKS):
         held, seen, rows = await look(hub, store, asked)
-        if not any(row.differs for row in rows) or not transient(held, hold(await store.list()), rows, seen):
+        if not any(row.differs for row in rows):
+            break
+        if not transient(held, hold(await store.list(), hub.proxy.names), rows, seen):
             break
         await asyncio.sleep(_PAUSE)
     return held, seen, rows

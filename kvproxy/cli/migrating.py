@@ -11,7 +11,6 @@ from ..errors import ConfigurationError, KVProxyError, StoreError
 from ..plan import transactions
 from ..proxy import KVTraefikProxy
 from ..store import Operation, Space, Store
-from ..translate import ALONE.revision_key
 from .comparison import Held, hold
 from .hub_configuration import Hub
 from .living_hub import hub_answers
@@ -78,7 +77,7 @@ async def migrate(hub: Hub, wish: Wish, progress: Progress = lambda done, total:
     reader = reading_peer if wish.peer else reading
     async with reader(proxy) as source, opened(hub.proxy) as store:
         await store.check()
-        held = hold(await store.list())
+        held = hold(await store.list(), hub.proxy.names)
         if source.revision is not None and source.revision == held.revision:
             raise ConfigurationError("Both addresses lead to the same store; name another one with --from.")
         foreign = source.foreign if wish.copy_foreign else {}
@@ -112,7 +111,7 @@ async def _carry_out(
 ) -> Outcome:
     if outcome.plan.groups:
         await _write(store, held, outcome.plan, progress)
-    if lost := missing(source.routes, hold(await store.list())):
+    if lost := missing(source.routes, hold(await store.list(), held.names)):
         raise StoreError(
             f"{len(lost)} routes are not in the store as they were written, such as {lost[0].routespec!r}. Somebody "
             "else writes there; nothing was removed."
@@ -126,7 +125,7 @@ async def _carry_out(
 async def _write(store: Store, held: Held, plan: Plan, progress: Progress) -> None:
     """Write what is planned, and wake a Traefik that is reading the store."""
     revision = max((held.revision or 0) + 1, time.time_ns() // 1_000_000)
-    last = [Operation(Space.CONFIG, ALONE.revision_key, f"{revision:013d}")]
+    last = [Operation(Space.CONFIG, held.names.revision_key, f"{revision:013d}")]
     total = sum(map(len, plan.groups)) + len(last)
     done = 0
     progress(done, total)

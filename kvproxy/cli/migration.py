@@ -95,7 +95,7 @@ def plan_migration(
     steps = []
     touched: dict[str, None] = {}
     for route in sorted(routes, key=lambda route: route.key):
-        name = ALONE.route(route.key)
+        name = layout.names.route(route.key)
         steps.append(_step(route, table.entries.get(name)))
         if steps[-1].kind is not Kind.KEEP:
             touched |= dict.fromkeys([name, *table.put(name, table.entry(route))])
@@ -119,7 +119,7 @@ def _step(route: Route, before: Entry | None) -> Step:
 def missing(routes: Iterable[Route], held: Held) -> list[Route]:
     """The routes that a store does not hold as they are."""
     there = held.routes
-    return [route for route in routes if there.get(ALONE.route(route.key)) != route]
+    return [route for route in routes if there.get(held.names.route(route.key)) != route]
 
 
 def deletions(groups: Iterable[Sequence[str]]) -> list[list[Operation]]:

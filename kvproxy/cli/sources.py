@@ -14,7 +14,6 @@ from ..plugins import import_proxy_class, load_backends
 from ..proxy import KVTraefikProxy
 from ..routes import Route
 from ..store import Operation, Space, Store
-from ..translate import ALONE.revision_key
 from .comparison import hold
 from .hub_configuration import Hub, load_hub
 from .looking import opened
@@ -102,11 +101,12 @@ async def reading(proxy: KVTraefikProxy) -> AsyncIterator[Source]:
     """
     async with opened(proxy) as store:
         snapshot = await store.list()
-        held = hold(snapshot)
+        held = hold(snapshot, proxy.names)
         refused = [(name, "There is no readable record of it.") for name in held.unreadable]
         foreign = {key: value for key, value in held.foreign.items() if not is_peers(key)}
         groups = [diff(entry, None) for entry in held.entries.values()]
-        revision = [Operation(Space.CONFIG, ALONE.revision_key, None)] if ALONE.revision_key in snapshot.config else []
+        key = held.names.revision_key
+        revision = [Operation(Space.CONFIG, key, None)] if key in snapshot.config else []
         removals = [Removal(store, [*groups, revision])]
         yield Source(list(held.routes.values()), refused, foreign, removals, held.revision)
 

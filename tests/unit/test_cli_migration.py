@@ -85,7 +85,7 @@ def test_every_key_of_the_peer_is_known_as_such_and_none_of_kvproxys() -> None:
     ours = encode(make_route("/user/ada/", TARGET + "/x", {}), Layout(("http",)))
     assert not any(map(is_peers, ours.config))
     assert not any(map(is_peers_record, [*ours.records, "router.example.org/target/", "setup", "group:x-kvg"]))
-    assert not any(map(owner, CONFIG))
+    assert not any(map(ALONE.owner, CONFIG))
     assert peer_routes({"routes//user/ada/": "{}", "hub": "{}"}).routes == []
 
 
