@@ -71,7 +71,7 @@ def _ports(hub: Hub) -> list[Finding]:
     found = []
     for (host, port), setting in hub.proxy.listen_addresses().items():
         try:
-            check_free(host, port, setting)
+            check_free({(host, port): setting})
             found.append(ok("ports", f"{host or '*'}:{port} is free ({setting})."))
         except TraefikError as problem:
             if "traefik_api_url" in setting:
