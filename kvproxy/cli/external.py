@@ -119,7 +119,7 @@ def text_of(configuration: Mapping[str, Any], form: str, comments: Sequence[str]
     head = "".join(f"# {line}".rstrip() + "\n" for line in comments) + "\n"
     if form == "toml":
         return head + tomli_w.dumps(configuration)
-    return head + yaml.safe_dump(dict(configuration), sort_keys=False, default_flow_style=False, allow_unicode=True)
+    return head + str(yaml.safe_dump(dict(configuration), sort_keys=False, allow_unicode=True))
 
 
 def comments_on(
