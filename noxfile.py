@@ -175,6 +175,20 @@ def install_bench(session: nox.Session) -> None:
     session.install("-e", ".[redis,file,etcd,consul,traefik]", "matplotlib>=3.8", *server)
 
 
+@nox.session
+def faults(session: nox.Session) -> None:
+    """Every fault on every store (docs/faults.md); arguments go to `python -m benchmarks.faults`."""
+    session.install("-e", ".[demo,test]")
+    session.run("python", "-m", "benchmarks.faults", *session.posargs)
+
+
+@nox.session
+def soak(session: nox.Session) -> None:
+    """An hour of churn (docs/faults.md); `nox -s soak -- --minutes 3` is a short one."""
+    session.install("-e", ".[demo,test]")
+    session.run("python", "-m", "benchmarks.faults.soak", *session.posargs)
+
+
 def bench_peer(session: nox.Session) -> str:
     """The interpreter of an environment with the peer and otherwise the same versions.
 

@@ -30,10 +30,10 @@ def main(arguments: list[str] | None = None) -> int:
     if options.report:
         results = Results.load(RESULTS)
     else:
-        results = asyncio.run(measure(stores, faults, Scale(options.routes)))
-        if whole:
-            results.save(RESULTS)
-            results = Results.load(RESULTS)
+        place = RESULTS if whole else Path(tempfile.mkdtemp(prefix="kvproxy-faults-"))
+        asyncio.run(measure(stores, faults, Scale(options.routes), place))
+        print(f"Raw results are in {place}.")
+        results = Results.load(place)
     made = sections(results)
     print("\n\n".join(made.values()))
     if whole:
@@ -59,8 +59,8 @@ def _chosen(names: str, of: dict[str, object]) -> list[str]:
     return chosen
 
 
-async def measure(stores: list[str], faults: list[str], scale: Scale) -> Results:
-    """One cell after the other."""
+async def measure(stores: list[str], faults: list[str], scale: Scale, place: Path) -> None:
+    """One cell after the other; what there is so far is on disk after each."""
     results = Results(machine=describe_machine(own_versions({store.partition("-")[0] for store in stores})))
     for store in stores:
         for fault in faults:
@@ -68,8 +68,8 @@ async def measure(stores: list[str], faults: list[str], scale: Scale) -> Results
                 with tempfile.TemporaryDirectory(prefix="kvproxy-faults-") as directory:
                     outcome = await run(store, fault, scale, Path(directory))
                 results.rows += outcome.rows(store, fault, scale.routes)
+                results.save(place)
                 print(f"{store:12} {fault:15} {outcome.problem or 'as it should be'}", flush=True)
-    return results
 
 
 if __name__ == "__main__":

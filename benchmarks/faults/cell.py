@@ -15,6 +15,7 @@ from benchmarks.faults.load import Load, OpenSocket, Tally
 from benchmarks.faults.site import Site
 from benchmarks.faults.stores import STORES
 from benchmarks.results import Row
+from kvproxy.testing.programs import ServerError
 
 _MEANWHILE, _AFTER = "/user/meanwhile/", "/user/after/"
 _NAMED = 3  # routes that are named in a sentence
@@ -76,25 +77,26 @@ def applies(store: str, fault: str) -> bool:
 
 
 async def run(store: str, fault: str, scale: Scale, directory: Path) -> Outcome:
-    """Let it happen."""
-    what, make = FAULTS[fault], STORES[store][1]
-    async with Site.open(make(directory), directory, routes=scale.routes, managed=what.managed) as site:
-        cell = Cell(site, what, scale)
-        try:
-            await cell.run()
-        except (HubError, OSError, EOFError) as error:
-            cell.problems.append(f"{type(error).__name__}: {error}")
-        cell.outcome.problem = " ".join(cell.problems)
-        return cell.outcome
+    """Let it happen. Raises ServerError if there is no program for the store."""
+    what, made = FAULTS[fault], STORES[store][1](directory)
+    outcome = Outcome()
+    try:
+        async with Site.open(made, directory, routes=scale.routes, managed=what.managed) as site:
+            await Cell(site, what, scale, outcome).run()
+    except (HubError, ServerError, OSError, EOFError) as error:
+        outcome.problem += f" {type(error).__name__}: {error}"
+    outcome.problem = outcome.problem.strip()
+    return outcome
 
 
 class Cell:
     """A fault at a site."""
 
-    def __init__(self, site: Site, fault: Fault, scale: Scale):
-        self.site, self.fault, self.scale = site, fault, scale
-        self.outcome = Outcome()
-        self.problems: list[str] = []
+    def __init__(self, site: Site, fault: Fault, scale: Scale, outcome: Outcome):
+        self.site, self.fault, self.scale, self.outcome = site, fault, scale, outcome
+
+    def _complain(self, problem: str) -> None:
+        self.outcome.problem += f" {problem}"
 
     async def run(self) -> None:
         """Let it happen while users are at work."""
@@ -131,7 +133,7 @@ class Cell:
         try:
             return await self.site.seconds_to_log_in(spec, self.scale.limit)
         except (HubError, OSError, EOFError, asyncio.TimeoutError) as error:
-            self.problems.append(f"{spec} could not be added: {error}")
+            self._complain(f"{spec} could not be added: {error}")
             return None
 
     def _count(self, quiet: Tally, struck: Tally, socket: Tally) -> None:
@@ -140,19 +142,21 @@ class Cell:
         outcome.hit, outcome.hit_failed, outcome.noticed = struck.sent, struck.failed, struck.noticed
         outcome.broken = socket.failed
         if quiet.failed:
-            self.problems.append(f"{quiet.failed} requests failed, such as {', '.join(quiet.examples)}.")
+            self._complain(f"{quiet.failed} requests failed, such as {', '.join(quiet.examples)}.")
 
     async def _assess(self, hit: list[str]) -> None:
         wrong = await self.site.wrong()
         came = {_MEANWHILE, _AFTER} & set(self.site.table)
         self.outcome.after = await self._right() - len(came - set(wrong))
         known, told = {*self.site.table, self.site.socket}, set(await self.site.hub.call("routes"))
-        self.problems += [
-            *([f"Wrong at the end: {', '.join(wrong[:_NAMED])}."] if wrong else []),
-            *([f"{differs}."] if (differs := await self.site.differs()) else []),
-            *(["An open websocket was closed."] if self.outcome.broken and self._spares_all(hit) else []),
-            *([f"The hub knows other routes: {sorted(known ^ told)[:_NAMED]}."] if known != told else []),
-        ]
+        if wrong:
+            self._complain(f"Wrong at the end: {', '.join(wrong[:_NAMED])}.")
+        if differs := await self.site.differs():
+            self._complain(f"{differs}.")
+        if self.outcome.broken and self._spares_all(hit):
+            self._complain("An open websocket was closed.")
+        if known != told:
+            self._complain(f"The hub knows other routes: {sorted(known ^ told)[:_NAMED]}.")
 
     def _spares_all(self, hit: list[str]) -> bool:
         return "/" not in hit

@@ -38,6 +38,7 @@ class Hub:
         self._waiting: dict[int, asyncio.Future[Any]] = {}
         self._process: asyncio.subprocess.Process | None = None
         self._reading: asyncio.Task[None] | None = None
+        self._listens = False
 
     @property
     def pid(self) -> int:
@@ -57,12 +58,12 @@ class Hub:
                 limit=LINE,
                 start_new_session=True,
             )
-        self._reading = asyncio.create_task(self._read(self._process))
+        self._reading, self._listens = asyncio.create_task(self._read(self._process)), True
         self._send(self._settings)
 
     async def call(self, operation: str, **arguments: Any) -> Any:
         """Have something done, see `benchmarks.faults.hub.Calls`. Raises HubError with the proxy's own sentence."""
-        if self._process is None or self._process.returncode is not None:
+        if not self._listens:
             raise HubGoneError(f"It does not run. {self.last_words()}")
         number = next(self._numbers)
         answer = self._waiting[number] = asyncio.get_running_loop().create_future()
@@ -85,6 +86,7 @@ class Hub:
                 waiting.set_exception(HubError(f"{reply['error']}: {reply['text']}"))
             else:
                 waiting.set_result(reply["value"])
+        self._listens = False
         waiting_still, self._waiting = self._waiting, {}
         for waiting in waiting_still.values():
             if not waiting.done():
@@ -92,6 +94,7 @@ class Hub:
 
     async def stop(self) -> None:
         """End it in an orderly way; kill it if that takes too long. Nothing happens if it does not run."""
+        self._listens = False
         if self._process is not None:
             assert self._process.stdin is not None
             self._process.stdin.close()
@@ -101,6 +104,7 @@ class Hub:
 
     async def kill(self) -> None:
         """End it at once (SIGKILL)."""
+        self._listens = False
         if self._process is not None:
             with contextlib.suppress(ProcessLookupError):
                 self._process.kill()

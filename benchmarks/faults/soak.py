@@ -43,18 +43,23 @@ _STILL = 2.0  # seconds for which a store stands still
 
 
 class Soak:
-    """Guests, residents, and somebody who restarts parts."""
+    """Guests, residents, and somebody who restarts parts.
 
-    def __init__(self, site: Site, seconds: float):
+    losses: whether the store comes back empty now and then.
+    """
+
+    def __init__(self, site: Site, seconds: float, *, losses: bool = True):
         self.site, self.seconds = site, seconds
         self.rows: list[Row] = []
         self.counts: Counter[str] = Counter()
         self.wrong: list[str] = []
         self._chance = random.Random(5)
         self._over = asyncio.Event()
+        self._left: list[Callable[[], Awaitable[None]]] = []
         #: When Traefik was away.
         self._outages: list[tuple[float, float]] = []
-        self._store: list[Callable[[], Awaitable[None]]] = [self._empty, self._delete_keys]
+        self._store: list[Callable[[], Awaitable[None]]] = [self._delete_keys]
+        self._store += [self._empty] if losses else []
         if isinstance(site.store, Killable):
             self._store += [self._crash, self._stand_still]
 
@@ -77,20 +82,20 @@ class Soak:
         self._over.clear()
         guests = [asyncio.create_task(self._guest(number)) for number in range(GUESTS)]
         end = time.monotonic() + seconds
-        order = iter(())
         try:
             while time.monotonic() < end:
-                disturb = next(order, None)
-                if disturb is None:
-                    # All of them, before one comes again.
-                    order = iter(self._chance.sample(disturbances, len(disturbances)))
-                    continue
-                await disturb()
+                await self._next(disturbances)()
                 await asyncio.sleep(min(self._pause, max(end - time.monotonic(), 0)))
         finally:
             self._over.set()
             await asyncio.gather(*guests)
         await self.site.settle()
+
+    def _next(self, disturbances: list[Callable[[], Awaitable[None]]]) -> Callable[[], Awaitable[None]]:
+        """All of them, in any order, before one comes again."""
+        left = [disturb for disturb in self._left if disturb in disturbances]
+        self._left = left or self._chance.sample(disturbances, len(disturbances))
+        return self._left.pop()
 
     @property
     def _pause(self) -> float:
@@ -192,12 +197,12 @@ class Soak:
         self.rows.append(Row(part, RESIDENTS, "soak", number, 0, metric, float(value)))
 
 
-async def soak(store: str, minutes: float, directory: Path) -> Results:
+async def soak(store: str, minutes: float, directory: Path, *, losses: bool = True) -> Results:
     """Let it go on for so long, and give back what was counted."""
     results = Results(machine=describe_machine(own_versions({store.partition("-")[0]})))
     results.machine["store"] = STORES[store][0]
     async with Site.open(STORES[store][1](directory), directory, routes=RESIDENTS, managed=True) as site:
-        work = Soak(site, 60 * minutes)
+        work = Soak(site, 60 * minutes, losses=losses)
         await work.run()
     results.rows = work.rows
     return results
