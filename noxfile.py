@@ -19,7 +19,8 @@ nox.options.reuse_existing_virtualenvs = True
 COMPAT_PYTHONS = ["3.10", "3.12", "3.13"]
 REPORT = ["-p", "kvproxy.testing.report", "--conformance-report"]
 HUB_MODULES = ["test_proxy", "test_named_servers", "test_spawner", "test_services"]
-SSL_MODULES = ["test_internal_ssl_connections", "test_internal_ssl_connections_external_authorities"]
+INTERNAL_SSL = "test_internal_ssl_connections"
+SSL_MODULES = ["test_proxy", "test_services", INTERNAL_SSL, f"{INTERNAL_SSL}_external_authorities"]
 
 
 def offer_pyenv() -> None:
@@ -63,8 +64,8 @@ def hubsuite(session: nox.Session) -> None:
     run_hub_suite(session, {})
     # The name is the one JupyterHub's own builds use; the plugin resolves it, so that no DNS is needed.
     run_hub_suite(session, {"JUPYTERHUB_TEST_SUBDOMAIN_HOST": f"http://localhost.jovyan.org:{free_port()}"})
-    # As JupyterHub's own builds switch it on for all hubs.
-    run_hub_suite(session, {"SSL_ENABLED": "1"}, [*HUB_MODULES, *SSL_MODULES])
+    # As JupyterHub's own builds switch internal_ssl on for all hubs.
+    run_hub_suite(session, {"SSL_ENABLED": "1"}, SSL_MODULES)
 
 
 def run_hub_suite(session: nox.Session, environment: dict[str, str], names: Sequence[str] = HUB_MODULES) -> None:
