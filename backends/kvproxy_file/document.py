@@ -63,6 +63,17 @@ class Document:
         """The configuration as flat keys, and the records."""
         return Snapshot(dict(_flat("", self._tree)), dict(self.records))
 
+    def get(self, key: str) -> str | None:
+        """One value of the configuration, None if there is none."""
+        *tables, last = key.split("/")
+        table = self._tree
+        for name in tables:
+            below = table.get(name)
+            if not isinstance(below, dict):
+                return None
+            table = below
+        return dict(_flat("", {last: table[last]})).get(last) if last in table else None
+
     def apply(self, operations: Iterable[Operation]) -> None:
         """Carry out operations; after an error the document is good for nothing.
 

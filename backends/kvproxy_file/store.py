@@ -61,6 +61,10 @@ class FileStore(Store):
         """See :meth:`kvproxy.store.Store.list`; the file is parsed only if it is not as it was left."""
         return await self._run(lambda: self._read().snapshot())
 
+    async def get(self, key: str) -> str | None:
+        """See :meth:`kvproxy.store.Store.get`; the file is read, and parsed only if it is not as it was left."""
+        return await self._run(lambda: self._read().get(key))
+
     async def apply(self, transaction: Transaction) -> None:
         """See :meth:`kvproxy.store.Store.apply`: one rename. What others have changed in the file meanwhile is kept."""
         await self._run(lambda: self._apply(transaction))
