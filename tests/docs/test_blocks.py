@@ -105,7 +105,10 @@ def test_the_named_test_exists_and_takes_the_block_from_its_page(block: Block) -
         node.name for node in ast.walk(ast.parse(source)) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
     }
     assert name in functions, f"{file} has no {name}"
-    assert Path(block.page).name in source, f"{file} does not read {block.page}"
+    modules = re.findall(r"^from \.(\w+) import", source, re.MULTILINE)
+    beside = [(ROOT / file).with_name(f"{module}.py").read_text(encoding="utf-8") for module in modules]
+    read = [source, *beside]
+    assert any(Path(block.page).name in text for text in read), f"{file} does not read {block.page}"
 
 
 def test_the_rules_themselves() -> None:
