@@ -69,7 +69,7 @@ def marked(cell: tuple[str, str]) -> object:
     return pytest.param(cell, marks=pytest.mark.xfail(strict=False, reason=why) if why else ())
 
 
-@pytest.mark.parametrize("cell", map(marked, CELLS), ids="-".join)
+@pytest.mark.parametrize("cell", [marked(cell) for cell in CELLS], ids="-".join)
 def test_a_fault_is_survived(cell: tuple[str, str], outcomes: dict[tuple[str, str], object]) -> None:
     """Zero failed requests on routes that it does not hit, all routes and keys right, and a new one soon."""
     if why := missing(cell[0]):
