@@ -212,7 +212,6 @@ async def test_a_user_without_rights_is_told_so_at_once(
         await asyncio.wait_for(start_proxy(etcd_url=f"etcd://weak:x@{etcd.endpoint}"), 5)
 
 
-@pytest.mark.parametrize("own_user", [False, True])
 @pytest.mark.parametrize("version", ["3.4", "3.5"])
 async def test_a_check_finds_missing_rights_to_write_and_writes_nothing(
     version: str, etcd_factory: Callable[..., EtcdServer]
@@ -234,6 +233,7 @@ async def test_a_check_finds_missing_rights_to_write_and_writes_nothing(
     assert etcd.all() == {}
 
 
+@pytest.mark.parametrize("own_user", [False, True])
 @pytest.mark.parametrize("version", ["3.4", "3.5"])
 async def test_the_documented_least_rights_are_enough_and_nothing_secret_is_shown(
     version: str,

@@ -15,7 +15,7 @@ import aiohttp
 import pytest
 from certipy import Certipy
 
-from kvproxy.internal_ssl import TRANSPORT
+from kvproxy.names import ALONE
 from kvproxy.testing.echo import EchoServer
 from kvproxy.testing.hub import HubClient, HubProcess
 from kvproxy.testing.servers import Certificates, RedisServer, TraefikServer, wait_until
@@ -246,7 +246,7 @@ async def test_a_transport_of_the_administrators_own(
     beside(hub)
     hub.start()
     await spawn_and_compute(hub)
-    assert [key for key in redis_server.command("KEYS", "traefik/*") if TRANSPORT in key] == []
+    assert [key for key in redis_server.command("KEYS", "traefik/*") if ALONE.transport in key] == []
     assert hub.end() == 0
 
 
