@@ -11,6 +11,9 @@ from typing import Final
 
 #: Seconds between two looks at the revision.
 _GLANCE: Final = 1.0
+#: Seconds for which the last look is good enough for a commit: else a store that was just emptied would get that alone,
+#: and Traefik would load it, before the rest is written again.
+_BEFORE_COMMIT: Final = 0.05
 #: Of all time, reading in full may take one part in so many.
 _SHARE: Final = 50
 #: Seconds until a look that is not wanted.
@@ -45,9 +48,10 @@ class Guard:
     def _glance(self) -> float:
         return min(_GLANCE, self._interval)
 
-    def glance_due(self, now: float) -> bool:
-        """Whether the revision is to be looked at."""
-        return bool(self._interval) and now >= self._glanced + self._glance
+    def glance_due(self, now: float, committing: bool) -> bool:
+        """Whether the revision is to be looked at; before a commit that is so at almost any time."""
+        pause = min(_BEFORE_COMMIT, self._interval) if committing else self._glance
+        return bool(self._interval) and now >= self._glanced + pause
 
     def read_due(self, now: float) -> bool:
         """Whether all is to be read."""

@@ -182,7 +182,7 @@ class StoreSync:
         if self._tenure is not None and await self._tenure.beat():
             self._stale = True
         now = self._now()
-        if self._stale or not self._guard.glance_due(now):
+        if self._stale or not self._guard.glance_due(now, committing=bool(self._dirty)):
             return
         if self._guard.read_due(now):
             self._stale = True

@@ -27,6 +27,8 @@ _PASSING: Final = {1, 4, 10, 14}
 #: What a member says that is busier than the others, or is there but does not vote yet (etcd's rpctypes, 3.4 to 3.8).
 _ELSEWHERE: Final = ("too many requests", "not supported for learner")
 _OLDEST: Final = (3, 4)
+#: Writes at once at most to bring a server that has lost its data to the revision that it had before.
+_CATCH_UP: Final = 2000
 #: Below each root, a key that nobody ever sets.
 _PROBE: Final = "kvproxy-probe-of-rights"
 #: Before this version etcd checks the token of a request for a new token, and Traefik's client (etcd's own, 3.6) sends
@@ -51,6 +53,8 @@ class EtcdStore(Store):
         self._http = HttpClient(connection, passing=self._passing)
         self._roots = {Space.CONFIG: traefik_root + "/", Space.RECORDS: jupyterhub_root + "/routes/"}
         self._claim = jupyterhub_root + "/hub"
+        # etcd's own revision after the last transaction.
+        self._highest = 0
         self._token: str | None = None
 
     async def check(self) -> list[str]:
@@ -109,7 +113,19 @@ class EtcdStore(Store):
 
     async def apply(self, transaction: Transaction) -> None:
         """See :meth:`kvproxy.store.Store.apply`: one transaction without conditions."""
-        await self._call("kv/txn", {"success": [self._operation(o) for o in transaction.operations]})
+        answer = await self._call("kv/txn", {"success": [self._operation(o) for o in transaction.operations]})
+        await self._catch_up(_revision(answer))
+
+    async def _catch_up(self, revision: int) -> None:
+        """Bring a server that has lost its data, or has old ones, to the revision that it had before.
+
+        Whoever watches a key goes on at the revision that he saw last (etcd's client 3.6, `serveSubstream`). Until such
+        a server has come so far, Traefik would hear nothing of any change; after that, it is told of the next one.
+        """
+        missing = min(self._highest - revision, _CATCH_UP)
+        self._highest = max(self._highest, revision)
+        for _ in range(missing):
+            await self._call("kv/put", {"key": _encode(self._claim + "-revision"), "value": ""})
 
     async def claim(self, text: str | None) -> None:
         """See :meth:`kvproxy.store.Store.claim`."""
@@ -230,6 +246,13 @@ class EtcdStore(Store):
         return wrong_protocol(self._connection, answer) or StoreError(
             f"{where} answers: {text or 'nothing'} (HTTP {answer.status})."
         )
+
+
+def _revision(answer: Any) -> int:
+    """The server's own revision that an answer tells, 0 if it does not."""
+    header = answer.get("header") if isinstance(answer, dict) else None
+    text = str(header.get("revision", "")) if isinstance(header, dict) else ""
+    return int(text) if text.isdigit() else 0
 
 
 def _code(answer: Answer) -> int | None:

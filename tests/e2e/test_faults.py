@@ -23,13 +23,8 @@ CELLS = [
     *((store, fault) for store in ("redis", "file") for fault in FAULTS if applies(store, fault)),
     ("redis-noisy", "store-killed"),
     *((store, fault) for store in ("etcd", "consul") for fault in ("store-killed", "keys-deleted", "both-killed")),
+    ("etcd", "store-emptied"),
 ]
-#: What is known not to be as it should be, and why.
-KNOWN = {
-    ("redis", "store-emptied"): "a user who comes just then is written to the empty store before the rest is, so that "
-    "Traefik serves him alone for a second",
-}
-
 pytestmark = pytest.mark.timeout(400)
 
 
@@ -63,13 +58,7 @@ def missing(store: str) -> str:
     return ""
 
 
-def marked(cell: tuple[str, str]) -> object:
-    """A cell, with what is known about it."""
-    why = KNOWN.get(cell)
-    return pytest.param(cell, marks=pytest.mark.xfail(strict=False, reason=why) if why else ())
-
-
-@pytest.mark.parametrize("cell", [marked(cell) for cell in CELLS], ids="-".join)
+@pytest.mark.parametrize("cell", CELLS, ids="-".join)
 def test_a_fault_is_survived(cell: tuple[str, str], outcomes: dict[tuple[str, str], object]) -> None:
     """Zero failed requests on routes that it does not hit, all routes and keys right, and a new one soon."""
     if why := missing(cell[0]):
