@@ -42,7 +42,7 @@ def begin(tmp_path: Path) -> Iterator[Begin]:
 
     yield begin
     for process in begun:
-        process.stop(0)
+        process.stop(10)
 
 
 def test_a_child_tells_how_it_has_ended(begin: Begin) -> None:
