@@ -106,7 +106,7 @@ class Record:
             found: Any = json.loads(text)
             digests = {str(name): str(digest) for name, digest in found["digests"].items()}
             return cls(_identity(found), _identity(found["hub"]), digests)
-        except (ValueError, TypeError, KeyError, AttributeError):
+        except (ValueError, TypeError, KeyError, AttributeError, OverflowError):
             return None
 
 

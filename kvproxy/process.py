@@ -99,10 +99,7 @@ class TraefikProcess:
         if isinstance(decision, Replace):
             await self._stop_earlier(decision)
             check_ports()
-        try:
-            write_private(self._log_path, "")
-        except OSError as error:
-            raise _cannot_start(error) from None
+        _write(self._log_path, "")
         self._launch_traefik()
         self._task = asyncio.get_running_loop().create_task(self._look_after())
         await ready()
@@ -165,30 +162,26 @@ class TraefikProcess:
     # -- one that runs
 
     def _launch_traefik(self) -> None:
-        text, launch = self._launch.configuration, self._launch
+        launch = self._launch
+        # While it runs, somebody may have removed or changed what it was started from.
+        if not self._config_file.exists() or self._config_file.read_bytes() != launch.configuration.encode():
+            _write(self._config_file, launch.configuration)
         try:
-            if not self._config_file.exists() or self._config_file.read_bytes() != text.encode():
-                write_private(self._config_file, text)
             with self._output.open_for_traefik() as output:
                 self._traefik = Supervised.start(
                     command(launch.binary, str(self._config_file)), launch.environment, output
                 )
         except OSError as error:
-            raise _cannot_start(error) from None
+            raise TraefikError(f"Traefik cannot be started: {error.filename}: {error.strerror}.") from None
         self._record()
 
     def _record(self) -> None:
         assert self._traefik is not None  # noqa: S101 - for the type checker
         record = Record(self._traefik.identity, this_process(), self._launch.digests())
         try:
-            write_private(self._record_path, record.text())
-        except OSError as error:
-            self._log.error(
-                "%s cannot be written (%s), so the next hub will not find this Traefik (process %d).",
-                self._record_path,
-                error.strerror,
-                record.traefik.pid,
-            )
+            _write(self._record_path, record.text())
+        except TraefikError as error:
+            self._log.error("%s The next hub will not find this Traefik (process %d).", error, record.traefik.pid)
 
     async def _look_after(self) -> None:
         now = asyncio.get_running_loop().time
@@ -244,8 +237,13 @@ class TraefikProcess:
         return True
 
 
-def _cannot_start(error: OSError) -> TraefikError:
-    return TraefikError(f"Traefik cannot be started: {error.filename}: {error.strerror}.")
+def _write(path: Path, text: str) -> None:
+    try:
+        write_private(path, text)
+    except OSError as error:
+        raise TraefikError(
+            f"{path} cannot be written ({error.strerror}); c.TraefikProxy.static_config_file says where it is."
+        ) from None
 
 
 def _exit_on_sigterm() -> None:

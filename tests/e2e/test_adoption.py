@@ -7,7 +7,9 @@ import contextlib
 import json
 import logging
 import os
+import shutil
 import signal
+import ssl
 import stat
 import subprocess
 import sys
@@ -22,11 +24,11 @@ import pytest
 from kvproxy.errors import ConfigurationError, StoreUnavailable, TraefikError
 from kvproxy.testing.echo import EchoServer
 from kvproxy.testing.programs import wait_until
-from kvproxy.testing.servers import RedisServer, free_port
+from kvproxy.testing.servers import Certificates, RedisServer, free_port
 from kvproxy.testing.traefik_conformance import until
 from kvproxy_redis import TraefikRedisProxy
 
-from .proxies import Client, port_of
+from .proxies import Client, Start, port_of
 
 #: What an earlier hub does: start its Traefik, add a route, tell that it is done, and go on.
 SCRIPT = """
@@ -263,3 +265,22 @@ async def test_two_hubs_cannot_have_one_traefik(earlier: EarlierHub, make_proxy:
     assert earlier.process.returncode == 143
     assert gone(earlier.traefik)
     assert [file for file in earlier.files if file.exists()] == []
+
+
+async def test_a_renewed_certificate_is_served_from_the_next_route_on(
+    start_proxy: Start, echo: EchoServer, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """So nobody has to be cut off for it."""
+    now, renewed = (Certificates.make(tmp_path_factory.mktemp("tls")) for _ in range(2))
+    port = free_port()
+    proxy = await start_proxy(
+        public_url=f"https://localhost:{port}/", ssl_key=str(now.server_key), ssl_cert=str(now.server_certificate)
+    )
+    before = proxy.traefik_pid
+    shutil.copyfile(renewed.server_key, now.server_key)
+    shutil.copyfile(renewed.server_certificate, now.server_certificate)
+    await proxy.add_route("/user/ada/", echo.url, {})
+    trust = ssl.create_default_context(cafile=str(renewed.ca))
+    async with aiohttp.ClientSession() as session, session.get(proxy.public_url + "user/ada/", ssl=trust) as answer:
+        assert answer.status == 200
+    assert proxy.traefik_pid == before

@@ -23,7 +23,7 @@ kvproxy.launcher.shutil = types.SimpleNamespace(which=lambda *arguments, **optio
 
 def said(hub: HubProcess, level: str) -> list[str]:
     """What kvproxy has logged at a level (W, E, C)."""
-    line = rf"^\[{level} [^]]* JupyterHub (?:proxy|startup|watch|launcher):\d+\] (.*)$"
+    line = rf"^\[{level} [^]]* JupyterHub (?:proxy|startup|watch|process):\d+\] (.*)$"
     return re.findall(line, hub.log_text, re.MULTILINE)
 
 

@@ -80,6 +80,7 @@ async def test_start_and_stop(start_proxy: Start, tmp_path: Path, caplog: pytest
         ("api", "traefik_api_url.*another program listens there"),
         ("static", "Traefik ended with exit status 1.*nosuchoption"),
         ("redis", "cannot be reached"),
+        ("file", "/dev/null/traefik.toml.* cannot be written .*static_config_file"),
         ("traefik", "There is no 'traefik' on PATH"),
     ],
 )
@@ -99,6 +100,7 @@ async def test_a_failing_start_is_one_sentence_and_leaves_nothing_behind(
         "api": {"traefik_api_url": f"http://127.0.0.1:{taken_port}"},
         "static": {"extra_static_config": {"providers": {"redis": {"nosuchoption": 1}}}},
         "redis": {"redis_url": f"redis://127.0.0.1:{free_port()}", "store_timeout": 0.2},
+        "file": {"static_config_file": "/dev/null/traefik.toml"},
         "traefik": {},
     }[trouble]
     if trouble == "traefik":

@@ -1,0 +1,104 @@
+"""Real processes, looked after as children or as somebody else's."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from kvproxy.adoption import Identity
+from kvproxy.errors import TraefikError
+from kvproxy.supervised import Supervised, running, this_process
+from kvproxy.testing.programs import wait_until
+
+SLEEP = [sys.executable, "-c", "import time; print('up', flush=True); time.sleep(600)"]
+STUBBORN = [
+    sys.executable,
+    "-c",
+    "import signal, time; signal.signal(15, signal.SIG_IGN); print('up', flush=True); time.sleep(600)",
+]
+
+Begin = Callable[[list[str]], Supervised]
+
+
+@pytest.fixture
+def begin(tmp_path: Path) -> Iterator[Begin]:
+    """Starts a program and waits until it is up."""
+    begun: list[Supervised] = []
+
+    def begin(arguments: list[str]) -> Supervised:
+        file = tmp_path / f"output{len(begun)}"
+        with file.open("wb") as output:
+            begun.append(Supervised.start(arguments, {"MARK": "1"}, output))
+        wait_until(lambda: "up" in file.read_text(), "the program runs")
+        return begun[-1]
+
+    yield begin
+    for process in begun:
+        process.stop(10)
+
+
+def test_a_child_tells_how_it_has_ended(begin: Begin) -> None:
+    """By a signal, or by itself."""
+    killed = begin(SLEEP)
+    assert killed.alive
+    assert killed.stop(10)
+    assert not killed.alive
+    assert killed.ending == "was killed by signal 15"
+    assert killed.stop(10)
+    ended = begin([sys.executable, "-c", "print('up', flush=True); raise SystemExit(3)"])
+    wait_until(lambda: not ended.alive, "it has ended")
+    assert ended.ending == "ended with exit status 3"
+
+
+def test_one_that_does_not_listen_is_killed(begin: Begin) -> None:
+    """Once its time is over."""
+    process = begin(STUBBORN)
+    assert not process.stop(0.2)
+    assert not process.alive
+    assert process.ending == "was killed by signal 9"
+
+
+def test_somebody_elses_process_is_seen_to_end(begin: Begin) -> None:
+    """Also if nobody fetches its exit status, as in a container without an init."""
+    child = begin(SLEEP)
+    other = Supervised.find(child.identity)
+    assert other.alive
+    os.kill(child.identity.pid, signal.SIGKILL)
+    wait_until(lambda: not other.alive, "its end is seen")
+    assert "earlier hub" in other.ending
+    assert running([child.identity.pid]) == {}  # although it is there, as a zombie
+    assert not child.alive
+    with pytest.raises(TraefikError, match="has ended"):
+        Supervised.find(child.identity)
+
+
+def test_somebody_elses_process_is_stopped(begin: Begin) -> None:
+    """Politely or not."""
+    for arguments, politely in [(SLEEP, True), (STUBBORN, False)]:
+        child = begin(arguments)
+        assert Supervised.find(child.identity).stop(0.5 if not politely else 10) is politely
+        assert not child.alive
+
+
+def test_a_process_is_known_by_more_than_its_id(begin: Begin) -> None:
+    """From another process as well, which is what the next hub is."""
+    child = begin(SLEEP)
+    script = (
+        "import dataclasses, json; from kvproxy.supervised import running; "
+        f"print(json.dumps(dataclasses.asdict(running([{child.identity.pid}])[{child.identity.pid}].identity)))"
+    )
+    seen = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout
+    assert Identity(**json.loads(seen)).is_same(child.identity)
+    assert running([child.identity.pid])[child.identity.pid].identity.is_same(child.identity)
+    with pytest.raises(TraefikError, match="has ended"):
+        Supervised.find(replace(child.identity, started=child.identity.started - 5))
+    assert not this_process().is_same(child.identity)
+    assert this_process().is_same(this_process())
