@@ -39,7 +39,7 @@ class TraefikProxy(Proxy):
     )
     extra_static_config = Dict(
         config=True,
-        help="""Static configuration that is merged over what kvproxy writes. Only if `should_start` is True.""",
+        help="""Static configuration that is merged over what kvproxy, or `kvproxy static-config`, writes.""",
     )
     extra_dynamic_config = Dict(
         config=True,

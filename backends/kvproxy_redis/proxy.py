@@ -44,7 +44,8 @@ class TraefikRedisProxy(KVTraefikProxy):
         help="""The Redis user that Traefik logs in as; if empty, it comes as the hub does.
 
         Give it one that may not run CONFIG: a Traefik that may makes Redis notify of every key, and then reads all
-        routes again for each key of a change instead of once. Without effect if `should_start` is False.
+        routes again for each key of a change instead of once. If `should_start` is False, it is for
+        `kvproxy static-config` only.
         """,
     )
     redis_traefik_password = Unicode(config=True, help="The password of `redis_traefik_username`.")

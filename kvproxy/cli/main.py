@@ -71,7 +71,7 @@ def hub_options(function: F) -> F:
         "hub_arguments",
         multiple=True,
         metavar="ARGUMENT",
-        help="An argument that the hub is started with besides -f, such as --JupyterHub.ip=10.0.0.1; may be repeated.",
+        help="An argument that the hub is started with besides -f, such as --JupyterHub.ip=10.0.0.1.",
     )
     file = click.option(
         "-f",

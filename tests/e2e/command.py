@@ -7,6 +7,7 @@ import os
 import pty
 import re
 import select
+import shlex
 import signal
 import subprocess
 import sys
@@ -110,6 +111,13 @@ def _terminal(directory: Path, arguments: tuple[str, ...], width: int) -> Iterat
             process.kill()
         process.wait()
         os.close(ours)
+
+
+def documented(page: str) -> list[list[str]]:
+    """The arguments of all commands of ``kvproxy`` that a page of the documentation shows."""
+    text = (Path(__file__).parents[2] / "docs/how-to" / page).read_text(encoding="utf-8")
+    blocks = re.findall(r"^```bash\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
+    return [shlex.split(line)[1:] for block in blocks for line in block.splitlines() if line.startswith("kvproxy ")]
 
 
 def plain(text: str) -> str:

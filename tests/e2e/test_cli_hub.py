@@ -12,7 +12,7 @@ import pytest
 from kvproxy.testing.hub import HubClient, HubProcess
 from kvproxy.testing.servers import RedisServer, TraefikServer, wait_until
 
-from .command import process
+from .command import documented, process
 
 pytestmark = [pytest.mark.hub, pytest.mark.timeout(300)]
 
@@ -75,7 +75,7 @@ async def test_check_and_routes_beside_a_hub(hub_factory, redis_factory: Callabl
 async def test_a_traefik_by_static_config_serves_a_hub(
     hub_factory, redis_factory: Callable[..., RedisServer], traefik_server: Callable[..., TraefikServer]
 ) -> None:
-    """From the configuration file alone; check says that all is well."""
+    """From the configuration file alone, as docs/how-to/external-traefik.md says; check says that all is well."""
     redis = redis_factory(password=PASSWORD, appendonly=True)
     hub = hub_factory(
         {
@@ -84,17 +84,20 @@ async def test_a_traefik_by_static_config_serves_a_hub(
             "TraefikRedisProxy.redis_password": PASSWORD,
         }
     )
-    file = hub.directory / "mine" / "traefik.toml"
-    done = await run(hub, "static-config", "--output", str(file))
+    make, *look = documented("external-traefik.md")
+    done = await run(hub, *make)
     assert (done.status, done.out) == (0, "")
-    traefik_server(file, [hub.port, hub.api_port])
+    traefik_server(hub.directory / "traefik.toml", [hub.port, hub.api_port])
     hub.start()
     async with HubClient(hub, "gus") as gus:
         assert (await gus.log_in()).status == 200
         await gus.spawn()
         assert (await gus.server("GET", "api")).status == 200
-    done = await run(hub, "check", "--strict")
-    assert done.status == 0, done.out
+        assert [command[0] for command in look] == ["check", "routes"]
+        checked, routes = [await run(hub, *command) for command in look]
+    assert "warning" not in checked.out
+    assert checked.status == 0, checked.out
+    assert not any(route["differs"] for route in json.loads(routes.out)["routes"])
     assert hub.end() == 0
     assert hub.log_text.partition("Traceback")[2][:3000] == ""
 
@@ -102,7 +105,7 @@ async def test_a_traefik_by_static_config_serves_a_hub(
 async def test_a_hub_goes_on_where_jupyterhub_traefik_proxy_ended(
     hub_factory, redis_factory: Callable[..., RedisServer]
 ) -> None:
-    """A user's server outlives the change, and the hub finds its route as it left it."""
+    """A user's server outlives the change, and the hub finds its route as it left it; as the page of that name says."""
     redis = redis_factory(appendonly=True)
     hub = hub_factory({"TraefikRedisProxy.redis_url": redis.url, "JupyterHub.cleanup_servers": False})
     hub.start()
@@ -117,9 +120,13 @@ async def test_a_hub_goes_on_where_jupyterhub_traefik_proxy_ended(
             keys = as_the_peer_has_it(route["routespec"], route["target"], data)
             redis.command("MSET", *(text for pair in keys.items() for text in pair))
 
-        done = await run(hub, "migrate", "--from-peer", "--delete-old", "--execute")
-        assert (done.status, done.err) == (0, ""), done.out
+        see, migrate, _ = documented("from-jupyterhub-traefik-proxy.md")
+        done = await run(hub, *see)
         assert "2 to add." in done.out
+        assert "Nothing was written" in done.out
+        done = await run(hub, *migrate)
+        assert (done.status, done.err) == (0, ""), done.out
+        assert "Written." in done.out
 
         hub.start()
         wait_until(lambda: "Traefik 3" in hub.log_text, "the hub is up", 10)

@@ -21,7 +21,7 @@ from kvproxy_consul import TraefikConsulProxy
 from kvproxy_etcd import TraefikEtcdProxy
 from kvproxy_redis import TraefikRedisProxy
 
-from .command import Done, kvproxy, on_terminal, plain, write_config
+from .command import Done, documented, kvproxy, on_terminal, plain, write_config
 from .proxies import Client, Doors, Start, making, port_of
 
 KEYS: dict[str, str] = json.loads((Path(__file__).parents[1] / "data/jupyterhub-traefik-proxy-2.1.0.json").read_text())
@@ -242,8 +242,10 @@ async def test_routes_go_from_one_store_to_another(
     keys = RedisKeys(redis_server)
     keys.put({"old/http/routers/mine/rule": "PathPrefix(`/mine`)"})
     before = keys.all()
+    *_, [_, _, url, execute] = documented("from-jupyterhub-traefik-proxy.md")
+    assert (url, execute) == ("redis://127.0.0.1:6379", "--execute")
     async with on_etcd(etcd_server, tmp_path) as proxy:
-        done = await migrate(tmp_path, *FROM_OLD, "--execute", KVPROXY_MIGRATE_FROM=old.redis_url)
+        done = await migrate(tmp_path, *FROM_OLD, execute, KVPROXY_MIGRATE_FROM=old.redis_url)
         assert (done.status, done.err) == (0, ""), done
         assert "1 key below the root there is not the proxy's" in done.out
         assert keys.all() == before

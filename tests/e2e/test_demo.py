@@ -8,6 +8,7 @@ import signal
 import socket
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import psutil
@@ -34,13 +35,13 @@ def _as_on_a_terminal() -> None:
 class RunningDemo:
     """``python -m kvproxy.demo`` with a temporary directory of its own, so that leftovers can be seen."""
 
-    def __init__(self, directory: Path, *arguments: str):
+    def __init__(self, directory: Path, *arguments: str, module: Sequence[str] = ("kvproxy.demo",)):
         self.temporary = directory / "t"
         self.temporary.mkdir()
         self.output_path = directory / "output"
         with self.output_path.open("wb") as output:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "kvproxy.demo", *arguments],
+                [sys.executable, "-m", *module, *arguments],
                 env={**os.environ, "TMPDIR": str(self.temporary)},
                 stdout=output,
                 stderr=subprocess.STDOUT,
@@ -72,8 +73,8 @@ class RunningDemo:
 def demo(tmp_path):
     started = []
 
-    def start(*arguments: str) -> RunningDemo:
-        started.append(RunningDemo(tmp_path, *arguments))
+    def start(*arguments: str, **options: Sequence[str]) -> RunningDemo:
+        started.append(RunningDemo(tmp_path, *arguments, **options))
         return started[-1]
 
     yield start
@@ -153,7 +154,7 @@ def test_demo_takes_another_port_when_its_own_is_taken(demo):
 
 
 def test_demo_stops_while_it_starts(demo):
-    running = demo("--port", str(free_port()))
+    running = demo("--port", str(free_port()), module=("kvproxy", "demo"))
     wait_until(lambda: "Starting" in running.output, "the demo starts", 30)
     processes = running.family()
     assert running.end(signal.SIGHUP) == 0, running.output

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,7 @@ import pytest
 import kvproxy
 
 ROOT = Path(__file__).parents[2]
-CORE = sorted((ROOT / "kvproxy").glob("*.py"))
+CORE = sorted([*(ROOT / "kvproxy").glob("*.py"), *(ROOT / "kvproxy" / "cli").glob("*.py")])
 PURE = {
     "belief",
     "diagnosis",
@@ -34,6 +35,8 @@ PURE = {
     "credentials",
     "certificate",
 }
+#: Those of the command line.
+PURE_CLI = {"certificates", "comparison", "external", "findings", "migration", "peer"}
 IO = {"asyncio", "traitlets", "jupyterhub", "subprocess", "socket", "aiohttp", "tornado", "redis", "psutil"}
 
 
@@ -60,6 +63,15 @@ def test_pure_modules_do_no_io(name: str) -> None:
     found = imports(ROOT / "kvproxy" / f"{name}.py")
     assert not {module.split(".")[0] for module in found} & IO
     assert {module.lstrip(".") for module in found if module.startswith(".")} <= PURE
+
+
+@pytest.mark.parametrize("name", sorted(PURE_CLI))
+def test_what_the_commands_decide_is_pure_too(name: str) -> None:
+    """Asking and printing is for others; nor do they know what a terminal is."""
+    found = imports(ROOT / "kvproxy" / "cli" / f"{name}.py")
+    assert not {module.split(".")[0] for module in found} & (IO | {"click", "rich"})
+    assert {module.lstrip(".") for module in found if module.startswith("..")} <= PURE
+    assert {module.lstrip(".") for module in found if re.match(r"\.\w", module)} <= PURE_CLI
 
 
 @pytest.mark.parametrize("name", ["fleet", "reconciler", "replicas", "startup", "sync", "watch"])
