@@ -43,8 +43,8 @@ def settings_of(proxy: TraefikRedisProxy, **more: Any) -> dict[str, Any]:
 
 @pytest.fixture
 async def proxy(start_proxy: Start, tmp_path: Path) -> TraefikRedisProxy:
-    """A running proxy with a route, and the configuration of its hub in the test's directory."""
-    started = await start_proxy(traefik_api_password=PASSWORD)
+    """A running proxy with a route, which looks at nothing by itself, and its hub's configuration in the directory."""
+    started = await start_proxy(traefik_api_password=PASSWORD, store_check_interval=0)
     await started.add_route("/user/ada/", "http://127.0.0.1:4001", {"user": "ada", "server_name": ""})
     write_config(tmp_path, settings_of(started))
     return started
