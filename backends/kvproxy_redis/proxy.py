@@ -52,7 +52,8 @@ class TraefikRedisProxy(KVTraefikProxy):
     redis_client_kwargs = Dict(
         config=True,
         help="""Further options of `redis.asyncio.Redis`, such as `ssl_ca_certs`, `ssl_certfile`, `ssl_keyfile` or
-        `socket_timeout` (seconds). They win over everything else.
+        `socket_timeout` (seconds). They win over everything else. Those about trying again are without effect, as
+        kvproxy does that by itself.
         """,
     )
 

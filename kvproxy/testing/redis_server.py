@@ -37,10 +37,10 @@ class RedisProgram:
     before: tuple[str, ...] = ()
     environment: Mapping[str, str] = field(default_factory=dict)
 
-    def on(self, *arguments: str, directory: Path, log: str = "redis.log") -> Program:
-        """The program with those arguments, not started yet."""
+    def on(self, *arguments: str, directory: Path) -> Program:
+        """The program with those arguments in a directory, not started yet."""
         command = [*self.before, str(self.path or find_redis()), *arguments]
-        return Program(command, directory / log, {**os.environ, **self.environment})
+        return Program(command, directory / "redis.log", {**os.environ, **self.environment})
 
 
 class RedisServer(Server):

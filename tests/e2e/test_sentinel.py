@@ -366,8 +366,9 @@ async def test_a_replica_that_would_refuse_the_hub_is_named(
 async def test_a_group_that_could_not_fail_over_is_named(
     sentinel_factory: Factory, start_proxy: Start, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """One server and one sentinel work like one server, and are no safer."""
-    await start_proxy(**settings(sentinel_factory(replicas=0)))
+    """One server and one sentinel, with a password and no users, work like one server, and are no safer."""
+    group = sentinel_factory(Access(sentinel_password=PASSWORD), replicas=0)
+    await start_proxy(**settings(group), redis_sentinel_password=PASSWORD)
     assert "is watched by 1 sentinel only" in caplog.text
     assert "has no replica" in caplog.text
 
