@@ -19,6 +19,11 @@ from .http_connection import HttpConnection
 #: Seconds that a server may take to accept a connection, and be silent as long as there is another one to ask. A
 #: cluster that has lost its leader has a new one by then; a server that is paused or cut off is silent for ever.
 _PATIENCE: Final = 3.0
+#: Below the root of the records, the key that every transaction changes and that none goes past which was meant to be
+#: applied before another: a server that was paused or cut off may pass on what it was sent long ago.
+FENCE: Final = "kvproxy-fence"
+#: How often a transaction is sent again if somebody else has moved the fence meanwhile.
+FENCE_TRIES: Final = 5
 #: What a kept-alive connection says whose server has been restarted.
 _STALE: Final = (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError)
 
@@ -190,6 +195,19 @@ def _reason(text: str) -> str:
     'wrong version number'
     """
     return text.rpartition("] ")[2].partition(" (_ssl")[0] if "(_ssl" in text else text
+
+
+def contended(connection: HttpConnection) -> StoreUnavailable:
+    """The error for a fence that is never where it was a moment ago."""
+    return StoreUnavailable(
+        f"{connection} is written to by somebody else, below the same roots and all the time; give each hub a "
+        "kv_traefik_prefix and a kv_jupyterhub_prefix of its own."
+    )
+
+
+def strange(connection: HttpConnection) -> StoreError:
+    """The error for an answer of another form than that of this kind of store."""
+    return StoreError(f"{connection} gives an answer that kvproxy does not understand.")
 
 
 def wrong_protocol(connection: HttpConnection, answer: Answer) -> StoreError | None:

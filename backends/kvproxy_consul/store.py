@@ -7,12 +7,13 @@ wakes Traefik once by itself.
 from __future__ import annotations
 
 import base64
+import secrets
 from collections.abc import Sequence
 from typing import Any, Final, TypeAlias
 
 from kvproxy.errors import StoreAuthError, StoreError, StoreUnavailable
 from kvproxy.http_connection import HttpConnection
-from kvproxy.http_store import Answer, HttpClient, wrong_protocol
+from kvproxy.http_store import FENCE, FENCE_TRIES, Answer, HttpClient, contended, strange, wrong_protocol
 from kvproxy.store import Capabilities, Operation, Snapshot, Space, Store, Transaction
 
 from .connection import CONSUL
@@ -25,6 +26,10 @@ _PASSING: Final = {429, 500, 502, 503, 504}
 _UNKNOWN: Final = "ACL not found"
 _DENIED: Final = "Permission denied"
 _REFUSALS: Final = (_UNKNOWN, _DENIED)
+#: What Consul says of an operation "cas" whose key has changed.
+_MOVED: Final = "index is stale"
+#: What comes of reading an answer that is not as Consul's are.
+_STRANGE: Final = (KeyError, IndexError, TypeError, AttributeError, ValueError)
 
 Request: TypeAlias = dict[str, dict[str, Any]]
 
@@ -37,6 +42,10 @@ class ConsulStore(Store):
     exist: they change nothing, wake nobody, and fail unless all that is below the roots is to be seen. They also take
     the read through the cluster's leader and log, so that it knows of everything written before.
 
+    An agent or a server that is paused or cut off may pass on a transaction long after it has been sent again. It would
+    undo what has been written since, so each transaction holds only if the fence, a key of its own, has not been
+    changed since this store saw it, and changes it.
+
     Args:
         connection: where Consul is.
         traefik_root: root of the configuration, without slashes at its ends.
@@ -44,8 +53,9 @@ class ConsulStore(Store):
         warnings: what :meth:`check` is to say besides.
     """
 
-    #: Consul takes 64 operations (128 from 1.14 on) and 512 KiB of JSON, in which values are a third larger (base64).
-    capabilities = Capabilities(max_operations=64, max_bytes=360 * 1024)
+    #: Consul takes 64 operations (128 from 1.14 on), the fence included, and 512 KiB of JSON, in which values are a
+    #: third larger (base64).
+    capabilities = Capabilities(max_operations=63, max_bytes=360 * 1024)
 
     def __init__(
         self, connection: HttpConnection, traefik_root: str, jupyterhub_root: str, warnings: Sequence[str] = ()
@@ -55,6 +65,11 @@ class ConsulStore(Store):
         headers = {"X-Consul-Token": connection.token} if connection.token else {}
         self._http = HttpClient(connection, headers, authorization=True, passing=self._passing)
         self._roots = {Space.CONFIG: traefik_root + "/", Space.RECORDS: jupyterhub_root + "/routes/"}
+        self._fence_key = self._roots[Space.RECORDS] + FENCE
+        # Consul's index of the last change of the fence; 0 if there is none.
+        self._fence = 0
+        # Whether there may be transactions under way that nobody waits for any more.
+        self._unsure = True
 
     async def check(self) -> list[str]:
         """See :meth:`kvproxy.store.Store.check`: whether there is a leader, and the right to read and write."""
@@ -63,25 +78,56 @@ class ConsulStore(Store):
 
     async def list(self) -> Snapshot:
         """See :meth:`kvproxy.store.Store.list`: one transaction, so that both spaces are of the same moment."""
+        moved = [_set(self._fence_key, _mark())] if self._unsure else []
         reads = [_kv("get-tree", root) for root in self._roots.values()]
+        results = await self._transact([*moved, *reads, *self._probes()])
+        self._see_fence(results)
         found: dict[Space, dict[str, str]] = {space: {} for space in self._roots}
         try:
-            for result in await self._transact([*reads, *self._probes()]):
-                key, value = result["KV"]["Key"], base64.b64decode(result["KV"]["Value"] or "").decode()
+            for key, value in (_pair(result) for result in results[len(moved) :]):
                 for space, root in self._roots.items():
                     if key.startswith(root):
                         found[space][key[len(root) :]] = value
-        except (KeyError, TypeError):
-            raise StoreError(f"{self._connection} gives an answer that kvproxy does not understand.") from None
         except UnicodeDecodeError:
             raise StoreError(
                 f"{self._connection} holds a value below kvproxy's roots that is not UTF-8 text; remove it."
             ) from None
+        except _STRANGE:
+            raise strange(self._connection) from None
+        found[Space.RECORDS].pop(FENCE, None)
+        self._unsure = False
         return Snapshot(found[Space.CONFIG], found[Space.RECORDS])
 
     async def apply(self, transaction: Transaction) -> None:
-        """See :meth:`kvproxy.store.Store.apply`."""
-        await self._transact([self._operation(operation) for operation in transaction.operations])
+        """See :meth:`kvproxy.store.Store.apply`: one transaction, behind the fence."""
+        operations, mark = [self._operation(operation) for operation in transaction.operations], _mark()
+        self._unsure = True
+        for _ in range(FENCE_TRIES):
+            if await self._applied(operations, mark):
+                self._unsure = False
+                return
+        raise contended(self._connection)
+
+    async def _applied(self, operations: Sequence[Request], mark: str) -> bool:
+        """Try to apply operations behind the fence; False if it has been moved, which is then known."""
+        fence = _set(self._fence_key, mark)
+        fence["KV"] |= {"Verb": "cas", "Index": self._fence}
+        answer = await self._http.request("PUT", "/v1/txn", [*operations, fence])
+        if answer.status == 409 and _MOVED in _message(answer):
+            found = self._see_fence(await self._transact([_kv("get-tree", self._fence_key), *self._probes()]))
+            # If it is there all the same, this very transaction was sent twice, as the answer to the first was lost.
+            return found == mark
+        self._see_fence(self._results(answer))
+        return True
+
+    def _see_fence(self, results: Sequence[Request]) -> str | None:
+        """Note when the fence was changed last; gives back its value if it was read, None if there is none."""
+        try:
+            fence = [result["KV"] for result in results if result["KV"]["Key"] == self._fence_key]
+            self._fence = int(fence[-1]["ModifyIndex"]) if fence else 0
+            return base64.b64decode(fence[-1]["Value"] or "").decode() if fence else None
+        except _STRANGE:
+            raise strange(self._connection) from None
 
     async def aclose(self) -> None:
         """See :meth:`kvproxy.store.Store.aclose`."""
@@ -92,13 +138,13 @@ class ConsulStore(Store):
 
     def _operation(self, operation: Operation) -> Request:
         key = self._roots[operation.space] + operation.key
-        if operation.value is None:
-            return _kv("delete", key)
-        return _kv("set", key, Value=base64.b64encode(operation.value.encode()).decode())
+        return _kv("delete", key) if operation.value is None else _set(key, operation.value)
 
     async def _transact(self, operations: Sequence[Request]) -> Any:
         """The results of one transaction."""
-        answer = await self._http.request("PUT", "/v1/txn", operations)
+        return self._results(await self._http.request("PUT", "/v1/txn", operations))
+
+    def _results(self, answer: Answer) -> Any:
         said = answer.json()
         if answer.status != 200 or not isinstance(said, dict) or "Results" not in said or said.get("Errors"):
             raise self._error(answer)
@@ -134,6 +180,18 @@ class ConsulStore(Store):
 
 def _kv(verb: str, key: str, **more: Any) -> Request:
     return {"KV": {"Verb": verb, "Key": key, **more}}
+
+
+def _set(key: str, value: str) -> Request:
+    return _kv("set", key, Value=base64.b64encode(value.encode()).decode())
+
+
+def _mark() -> str:
+    return secrets.token_hex(8)
+
+
+def _pair(result: Request) -> tuple[str, str]:
+    return str(result["KV"]["Key"]), base64.b64decode(result["KV"]["Value"] or "").decode()
 
 
 def _message(answer: Answer) -> str:

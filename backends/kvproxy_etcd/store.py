@@ -7,11 +7,12 @@ wakes Traefik once by itself.
 from __future__ import annotations
 
 import base64
+import secrets
 from typing import Any, Final
 
 from kvproxy.errors import ConfigurationError, StoreAuthError, StoreError, StoreUnavailable
 from kvproxy.http_connection import HttpConnection
-from kvproxy.http_store import Answer, HttpClient, wrong_protocol
+from kvproxy.http_store import FENCE, FENCE_TRIES, Answer, HttpClient, contended, strange, wrong_protocol
 from kvproxy.store import Capabilities, Operation, Snapshot, Space, Store, Transaction
 
 from .connection import ETCD
@@ -25,6 +26,8 @@ _PASSING: Final = {1, 4, 10, 14}
 #: What a member says that is busier than the others, or is there but does not vote yet (etcd's rpctypes, 3.4 to 3.8).
 _ELSEWHERE: Final = ("too many requests", "not supported for learner")
 _OLDEST: Final = (3, 4)
+#: What comes of reading an answer that is not as etcd's are.
+_STRANGE: Final = (KeyError, IndexError, TypeError, AttributeError, ValueError)
 #: Before this version etcd checks the token of a request for a new token, and Traefik's client (etcd's own, 3.6) sends
 #: the dead one with it (etcd-io/etcd#12385, seen with Traefik 3.7).
 _LOGS_IN_AGAIN: Final = (3, 5)
@@ -33,19 +36,29 @@ _LOGS_IN_AGAIN: Final = (3, 5)
 class EtcdStore(Store):
     """A :class:`~kvproxy.store.Store` in etcd.
 
+    A member that is paused, or that the others do not hear, may pass on a transaction long after it has been sent again
+    elsewhere. It would undo what has been written since, so each transaction holds only if the fence, a key of its own,
+    has not been changed since this store saw it, and changes it.
+
     Args:
         connection: where etcd is.
         traefik_root: root of the configuration, without slashes at its ends.
         jupyterhub_root: root of the records, likewise.
     """
 
-    #: etcd's defaults are 128 operations (--max-txn-ops) and 1.5 MiB (--max-request-bytes), roots included.
-    capabilities = Capabilities(max_operations=128, max_bytes=1024 * 1024)
+    #: etcd's defaults are 128 operations (--max-txn-ops), the fence included, and 1.5 MiB (--max-request-bytes), roots
+    #: included.
+    capabilities = Capabilities(max_operations=127, max_bytes=1024 * 1024)
 
     def __init__(self, connection: HttpConnection, traefik_root: str, jupyterhub_root: str) -> None:
         self._connection = connection
         self._http = HttpClient(connection, passing=self._passing)
         self._roots = {Space.CONFIG: traefik_root + "/", Space.RECORDS: jupyterhub_root + "/routes/"}
+        self._fence_key = self._roots[Space.RECORDS] + FENCE
+        # etcd's revision in which the fence was changed last; 0 if there is none.
+        self._fence = 0
+        # Whether there may be transactions under way that nobody waits for any more.
+        self._unsure = True
         self._token: str | None = None
 
     async def check(self) -> list[str]:
@@ -77,23 +90,47 @@ class EtcdStore(Store):
 
     async def list(self) -> Snapshot:
         """See :meth:`kvproxy.store.Store.list`: one transaction, so that both spaces are of the same moment."""
-        answer = await self._call("kv/txn", {"success": [self._range(space) for space in self._roots]})
+        moved = [self._move_fence()] if self._unsure else []
+        answer = await self._call("kv/txn", {"success": [*moved, *map(self._range, self._roots)]})
         try:
+            found = [_found(part) for part in answer["responses"][len(moved) :]]
             config, records = (
-                self._pairs(root, part.get("response_range", part.get("responseRange", {})))
-                for root, part in zip(self._roots.values(), answer["responses"], strict=True)
+                self._pairs(root, pairs) for root, pairs in zip(self._roots.values(), found, strict=True)
             )
-        except (KeyError, TypeError, AttributeError):
-            raise StoreError(f"{self._connection} gives an answer that kvproxy does not understand.") from None
+            self._see_fence(found[1])
         except UnicodeDecodeError:
             raise StoreError(
                 f"{self._connection} holds a key or value below kvproxy's roots that is not UTF-8 text; remove it."
             ) from None
+        except _STRANGE:
+            raise strange(self._connection) from None
+        records.pop(FENCE, None)
+        self._unsure = False
         return Snapshot(config, records)
 
     async def apply(self, transaction: Transaction) -> None:
-        """See :meth:`kvproxy.store.Store.apply`: one transaction without conditions."""
-        await self._call("kv/txn", {"success": [self._operation(o) for o in transaction.operations]})
+        """See :meth:`kvproxy.store.Store.apply`: one transaction, behind the fence."""
+        move = self._move_fence()
+        operations = [*map(self._operation, transaction.operations), move]
+        self._unsure = True
+        for _ in range(FENCE_TRIES):
+            unmoved = {"key": move["requestPut"]["key"], "target": "MOD", "mod_revision": str(self._fence)}
+            request = {"compare": [unmoved], "success": operations, "failure": [self._range_of(self._fence_key)]}
+            if self._applied(await self._call("kv/txn", request), move["requestPut"]["value"]):
+                self._unsure = False
+                return
+        raise contended(self._connection)
+
+    def _applied(self, answer: Any, mark: str) -> bool:
+        """Whether a transaction that sets the fence to that mark has been applied; notes where the fence is."""
+        try:
+            if answer.get("succeeded"):
+                self._fence = int(answer["header"]["revision"])
+                return True
+            # If it is there all the same, this very transaction was sent twice, as the answer to the first was lost.
+            return self._see_fence(_found(answer["responses"][0])) == mark
+        except _STRANGE:
+            raise strange(self._connection) from None
 
     async def aclose(self) -> None:
         """See :meth:`kvproxy.store.Store.aclose`."""
@@ -102,7 +139,21 @@ class EtcdStore(Store):
     def _range(self, space: Space, **options: Any) -> dict[str, Any]:
         start = self._roots[space]
         # Up to, and without, the first text that begins with the character after the slash.
-        return {"requestRange": {"key": _encode(start), "range_end": _encode(start[:-1] + "0"), **options}}
+        return self._range_of(start, range_end=_encode(start[:-1] + "0"), **options)
+
+    @staticmethod
+    def _range_of(key: str, **options: Any) -> dict[str, Any]:
+        return {"requestRange": {"key": _encode(key), **options}}
+
+    def _move_fence(self) -> dict[str, Any]:
+        return {"requestPut": {"key": _encode(self._fence_key), "value": _encode(secrets.token_hex(8))}}
+
+    def _see_fence(self, found: list[dict[str, Any]]) -> str | None:
+        """Note when the fence was changed last; gives back its value as etcd has it, None if there is none."""
+        key = _encode(self._fence_key)
+        fence = next((pair for pair in found if pair["key"] == key), {})
+        self._fence = int(fence.get("mod_revision", fence.get("modRevision", 0)))
+        return fence.get("value")
 
     def _operation(self, operation: Operation) -> dict[str, Any]:
         key = _encode(self._roots[operation.space] + operation.key)
@@ -111,8 +162,8 @@ class EtcdStore(Store):
         return {"requestPut": {"key": key, "value": _encode(operation.value)}}
 
     @staticmethod
-    def _pairs(root: str, found: dict[str, Any]) -> dict[str, str]:
-        pairs = ((_decode(pair["key"]), _decode(pair.get("value", ""))) for pair in found.get("kvs", []))
+    def _pairs(root: str, found: list[dict[str, Any]]) -> dict[str, str]:
+        pairs = ((_decode(pair["key"]), _decode(pair.get("value", ""))) for pair in found)
         return {key[len(root) :]: value for key, value in pairs}
 
     async def _call(self, path: str, body: dict[str, Any]) -> Any:
@@ -185,6 +236,12 @@ class EtcdStore(Store):
         return wrong_protocol(self._connection, answer) or StoreError(
             f"{where} answers: {text or 'nothing'} (HTTP {answer.status})."
         )
+
+
+def _found(part: dict[str, Any]) -> list[dict[str, Any]]:
+    """The keys and values in one part of a transaction's answer, as etcd has them."""
+    found: list[dict[str, Any]] = part.get("response_range", part.get("responseRange", {})).get("kvs", [])
+    return found
 
 
 def _code(answer: Answer) -> int | None:

@@ -364,19 +364,20 @@ async def test_nothing_outside_of_the_roots_is_touched(
 
 async def test_a_transaction_of_the_most_bytes_in_every_shape_is_applied(consul_server: ConsulServer) -> None:
     """Consul counts the request, in which values are base64 and keys may be escaped."""
-    most = ConsulStore.capabilities.max_bytes
+    most, count = ConsulStore.capabilities.max_bytes, ConsulStore.capabilities.max_operations
     assert most is not None
+    assert count is not None
     async with opened(consul_server.url) as store:
         shapes = [
             [Operation(Space.CONFIG, "a", "ä" * ((most - 1) // 2))],
-            [Operation(Space.CONFIG, f"k{n:02}", "x" * (most // 64 - 3)) for n in range(64)],
-            [Operation(Space.CONFIG, f"{n:02}" + "k" * 900, "x" * (most // 64 - 902)) for n in range(64)],
+            [Operation(Space.CONFIG, f"k{n:02}", "x" * (most // count - 3)) for n in range(count)],
+            [Operation(Space.CONFIG, f"{n:02}" + "k" * 900, "x" * (most // count - 902)) for n in range(count)],
         ]
         for operations in shapes:
             await store.apply(Transaction(tuple(operations)))
         with pytest.raises(StoreError):
             await store.apply(Transaction((Operation(Space.CONFIG, "a", "x" * 2 * most),)))
-        assert len((await store.list()).config) == 129
+        assert len((await store.list()).config) == 2 * count + 1
 
 
 async def test_what_is_no_text_is_named(consul_server: ConsulServer) -> None:
