@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import re
 from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +15,9 @@ import pytest
 from kvproxy.errors import RouteNotReadyError
 from kvproxy.proxy import KVTraefikProxy
 from kvproxy.testing.clusters import ConsulCluster, EtcdCluster
+from kvproxy.testing.haproxy_server import HaproxyServer
 from kvproxy.testing.network import Network
+from kvproxy.testing.programs import free_port
 from kvproxy.testing.traefik_conformance import until
 from kvproxy_consul import TraefikConsulProxy
 from kvproxy_etcd import TraefikEtcdProxy
@@ -22,6 +26,7 @@ from .load import under_load
 from .proxies import Client, Doors, making, port_of
 from .rights import CONSUL_HUB, CONSUL_TRAEFIK, etcd_rights
 
+DOCS = Path(__file__).parents[2] / "docs/how-to/etcd.md"
 PASSWORD = "s3cret/with:odd@characters%,"
 #: Seconds in which a route must be served whose adding began when the leader went.
 _SECONDS = 20
@@ -66,14 +71,27 @@ def at_consul(cluster: ConsulCluster) -> Site:
     return Site(cluster, TraefikConsulProxy, traits)
 
 
+@contextlib.contextmanager
+def balanced(site: Site) -> Iterator[Site]:
+    """The same with HAProxy before the cluster, as the documentation has it."""
+    [text] = re.findall(r"```haproxy\n(.*?)```", DOCS.read_text(), re.DOTALL)
+    text = text.replace("127.0.0.1:2379", f"127.0.0.1:{(port := free_port())}")
+    for number, endpoint in enumerate(site.cluster.endpoints, 1):
+        assert f"etcd-{number}.example.org:2379" in text
+        text = text.replace(f"etcd-{number}.example.org:2379", endpoint)
+    with HaproxyServer(text, port):
+        yield Site(site.cluster, site.proxy_class, {**site.traits, "etcd_url": f"etcd://127.0.0.1:{port}"})
+
+
 @pytest.fixture(params=["etcd", "consul"])
 def site(request: pytest.FixtureRequest) -> Iterator[Site]:
-    """Three servers on this machine, ``apart`` with networks of their own."""
-    kind, _, apart = request.param.partition(" ")
-    separate = bool(apart) and Network.possible()
+    """Three servers on this machine, ``apart`` with networks of their own, ``balanced`` with HAProxy before them."""
+    kind, *options = request.param.split()
+    separate = "apart" in options and Network.possible()
     if kind == "etcd":
         with EtcdCluster(root_password="root", separate=separate) as etcd:
-            yield at_etcd(etcd)
+            with balanced(at_etcd(etcd)) if "balanced" in options else contextlib.nullcontext(at_etcd(etcd)) as made:
+                yield made
     else:
         with ConsulCluster(acl=True, separate=separate) as consul:
             yield at_consul(consul)
