@@ -55,6 +55,16 @@ class Answer:
             return None
 
 
+@dataclass(frozen=True)
+class _Request:
+    """What is sent, to whichever endpoint."""
+
+    method: str
+    path: str
+    data: bytes | None
+    headers: Mapping[str, str]
+
+
 class HttpClient:
     """Requests to a store, at whichever of its endpoints answers. They may be sent twice.
 
@@ -102,19 +112,25 @@ class HttpClient:
             StoreUnavailable: if no endpoint helps in time, with what is wrong with each.
             StoreError: if one cannot be trusted or speaks another language.
         """
-        data = None if body is None else json.dumps(body, ensure_ascii=False, separators=(",", ":")).encode()
-        problems: list[str] = []
+        request, problems = self._request(method, path, body, headers), []
         for left in reversed(range(len(self._connection.endpoints))):
-            try:
-                answer = await self._ask(method, path, data, {**self._headers, **(headers or {})}, bool(left))
-                problem = self._passing(answer)
-            except StoreUnavailable as error:
-                problem = error
-            if problem is None:
+            answer = await self._try(self._at, request, others=left > 0)
+            if isinstance(answer, Answer):
                 return answer
-            problems.append(str(problem))
+            problems.append(str(answer))
             self._at = (self._at + 1) % len(self._connection.endpoints)
         raise StoreUnavailable(" ".join(problems))
+
+    async def ask_each(
+        self, method: str, path: str, body: Any = None, headers: Mapping[str, str] | None = None
+    ) -> list[Answer | StoreUnavailable]:
+        """Ask every endpoint, one after another, for what :meth:`request` asks one.
+
+        Raises:
+            StoreError: if one cannot be trusted or speaks another language.
+        """
+        request = self._request(method, path, body, headers)
+        return [await self._try(at, request, others=True) for at in range(len(self._connection.endpoints))]
 
     async def aclose(self) -> None:
         """Close all connections; a later request opens new ones."""
@@ -122,46 +138,49 @@ class HttpClient:
         if session is not None:
             await session.close()
 
-    async def _ask(
-        self, method: str, path: str, data: bytes | None, headers: Mapping[str, str], others: bool
-    ) -> Answer:
+    def _request(self, method: str, path: str, body: Any, headers: Mapping[str, str] | None) -> _Request:
+        data = None if body is None else json.dumps(body, ensure_ascii=False, separators=(",", ":")).encode()
+        kind = {} if data is None else {"Content-Type": "application/json"}
+        return _Request(method, path, data, {**self._headers, **kind, **(headers or {})})
+
+    async def _try(self, at: int, request: _Request, *, others: bool) -> Answer | StoreUnavailable:
+        """Ask the endpoint of that number, with less time if there are others to be asked."""
         silence = min(_PATIENCE, self._connection.timeout) if others else None
         timeout = aiohttp.ClientTimeout(self._connection.timeout, sock_connect=_PATIENCE, sock_read=silence)
+        try:
+            answer = await self._ask(at, request, timeout)
+        except StoreUnavailable as error:
+            return error
+        return self._passing(answer) or answer
+
+    async def _ask(self, at: int, request: _Request, timeout: aiohttp.ClientTimeout) -> Answer:
         for last in (False, True):
             try:
-                return await self._send(method, path, data, headers, timeout)
+                return await self._send(at, request, timeout)
             except (aiohttp.ClientError, asyncio.TimeoutError, OSError, ValueError) as error:
                 # Connections that were kept do not outlive a restart of the server, and tell it only when they are
                 # used: with new ones the request is sent once more.
                 if last or not isinstance(error, _STALE) or isinstance(error, aiohttp.ClientConnectorError):
-                    raise self._explain(error) from None
+                    raise self._explain(self._connection.endpoints[at], error) from None
                 await self.aclose()
         raise AssertionError("unreachable")
 
-    async def _send(
-        self,
-        method: str,
-        path: str,
-        data: bytes | None,
-        headers: Mapping[str, str],
-        timeout: aiohttp.ClientTimeout,
-    ) -> Answer:
+    async def _send(self, at: int, request: _Request, timeout: aiohttp.ClientTimeout) -> Answer:
         if self._session is None:
             connector = aiohttp.TCPConnector(ssl=self._context if self._context is not None else True)
             self._session = aiohttp.ClientSession(connector=connector, cookie_jar=aiohttp.DummyCookieJar())
-        kept = {"Content-Type": "application/json", **headers} if data is not None else headers
-        url = self._connection.urls[self._at]
+        url = self._connection.urls[at] + request.path
         # A stream, as aiohttp warns of large bodies that are not one.
-        stream = None if data is None else io.BytesIO(data)
+        stream = None if request.data is None else io.BytesIO(request.data)
         async with self._session.request(
-            method, url + path, data=stream, headers=kept, allow_redirects=False, timeout=timeout
+            request.method, url, data=stream, headers=request.headers, allow_redirects=False, timeout=timeout
         ) as answer:
-            return Answer(answer.status, await answer.read(), self._connection.endpoints[self._at])
+            return Answer(answer.status, await answer.read(), self._connection.endpoints[at])
 
-    def _explain(self, error: Exception) -> StoreError:
+    def _explain(self, endpoint: str, error: Exception) -> StoreError:
         """One of kvproxy's errors for one of the client's."""
         connection, dialect = self._connection, self._connection.dialect
-        where = connection.at(connection.endpoints[self._at])
+        where = connection.at(endpoint)
         text = connection.redact(str(error).strip().rstrip(".")) or type(error).__name__
         if isinstance(error, aiohttp.ClientConnectorCertificateError):
             return StoreError(

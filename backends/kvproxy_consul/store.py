@@ -74,7 +74,11 @@ class ConsulStore(Store):
     async def check(self) -> list[str]:
         """See :meth:`kvproxy.store.Store.check`: whether there is a leader, and the right to read and write."""
         await self._transact(self._probes())
-        return [*self._warnings]
+        if len(self._connection.endpoints) == 1:
+            return [*self._warnings]
+        answers = await self._http.ask_each("GET", "/v1/status/leader")
+        away = [f"{answer} The others are asked." for answer in answers if isinstance(answer, StoreUnavailable)]
+        return [*self._warnings, *away]
 
     async def list(self) -> Snapshot:
         """See :meth:`kvproxy.store.Store.list`: one transaction, so that both spaces are of the same moment."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import secrets
+from collections.abc import Sequence
 from typing import Any, Final
 
 from kvproxy.errors import ConfigurationError, StoreAuthError, StoreError, StoreUnavailable
@@ -62,7 +63,7 @@ class EtcdStore(Store):
         self._token: str | None = None
 
     async def check(self) -> list[str]:
-        """See :meth:`kvproxy.store.Store.check`: version, credentials, and whether both roots may be read."""
+        """See :meth:`kvproxy.store.Store.check`: version, credentials, whether both roots may be read, the members."""
         answer = await self._http.request("GET", "/version")
         said = answer.json()
         version = said.get("etcdserver") if isinstance(said, dict) else None
@@ -75,18 +76,40 @@ class EtcdStore(Store):
             raise ConfigurationError(f"{self._connection} is version {version}; kvproxy needs etcd 3.4 or later.")
         self._token = None
         await self._call("kv/txn", {"success": [self._range(space, count_only=True) for space in self._roots]})
+        warnings = await self._look_at_members()
         if self._connection.username and not self._token:
-            return [
+            warnings.append(
                 f"{self._connection} has authentication switched off, so anybody who reaches it may change routes and "
                 "etcd_username and etcd_password are not used; switch it on with 'etcdctl auth enable'."
-            ]
+            )
         if self._token and number < _LOGS_IN_AGAIN:
-            return [
+            warnings.append(
                 f"{self._connection} is version {version} with authentication. Traefik cannot log in there again when "
                 "its token has died, after a restart of etcd or some minutes in which no route changes, and serves no "
                 "new routes from then on. Use etcd 3.5 or later, or tokens that live: --auth-token=jwt,…,ttl=8760h."
-            ]
-        return []
+            )
+        return warnings
+
+    async def _look_at_members(self) -> list[str]:
+        """Warnings about endpoints that cannot help, if there are others.
+
+        Raises:
+            ConfigurationError: if they are not all of one cluster, as the table would seem empty at some.
+        """
+        if len(self._connection.endpoints) == 1:
+            return []
+        headers = {"Authorization": self._token} if self._token else {}
+        answers = await self._http.ask_each("POST", "/v3/maintenance/status", {}, headers)
+        said = {answer.endpoint: answer.json() for answer in answers if isinstance(answer, Answer)}
+        clusters = {
+            endpoint: status["header"]["cluster_id"]
+            for endpoint, status in said.items()
+            if isinstance(status, dict) and "cluster_id" in status.get("header", {})
+        }
+        if len(set(clusters.values())) > 1:
+            named = ", ".join(f"{endpoint} of {cluster}" for endpoint, cluster in clusters.items())
+            raise ConfigurationError(f"etcd_url names members of different clusters ({named}); give those of one.")
+        return [f"{answer} The others are asked." for answer in answers if isinstance(answer, StoreUnavailable)]
 
     async def list(self) -> Snapshot:
         """See :meth:`kvproxy.store.Store.list`: one transaction, so that both spaces are of the same moment."""
@@ -148,10 +171,10 @@ class EtcdStore(Store):
     def _move_fence(self) -> dict[str, Any]:
         return {"requestPut": {"key": _encode(self._fence_key), "value": _encode(secrets.token_hex(8))}}
 
-    def _see_fence(self, found: list[dict[str, Any]]) -> str | None:
+    def _see_fence(self, found: Sequence[dict[str, Any]]) -> str | None:
         """Note when the fence was changed last; gives back its value as etcd has it, None if there is none."""
         key = _encode(self._fence_key)
-        fence = next((pair for pair in found if pair["key"] == key), {})
+        fence: dict[str, Any] = next((pair for pair in found if pair["key"] == key), {})
         self._fence = int(fence.get("mod_revision", fence.get("modRevision", 0)))
         return fence.get("value")
 
@@ -162,7 +185,7 @@ class EtcdStore(Store):
         return {"requestPut": {"key": key, "value": _encode(operation.value)}}
 
     @staticmethod
-    def _pairs(root: str, found: list[dict[str, Any]]) -> dict[str, str]:
+    def _pairs(root: str, found: Sequence[dict[str, Any]]) -> dict[str, str]:
         pairs = ((_decode(pair["key"]), _decode(pair.get("value", ""))) for pair in found)
         return {key[len(root) :]: value for key, value in pairs}
 

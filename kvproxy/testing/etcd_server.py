@@ -103,7 +103,7 @@ class EtcdServer(Server):
         self._tls = certificates is not None
         self._admin = f"http://{self.host}:{free_port()}"
         self.protected = False
-        settings = {
+        settings: dict[str, Any] = {
             "name": member.name,
             "data-dir": str(self.directory / "data"),
             "listen-client-urls": f"{self.url},{self._admin}",

@@ -13,8 +13,9 @@ from typing import Final
 
 from kvproxy.testing.programs import ServerError
 
-#: Addresses for tests of networks (RFC 2544), which lead nowhere.
+#: Addresses for tests of networks (RFC 2544), which nobody has.
 _PREFIX: Final = "198.18"
+_ALL: Final = "198.18.0.0/15"
 _FIRST: Final = 10
 _SECONDS: Final = 10
 
@@ -64,8 +65,11 @@ class Network:
 
     def start(self) -> None:
         """Make the machines. Raises ServerError if that is not allowed here."""
-        # Should anybody still send when the bridge is gone, it goes no further.
-        _ip("route", "add", "blackhole", f"{self._range}.0/24", "metric", "4000000")
+        # Stays for ever: the kernel goes on sending for connections that were closed while a machine was cut off, which
+        # must not leave this one when the bridge is gone.
+        _undo("route", "add", "blackhole", _ALL, "metric", "4000000")
+        if _ALL not in _ip("route", "show", "type", "blackhole"):
+            raise ServerError(f"Network namespaces cannot be used: {_ALL} cannot be kept on this machine.")
         _ip("link", "add", self._bridge, "type", "bridge")
         _ip("address", "add", f"{self._range}.1/24", "dev", self._bridge)
         _ip("link", "set", self._bridge, "up")
@@ -80,12 +84,9 @@ class Network:
     def close(self) -> None:
         """Remove them; what ran on them must have ended before."""
         for name in self._names:
-            for command in (("link", "del", name), ("netns", "del", name)):
-                with contextlib.suppress(ServerError):
-                    _ip(*command)
-        for command in (("link", "del", self._bridge), ("route", "del", "blackhole", f"{self._range}.0/24")):
-            with contextlib.suppress(ServerError):
-                _ip(*command)
+            _undo("link", "del", name)
+            _undo("netns", "del", name)
+        _undo("link", "del", self._bridge)
 
     def __enter__(self) -> Network:
         try:
@@ -105,10 +106,16 @@ def _program() -> str:
     return shutil.which("ip") or shutil.which("ip", path="/usr/sbin:/sbin") or "ip"
 
 
-def _ip(*arguments: str) -> None:
+def _ip(*arguments: str) -> str:
     try:
         done = subprocess.run([_program(), *arguments], capture_output=True, text=True, timeout=_SECONDS)
     except (OSError, subprocess.TimeoutExpired) as error:
         raise ServerError(f"Network namespaces cannot be used: {error}.") from None
     if done.returncode:
         raise ServerError(f"ip {' '.join(arguments)} says: {done.stderr.strip()}.")
+    return done.stdout
+
+
+def _undo(*arguments: str) -> None:
+    with contextlib.suppress(ServerError):
+        _ip(*arguments)

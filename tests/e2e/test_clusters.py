@@ -89,9 +89,9 @@ def site(request: pytest.FixtureRequest) -> Iterator[Site]:
     kind, *options = request.param.split()
     separate = "apart" in options and Network.possible()
     if kind == "etcd":
-        with EtcdCluster(root_password="root", separate=separate) as etcd:
-            with balanced(at_etcd(etcd)) if "balanced" in options else contextlib.nullcontext(at_etcd(etcd)) as made:
-                yield made
+        with contextlib.ExitStack() as stack:
+            made = at_etcd(stack.enter_context(EtcdCluster(root_password="root", separate=separate)))
+            yield stack.enter_context(balanced(made)) if "balanced" in options else made
     else:
         with ConsulCluster(acl=True, separate=separate) as consul:
             yield at_consul(consul)
