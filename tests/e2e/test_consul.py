@@ -26,6 +26,7 @@ from kvproxy_consul import TraefikConsulProxy
 from kvproxy_consul.connection import parse_connection
 from kvproxy_consul.store import ConsulStore
 
+from .lossy import lossy
 from .proxies import Client, Doors, Start, making, port_of
 from .rights import CONSUL_HUB, CONSUL_TRAEFIK
 
@@ -330,6 +331,25 @@ async def test_of_several_endpoints_traefik_gets_the_first_or_its_own(
 
 
 # -- how the keys lie in Consul
+
+
+async def test_a_transaction_whose_answer_was_lost_is_no_error(consul_server: ConsulServer) -> None:
+    """It was applied, and cannot be again."""
+    async with lossy(consul_server.url) as front, opened(f"consul://{front.endpoint}") as store:
+        for lose in (False, True, False):
+            front.lose_next = lose
+            await store.apply(ONE)
+            consul_server.delete("traefik/a")
+        assert await store.list() == Snapshot({}, {"/x/": "2"})
+
+
+async def test_two_that_write_below_the_same_roots_do_not_stop_each_other(consul_server: ConsulServer) -> None:
+    """As an old hub and a new one may do for a moment."""
+    async with opened(consul_server.url) as one, opened(consul_server.url) as two:
+        for number in range(3):
+            for store, key in ((one, "a"), (two, "b")):
+                await store.apply(Transaction((Operation(Space.CONFIG, key, str(number)),)))
+        assert await one.list() == Snapshot({"a": "2", "b": "2"}, {})
 
 
 async def test_one_index_of_consul_a_commit_and_none_a_read(
