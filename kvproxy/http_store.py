@@ -20,6 +20,11 @@ from .http_connection import HttpConnection
 #: Seconds that a server may take to accept a connection, and be silent as long as there is another one to ask. A
 #: cluster that has lost its leader has a new one by then; a server that is paused or cut off is silent for ever.
 _PATIENCE: Final = 3.0
+#: Below the root of the records, the key that every transaction changes and that none goes past which was meant to be
+#: applied before another: a server that was paused or cut off may pass on what it was sent long ago.
+FENCE: Final = "kvproxy-fence"
+#: How often a transaction is sent again if somebody else has moved the fence meanwhile.
+FENCE_TRIES: Final = 5
 #: What a kept-alive connection says whose server has been restarted.
 _STALE: Final = (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError)
 
@@ -51,6 +56,16 @@ class Answer:
             return json.loads(self.body)
         except ValueError:
             return None
+
+
+@dataclass(frozen=True)
+class _Request:
+    """What is sent, to whichever endpoint."""
+
+    method: str
+    path: str
+    data: bytes | None
+    headers: Mapping[str, str]
 
 
 class HttpClient:
@@ -100,19 +115,25 @@ class HttpClient:
             StoreUnavailable: if no endpoint helps in time, with what is wrong with each.
             StoreError: if one cannot be trusted or speaks another language.
         """
-        data = None if body is None else json.dumps(body, ensure_ascii=False, separators=(",", ":")).encode()
-        problems: list[str] = []
+        request, problems = self._request(method, path, body, headers), []
         for left in reversed(range(len(self._connection.endpoints))):
-            try:
-                answer = await self._ask(method, path, data, {**self._headers, **(headers or {})}, bool(left))
-                problem = self._passing(answer)
-            except StoreUnavailable as error:
-                problem = error
-            if problem is None:
+            answer = await self._try(self._at, request, others=left > 0)
+            if isinstance(answer, Answer):
                 return answer
-            problems.append(str(problem))
+            problems.append(str(answer))
             self._at = (self._at + 1) % len(self._connection.endpoints)
         raise StoreUnavailable(" ".join(problems))
+
+    async def ask_each(
+        self, method: str, path: str, body: Any = None, headers: Mapping[str, str] | None = None
+    ) -> list[Answer | StoreUnavailable]:
+        """Ask every endpoint, one after another, for what :meth:`request` asks one.
+
+        Raises:
+            StoreError: if one cannot be trusted or speaks another language.
+        """
+        request = self._request(method, path, body, headers)
+        return [await self._try(at, request, others=True) for at in range(len(self._connection.endpoints))]
 
     async def aclose(self) -> None:
         """Close all connections; a later request opens new ones."""
@@ -120,47 +141,50 @@ class HttpClient:
         if session is not None:
             await session.close()
 
-    async def _ask(
-        self, method: str, path: str, data: bytes | None, headers: Mapping[str, str], others: bool
-    ) -> Answer:
+    def _request(self, method: str, path: str, body: Any, headers: Mapping[str, str] | None) -> _Request:
+        data = None if body is None else json.dumps(body, ensure_ascii=False, separators=(",", ":")).encode()
+        kind = {} if data is None else {"Content-Type": "application/json"}
+        return _Request(method, path, data, {**self._headers, **kind, **(headers or {})})
+
+    async def _try(self, at: int, request: _Request, *, others: bool) -> Answer | StoreUnavailable:
+        """Ask the endpoint of that number, with less time if there are others to be asked."""
         silence = min(_PATIENCE, self._connection.timeout) if others else None
         timeout = aiohttp.ClientTimeout(self._connection.timeout, sock_connect=_PATIENCE, sock_read=silence)
+        try:
+            answer = await self._ask(at, request, timeout)
+        except StoreUnavailable as error:
+            return error
+        return self._passing(answer) or answer
+
+    async def _ask(self, at: int, request: _Request, timeout: aiohttp.ClientTimeout) -> Answer:
         for last in (False, True):
             try:
-                return await self._send(method, path, data, headers, timeout)
+                return await self._send(at, request, timeout)
             except (aiohttp.ClientError, asyncio.TimeoutError, OSError, ValueError) as error:
                 # Connections that were kept do not outlive a restart of the server, and tell it only when they are
                 # used: with new ones the request is sent once more.
                 if last or not isinstance(error, _STALE) or isinstance(error, aiohttp.ClientConnectorError):
-                    raise self._explain(error) from None
+                    raise self._explain(self._connection.endpoints[at], error) from None
                 await self.aclose()
         raise AssertionError("unreachable")
 
-    async def _send(
-        self,
-        method: str,
-        path: str,
-        data: bytes | None,
-        headers: Mapping[str, str],
-        timeout: aiohttp.ClientTimeout,
-    ) -> Answer:
+    async def _send(self, at: int, request: _Request, timeout: aiohttp.ClientTimeout) -> Answer:
         if self._session is None:
             connector = aiohttp.TCPConnector(ssl=self._context if self._context is not None else True)
             self._session = aiohttp.ClientSession(connector=connector, cookie_jar=aiohttp.DummyCookieJar())
-        kept = {"Content-Type": "application/json", **headers} if data is not None else headers
-        url = self._connection.urls[self._at]
+        url = self._connection.urls[at] + request.path
         # A stream, as aiohttp warns of large bodies that are not one.
-        stream = None if data is None else io.BytesIO(data)
+        stream = None if request.data is None else io.BytesIO(request.data)
         async with self._session.request(
-            method, url + path, data=stream, headers=kept, allow_redirects=False, timeout=timeout
+            request.method, url, data=stream, headers=request.headers, allow_redirects=False, timeout=timeout
         ) as answer:
-            endpoint, date = self._connection.endpoints[self._at], answer.headers.get("Date", "")
+            endpoint, date = self._connection.endpoints[at], answer.headers.get("Date", "")
             return Answer(answer.status, await answer.read(), endpoint, date)
 
-    def _explain(self, error: Exception) -> StoreError:
+    def _explain(self, endpoint: str, error: Exception) -> StoreError:
         """One of kvproxy's errors for one of the client's."""
         connection, dialect = self._connection, self._connection.dialect
-        where = connection.at(connection.endpoints[self._at])
+        where = connection.at(endpoint)
         text = connection.redact(str(error).strip().rstrip(".")) or type(error).__name__
         if isinstance(error, aiohttp.ClientConnectorCertificateError):
             return StoreError(
@@ -206,6 +230,19 @@ def time_of(date: str) -> float | None:
         return parsedate_to_datetime(date).timestamp() + 0.5
     except (TypeError, ValueError):
         return None
+
+
+def contended(connection: HttpConnection) -> StoreUnavailable:
+    """The error for a fence that is never where it was a moment ago."""
+    return StoreUnavailable(
+        f"{connection} is written to by somebody else, below the same roots and all the time; give each hub a "
+        "kv_traefik_prefix and a kv_jupyterhub_prefix of its own."
+    )
+
+
+def strange(connection: HttpConnection) -> StoreError:
+    """The error for an answer of another form than that of this kind of store."""
+    return StoreError(f"{connection} gives an answer that kvproxy does not understand.")
 
 
 def wrong_protocol(connection: HttpConnection, answer: Answer) -> StoreError | None:

@@ -7,12 +7,13 @@ wakes Traefik once by itself.
 from __future__ import annotations
 
 import base64
+import secrets
 from collections.abc import Sequence
 from typing import Any, Final, TypeAlias
 
 from kvproxy.errors import StoreAuthError, StoreError, StoreUnavailable
 from kvproxy.http_connection import HttpConnection
-from kvproxy.http_store import Answer, HttpClient, time_of, wrong_protocol
+from kvproxy.http_store import FENCE, FENCE_TRIES, Answer, HttpClient, contended, strange, time_of, wrong_protocol
 from kvproxy.store import Capabilities, Operation, Snapshot, Space, Store, Transaction
 
 from .connection import CONSUL
@@ -25,6 +26,10 @@ _PASSING: Final = {429, 500, 502, 503, 504}
 _UNKNOWN: Final = "ACL not found"
 _DENIED: Final = "Permission denied"
 _REFUSALS: Final = (_UNKNOWN, _DENIED)
+#: What Consul says of an operation "cas" whose key has changed.
+_MOVED: Final = "index is stale"
+#: What comes of reading an answer that is not as Consul's are.
+_STRANGE: Final = (KeyError, IndexError, TypeError, AttributeError, ValueError)
 
 Request: TypeAlias = dict[str, dict[str, Any]]
 
@@ -37,6 +42,10 @@ class ConsulStore(Store):
     exist: they change nothing, wake nobody, and fail unless all that is below the roots is to be seen. They also take
     the read through the cluster's leader and log, so that it knows of everything written before.
 
+    An agent or a server that is paused or cut off may pass on a transaction long after it has been sent again. It would
+    undo what has been written since, so each transaction holds only if the fence, a key of its own, has not been
+    changed since this store saw it, and changes it.
+
     Args:
         connection: where Consul is.
         traefik_root: root of the configuration, without slashes at its ends.
@@ -44,8 +53,9 @@ class ConsulStore(Store):
         warnings: what :meth:`check` is to say besides.
     """
 
-    #: Consul takes 64 operations (128 from 1.14 on) and 512 KiB of JSON, in which values are a third larger (base64).
-    capabilities = Capabilities(max_operations=64, max_bytes=360 * 1024)
+    #: Consul takes 64 operations (128 from 1.14 on), the fence included, and 512 KiB of JSON, in which values are a
+    #: third larger (base64).
+    capabilities = Capabilities(max_operations=63, max_bytes=360 * 1024)
 
     def __init__(
         self, connection: HttpConnection, traefik_root: str, jupyterhub_root: str, warnings: Sequence[str] = ()
@@ -56,55 +66,95 @@ class ConsulStore(Store):
         self._http = HttpClient(connection, headers, authorization=True, passing=self._passing)
         self._roots = {Space.CONFIG: traefik_root + "/", Space.RECORDS: jupyterhub_root + "/routes/"}
         self._claim = jupyterhub_root + "/hub"
+        self._fence_key = self._roots[Space.RECORDS] + FENCE
+        # Consul's index of the last change of the fence; 0 if there is none.
+        self._fence = 0
+        # Whether there may be transactions under way that nobody waits for any more.
+        self._unsure = True
 
     async def check(self) -> list[str]:
         """See :meth:`kvproxy.store.Store.check`: whether there is a leader, and the right to read and write."""
         await self._transact(self._probes())
-        return [*self._warnings]
+        if len(self._connection.endpoints) == 1:
+            return [*self._warnings]
+        answers = await self._http.ask_each("GET", "/v1/status/leader")
+        away = [f"{answer} The others are asked." for answer in answers if isinstance(answer, StoreUnavailable)]
+        return [*self._warnings, *away]
 
     async def list(self) -> Snapshot:
         """See :meth:`kvproxy.store.Store.list`: one transaction, so that both spaces are of the same moment."""
-        return await self._found([*(_kv("get-tree", root) for root in self._roots.values()), *self._probes()])
-
-    async def get(self, key: str) -> str | None:
-        """See :meth:`kvproxy.store.Store.get`."""
-        # Unlike "get", "get-tree" is no error if there is nothing. Without probes it writes nothing to Consul's log; a
-        # missing right looks like a missing key, which makes kvproxy read everything, and that tells.
-        found = await self._found([_kv("get-tree", self._roots[Space.CONFIG] + key)])
-        return found.config.get(key)
-
-    async def _found(self, operations: Sequence[Request]) -> Snapshot:
+        moved = [_set(self._fence_key, _mark())] if self._unsure else []
+        reads = [_kv("get-tree", root) for root in self._roots.values()]
+        results = await self._transact([*moved, *reads, *self._probes()])
+        self._see_fence(results)
         found: dict[Space, dict[str, str]] = {space: {} for space in self._roots}
-        for key, value in (await self._pairs(operations)).items():
-            for space, root in self._roots.items():
-                if key.startswith(root):
-                    found[space][key[len(root) :]] = value
-        return Snapshot(found[Space.CONFIG], found[Space.RECORDS])
-
-    async def _pairs(self, operations: Sequence[Request]) -> dict[str, str]:
-        """What one transaction has read."""
         try:
-            results = [result["KV"] for result in await self._transact(operations)]
-            return {found["Key"]: base64.b64decode(found["Value"] or "").decode() for found in results}
-        except (KeyError, TypeError):
-            raise StoreError(f"{self._connection} gives an answer that kvproxy does not understand.") from None
+            for key, value in (_pair(result) for result in results[len(moved) :]):
+                for space, root in self._roots.items():
+                    if key.startswith(root):
+                        found[space][key[len(root) :]] = value
         except UnicodeDecodeError:
             raise StoreError(
                 f"{self._connection} holds a value below kvproxy's roots that is not UTF-8 text; remove it."
             ) from None
+        except _STRANGE:
+            raise strange(self._connection) from None
+        found[Space.RECORDS].pop(FENCE, None)
+        self._unsure = False
+        return Snapshot(found[Space.CONFIG], found[Space.RECORDS])
+
+    async def get(self, key: str) -> str | None:
+        """See :meth:`kvproxy.store.Store.get`."""
+        # A missing right looks like a missing key, which makes kvproxy read everything, and that tells.
+        return await self._value(self._roots[Space.CONFIG] + key)
+
+    async def _value(self, key: str) -> str | None:
+        """One value; without probes, so that nothing is written to Consul's log."""
+        try:
+            # Unlike "get", "get-tree" is no error if there is nothing.
+            found = dict(_pair(result) for result in await self._transact([_kv("get-tree", key)]))
+        except _STRANGE:
+            raise strange(self._connection) from None
+        return found.get(key)
 
     async def apply(self, transaction: Transaction) -> None:
-        """See :meth:`kvproxy.store.Store.apply`."""
-        await self._transact([self._operation(operation) for operation in transaction.operations])
+        """See :meth:`kvproxy.store.Store.apply`: one transaction, behind the fence."""
+        operations, mark = [self._operation(operation) for operation in transaction.operations], _mark()
+        self._unsure = True
+        for _ in range(FENCE_TRIES):
+            if await self._applied(operations, mark):
+                self._unsure = False
+                return
+        raise contended(self._connection)
+
+    async def _applied(self, operations: Sequence[Request], mark: str) -> bool:
+        """Try to apply operations behind the fence; False if it has been moved, which is then known."""
+        fence = _set(self._fence_key, mark)
+        fence["KV"] |= {"Verb": "cas", "Index": self._fence}
+        answer = await self._http.request("PUT", "/v1/txn", [*operations, fence])
+        if answer.status == 409 and _MOVED in _message(answer):
+            found = self._see_fence(await self._transact([_kv("get-tree", self._fence_key), *self._probes()]))
+            # If it is there all the same, this very transaction was sent twice, as the answer to the first was lost.
+            return found == mark
+        self._see_fence(self._results(answer))
+        return True
+
+    def _see_fence(self, results: Sequence[Request]) -> str | None:
+        """Note when the fence was changed last; gives back its value if it was read, None if there is none."""
+        try:
+            fence = [result["KV"] for result in results if result["KV"]["Key"] == self._fence_key]
+            self._fence = int(fence[-1]["ModifyIndex"]) if fence else 0
+            return base64.b64decode(fence[-1]["Value"] or "").decode() if fence else None
+        except _STRANGE:
+            raise strange(self._connection) from None
 
     async def claim(self, text: str | None) -> None:
         """See :meth:`kvproxy.store.Store.claim`."""
-        await self._transact([_delete(self._claim) if text is None else _set(self._claim, text)])
+        await self._transact([_kv("delete", self._claim) if text is None else _set(self._claim, text)])
 
     async def claimed(self) -> str | None:
         """See :meth:`kvproxy.store.Store.claimed`."""
-        found = await self._pairs([_kv("get-tree", self._claim)])
-        return found.get(self._claim)
+        return await self._value(self._claim)
 
     async def clock(self) -> float | None:
         """See :meth:`kvproxy.store.Store.clock`."""
@@ -115,15 +165,17 @@ class ConsulStore(Store):
         await self._http.aclose()
 
     def _probes(self) -> Sequence[Request]:
-        return [_delete(root + _PROBE) for root in self._roots.values()]
+        return [_kv("delete", root + _PROBE) for root in self._roots.values()]
 
     def _operation(self, operation: Operation) -> Request:
         key = self._roots[operation.space] + operation.key
-        return _delete(key) if operation.value is None else _set(key, operation.value)
+        return _kv("delete", key) if operation.value is None else _set(key, operation.value)
 
     async def _transact(self, operations: Sequence[Request]) -> Any:
         """The results of one transaction."""
-        answer = await self._http.request("PUT", "/v1/txn", operations)
+        return self._results(await self._http.request("PUT", "/v1/txn", operations))
+
+    def _results(self, answer: Answer) -> Any:
         said = answer.json()
         if answer.status != 200 or not isinstance(said, dict) or "Results" not in said or said.get("Errors"):
             raise self._error(answer)
@@ -157,16 +209,20 @@ class ConsulStore(Store):
         )
 
 
-def _delete(key: str) -> Request:
-    return _kv("delete", key)
+def _kv(verb: str, key: str, **more: Any) -> Request:
+    return {"KV": {"Verb": verb, "Key": key, **more}}
 
 
 def _set(key: str, value: str) -> Request:
     return _kv("set", key, Value=base64.b64encode(value.encode()).decode())
 
 
-def _kv(verb: str, key: str, **more: Any) -> Request:
-    return {"KV": {"Verb": verb, "Key": key, **more}}
+def _mark() -> str:
+    return secrets.token_hex(8)
+
+
+def _pair(result: Request) -> tuple[str, str]:
+    return str(result["KV"]["Key"]), base64.b64decode(result["KV"]["Value"] or "").decode()
 
 
 def _message(answer: Answer) -> str:

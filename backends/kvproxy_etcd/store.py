@@ -6,20 +6,18 @@ wakes Traefik once by itself.
 
 from __future__ import annotations
 
-import base64
-from collections.abc import Iterator
-from contextlib import contextmanager
+import secrets
+from collections.abc import Sequence
 from typing import Any, Final
 
 from kvproxy.errors import ConfigurationError, StoreAuthError, StoreError, StoreUnavailable
 from kvproxy.http_connection import HttpConnection
-from kvproxy.http_store import Answer, HttpClient, time_of, wrong_protocol
+from kvproxy.http_store import FENCE, FENCE_TRIES, Answer, HttpClient, contended, strange, time_of, wrong_protocol
 from kvproxy.store import Capabilities, Operation, Snapshot, Space, Store, Transaction
 
+from .answers import UNAUTHENTICATED, code_of, decode, encode, found_in, message_of, token_died
 from .connection import ETCD
 
-#: gRPC's status codes, which the gateway gives in the body of an error.
-_UNAUTHENTICATED: Final = 16
 _NO_PERMISSION: Final = 7
 _NOT_ENABLED: Final = 9
 #: Cancelled by a server that stops, deadline, abort, and unavailable: no leader, a leader that changed, a time-out.
@@ -31,6 +29,8 @@ _OLDEST: Final = (3, 4)
 _CATCH_UP: Final = 2000
 #: Below each root, a key that nobody ever sets.
 _PROBE: Final = "kvproxy-probe-of-rights"
+#: What comes of reading an answer that is not as etcd's are.
+_STRANGE: Final = (KeyError, IndexError, TypeError, AttributeError, ValueError)
 #: Before this version etcd checks the token of a request for a new token, and Traefik's client (etcd's own, 3.6) sends
 #: the dead one with it (etcd-io/etcd#12385, seen with Traefik 3.7).
 _LOGS_IN_AGAIN: Final = (3, 5)
@@ -39,14 +39,19 @@ _LOGS_IN_AGAIN: Final = (3, 5)
 class EtcdStore(Store):
     """A :class:`~kvproxy.store.Store` in etcd.
 
+    A member that is paused, or that the others do not hear, may pass on a transaction long after it has been sent again
+    elsewhere. It would undo what has been written since, so each transaction holds only if the fence, a key of its own,
+    has not been changed since this store saw it, and changes it.
+
     Args:
         connection: where etcd is.
         traefik_root: root of the configuration, without slashes at its ends.
         jupyterhub_root: root of the records, likewise.
     """
 
-    #: etcd's defaults are 128 operations (--max-txn-ops) and 1.5 MiB (--max-request-bytes), roots included.
-    capabilities = Capabilities(max_operations=128, max_bytes=1024 * 1024)
+    #: etcd's defaults are 128 operations (--max-txn-ops), the fence included, and 1.5 MiB (--max-request-bytes), roots
+    #: included.
+    capabilities = Capabilities(max_operations=127, max_bytes=1024 * 1024)
 
     def __init__(self, connection: HttpConnection, traefik_root: str, jupyterhub_root: str) -> None:
         self._connection = connection
@@ -55,10 +60,15 @@ class EtcdStore(Store):
         self._claim = jupyterhub_root + "/hub"
         # etcd's own revision after the last transaction.
         self._highest = 0
+        self._fence_key = self._roots[Space.RECORDS] + FENCE
+        # etcd's revision in which the fence was changed last; 0 if there is none.
+        self._fence = 0
+        # Whether there may be transactions under way that nobody waits for any more.
+        self._unsure = True
         self._token: str | None = None
 
     async def check(self) -> list[str]:
-        """See :meth:`kvproxy.store.Store.check`: version, credentials, and the right to read and write both roots."""
+        """See :meth:`kvproxy.store.Store.check`: version, credentials, rights to read and write, the members."""
         answer = await self._http.request("GET", "/version")
         said = answer.json()
         version = said.get("etcdserver") if isinstance(said, dict) else None
@@ -71,50 +81,95 @@ class EtcdStore(Store):
             raise ConfigurationError(f"{self._connection} is version {version}; kvproxy needs etcd 3.4 or later.")
         self._token = None
         await self._call("kv/txn", self._probe_of_rights())
+        warnings = await self._look_at_members()
         if self._connection.username and not self._token:
-            return [
+            warnings.append(
                 f"{self._connection} has authentication switched off, so anybody who reaches it may change routes and "
                 "etcd_username and etcd_password are not used; switch it on with 'etcdctl auth enable'."
-            ]
+            )
         if self._token and number < _LOGS_IN_AGAIN:
-            return [
+            warnings.append(
                 f"{self._connection} is version {version} with authentication. Traefik cannot log in there again when "
                 "its token has died, after a restart of etcd or some minutes in which no route changes, and serves no "
                 "new routes from then on. Use etcd 3.5 or later, or tokens that live: --auth-token=jwt,…,ttl=8760h."
-            ]
-        return []
+            )
+        return warnings
+
+    async def _look_at_members(self) -> list[str]:
+        """Warnings about endpoints that cannot help, if there are others.
+
+        Raises:
+            ConfigurationError: if they are not all of one cluster, as the table would seem empty at some.
+        """
+        if len(self._connection.endpoints) == 1:
+            return []
+        headers = {"Authorization": self._token} if self._token else {}
+        answers = await self._http.ask_each("POST", "/v3/maintenance/status", {}, headers)
+        said = {answer.endpoint: answer.json() for answer in answers if isinstance(answer, Answer)}
+        clusters = {
+            endpoint: status["header"]["cluster_id"]
+            for endpoint, status in said.items()
+            if isinstance(status, dict) and "cluster_id" in status.get("header", {})
+        }
+        if len(set(clusters.values())) > 1:
+            named = ", ".join(f"{endpoint} of {cluster}" for endpoint, cluster in clusters.items())
+            raise ConfigurationError(f"etcd_url names members of different clusters ({named}); give those of one.")
+        return [f"{answer} The others are asked." for answer in answers if isinstance(answer, StoreUnavailable)]
 
     async def list(self) -> Snapshot:
         """See :meth:`kvproxy.store.Store.list`: one transaction, so that both spaces are of the same moment."""
-        answer = await self._call("kv/txn", {"success": [self._range(space) for space in self._roots]})
-        with self._understanding():
-            config, records = (
-                self._pairs(root, part.get("response_range", part.get("responseRange", {})))
-                for root, part in zip(self._roots.values(), answer["responses"], strict=True)
-            )
-        return Snapshot(config, records)
-
-    async def get(self, key: str) -> str | None:
-        """See :meth:`kvproxy.store.Store.get`."""
-        answer = await self._call("kv/range", {"key": _encode(self._roots[Space.CONFIG] + key)})
-        with self._understanding():
-            return self._pairs(self._roots[Space.CONFIG], answer).get(key)
-
-    @contextmanager
-    def _understanding(self) -> Iterator[None]:
+        moved = [self._move_fence()] if self._unsure else []
+        answer = await self._call("kv/txn", {"success": [*moved, *map(self._range, self._roots)]})
         try:
-            yield
-        except (KeyError, TypeError, AttributeError):
-            raise StoreError(f"{self._connection} gives an answer that kvproxy does not understand.") from None
+            found = [found_in(part) for part in answer["responses"][len(moved) :]]
+            config, records = (
+                self._pairs(root, pairs) for root, pairs in zip(self._roots.values(), found, strict=True)
+            )
+            self._see_fence(found[1])
         except UnicodeDecodeError:
             raise StoreError(
                 f"{self._connection} holds a key or value below kvproxy's roots that is not UTF-8 text; remove it."
             ) from None
+        except _STRANGE:
+            raise strange(self._connection) from None
+        records.pop(FENCE, None)
+        self._unsure = False
+        return Snapshot(config, records)
+
+    async def get(self, key: str) -> str | None:
+        """See :meth:`kvproxy.store.Store.get`."""
+        return await self._value(self._roots[Space.CONFIG] + key)
+
+    async def _value(self, key: str) -> str | None:
+        answer = await self._call("kv/range", {"key": encode(key)})
+        try:
+            return self._pairs("", answer.get("kvs", [])).get(key)
+        except _STRANGE:
+            raise strange(self._connection) from None
 
     async def apply(self, transaction: Transaction) -> None:
-        """See :meth:`kvproxy.store.Store.apply`: one transaction without conditions."""
-        answer = await self._call("kv/txn", {"success": [self._operation(o) for o in transaction.operations]})
-        await self._catch_up(_revision(answer))
+        """See :meth:`kvproxy.store.Store.apply`: one transaction, behind the fence."""
+        move = self._move_fence()
+        operations = [*map(self._operation, transaction.operations), move]
+        self._unsure = True
+        for _ in range(FENCE_TRIES):
+            unmoved = {"key": move["requestPut"]["key"], "target": "MOD", "mod_revision": str(self._fence)}
+            request = {"compare": [unmoved], "success": operations, "failure": [self._range_of(self._fence_key)]}
+            if self._applied(await self._call("kv/txn", request), move["requestPut"]["value"]):
+                self._unsure = False
+                return await self._catch_up(self._fence)
+        raise contended(self._connection)
+
+    def _applied(self, answer: Any, mark: str) -> bool:
+        """Whether a transaction that sets the fence to that mark has been applied; notes where the fence is."""
+        try:
+            if answer.get("succeeded"):
+                self._fence = int(answer["header"]["revision"])
+                return True
+            # If it is there all the same, this very transaction was sent twice, as the answer to the first was lost.
+            return self._see_fence(found_in(answer["responses"][0])) == mark
+        except _STRANGE:
+            raise strange(self._connection) from None
 
     async def _catch_up(self, revision: int) -> None:
         """Bring a server that has lost its data, or has old ones, to the revision that it had before.
@@ -125,21 +180,19 @@ class EtcdStore(Store):
         missing = min(self._highest - revision, _CATCH_UP)
         self._highest = max(self._highest, revision)
         for _ in range(missing):
-            await self._call("kv/put", {"key": _encode(self._claim + "-revision"), "value": ""})
+            await self._call("kv/put", {"key": encode(self._claim + "-revision"), "value": ""})
 
     async def claim(self, text: str | None) -> None:
         """See :meth:`kvproxy.store.Store.claim`."""
-        key = {"key": _encode(self._claim)}
+        key = {"key": encode(self._claim)}
         if text is None:
             await self._call("kv/deleterange", key)
         else:
-            await self._call("kv/put", {**key, "value": _encode(text)})
+            await self._call("kv/put", {**key, "value": encode(text)})
 
     async def claimed(self) -> str | None:
         """See :meth:`kvproxy.store.Store.claimed`."""
-        answer = await self._call("kv/range", {"key": _encode(self._claim)})
-        with self._understanding():
-            return self._pairs("", answer).get(self._claim)
+        return await self._value(self._claim)
 
     async def clock(self) -> float | None:
         """See :meth:`kvproxy.store.Store.clock`."""
@@ -152,28 +205,42 @@ class EtcdStore(Store):
     def _range(self, space: Space, **options: Any) -> dict[str, Any]:
         start = self._roots[space]
         # Up to, and without, the first text that begins with the character after the slash.
-        return {"requestRange": {"key": _encode(start), "range_end": _encode(start[:-1] + "0"), **options}}
+        return self._range_of(start, range_end=encode(start[:-1] + "0"), **options)
+
+    @staticmethod
+    def _range_of(key: str, **options: Any) -> dict[str, Any]:
+        return {"requestRange": {"key": encode(key), **options}}
+
+    def _move_fence(self) -> dict[str, Any]:
+        return {"requestPut": {"key": encode(self._fence_key), "value": encode(secrets.token_hex(8))}}
+
+    def _see_fence(self, found: Sequence[dict[str, Any]]) -> str | None:
+        """Note when the fence was changed last; gives back its value as etcd has it, None if there is none."""
+        key = encode(self._fence_key)
+        fence: dict[str, Any] = next((pair for pair in found if pair["key"] == key), {})
+        self._fence = int(fence.get("mod_revision", fence.get("modRevision", 0)))
+        return fence.get("value")
 
     def _probe_of_rights(self) -> dict[str, Any]:
         """A transaction that needs all the rights and does nothing: its condition never holds.
 
         etcd looks at the rights for both branches of a transaction first (``CheckTxnAuth``, 3.4 to 3.6).
         """
-        key = _encode(self._roots[Space.RECORDS] + _PROBE)
+        key = encode(self._roots[Space.RECORDS] + _PROBE)
         never = {"key": key, "target": "VERSION", "result": "LESS", "version": 0}
         reads = [self._range(space, count_only=True) for space in self._roots]
         writes = [self._operation(Operation(space, _PROBE, "")) for space in self._roots]
         return {"compare": [never], "success": reads + writes}
 
     def _operation(self, operation: Operation) -> dict[str, Any]:
-        key = _encode(self._roots[operation.space] + operation.key)
+        key = encode(self._roots[operation.space] + operation.key)
         if operation.value is None:
             return {"requestDeleteRange": {"key": key}}
-        return {"requestPut": {"key": key, "value": _encode(operation.value)}}
+        return {"requestPut": {"key": key, "value": encode(operation.value)}}
 
     @staticmethod
-    def _pairs(root: str, found: dict[str, Any]) -> dict[str, str]:
-        pairs = ((_decode(pair["key"]), _decode(pair.get("value", ""))) for pair in found.get("kvs", []))
+    def _pairs(root: str, found: Sequence[dict[str, Any]]) -> dict[str, str]:
+        pairs = ((decode(pair["key"]), decode(pair.get("value", ""))) for pair in found)
         return {key[len(root) :]: value for key, value in pairs}
 
     async def _call(self, path: str, body: dict[str, Any]) -> Any:
@@ -185,7 +252,7 @@ class EtcdStore(Store):
             answer = await self._http.request("POST", f"/v3/{path}", body, headers)
             if answer.status == 200:
                 return answer.json()
-            if last or not self._connection.username or not _token_died(answer):
+            if last or not self._connection.username or not token_died(answer):
                 break
             self._token = None
         raise self._error(answer)
@@ -200,7 +267,7 @@ class EtcdStore(Store):
         said = answer.json()
         if answer.status == 200 and isinstance(said, dict) and said.get("token"):
             return str(said["token"])
-        if _code(answer) == _NOT_ENABLED:
+        if code_of(answer) == _NOT_ENABLED:
             return ""
         raise self._error(answer)
 
@@ -208,8 +275,8 @@ class EtcdStore(Store):
         """Whether this member cannot help, though another may, such as one without a leader or that is going down."""
         if answer.status == 200:
             return None
-        text = self._connection.redact(_message(answer))
-        passing = _code(answer) in _PASSING or answer.status in {502, 503, 504}
+        text = self._connection.redact(message_of(answer))
+        passing = code_of(answer) in _PASSING or answer.status in {502, 503, 504}
         if not passing and not any(reason in text for reason in _ELSEWHERE):
             return None
         said = text or f"HTTP {answer.status}"
@@ -217,11 +284,11 @@ class EtcdStore(Store):
 
     def _error(self, answer: Answer) -> StoreError:
         """What an answer that is no success means."""
-        where, code, text = self._connection.at(answer.endpoint), _code(answer), _message(answer)
+        where, code, text = self._connection.at(answer.endpoint), code_of(answer), message_of(answer)
         text = self._connection.redact(text)
         if "authentication failed" in text:
             return StoreAuthError(f"{where} refuses the credentials; check {ETCD.login}.")
-        if "user name is empty" in text or (code == _UNAUTHENTICATED and not self._connection.username):
+        if "user name is empty" in text or (code == UNAUTHENTICATED and not self._connection.username):
             return StoreAuthError(f"{where} asks for a user; set {ETCD.login}.")
         if code == _NO_PERMISSION:
             who = self._connection.username or "nobody"
@@ -246,41 +313,3 @@ class EtcdStore(Store):
         return wrong_protocol(self._connection, answer) or StoreError(
             f"{where} answers: {text or 'nothing'} (HTTP {answer.status})."
         )
-
-
-def _revision(answer: Any) -> int:
-    """The server's own revision that an answer tells, 0 if it does not."""
-    header = answer.get("header") if isinstance(answer, dict) else None
-    text = str(header.get("revision", "")) if isinstance(header, dict) else ""
-    return int(text) if text.isdigit() else 0
-
-
-def _code(answer: Answer) -> int | None:
-    said = answer.json()
-    code = said.get("code") if isinstance(said, dict) else None
-    return code if isinstance(code, int) else None
-
-
-def _message(answer: Answer) -> str:
-    said = answer.json()
-    if isinstance(said, dict):
-        # etcd 3.4 once had only the second.
-        return str(said.get("message") or said.get("error") or "").rstrip(".")
-    return answer.text
-
-
-def _token_died(answer: Answer) -> bool:
-    """Whether a new token helps.
-
-    The one in use is too old, or from before a restart or a change of rights, or there was no need for one so far.
-    """
-    said = _message(answer)
-    return _code(answer) == _UNAUTHENTICATED or "auth store is old" in said or "user name is empty" in said
-
-
-def _encode(text: str) -> str:
-    return base64.b64encode(text.encode()).decode()
-
-
-def _decode(text: str) -> str:
-    return base64.b64decode(text).decode()

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import logging
+import re
 from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,8 +15,11 @@ import pytest
 
 from kvproxy.errors import RouteNotReadyError
 from kvproxy.proxy import KVTraefikProxy
+from kvproxy.store import Operation, Space, Transaction
 from kvproxy.testing.clusters import ConsulCluster, EtcdCluster
+from kvproxy.testing.haproxy_server import HaproxyServer
 from kvproxy.testing.network import Network
+from kvproxy.testing.programs import free_port
 from kvproxy.testing.traefik_conformance import until
 from kvproxy_consul import TraefikConsulProxy
 from kvproxy_etcd import TraefikEtcdProxy
@@ -22,11 +28,13 @@ from .load import under_load
 from .proxies import Client, Doors, making, port_of
 from .rights import CONSUL_HUB, CONSUL_TRAEFIK, etcd_rights
 
+DOCS = Path(__file__).parents[2] / "docs/how-to/etcd.md"
 PASSWORD = "s3cret/with:odd@characters%,"
 #: Seconds in which a route must be served whose adding began when the leader went.
 _SECONDS = 20
 
-APART = pytest.mark.parametrize("site", ["etcd apart", "consul apart"], indirect=True)
+#: Seconds in which Consul gives up a server that is silent, and some: it probes connections every 30 and waits for 10.
+_CONSUL_SECONDS = 90
 
 
 @dataclass(frozen=True)
@@ -66,14 +74,27 @@ def at_consul(cluster: ConsulCluster) -> Site:
     return Site(cluster, TraefikConsulProxy, traits)
 
 
+@contextlib.contextmanager
+def balanced(site: Site) -> Iterator[Site]:
+    """The same with HAProxy before the cluster, as the documentation has it."""
+    [text] = re.findall(r"```haproxy\n(.*?)```", DOCS.read_text(), re.DOTALL)
+    text = text.replace("127.0.0.1:2379", f"127.0.0.1:{(port := free_port())}")
+    for number, endpoint in enumerate(site.cluster.endpoints, 1):
+        assert f"etcd-{number}.example.org:2379" in text
+        text = text.replace(f"etcd-{number}.example.org:2379", endpoint)
+    with HaproxyServer(text, port):
+        yield Site(site.cluster, site.proxy_class, {**site.traits, "etcd_url": f"etcd://127.0.0.1:{port}"})
+
+
 @pytest.fixture(params=["etcd", "consul"])
 def site(request: pytest.FixtureRequest) -> Iterator[Site]:
-    """Three servers on this machine, ``apart`` with networks of their own."""
-    kind, _, apart = request.param.partition(" ")
-    separate = bool(apart) and Network.possible()
+    """Three servers on this machine, ``apart`` with networks of their own, ``balanced`` with HAProxy before them."""
+    kind, *options = request.param.split()
+    separate = "apart" in options and Network.possible()
     if kind == "etcd":
-        with EtcdCluster(root_password="root", separate=separate) as etcd:
-            yield at_etcd(etcd)
+        with contextlib.ExitStack() as stack:
+            made = at_etcd(stack.enter_context(EtcdCluster(root_password="root", separate=separate)))
+            yield stack.enter_context(balanced(made)) if "balanced" in options else made
     else:
         with ConsulCluster(acl=True, separate=separate) as consul:
             yield at_consul(consul)
@@ -83,14 +104,16 @@ def site(request: pytest.FixtureRequest) -> Iterator[Site]:
 async def proxy(site: Site, tmp_path: Path) -> AsyncIterator[KVTraefikProxy]:
     """A proxy on the cluster."""
     async with making(site.proxy_class, tmp_path, **site.traits) as make:
-        made = make()
+        made = make(check_route_timeout=_CONSUL_SECONDS)
         await made.start()
         yield made
 
 
-async def assert_added(proxy: KVTraefikProxy, spec: str, target: str, client_of: Callable[..., Client]) -> None:
+async def assert_added(
+    proxy: KVTraefikProxy, spec: str, target: str, client_of: Callable[..., Client], seconds: float = _SECONDS
+) -> None:
     """A new route is served, soon."""
-    await asyncio.wait_for(proxy.add_route(spec, target, {}), _SECONDS)
+    await asyncio.wait_for(proxy.add_route(spec, target, {}), seconds)
     assert await client_of(proxy).ask(spec) == (200, port_of(target))
 
 
@@ -100,18 +123,123 @@ async def assert_agreed(cluster: EtcdCluster | ConsulCluster) -> None:
     assert cluster.contents()[0]
 
 
-async def test_nobody_notices_that_the_leader_is_killed(
+def watched(cluster: EtcdCluster) -> int:
+    """Number of the member that tells Traefik of changes."""
+    return max(range(3), key=lambda number: cluster.nodes[number].metric("etcd_debugging_mvcc_watcher_total"))
+
+
+# -- one server of three
+
+
+@pytest.mark.parametrize("victim", ["leader", "watched"])
+async def test_nobody_notices_that_a_server_is_killed(
+    victim: str, site: Site, proxy: KVTraefikProxy, doors: Doors, client_of: Callable[..., Client]
+) -> None:
+    """The leader, or in etcd the one that Traefik watches; many routes that are added meanwhile are served."""
+    cluster = site.cluster
+    async with under_load(proxy, doors, client_of) as target:
+        leader = cluster.wait_for_leader()
+        old = watched(cluster) if victim == "watched" and isinstance(cluster, EtcdCluster) else leader
+        cluster.nodes[old].kill()
+        many = [assert_added(proxy, f"/user/meanwhile{n}/", target, client_of) for n in range(30)]
+        await asyncio.gather(*many)
+        assert await asyncio.to_thread(cluster.wait_for_leader, old) != old
+        await asyncio.to_thread(cluster.nodes[old].start)
+        await assert_added(proxy, "/user/later/", target, client_of)
+        assert len(await proxy.get_all_routes()) >= 31
+    await assert_agreed(cluster)
+
+
+@pytest.mark.parametrize("site", ["etcd balanced", "consul"], indirect=True)
+async def test_nobody_notices_that_the_leader_is_paused(
     site: Site, proxy: KVTraefikProxy, doors: Doors, client_of: Callable[..., Client]
 ) -> None:
-    """A route that is added meanwhile is served when there is a new leader; the old one comes back and has it too."""
+    """Its connections stay open and nothing comes. When it goes on, it undoes nothing of what happened meanwhile."""
     async with under_load(proxy, doors, client_of) as target:
         old = site.cluster.wait_for_leader()
-        site.cluster.nodes[old].kill()
-        await assert_added(proxy, "/user/meanwhile/", target, client_of)
-        assert await asyncio.to_thread(site.cluster.wait_for_leader, old) != old
-        await asyncio.to_thread(site.cluster.nodes[old].start)
+        site.cluster.pause(old)
+        await assert_added(proxy, "/user/meanwhile/", target, client_of, _CONSUL_SECONDS)
+        await proxy.delete_route("/user/meanwhile/")
+        site.cluster.go_on(old)
         await assert_added(proxy, "/user/later/", target, client_of)
-    await assert_agreed(site.cluster)
+        await assert_agreed(site.cluster)
+        assert "/user/meanwhile/" not in await proxy.get_all_routes()
+
+
+@pytest.mark.parametrize(
+    ("site", "cut", "mend"),
+    [
+        ("etcd balanced apart", "isolate", "reunite"),
+        ("etcd balanced apart", "cut", "join"),
+        ("consul apart", "isolate", "reunite"),
+    ],
+    indirect=["site"],
+)
+async def test_nobody_notices_that_the_leader_is_cut_off(
+    cut: str, mend: str, site: Site, proxy: KVTraefikProxy, doors: Doors, client_of: Callable[..., Client]
+) -> None:
+    """From the other servers, or from everybody. Machines with networks of their own need root: else it is paused."""
+    cluster = site.cluster
+    cut, mend = (cut, mend) if Network.possible() else ("pause", "go_on")
+    async with under_load(proxy, doors, client_of) as target:
+        old = cluster.wait_for_leader()
+        getattr(cluster, cut)(old)
+        await assert_added(proxy, "/user/meanwhile/", target, client_of, _CONSUL_SECONDS)
+        getattr(cluster, mend)(old)
+        await assert_added(proxy, "/user/later/", target, client_of)
+    await assert_agreed(cluster)
+
+
+@pytest.mark.parametrize("site", ["etcd"], indirect=True)
+async def test_traefik_does_not_leave_a_member_of_etcd_that_hangs(
+    site: Site, proxy: KVTraefikProxy, doors: Doors, client_of: Callable[..., Client]
+) -> None:
+    """Which is why the documentation puts HAProxy before a cluster: a Traefik that can do it makes this test fail."""
+    cluster = site.cluster
+    assert isinstance(cluster, EtcdCluster)
+    async with under_load(proxy, doors, client_of) as target:
+        number = watched(cluster)
+        cluster.pause(number)
+        proxy.check_route_timeout = 15
+        with pytest.raises(RouteNotReadyError, match="Traefik has not loaded the store's latest contents"):
+            await proxy.add_route("/user/meanwhile/", target, {})
+        assert "/user/meanwhile/" not in await proxy.get_all_routes()
+        cluster.go_on(number)
+        await assert_added(proxy, "/user/later/", target, client_of)
+
+
+@pytest.mark.parametrize("site", ["consul"], indirect=True)
+async def test_traefik_follows_only_the_first_of_several_endpoints_of_consul(
+    site: Site,
+    tmp_path: Path,
+    doors: Doors,
+    client_of: Callable[..., Client],
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """While the hub asks whichever answers; what is away is named at start."""
+    cluster, target = site.cluster, await doors.open()
+    first, last = cluster.nodes[0], cluster.nodes[2]
+    last.kill()
+    await asyncio.to_thread(cluster.wait_for_leader, 2)
+    traits = {**site.traits, "consul_url": f"consul://{','.join(cluster.endpoints)}"}
+    async with making(TraefikConsulProxy, tmp_path, **traits) as make:
+        proxy = make()
+        await proxy.start()
+        assert re.search(f"{last.endpoint} cannot be reached .*The others are asked", caplog.text)
+        await asyncio.to_thread(last.start)
+        await assert_added(proxy, "/user/ada/", target, client_of)
+        first.kill()
+        await asyncio.to_thread(cluster.wait_for_leader, 0)
+        proxy.check_route_timeout = 5
+        with pytest.raises(RouteNotReadyError, match="Traefik has not loaded the store's latest contents"):
+            await proxy.add_route("/user/bob/", target, {})
+        assert set(await proxy.get_all_routes()) == {"/user/ada/"}
+        proxy.check_route_timeout = _SECONDS
+        await asyncio.to_thread(first.start)
+        await assert_added(proxy, "/user/bob/", target, client_of)
+
+
+# -- two servers of three
 
 
 async def test_without_a_majority_routes_go_on_and_new_ones_wait(
@@ -122,6 +250,7 @@ async def test_without_a_majority_routes_go_on_and_new_ones_wait(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     """And say what they wait for; when the servers are back, all is as it should be."""
+    caplog.set_level(logging.INFO)
     cluster = site.cluster
     async with under_load(proxy, doors, client_of) as target:
         first = cluster.wait_for_leader()
@@ -131,13 +260,64 @@ async def test_without_a_majority_routes_go_on_and_new_ones_wait(
         proxy.check_route_timeout = 12
         with pytest.raises(RouteNotReadyError, match=r"cannot be reached|cannot help at the moment|does not answer"):
             await proxy.add_route("/user/impatient/", target, {})
-        proxy.check_route_timeout = 60
+        proxy.check_route_timeout = _CONSUL_SECONDS
         waiting = asyncio.create_task(proxy.add_route("/user/patient/", target, {}))
         for number in lost:
             cluster.nodes[number].launch()
-        await asyncio.wait_for(waiting, 60)
+        await asyncio.wait_for(waiting, _CONSUL_SECONDS)
         assert await client_of(proxy).ask("/user/patient/") == (200, port_of(target))
         assert "/user/impatient/" not in await proxy.get_all_routes()
         await assert_added(proxy, "/user/later/", target, client_of)
     assert "The store answers again" in caplog.text
     await assert_agreed(cluster)
+
+
+# -- what was sent long ago
+
+
+@pytest.mark.parametrize("site", ["etcd apart", "consul apart"], indirect=True)
+@pytest.mark.parametrize("list_between", [False, True])
+async def test_what_a_server_passes_on_late_undoes_nothing(list_between: bool, site: Site, tmp_path: Path) -> None:
+    """A follower that the others do not hear keeps what it is told, and hands it to the leader when it is back."""
+    cluster = site.cluster
+    follower = (cluster.wait_for_leader() + 1) % 3
+    scheme, setting = site.proxy_class.provider_name, f"{site.proxy_class.provider_name}_url"
+    order = [cluster.endpoints[number % 3] for number in range(follower, follower + 3)]
+    async with making(site.proxy_class, tmp_path, **{**site.traits, setting: f"{scheme}://{','.join(order)}"}) as make:
+        store = make().open_store()
+        try:
+            await store.list()
+            await store.apply(value("first"))
+            await asyncio.to_thread(cluster.isolate if Network.possible() else cluster.pause, follower)
+            if list_between:
+                late = asyncio.create_task(store.apply(value("late")))
+                await asyncio.wait([late], timeout=1)
+                late.cancel()
+                await asyncio.gather(late, return_exceptions=True)
+                assert (await store.list()).config == {"a": "first"}
+                wanted = "first"
+            else:
+                await store.apply(value("late"))
+                await store.apply(value("wanted"))
+                wanted = "wanted"
+            await asyncio.to_thread(cluster.reunite if Network.possible() else cluster.go_on, follower)
+            # Behind the late one, by the same way.
+            await until(lambda: told(cluster, follower), 60)
+            await assert_agreed(cluster)
+            assert (await store.list()).config == {"a": wanted}
+        finally:
+            await store.aclose()
+
+
+def value(text: str) -> Transaction:
+    """Sets one key."""
+    return Transaction((Operation(Space.CONFIG, "a", text),))
+
+
+def told(cluster: EtcdCluster | ConsulCluster, number: int) -> bool:
+    """Whether a server passes on what it is told now."""
+    try:
+        cluster.nodes[number].put("zz", "1")
+    except OSError:
+        return False
+    return True

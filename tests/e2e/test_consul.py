@@ -26,6 +26,7 @@ from kvproxy_consul import TraefikConsulProxy
 from kvproxy_consul.connection import parse_connection
 from kvproxy_consul.store import ConsulStore
 
+from .lossy import lossy
 from .proxies import Client, Doors, Start, making, port_of
 from .rights import CONSUL_HUB, CONSUL_TRAEFIK
 
@@ -332,6 +333,25 @@ async def test_of_several_endpoints_traefik_gets_the_first_or_its_own(
 # -- how the keys lie in Consul
 
 
+async def test_a_transaction_whose_answer_was_lost_is_no_error(consul_server: ConsulServer) -> None:
+    """It was applied, and cannot be again."""
+    async with lossy(consul_server.url) as front, opened(f"consul://{front.endpoint}") as store:
+        for lose in (False, True, False):
+            front.lose_next = lose
+            await store.apply(ONE)
+            consul_server.delete("traefik/a")
+        assert await store.list() == Snapshot({}, {"/x/": "2"})
+
+
+async def test_two_that_write_below_the_same_roots_do_not_stop_each_other(consul_server: ConsulServer) -> None:
+    """As an old hub and a new one may do for a moment."""
+    async with opened(consul_server.url) as one, opened(consul_server.url) as two:
+        for number in range(3):
+            for store, key in ((one, "a"), (two, "b")):
+                await store.apply(Transaction((Operation(Space.CONFIG, key, str(number)),)))
+        assert await one.list() == Snapshot({"a": "2", "b": "2"}, {})
+
+
 async def test_one_index_of_consul_a_commit_and_none_a_read(
     start_proxy: Start, consul_server: ConsulServer, doors: Doors
 ) -> None:
@@ -364,19 +384,20 @@ async def test_nothing_outside_of_the_roots_is_touched(
 
 async def test_a_transaction_of_the_most_bytes_in_every_shape_is_applied(consul_server: ConsulServer) -> None:
     """Consul counts the request, in which values are base64 and keys may be escaped."""
-    most = ConsulStore.capabilities.max_bytes
+    most, count = ConsulStore.capabilities.max_bytes, ConsulStore.capabilities.max_operations
     assert most is not None
+    assert count is not None
     async with opened(consul_server.url) as store:
         shapes = [
             [Operation(Space.CONFIG, "a", "ä" * ((most - 1) // 2))],
-            [Operation(Space.CONFIG, f"k{n:02}", "x" * (most // 64 - 3)) for n in range(64)],
-            [Operation(Space.CONFIG, f"{n:02}" + "k" * 900, "x" * (most // 64 - 902)) for n in range(64)],
+            [Operation(Space.CONFIG, f"k{n:02}", "x" * (most // count - 3)) for n in range(count)],
+            [Operation(Space.CONFIG, f"{n:02}" + "k" * 900, "x" * (most // count - 902)) for n in range(count)],
         ]
         for operations in shapes:
             await store.apply(Transaction(tuple(operations)))
         with pytest.raises(StoreError):
             await store.apply(Transaction((Operation(Space.CONFIG, "a", "x" * 2 * most),)))
-        assert len((await store.list()).config) == 129
+        assert len((await store.list()).config) == 2 * count + 1
 
 
 async def test_what_is_no_text_is_named(consul_server: ConsulServer) -> None:
