@@ -44,9 +44,9 @@ class TraefikProcess:
     def __init__(
         self, config_file: Path, launch: Launch, log: Log, *, secrets: Sequence[str] = (), outlives: bool = False
     ) -> None:
-        self._config_file = config_file.absolute()
-        self._log_path = config_file.with_name(config_file.name + ".log")
-        self._record_path = config_file.with_name(config_file.name + ".pid")
+        self._config_file = file = config_file.absolute()
+        self._log_path = file.with_name(file.name + ".log")
+        self._record_path = file.with_name(file.name + ".pid")
         self._launch = launch
         self._log = log
         self._output = TraefikLog(self._log_path, log, secrets)
@@ -163,8 +163,8 @@ class TraefikProcess:
 
     def _launch_traefik(self) -> None:
         launch = self._launch
-        # While it runs, somebody may have removed or changed what it was started from.
-        if not self._config_file.exists() or self._config_file.read_bytes() != launch.configuration.encode():
+        # While it ran, somebody may have removed or changed what it was started from.
+        if not _holds(self._config_file, launch.configuration):
             _write(self._config_file, launch.configuration)
         try:
             with self._output.open_for_traefik() as output:
@@ -235,6 +235,13 @@ class TraefikProcess:
             self._log.error("%s", error)
             return False
         return True
+
+
+def _holds(path: Path, text: str) -> bool:
+    try:
+        return path.read_bytes() == text.encode()
+    except OSError:
+        return False
 
 
 def _write(path: Path, text: str) -> None:
