@@ -12,7 +12,7 @@ from jupyterhub.metrics import PROXY_POLL_DURATION_SECONDS
 from traitlets import Float, Unicode
 
 from .adoption import Start
-from .errors import ConfigurationError, InvalidRouteError, KVProxyError, StoppedError
+from .errors import ConfigurationError, InvalidRouteError, KVProxyError, StoppedError, StoreUnavailable
 from .fleet import TraefikFleet
 from .launcher import RUNTIME, check_free, find_traefik, launch_of, traefik_version
 from .metrics import GAUGES, Counters
@@ -273,10 +273,6 @@ class KVTraefikProxy(TraefikProxy):
             RouteRejectedError: with Traefik's reason.
             RouteNotReadyError: a TimeoutError, with what was and was not seen.
             StoreError: if the store refuses the write.
-
-        Example::
-
-            await proxy.add_route("/user/ada/", "http://127.0.0.1:4321", {"user": "ada", "server_name": ""})
         """
         route = make_route(self.validate_routespec(routespec), target, data)
         await (await self._running()).add(route, self.check_route_timeout)
@@ -284,8 +280,10 @@ class KVTraefikProxy(TraefikProxy):
     async def delete_route(self, routespec: str) -> None:
         """Remove a route and return when it is gone from the store. A missing one is no error.
 
+        If the store is away for longer than ``store_timeout``, that is logged, and done as soon as it is back.
+
         Raises:
-            StoreError: if it could not be removed; this is logged too, as JupyterHub swallows it.
+            StoreError: if it cannot be removed; this is logged too, as JupyterHub swallows it.
         """
         routespec = self.validate_routespec(routespec)
         try:
@@ -297,6 +295,8 @@ class KVTraefikProxy(TraefikProxy):
         except StoppedError:
             # The hub stops its users' servers and the proxy side by side; nobody serves the route any more.
             self.log.info("The proxy is stopped; the route %r is left to the check at the hub's next start.", routespec)
+        except StoreUnavailable as error:
+            self.log.error("The route %r is removed as soon as the store is back. %s", routespec, error)
         except KVProxyError as error:
             self.log.error("The route %r was not removed. %s", routespec, error)
             raise
