@@ -50,7 +50,14 @@ def types(session: nox.Session) -> None:
 def tests(session: nox.Session) -> None:
     """All tests of the project, real servers included; arguments go to pytest."""
     session.install("-e", ".[demo,test,examples]")
-    session.run("pytest", *(session.posargs or ["tests"]))
+    session.run("pytest", *(session.posargs or ["-m", "not endurance", "tests"]))
+
+
+@nox.session
+def endurance(session: nox.Session) -> None:
+    """Clusters that lose a node, and minutes of churn: what takes too long for every run."""
+    session.install("-e", ".[demo,test,examples]")
+    session.run("pytest", "-m", "endurance", *(session.posargs or ["tests"]))
 
 
 @nox.session

@@ -28,6 +28,8 @@ from .load import under_load
 from .proxies import Client, Doors, making, port_of
 from .rights import CONSUL_HUB, CONSUL_TRAEFIK, etcd_rights
 
+pytestmark = pytest.mark.endurance
+
 DOCS = Path(__file__).parents[2] / "docs/how-to/etcd.md"
 PASSWORD = "s3cret/with:odd@characters%,"
 #: Seconds in which a route must be served whose adding began when the leader went.

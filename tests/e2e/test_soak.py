@@ -10,10 +10,10 @@ from benchmarks.faults.soak import soak
 from benchmarks.faults.soak_report import count, problems, series, story
 
 
+@pytest.mark.endurance
 @pytest.mark.timeout(300)
 async def test_nothing_grows_and_every_route_is_right_at_the_end(tmp_path: Path) -> None:
     """On Redis, with the hub's own Traefik; `nox -s soak` is an hour of it."""
-    # A store that comes back empty is a matter of its own, see test_faults.
     results = await soak("redis", 1.2, tmp_path)
     assert problems(results) == [], story(results)
     assert min(count(results, name) for name in ("store_restarts", "traefik_restarts", "hub_restarts")) > 0
