@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final
 
@@ -39,6 +38,7 @@ def command(
 
     The exit status is 0 if there is no error, 1 if there is one, 2 if the configuration cannot be used.
     """
+    from .console import dump
     from .examination import examine
     from .findings import exit_status
     from .hub_configuration import load_hub
@@ -47,7 +47,7 @@ def command(
     status = exit_status(findings, strict)
     if as_json:
         report = {"ok": status == 0, "findings": [finding.as_dict() for finding in findings]}
-        click.echo(json.dumps(report, indent=2, ensure_ascii=False))
+        click.echo(dump(report, indent=2))
     else:
         _print(findings)
     context.exit(status)
@@ -59,18 +59,18 @@ def _print(findings: Sequence[Finding]) -> None:
     from rich.table import Table
     from rich.text import Text
 
-    from .console import console, on_terminal
+    from .console import console, on_terminal, printable
 
     out = console()
     if not on_terminal():
         for one in findings:
-            click.echo(" ".join(filter(None, (f"{one.level.value:8}{one.about}: {one.said}", one.advice))))
+            click.echo(printable(" ".join(filter(None, (f"{one.level.value:8}{one.about}: {one.said}", one.advice)))))
         return
     table = Table.grid(padding=(0, 2, 0, 0))
     for one in findings:
-        said = Text(one.said)
+        said = Text(printable(one.said))
         if one.advice:
-            said.append(f"\n{one.advice}", style="italic")
+            said.append(f"\n{printable(one.advice)}", style="italic")
         table.add_row(Text(one.level.value, style=_STYLES[one.level.value]), Text(one.about, style="dim"), said)
     out.print(table)
     counts = Counter(one.level.value for one in findings)

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import json
+import re
 import sys
-from typing import IO
+from typing import IO, TYPE_CHECKING, Any, Final
 
-from rich.console import Console
+if TYPE_CHECKING:
+    from rich.console import Console
+
+#: Control characters that JSON lets stand as they are, and some terminals obey.
+_CONTROLS: Final = re.compile("[\x7f-\x9f]")
 
 
 def on_terminal(stream: IO[str] | None = None) -> bool:
@@ -15,4 +21,25 @@ def on_terminal(stream: IO[str] | None = None) -> bool:
 
 def console(stderr: bool = False) -> Console:
     """Where to print. Texts are printed as they are: nothing in them is taken for markup."""
+    from rich.console import Console
+
     return Console(stderr=stderr, highlight=False, markup=False, emoji=False)
+
+
+def printable(text: str) -> str:
+    """A text without characters that a terminal obeys: users choose some of the names that are shown.
+
+    >>> print(printable("a\\x1b[2Jü"))
+    a\\x1b[2Jü
+    """
+    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
+
+
+def dump(value: Any, indent: int | None = None) -> str:
+    """JSON, in one line if it is not indented, that a terminal may be shown.
+
+    >>> dump({"ü": "\\x9b2J"})
+    '{"ü": "\\\\u009b2J"}'
+    """
+    text = json.dumps(value, ensure_ascii=False, indent=indent)
+    return _CONTROLS.sub(lambda match: f"\\u{ord(match[0]):04x}", text)

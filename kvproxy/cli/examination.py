@@ -12,7 +12,7 @@ from .examine_traefik import examine_traefik, program, strangers
 from .findings import Finding, ok
 from .hub_configuration import Hub
 from .living_hub import hub_answers
-from .looking import opened, replicas
+from .looking import api_urls, opened, replicas
 
 
 async def examine(hub: Hub) -> list[Finding]:
@@ -35,8 +35,7 @@ async def _examine_traefiks(hub: Hub, store: Store, held: Held | None) -> list[F
     found = program(hub)
     async with replicas(hub) as asked:
         said = await examine_traefik(hub, store, held, asked)
-        urls = [url for url, _ in asked]
-    opinions, offsets = await strangers(hub, urls)
+    opinions, offsets = await strangers(hub, api_urls(hub.proxy))
     if held is not None:
         offsets = {"the store": await clock_of(store), **offsets}
     found += [*said, *opinions, *await examine_tls(hub, running=bool(offsets.keys() - {"the store"}))]

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import re
+import sys
 import traceback
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -93,9 +95,11 @@ def load_hub(file: str, arguments: Sequence[str] = ()) -> Hub:
     try:
         app = JupyterHub.instance(log=log)
         app.exit = _refuse  # type: ignore[assignment, method-assign]
-        _load(app, file, arguments, collector)
-        secret_from, problem = _load_secret(app, file)
-        proxy = _make_proxy(app, file)
+        # What a configuration file prints must not get between the lines of a command's output.
+        with contextlib.redirect_stdout(sys.stderr):
+            _load(app, file, arguments, collector)
+            secret_from, problem = _load_secret(app, file)
+            proxy = _make_proxy(app, file)
     finally:
         JupyterHub.clear_instance()
     return Hub(app, proxy, Path(file), secret_from, problem, tuple(dict.fromkeys(collector.said)))

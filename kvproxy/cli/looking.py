@@ -49,6 +49,11 @@ async def replicas(hub: Hub) -> AsyncIterator[Replicas]:
         await fleet.aclose()
 
 
+def api_urls(proxy: KVTraefikProxy) -> list[str]:
+    """Where the APIs of all of them are."""
+    return [proxy.traefik_api_url]
+
+
 def layout_of(proxy: KVTraefikProxy) -> Layout:
     """How the hub would lay out its routes."""
     entry_points = () if proxy.should_start else (proxy.traefik_entrypoint,)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Final
 
@@ -76,6 +75,7 @@ def command(
     """
     if not source and not peer:
         raise click.UsageError("Say where the routes come from: --from SOURCE, or --from-peer.")
+    from .console import dump
     from .hub_configuration import load_hub
     from .migrating import Wish, migrate, place_of
 
@@ -86,7 +86,7 @@ def command(
         outcome = asyncio.run(migrate(hub, wish, progress))
     if as_json:
         report = {"written": outcome.written, "removed": outcome.removed, "warnings": list(outcome.warnings)}
-        click.echo(json.dumps({**report, **outcome.plan.as_dict()}, indent=2, ensure_ascii=False))
+        click.echo(dump({**report, **outcome.plan.as_dict()}, indent=2))
     else:
         _print(place_of(hub.proxy), outcome, wish.copy_foreign)
 
@@ -120,9 +120,11 @@ def _print(place: str, outcome: Outcome, copied: bool) -> None:
 
 
 def _line(step: Step) -> str:
+    from .console import printable
+
     kind = click.style(f"{step.kind.value:7}", fg=_KINDS[step.kind.value][1])
     target, why = step.target and f"-> {step.target}", step.why and f"({step.why})"
-    return " ".join(filter(None, (kind, step.routespec, target, why)))
+    return " ".join(filter(None, (kind, printable(step.routespec), target, printable(why))))
 
 
 @contextlib.contextmanager

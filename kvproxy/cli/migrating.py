@@ -72,7 +72,8 @@ async def migrate(hub: Hub, wish: Wish, progress: Progress = lambda done, total:
         StoreError: if a store cannot be read or written. Running it again does what is left.
     """
     proxy, other = source_proxy(wish.source, hub, wish.prefixes)
-    if not wish.peer and same_store(proxy, hub.proxy):
+    in_place = same_store(proxy, hub.proxy)
+    if in_place and not wish.peer:
         raise ConfigurationError("The source of the migration is the hub's own store; name another one with --from.")
     reader = reading_peer if wish.peer else reading
     async with reader(proxy) as source, opened(hub.proxy) as store:
@@ -83,7 +84,7 @@ async def migrate(hub: Hub, wish: Wish, progress: Progress = lambda done, total:
         foreign = source.foreign if wish.copy_foreign else {}
         plan = plan_migration(source.routes, source.refused, held, layout_of(hub.proxy), foreign)
         warnings = await _obstacles(hub, other, wish, held)
-        outcome = Outcome(plan, len(source.foreign), warnings)
+        outcome = Outcome(plan, 0 if in_place else len(source.foreign), warnings)
         if not wish.execute:
             return outcome
         if warnings:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
@@ -13,7 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from .comparison import Held, Row, Seen, Sight, State
-from .console import console
+from .console import console, dump, printable
 
 _STYLES: Final = {
     State.SERVED: "green",
@@ -50,11 +49,6 @@ def replica_dict(seen: Seen) -> dict[str, Any]:
     return {"name": seen.name, "version": seen.version, "revision": seen.revision, "problem": seen.problem}
 
 
-def dump(value: Any) -> str:
-    """JSON in one line."""
-    return json.dumps(value, ensure_ascii=False)
-
-
 def print_document(held: Held, seen: Sequence[Seen], rows: Sequence[Row]) -> None:
     """Print one JSON document with a route a line, so that it is good for grep as well."""
     head = {"revision": held.revision, "replicas": [replica_dict(one) for one in seen]}
@@ -79,7 +73,7 @@ def replica_lines(held: Held, seen: Sequence[Seen]) -> list[Text]:
     for number, one in enumerate(seen, 1):
         line = Text(f"[{number}] {one.name}: " if len(seen) > 1 else f"Traefik at {one.name}: ")
         if one.problem:
-            line.append(one.problem, style="bold red")
+            line.append(printable(one.problem), style="bold red")
         elif one.revision == held.revision:
             line.append(f"version {one.version}, has loaded what the store holds")
         else:
@@ -106,11 +100,11 @@ def _cells(row: Row, seen: Sequence[Seen]) -> list[Text]:
     route = row.route.as_dict() if row.route is not None else {}
     sights = [row.replicas[one.name] for one in seen]
     return [
-        Text(route.get("routespec") or row.name, style="yellow" if row.differs else ""),
+        Text(printable(route.get("routespec") or row.name), style="yellow" if row.differs else ""),
         Text(route.get("target") or ""),
-        Text(whose(route.get("data") or {}), style="dim"),
+        Text(printable(whose(route.get("data") or {})), style="dim"),
         *(Text(sight.state.value, style=_STYLES[sight.state]) for sight in sights),
-        Text(_remark(row, sights)),
+        Text(printable(_remark(row, sights))),
     ]
 
 

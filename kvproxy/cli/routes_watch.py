@@ -16,10 +16,10 @@ from rich.text import Text
 from ..errors import StoreError
 from ..store import Store
 from .comparison import Held, Row, Seen, changes
-from .console import console
+from .console import console, dump, printable
 from .hub_configuration import Hub
 from .looking import Replicas, look, look_steadily, opened, replicas
-from .routes_output import Choice, dump, page, replica_dict
+from .routes_output import Choice, page, replica_dict
 
 #: Of all time, looking may take one part in so many.
 _SHARE: Final = 20
@@ -137,7 +137,7 @@ async def _show(
         while True:
             shown = choice.of(rows)[: max(out.height - len(seen) - _HEAD, 1)]
             made = page(hub.proxy.store_place(), held, seen, rows, shown)
-            live.update(Group(Text(problem, style="bold red"), made) if problem else made, refresh=True)
+            live.update(Group(Text(printable(problem), style="bold red"), made) if problem else made, refresh=True)
             try:
                 held, seen, rows = await looks.next()
                 problem = ""

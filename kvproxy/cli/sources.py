@@ -14,7 +14,7 @@ from ..plugins import import_proxy_class, load_backends
 from ..proxy import KVTraefikProxy
 from ..routes import Route
 from ..store import Operation, Space, Store
-from .comparison import hold
+from .comparison import Held, hold
 from .hub_configuration import Hub, load_hub
 from .looking import opened
 from .migration import chunks, deletions
@@ -103,12 +103,11 @@ async def reading(proxy: KVTraefikProxy) -> AsyncIterator[Source]:
         snapshot = await store.list()
         held = hold(snapshot, proxy.names)
         refused = [(name, "There is no readable record of it.") for name in held.unreadable]
-        foreign = {key: value for key, value in held.foreign.items() if not is_peers(key)}
         groups = [diff(entry, None) for entry in held.entries.values()]
         key = held.names.revision_key
         revision = [Operation(Space.CONFIG, key, None)] if key in snapshot.config else []
         removals = [Removal(store, [*groups, revision])]
-        yield Source(list(held.routes.values()), refused, foreign, removals, held.revision)
+        yield Source(list(held.routes.values()), refused, _foreign(held), removals, held.revision)
 
 
 @asynccontextmanager
@@ -119,7 +118,8 @@ async def reading_peer(proxy: KVTraefikProxy) -> AsyncIterator[Source]:
         StoreError: if it cannot be read.
     """
     async with opened(proxy) as store:
-        config = (await store.list()).config
+        snapshot = await store.list()
+        config = snapshot.config
         most = store.capabilities.max_operations
         removals = [Removal(store, deletions(chunks(peer_groups(config), most)))]
         found = peer_routes(config)
@@ -131,11 +131,11 @@ async def reading_peer(proxy: KVTraefikProxy) -> AsyncIterator[Source]:
         async with _records(proxy) as (records, keys):
             found = peer_routes(keys)
             removals.append(Removal(records, deletions(chunks(found.records, most))))
-            yield Source(found.routes, found.refused, _foreign(config), removals)
+            yield Source(found.routes, found.refused, _foreign(hold(snapshot)), removals)
 
 
-def _foreign(config: dict[str, str]) -> dict[str, str]:
-    return {key: value for key, value in config.items() if not is_peers(key)}
+def _foreign(held: Held) -> dict[str, str]:
+    return {key: value for key, value in held.foreign.items() if not is_peers(key)}
 
 
 @asynccontextmanager

@@ -270,9 +270,9 @@ def test_texts_from_the_store_are_no_markup(filled: Filled) -> None:
     out = plain_console(width=160, colours=True)
     printed = rendered(out, page("", hold(store.snapshot), [store.seen()], [], list(store.rows().values())))
     assert "/user/%5Bred%5Dx/" in printed
-    data = {"user": "[bold red]ada[/]"}
+    data = {"user": "[bold red]ada[/]\x1b[2J"}
     row = replace(filled.rows()[ADA], route=make_route("/user/ada/", TARGET, data))
-    assert "[bold red]ada[/]" in rendered(out, page("", hold(store.snapshot), [filled.seen()], [], [row]))
+    assert "[bold red]ada[/]\\x1b[2J" in rendered(out, page("", hold(store.snapshot), [filled.seen()], [], [row]))
 
 
 def test_routes_are_chosen_by_prefix_and_difference(filled: Filled) -> None:

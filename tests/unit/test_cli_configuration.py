@@ -170,6 +170,13 @@ def test_a_cookie_secret_that_the_hub_would_refuse_is_told_of() -> None:
     assert "cannot be used" in hub.secret_problem
 
 
+def test_what_a_file_prints_does_not_get_into_the_output(capsys: pytest.CaptureFixture[str]) -> None:
+    """As that of Zero to JupyterHub does, in front of JSON."""
+    load("print('Loading values')\n" + REDIS)
+    said = capsys.readouterr()
+    assert (said.out, said.err) == ("", "Loading values\n")
+
+
 def test_nothing_is_left_behind(directory: Path) -> None:
     """No file, and no instance that the next one would find."""
     load(REDIS)

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import io
+import json
+import re
 
+import pytest
 from rich.console import Console
 
-from kvproxy.cli.console import console, on_terminal
+from kvproxy.cli.console import console, dump, on_terminal, printable
 
 
 def plain_console(width: int = 100, colours: bool = False) -> Console:
@@ -26,6 +29,23 @@ def test_a_pipe_is_no_terminal() -> None:
     """Nor is a file."""
     assert not on_terminal(io.StringIO())
     assert on_terminal(Terminal())
+
+
+@pytest.mark.parametrize("character", ["\x00", "\x07", "\x1b", "\n", "\r", "\x7f", "\x9b", "\u202e"])
+def test_nobody_who_chooses_a_name_commands_the_terminal(character: str) -> None:
+    """Such as the name of a server, which its user chooses."""
+    assert character not in printable(f"a{character}b")
+    assert printable("josé [x] 名") == "josé [x] 名"
+
+
+def test_json_is_safe_to_look_at_and_still_json() -> None:
+    """All that a terminal would obey is escaped, and nothing is lost."""
+    value = {"josé": "".join(map(chr, range(0xA0)))}
+    for indent in (None, 2):
+        text = dump(value, indent)
+        assert not re.search("[\x00-\x09\x0b-\x1f\x7f-\x9f]", text)
+        assert json.loads(text) == value
+    assert "josé" in dump(value)
 
 
 def test_nothing_in_a_text_is_taken_for_markup() -> None:
