@@ -14,6 +14,7 @@ from ..readiness import Pending, Ready, judge
 from ..routes import Route
 from ..store import Snapshot
 from ..translate import (
+    QUARANTINE,
     SETUP,
     Entry,
     Layout,
@@ -37,12 +38,14 @@ class Held:
         revision: the revision that Traefik was told of last, None if of none.
         foreign: keys below the root of the configuration that are not the hub's, with their values.
         names: how the hub calls its routers and services.
+        quarantined: records that a hub could not read and has set aside.
     """
 
     entries: Mapping[str, Entry]
     revision: int | None = None
     foreign: Mapping[str, str] = field(default_factory=dict)
     names: Names = ALONE
+    quarantined: tuple[str, ...] = ()
 
     @property
     def routes(self) -> dict[str, Route]:
@@ -69,7 +72,8 @@ def hold(snapshot: Snapshot, names: Names = ALONE) -> Held:
     ours = {key for entry in entries.values() for key in entry.config} | {names.revision_key}
     revision = snapshot.config.get(names.revision_key, "")
     foreign = {key: value for key, value in snapshot.config.items() if key not in ours}
-    return Held(entries, int(revision) if revision.isdigit() else None, foreign, names)
+    aside = tuple(key.removeprefix(QUARANTINE) for key in snapshot.records if key.startswith(QUARANTINE))
+    return Held(entries, int(revision) if revision.isdigit() else None, foreign, names, aside)
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from .examine_tls import examine_tls
 from .examine_traefik import examine_traefik, program, strangers
 from .findings import Finding, ok
 from .hub_configuration import Hub
-from .living_hub import hub_answers
+from .living_hub import hub_answers, hub_at_work
 from .looking import api_urls, opened, replicas
 
 
@@ -22,13 +22,19 @@ async def examine(hub: Hub) -> list[Finding]:
         ConfigurationError: if a setting cannot work, so that there is nothing to look at.
     """
     found = [*configuration(hub), *permissions(hub)]
-    running = await hub_answers(hub)
-    found.append(
-        ok("hub", f"It answers at {hub.app.hub.url}." if running else "It does not run, as far as can be told.")
-    )
     async with opened(hub.proxy) as store:
         said, held = await examine_store(hub, store)
+        found.append(await _hub(hub, store, held))
         return found + said + await _examine_traefiks(hub, store, held)
+
+
+async def _hub(hub: Hub, store: Store, held: Held | None) -> Finding:
+    """Whether the hub runs."""
+    if await hub_answers(hub):
+        return ok("hub", f"It answers at {hub.app.hub.url}.")
+    if held is not None and (who := await hub_at_work(store)):
+        return ok("hub", f"It is at work ({who}), though nobody answers here at {hub.app.hub.url}.")
+    return ok("hub", "It does not run, as far as can be told.")
 
 
 async def _examine_traefiks(hub: Hub, store: Store, held: Held | None) -> list[Finding]:

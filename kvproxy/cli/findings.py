@@ -8,7 +8,9 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Any, Final
 
+from ..diagnosis import suspicion
 from ..errors import ConfigurationError
+from ..names import is_kvproxys
 from ..static import groups_allowed, parse_version
 from .comparison import Held, Row, Seen, State
 from .peer import is_peers, is_peers_record
@@ -17,6 +19,9 @@ from .peer import is_peers, is_peers_record
 _CLOCKS: Final = 5.0
 #: Routes from which on it is a burden to read them more often than needed.
 _MANY: Final = 50
+_LOG: Final = (
+    "Look for 'Provider error' or 'KV' in its log: one key below the rootKey that it cannot decode stops all updates."
+)
 #: Keys that are named in a sentence.
 _NAMED: Final = 3
 
@@ -95,7 +100,12 @@ def contents(held: Held) -> list[Finding]:
                 "Stop the hub and run: kvproxy migrate --from-peer --delete-old",
             )
         )
-    if others := [key for key in held.foreign if not is_peers(key)]:
+    if held.quarantined:
+        count, names = _count(len(held.quarantined), "record"), _names(held.quarantined)
+        found.append(warning("store contents", f"A hub could not read {count} and has set aside: {names}."))
+    if hubs := [key for key in held.foreign if is_kvproxys(key)]:
+        found.append(ok("store contents", f"It holds {_count(len(hubs), 'key')} of other hubs."))
+    if others := [key for key in held.foreign if not is_peers(key) and not is_kvproxys(key)]:
         found.append(
             ok("store contents", f"It holds {_count(len(others), 'key')} that kvproxy leaves alone: {_names(others)}.")
         )
@@ -199,11 +209,8 @@ def revisions(held: Held, seen: Sequence[Seen]) -> list[Finding]:
             found.append(error("revision", f"{one.name} has loaded nothing that kvproxy wrote.", advice))
         elif one.revision < held.revision:
             said = f"{one.name} has not loaded the store's latest contents."
-            advice = (
-                "Look for 'Provider error' or 'KV' in its log: one key below the rootKey that it cannot decode stops "
-                "all updates."
-            )
-            found.append(error("revision", said, advice))
+            foreign = {key: value for key, value in held.foreign.items() if not is_kvproxys(key)}
+            found.append(error("revision", said, suspicion(foreign) or _LOG))
         else:
             found.append(ok("revision", f"{one.name} has loaded the store's latest contents."))
     return found

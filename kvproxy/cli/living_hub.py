@@ -1,4 +1,4 @@
-"""Whether a hub is running: it answers at the address that its servers and proxy use."""
+"""Whether a hub is running: it answers where its servers and its proxy ask it, or says in the store that it is."""
 
 from __future__ import annotations
 
@@ -6,9 +6,14 @@ import asyncio
 
 import aiohttp
 
+from ..ownership import SILENCE, decode
+from ..store import Store
+from ..tenure import is_dead
 from .hub_configuration import Hub
 
 _QUICK = 5.0
+#: Seconds between two looks at a hub's claim.
+_LOOK = 0.3
 
 
 async def hub_answers(hub: Hub) -> bool:
@@ -30,3 +35,25 @@ async def hub_answers(hub: Hub) -> bool:
         return False
     except (aiohttp.ClientError, asyncio.TimeoutError):
         return url.startswith("https://")
+
+
+async def hub_at_work(store: Store) -> str:
+    """The hub that is at work on a store's routes, as its claim there says; empty if there is none, or none alive.
+
+    Takes some seconds if there is a claim of another machine's: a living hub changes it every few seconds.
+
+    Raises:
+        StoreError: if the store cannot be read.
+    """
+    text = await store.claimed()
+    claim = decode(text)
+    if claim is None or is_dead(claim):
+        return ""
+    loop = asyncio.get_running_loop()
+    deadline = loop.time() + SILENCE
+    while loop.time() < deadline:
+        await asyncio.sleep(_LOOK)
+        now = await store.claimed()
+        if now != text:
+            return str(decode(now) or "")
+    return ""

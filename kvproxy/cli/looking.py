@@ -51,7 +51,7 @@ async def replicas(hub: Hub) -> AsyncIterator[Replicas]:
 
 def api_urls(proxy: KVTraefikProxy) -> list[str]:
     """Where the APIs of all of them are."""
-    return [proxy.traefik_api_url]
+    return proxy.traefik_api_urls
 
 
 def layout_of(proxy: KVTraefikProxy) -> Layout:

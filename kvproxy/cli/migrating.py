@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -13,7 +13,7 @@ from ..proxy import KVTraefikProxy
 from ..store import Operation, Space, Store
 from .comparison import Held, hold
 from .hub_configuration import Hub
-from .living_hub import hub_answers
+from .living_hub import hub_answers, hub_at_work
 from .looking import layout_of, opened
 from .migration import Kind, Plan, missing, plan_migration
 from .peer import is_peers
@@ -83,7 +83,7 @@ async def migrate(hub: Hub, wish: Wish, progress: Progress = lambda done, total:
             raise ConfigurationError("Both addresses lead to the same store; name another one with --from.")
         foreign = source.foreign if wish.copy_foreign else {}
         plan = plan_migration(source.routes, source.refused, held, layout_of(hub.proxy), foreign)
-        warnings = await _obstacles(hub, other, wish, held)
+        warnings = await _obstacles(hub, other, wish, held, (source.at_work, await hub_at_work(store)))
         outcome = Outcome(plan, 0 if in_place else len(source.foreign), warnings)
         if not wish.execute:
             return outcome
@@ -92,12 +92,14 @@ async def migrate(hub: Hub, wish: Wish, progress: Progress = lambda done, total:
         return await _carry_out(wish, source, store, held, outcome, progress)
 
 
-async def _obstacles(hub: Hub, other: Hub | None, wish: Wish, held: Held) -> tuple[str, ...]:
+async def _obstacles(hub: Hub, other: Hub | None, wish: Wish, held: Held, at_work: Iterable[str]) -> tuple[str, ...]:
     """Why nothing may be written yet."""
     found = []
     for one in filter(None, (hub, other)):
         if await hub_answers(one):
             found.append(f"A hub is running at {one.app.hub.url}; stop it first, as it would undo what is written.")
+    if not found:
+        found = [f"A hub ({who}) is at work on these routes; stop it first." for who in at_work if who]
     if any(map(is_peers, held.foreign)) and not (wish.peer and wish.delete_old):
         found.append(
             "The store holds keys of jupyterhub-traefik-proxy below the root that kvproxy is to use, and Traefik would "

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..errors import ConfigurationError
+from ..names import is_kvproxys
 from ..plan import diff, transactions
 from ..plugins import import_proxy_class, load_backends
 from ..proxy import KVTraefikProxy
@@ -16,6 +17,7 @@ from ..routes import Route
 from ..store import Operation, Space, Store
 from .comparison import Held, hold
 from .hub_configuration import Hub, load_hub
+from .living_hub import hub_at_work
 from .looking import opened
 from .migration import chunks, deletions
 from .peer import is_peers, peer_groups, peer_routes
@@ -39,6 +41,7 @@ class Source:
         foreign: keys of the configuration that are neither kvproxy's nor jupyterhub-traefik-proxy's.
         removals: what removes all that was found but the foreign keys.
         revision: the revision there, which no other store has; None for jupyterhub-traefik-proxy's.
+        at_work: the hub that is at work there, as far as the store tells; empty if none is.
     """
 
     routes: Sequence[Route]
@@ -46,6 +49,7 @@ class Source:
     foreign: dict[str, str]
     removals: Sequence[Removal]
     revision: int | None = None
+    at_work: str = ""
 
 
 def source_proxy(text: str, hub: Hub, prefixes: tuple[str | None, str | None]) -> tuple[KVTraefikProxy, Hub | None]:
@@ -107,7 +111,8 @@ async def reading(proxy: KVTraefikProxy) -> AsyncIterator[Source]:
         key = held.names.revision_key
         revision = [Operation(Space.CONFIG, key, None)] if key in snapshot.config else []
         removals = [Removal(store, [*groups, revision])]
-        yield Source(list(held.routes.values()), refused, _foreign(held), removals, held.revision)
+        at_work = await hub_at_work(store)
+        yield Source(list(held.routes.values()), refused, _foreign(held), removals, held.revision, at_work)
 
 
 @asynccontextmanager
@@ -135,7 +140,7 @@ async def reading_peer(proxy: KVTraefikProxy) -> AsyncIterator[Source]:
 
 
 def _foreign(held: Held) -> dict[str, str]:
-    return {key: value for key, value in held.foreign.items() if not is_peers(key)}
+    return {key: value for key, value in held.foreign.items() if not is_peers(key) and not is_kvproxys(key)}
 
 
 @asynccontextmanager

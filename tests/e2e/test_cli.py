@@ -368,3 +368,34 @@ def test_a_closed_pipe_is_no_traceback(redis_server: RedisServer, tmp_path: Path
     script = f"{' '.join(COMMAND)} routes | head -c 1"
     done = subprocess.run(["bash", "-c", script], cwd=tmp_path, capture_output=True, text=True)
     assert (done.stdout, done.stderr) == ("{", "")
+
+
+async def test_each_of_several_replicas_is_asked(
+    redis_server: RedisServer,
+    make_proxy: Callable[..., TraefikRedisProxy],
+    traefik_server: Callable[..., TraefikServer],
+    tmp_path: Path,
+) -> None:
+    """One that is away is told from one that serves the routes; check names it."""
+    apis, started = [], []
+    for number in range(2):
+        public, api = free_port(), free_port()
+        urls = {"public_url": f"http://127.0.0.1:{public}/", "traefik_api_url": f"http://127.0.0.1:{api}"}
+        write_config(tmp_path, settings_of(make_proxy(should_start=False, **urls)))
+        await asyncio.to_thread(kvproxy, tmp_path, "static-config", "--output", f"{number}.toml")
+        started.append(traefik_server(tmp_path / f"{number}.toml", [public, api]))
+        apis.append(urls["traefik_api_url"])
+    proxy = make_proxy(should_start=False, traefik_api_url=apis, traefik_api_password=PASSWORD)
+    write_config(tmp_path, settings_of(proxy))
+    await proxy.add_route("/user/ada/", "http://127.0.0.1:4001", {})
+    done = await check(tmp_path)
+    assert "error" not in levels(done.out), done.out
+    assert all(f"{api} serves 1 route, all that there are." in done.out for api in apis)
+    started[1].stop()
+    done = await check(tmp_path)
+    [line] = [line for line in done.out.splitlines() if line.startswith("error")]
+    assert line.startswith(f"error   Traefik API: Traefik's API at {apis[1]} cannot be reached")
+    [route] = (await routes(tmp_path))["routes"]
+    assert [route["replicas"][api]["state"] for api in apis] == ["served", "unknown"]
+    printed = plain(await asyncio.to_thread(on_terminal, tmp_path, "routes"))
+    assert f"[2] {apis[1]}: Traefik's API at {apis[1]} cannot be reached" in printed

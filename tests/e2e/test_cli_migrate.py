@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -307,3 +308,16 @@ async def test_sources_that_cannot_be_read_are_one_sentence(
     assert done.status in {1, 2}
     assert said in done.err
     assert len(done.err.splitlines()) == 1
+
+
+async def test_a_store_that_a_hub_is_at_work_on_is_left_alone(
+    redis: RedisKeys, make_proxy: Callable[..., TraefikRedisProxy], tmp_path: Path
+) -> None:
+    """Though nobody answers at the hub's address: it may be on another machine."""
+    proxy = make_proxy(redis_url=redis.server.url, redis_password=PASSWORD)
+    await proxy.start()
+    done = await migrate(tmp_path, "--from-peer", "--delete-old", "--execute")
+    assert done.status == 1
+    assert f"A hub (process {os.getpid()} on " in done.err
+    await proxy.stop()
+    assert (await migrate(tmp_path, "--from-peer", "--delete-old", "--execute")).status == 0

@@ -69,6 +69,23 @@ def test_records_of_the_peer_are_no_broken_ones() -> None:
     assert levels(findings.contents(held)) == ["ok"]
 
 
+def test_other_hubs_and_what_was_set_aside_are_told_of() -> None:
+    """Neither is this hub's to remove."""
+    odd = Held({}, 7, {"http/routers/abcdefghij234567-kvp-other/rule": "x"}, quarantined=("/user/eve/",))
+    _, aside, others = findings.contents(odd)
+    assert (aside.level, aside.said) == (
+        Level.WARNING,
+        "A hub could not read 1 record and has set aside: '/user/eve/'.",
+    )
+    assert others == findings.ok("store contents", "It holds 1 key of other hubs.")
+
+
+def test_a_key_that_traefik_cannot_decode_is_named() -> None:
+    """If it can be told which it is."""
+    [lags] = findings.revisions(replace(HELD, foreign={"http/routers/mine/rool": "x"}), [Seen("b", revision=6)])
+    assert "'http/routers/mine/rool'" in lags.advice
+
+
 def test_notifications_matter_where_there_are_many_routes() -> None:
     """As in the hub's log."""
     assert findings.notifications(False, "Do it.", 1000).level is Level.OK
