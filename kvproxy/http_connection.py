@@ -102,7 +102,7 @@ class HttpConnection:
         password: never shown.
         token: never shown.
         tls: None for none.
-        timeout: seconds that one request may take.
+        timeout: seconds that one endpoint may take for a request.
     """
 
     dialect: Dialect

@@ -39,7 +39,9 @@ def parse_log_line(line: str) -> tuple[int, str]:
         level = _LEVELS[fields.pop("level")]
         fields.pop("time", None)
     except (ValueError, KeyError, AttributeError, TypeError):
-        return logging.ERROR, re.sub(r"\x1b\[[0-9;]*m", "", line.rstrip())
+        text = re.sub(r"\x1b\[[0-9;]*m", "", line.rstrip())
+        # Traefik's Redis client has a log of its own, in which it also says which master a Sentinel named.
+        return logging.INFO if text.startswith("redis: ") else logging.ERROR, text
     message = str(fields.pop("message", "")).strip()
     details = " ".join(f"{name}={value}" for name, value in fields.items())
     return level, f"{message} ({details})" if details and message else message or details

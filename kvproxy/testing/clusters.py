@@ -77,8 +77,7 @@ class Cluster(abc.ABC, Generic[S]):
     def wait_for_leader(self, besides: int | None = None) -> int:
         """Wait until there is a leader, another one than `besides`, and give back its number."""
         wanted = [n for n in range(len(self.nodes)) if n != besides and n not in self._paused]
-        wait_until(lambda: any(self.nodes[n].leads() for n in wanted), "a leader", _AGREEMENT_SECONDS)
-        return next(n for n in wanted if self.nodes[n].leads())
+        return wait_until(lambda: [n for n in wanted if self.nodes[n].leads()], "a leader", _AGREEMENT_SECONDS)[0]
 
     def contents(self) -> list[dict[str, str] | None]:
         """What each server holds, None for one that does not answer."""

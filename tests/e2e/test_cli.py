@@ -44,7 +44,7 @@ def settings_of(proxy: TraefikRedisProxy, **more: Any) -> dict[str, Any]:
 @pytest.fixture
 async def proxy(start_proxy: Start, tmp_path: Path) -> TraefikRedisProxy:
     """A running proxy with a route, which looks at nothing by itself, and its hub's configuration in the directory."""
-    started = await start_proxy(traefik_api_password=PASSWORD, store_check_interval=0)
+    started = await start_proxy(traefik_api_password=PASSWORD, store_check_interval=0, check_route_timeout=60)
     await started.add_route("/user/ada/", "http://127.0.0.1:4001", {"user": "ada", "server_name": ""})
     write_config(tmp_path, settings_of(started))
     return started
@@ -295,7 +295,8 @@ async def test_watch_goes_on_while_the_store_is_away(
         redis_server.stop()
         await shows("cannot be reached")
         redis_server.start()
-        await shows("0 routes in the store")
+        await proxy.add_route("/user/late/", "http://127.0.0.1:4009", {})
+        await shows("/user/late/")
 
 
 # -- static-config

@@ -14,6 +14,7 @@ from kvproxy.testing import consul_server, debian, etcd_server
 from kvproxy.testing.consul_server import ConsulServer, find_consul
 from kvproxy.testing.debian import debian_program
 from kvproxy.testing.etcd_server import EtcdServer, find_etcd
+from kvproxy.testing.haproxy_server import find_haproxy
 from kvproxy.testing.servers import ServerError, accepts
 
 
@@ -50,6 +51,11 @@ def test_programs_are_named_by_variables(monkeypatch: pytest.MonkeyPatch) -> Non
     assert find_etcd() == Path("/bin/sh")
     with pytest.raises(ServerError, match="KVPROXY_CONSUL names /no/such/program"):
         find_consul()
+    monkeypatch.setenv("KVPROXY_HAPROXY", "/bin/sh")
+    assert find_haproxy() == (Path("/bin/sh"), {})
+    monkeypatch.setenv("KVPROXY_HAPROXY", "/no/such/program")
+    with pytest.raises(ServerError, match="KVPROXY_HAPROXY names /no/such/program"):
+        find_haproxy()
 
 
 def test_a_machine_without_apt_gets_one_sentence_each(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -49,7 +49,7 @@ async def test_each_hub_has_its_own_users_though_they_are_called_alike(
 ) -> None:
     """Told by the host; each sees, checks and removes its own routes only, in a tree or not."""
     hubs = {"blue": hub_of("blue"), "red": hub_of("red", route_layout="tree")}
-    users = ["/", "/user/ada/", *(f"/user/student{number}/" for number in range(40))]
+    users = ["/", "/user/ada/", *(f"/user/student{number}/" for number in range(100))]
     targets = {name: await doors.open() for name in hubs}
     for name, hub in hubs.items():
         await asyncio.gather(*(hub.add_route(user, targets[name], {"hub": name}) for user in users))
