@@ -295,6 +295,7 @@ async def test_watch_goes_on_while_the_store_is_away(
         redis_server.stop()
         await shows("cannot be reached")
         redis_server.start()
+        await proxy.get_all_routes()  # which notices that Redis came back empty
         await proxy.add_route("/user/late/", "http://127.0.0.1:4009", {})
         await shows("/user/late/")
 
