@@ -110,10 +110,11 @@ class Gauges(Collector):
         )
         for state in self._states:
             for replica in state.replicas:
-                up.add_metric([replica.view.place], replica.problem is None)
+                where = replica.view.place.removeprefix("Traefik's API at ")
+                up.add_metric([where], replica.problem is None)
                 if replica.seen is not None:
                     # Revisions are milliseconds since 1970, as the hub's clock has them.
-                    lag.add_metric([replica.view.place], max(state.revision - replica.seen, 0) / 1000)
+                    lag.add_metric([where], max(state.revision - replica.seen, 0) / 1000)
         yield up
         yield lag
 
