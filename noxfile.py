@@ -55,7 +55,7 @@ def tests(session: nox.Session) -> None:
 
 @nox.session
 def endurance(session: nox.Session) -> None:
-    """Clusters that lose a node, and minutes of churn: what takes too long for every run."""
+    """Clusters and groups that lose a node, and minutes of churn: what takes too long for every run."""
     session.install("-e", ".[demo,test,examples]")
     session.run("pytest", "-m", "endurance", *(session.posargs or ["tests"]))
 

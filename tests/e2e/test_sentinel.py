@@ -158,6 +158,7 @@ async def test_nobody_notices_that_the_master_is_killed(
     await until(lambda: keys(group, old) == keys(group, group.master()))
 
 
+@pytest.mark.endurance
 async def test_nobody_notices_that_the_master_is_cut_off(
     sentinel_factory: Factory, start_proxy: Start, doors: Doors, client_of: Callable[..., Client]
 ) -> None:
@@ -190,6 +191,7 @@ async def test_nobody_notices_that_the_master_is_cut_off(
     assert group.servers[old].command("EXISTS", ALONE) == 0
 
 
+@pytest.mark.endurance
 async def test_a_planned_change_of_the_master(
     sentinel_factory: Factory, start_proxy: Start, doors: Doors, client_of: Callable[..., Client]
 ) -> None:
@@ -204,6 +206,7 @@ async def test_a_planned_change_of_the_master(
         assert await client_of(proxy).ask("/user/later/") == (200, port_of(target))
 
 
+@pytest.mark.endurance
 async def test_routes_that_a_failover_lost_come_back(
     sentinel_factory: Factory, start_proxy: Start, doors: Doors, client_of: Callable[..., Client]
 ) -> None:
