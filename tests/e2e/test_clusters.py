@@ -81,7 +81,7 @@ def at_consul(cluster: ConsulCluster) -> Site:
 @contextlib.contextmanager
 def haproxy(endpoints: Sequence[str], authority: str = "") -> Iterator[str]:
     """HAProxy before three members of etcd, as the documentation has it; gives back where it listens."""
-    [text] = re.findall(r"```haproxy\n(.*?)```", DOCS.read_text(), re.DOTALL)
+    [text] = re.findall(r"```text\n(.*?)```", DOCS.read_text(), re.DOTALL)
     text = text.replace("127.0.0.1:2379", f"127.0.0.1:{(port := free_port())}")
     for number, endpoint in enumerate(endpoints, 1):
         assert f"etcd-{number}.example.org:2379" in text
