@@ -98,7 +98,8 @@ class Belief:
         changed = [name for name in {**found, **self.entries} if found.get(name) != self.entries.get(name)]
         wrong = [name for name in changed if found.get(name) != desired.get(name)]
         for name in changed:
-            self.is_now(name, desired.get(name) if name not in wrong else found.get(name))
+            now, wanted = found.get(name), desired.get(name)
+            self.is_now(name, wanted if now == wanted else now)
         kept = [key for name in wrong if name not in desired for key in self._set_aside(name, found.get(name))]
         revision = snapshot.config.get(self._names.revision_key, "")
         older = (stored_revision(revision) or known) < known

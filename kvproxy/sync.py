@@ -30,8 +30,6 @@ from .watch import Log, TraefikWatch
 #: Seconds between two tries while the store is away: doubled from the first to the second.
 _FIRST_RETRY: Final = 0.1
 _LAST_RETRY: Final = 2.0
-#: Seconds between two rounds without anything to do.
-_LONG: Final = 3600.0
 
 
 class StoreSync:
@@ -170,8 +168,10 @@ class StoreSync:
 
     async def _rest(self) -> None:
         """Until there is something to do, or it is time to look at the store."""
-        pauses = [self._guard.pause(self._now()), self._tenure.pause(self._now()) if self._tenure else _LONG]
-        timer = asyncio.get_running_loop().call_later(min(pauses), self._kick.set)
+        pause = self._guard.pause(self._now())
+        if self._tenure is not None:
+            pause = min(pause, self._tenure.pause(self._now()))
+        timer = asyncio.get_running_loop().call_later(pause, self._kick.set)
         # Not wait_for, which loses a cancellation that comes at the same moment as the kick (Python before 3.12).
         await self._kick.wait()
         timer.cancel()

@@ -8,23 +8,21 @@ import signal
 import subprocess
 import uuid
 from collections.abc import Sequence
-from types import TracebackType
 from typing import Final, Generic, TypeVar
 
 from kvproxy.testing.consul_server import ConsulServer
 from kvproxy.testing.etcd_server import EtcdServer
 from kvproxy.testing.network import Network
 from kvproxy.testing.programs import ServerError, free_port, wait_until
-from kvproxy.testing.server import Member
+from kvproxy.testing.server import Member, Started
 
 S = TypeVar("S", EtcdServer, ConsulServer)
-C = TypeVar("C", bound="Cluster[EtcdServer] | Cluster[ConsulServer]")
 
 _NAMES: Final = ("one", "two", "three")
 _AGREEMENT_SECONDS: Final = 60
 
 
-class Cluster(abc.ABC, Generic[S]):
+class Cluster(Started, Generic[S]):
     """Three servers that take writes as long as two of them reach one another.
 
     separate: whether each has a network of its own (see `Network`), so that it can be cut off.
@@ -139,19 +137,6 @@ class Cluster(abc.ABC, Generic[S]):
         for machine, host in pairs:
             inside: Sequence[str] = self._separate().inside(machine)
             subprocess.run([*inside, inside[0], "route", verb, "blackhole", host], check=True, timeout=10)
-
-    def __enter__(self: C) -> C:
-        try:
-            self.start()
-        except BaseException:
-            self.close()
-            raise
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
 
 class EtcdCluster(Cluster[EtcdServer]):

@@ -11,8 +11,9 @@ import os
 import re
 import shutil
 import subprocess
+import sysconfig
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -93,6 +94,18 @@ def _apt_options(work: Path) -> list[str]:
         "Acquire::Retries": "2",
     }
     return [part for name, value in settings.items() for part in ("-o", f"{name}={value}")]
+
+
+def debian_libraries(libraries: Mapping[str, str]) -> dict[str, str]:
+    """Environment variables that let an unpacked program find shared libraries, which are unpacked too.
+
+    libraries: a file of each by the name of its package.
+
+    Raises ServerError if one cannot be fetched.
+    """
+    folder = f"usr/lib/{sysconfig.get_config_var('MULTIARCH')}"
+    found = [debian_program(package, "", f"{folder}/{file}").parent for package, file in libraries.items()]
+    return {"LD_LIBRARY_PATH": os.pathsep.join(map(str, found))}
 
 
 def _archive(package: str) -> str:

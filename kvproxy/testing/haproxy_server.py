@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import os
 import shutil
-import sysconfig
 import tempfile
 from pathlib import Path
 from typing import Final
 
-from kvproxy.testing.debian import debian_program
+from kvproxy.testing.debian import debian_libraries, debian_program
 from kvproxy.testing.programs import Program, ServerError, accepts
 from kvproxy.testing.server import Server
 
@@ -37,13 +36,11 @@ def find_haproxy() -> tuple[Path, dict[str, str]]:
         return Path(path), {}
     try:
         program = debian_program("haproxy", "", "usr/sbin/haproxy")
-        folder = f"usr/lib/{sysconfig.get_config_var('MULTIARCH')}"
-        libraries = [debian_program(name, "", f"{folder}/{file}").parent for name, file in _LIBRARIES.items()]
+        return program, debian_libraries(_LIBRARIES)
     except ServerError as error:
         raise ServerError(
             f"No program of HAProxy was found. Install one, or name it in the variable {HAPROXY_VARIABLE}. {error}"
         ) from None
-    return program, {"LD_LIBRARY_PATH": os.pathsep.join(map(str, libraries))}
 
 
 class HaproxyServer(Server):

@@ -8,10 +8,10 @@ import os
 import secrets
 import shutil
 import subprocess
-from types import TracebackType
 from typing import Final
 
 from kvproxy.testing.programs import ServerError
+from kvproxy.testing.server import Started
 
 #: Addresses for tests of networks (RFC 2544), which nobody has.
 _PREFIX: Final = "198.18"
@@ -20,7 +20,7 @@ _FIRST: Final = 10
 _SECONDS: Final = 10
 
 
-class Network:
+class Network(Started):
     """Machines that reach one another and this process, and nothing else; needs root on Linux.
 
     count: how many machines.
@@ -87,19 +87,6 @@ class Network:
             _undo("link", "del", name)
             _undo("netns", "del", name)
         _undo("link", "del", self._bridge)
-
-    def __enter__(self) -> Network:
-        try:
-            self.start()
-        except BaseException:
-            self.close()
-            raise
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
 
 def _program() -> str:

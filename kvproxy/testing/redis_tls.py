@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import os
 import shutil
-import sysconfig
 import tempfile
 from pathlib import Path
 from typing import Final
 
-from kvproxy.testing.debian import debian_program
+from kvproxy.testing.debian import debian_libraries, debian_program
 from kvproxy.testing.programs import ServerError
 from kvproxy.testing.redis_server import RedisProgram
 
@@ -29,13 +28,12 @@ def redis_with_tls() -> RedisProgram:
         raise ServerError(f"The variable {REDIS_TLS_VARIABLE} names {named}, which is not a program.")
     try:
         program = debian_program("redis-tools", "", "usr/bin/redis-check-rdb")
-        folder = f"usr/lib/{sysconfig.get_config_var('MULTIARCH')}"
-        libraries = [debian_program(name, "", f"{folder}/{file}").parent for name, file in _LIBRARIES.items()]
+        libraries = debian_libraries(_LIBRARIES)
     except ServerError as error:
         raise ServerError(
             f"No Redis built with TLS was found. Name one in the variable {REDIS_TLS_VARIABLE}. {error}"
         ) from None
-    return RedisProgram(_called_server(program), environment={"LD_LIBRARY_PATH": os.pathsep.join(map(str, libraries))})
+    return RedisProgram(_called_server(program), environment=libraries)
 
 
 def _called_server(program: Path) -> Path:

@@ -10,13 +10,12 @@ import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import TracebackType
 
 from kvproxy.testing.network import Network
 from kvproxy.testing.programs import free_port, wait_until
 from kvproxy.testing.redis_server import RedisProgram, RedisServer, port_lines, quoted, write_private
 from kvproxy.testing.resp import Reply, ReplyError, ask
-from kvproxy.testing.server import Server
+from kvproxy.testing.server import Server, Started
 from kvproxy.testing.tls import Certificates
 
 _START_SECONDS = 15
@@ -146,7 +145,7 @@ class Access:
     sentinel_password: str = ""
 
 
-class SentinelGroup:
+class SentinelGroup(Started):
     """A master, its replicas, and a sentinel beside each, as on three machines.
 
     access: users and passwords.
@@ -295,19 +294,6 @@ class SentinelGroup:
             part.close()
         if self._network is not None:
             self._network.close()
-
-    def __enter__(self) -> SentinelGroup:
-        try:
-            self.start()
-        except BaseException:
-            self.close()
-            raise
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
 
 def _settings(**values: str) -> dict[str, str]:

@@ -12,7 +12,7 @@ from typing import TypeVar
 
 from kvproxy.testing.programs import Program, free_port
 
-S = TypeVar("S", bound="Server")
+S = TypeVar("S", bound="Started")
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,32 @@ class Member:
         return int(self.address.rpartition(":")[2])
 
 
-class Server(abc.ABC):
+class Started(abc.ABC):
+    """What is started when a ``with`` block begins, and closed at its end or if it does not start."""
+
+    @abc.abstractmethod
+    def start(self) -> object:
+        """Start it and wait until it works. Raises ServerError if it does not."""
+
+    @abc.abstractmethod
+    def close(self) -> None:
+        """Stop it and remove what was made for it."""
+
+    def __enter__(self: S) -> S:
+        try:
+            self.start()
+        except BaseException:
+            self.close()
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+class Server(Started):
     """A server process that can be stopped, killed and started again with what it has kept.
 
     program: the process.
@@ -58,10 +83,6 @@ class Server(abc.ABC):
     def __init__(self, program: Program, temporary: Path | None):
         self._program = program
         self._temporary = temporary
-
-    @abc.abstractmethod
-    def start(self) -> object:
-        """Start it and wait until it works. Raises ServerError with its last log lines if it does not."""
 
     @property
     def pid(self) -> int:
@@ -95,16 +116,3 @@ class Server(abc.ABC):
     def log_tail(self, lines: int = 15) -> str:
         """The last lines of its log."""
         return self._program.log_tail(lines)
-
-    def __enter__(self: S) -> S:
-        try:
-            self.start()
-        except BaseException:
-            self.close()
-            raise
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import logging
 import re
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,11 +20,11 @@ from kvproxy.testing.resp import ReplyError
 from kvproxy.testing.sentinel_server import Access, Login, SentinelGroup
 from kvproxy.testing.servers import Certificates, RedisServer, free_port
 from kvproxy.testing.traefik_conformance import until
-from kvproxy_redis import TraefikRedisProxy
 from kvproxy_redis.connection import Connection
 from kvproxy_redis.store import RedisStore
 
-from .proxies import Client, Doors, Start, add_all, port_of
+from .load import under_load
+from .proxies import Client, Doors, Start, port_of
 
 DOCS = Path(__file__).parents[2] / "docs/how-to"
 PASSWORD = "s3cret/with:odd@characters%"
@@ -77,57 +77,6 @@ def settings(group: SentinelGroup) -> dict[str, Any]:
     return {"redis_url": "redis:///0", "redis_sentinels": group.addresses}
 
 
-class Load:
-    """Asks for routes without a pause to speak of, and keeps what was not as it should be.
-
-    Args:
-        clients: connections to the proxy.
-        expected: path -> body.
-    """
-
-    def __init__(self, clients: list[Client], expected: Mapping[str, str]) -> None:
-        self._clients, self._expected = clients, expected
-        self._ended = False
-        self.requests = 0
-        self.failures: list[object] = []
-
-    async def _ask(self, client: Client) -> None:
-        while not self._ended:
-            for path, body in self._expected.items():
-                try:
-                    answer = await client.ask(path)
-                except (OSError, EOFError, asyncio.TimeoutError) as error:
-                    self.failures.append(error)
-                    await client.close()
-                else:
-                    self.failures += [] if answer == (200, body) else [(path, answer)]
-                self.requests += 1
-                await asyncio.sleep(0.002)  # so that others can work on two cores, too
-
-    async def __aenter__(self) -> Load:
-        self._tasks = [asyncio.create_task(self._ask(client)) for client in self._clients]
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        self._ended = True
-        await asyncio.gather(*self._tasks)
-
-
-@contextlib.asynccontextmanager
-async def under_load(
-    proxy: TraefikRedisProxy, doors: Doors, client_of: Callable[..., Client]
-) -> AsyncIterator[tuple[Load, str]]:
-    """Twenty routes that somebody asks for all the time; nobody must notice anything."""
-    target = await doors.open()
-    paths = [f"/user/u{number}/" for number in range(20)]
-    await add_all(proxy, [(path, target) for path in paths])
-    async with Load([client_of(proxy) for _ in range(3)], dict.fromkeys(paths, port_of(target))) as load:
-        yield load, target
-    assert load.failures == []
-    assert load.requests > 100
-    assert set(paths) <= set(await proxy.get_all_routes())
-
-
 def keys(group: SentinelGroup, number: int) -> Any:
     """What a server holds: how many keys, the revision, and the routes; None if it does not answer."""
     server = group.servers[number]
@@ -144,7 +93,7 @@ async def test_nobody_notices_that_the_master_is_killed(
     """A route that is added meanwhile is served when there is a new master; the old one comes back as a replica."""
     group = sentinel_factory(ACCESS)
     proxy = await start_proxy(**settings(group), **LOGIN)
-    async with under_load(proxy, doors, client_of) as (_, target):
+    async with under_load(proxy, doors, client_of) as target:
         old = group.master()
         group.servers[old].kill()
         await proxy.add_route("/user/meanwhile/", target, {"user": "meanwhile"})
@@ -169,7 +118,7 @@ async def test_nobody_notices_that_the_master_is_cut_off(
     """
     group = sentinel_factory(ACCESS, separate=Network.possible())
     proxy = await start_proxy(**settings(group), **LOGIN, check_route_timeout=90)
-    async with under_load(proxy, doors, client_of) as (_, target):
+    async with under_load(proxy, doors, client_of) as target:
         old = group.master()
         before = keys(group, old)
         group.cut(old)
@@ -198,7 +147,7 @@ async def test_a_planned_change_of_the_master(
     """The old master lives on, as a replica that takes no writes."""
     group = sentinel_factory(ACCESS)
     proxy = await start_proxy(**settings(group), **LOGIN)
-    async with under_load(proxy, doors, client_of) as (_, target):
+    async with under_load(proxy, doors, client_of) as target:
         old = group.master()
         group.sentinels[old].command("SENTINEL", "FAILOVER", group.name)
         await asyncio.to_thread(group.wait_for_another_master, old)
@@ -213,7 +162,7 @@ async def test_routes_that_a_failover_lost_come_back(
     """Redis had confirmed them, but told no replica of them."""
     group = sentinel_factory(ACCESS, separate=Network.possible())
     proxy = await start_proxy(**settings(group), **LOGIN)
-    async with under_load(proxy, doors, client_of) as (_, target):
+    async with under_load(proxy, doors, client_of) as target:
         old = group.master()
         others = [number for number in range(3) if number != old]
         for number in others:
@@ -391,7 +340,7 @@ async def test_tls(
     group = sentinel_factory(ACCESS, certificates=certificates, program=program)
     traits = {**settings(group), **LOGIN, "redis_url": "rediss:///0"}
     proxy = await start_proxy(**traits, redis_client_kwargs={"ssl_ca_certs": str(certificates.ca)})
-    async with under_load(proxy, doors, client_of) as (_, target):
+    async with under_load(proxy, doors, client_of) as target:
         old = group.master()
         group.servers[old].kill()
         await proxy.add_route("/user/ada/", target, {"user": "ada"})
