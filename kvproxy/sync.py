@@ -257,7 +257,7 @@ class StoreSync:
             settle((future for futures in commits.values() for future in futures), error)
 
     async def _commit(self, groups: list[tuple[Operation, ...]], tell: bool) -> None:
-        revision = max(self.revision + 1, time.time_ns() // 1_000_000)
+        revision = max(self.revision + 1, (self._watch.seen or 0) + 1, time.time_ns() // 1_000_000)
         last = [plan.revision_operation(self._names, revision)] if tell else []
         start, transactions = self._now(), plan.transactions(groups, self._store.capabilities, last, wake=tell)
         for transaction in transactions:

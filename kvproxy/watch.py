@@ -131,8 +131,11 @@ class TraefikWatch:
 
     @property
     def settled(self) -> bool:
-        """Whether Traefik is known to have loaded all that it was told of."""
-        return self.problem is None and self.seen is not None and self._revision <= self.seen
+        """Whether Traefik is known to have loaded just what it was told of last.
+
+        It may show a later revision: that of an earlier hub, which a store has lost that has gone back to old data.
+        """
+        return self.problem is None and self.seen is not None and self._revision == self.seen
 
     def expect(self, name: str, entry: Entry, fallback: Entry | None) -> Waiter:
         """Register a waiter; it is looked after once :meth:`committed` has been called for it."""
@@ -194,7 +197,7 @@ class TraefikWatch:
 
     def _idle(self) -> bool:
         waiting = any(w.revision is not None and not w.done.done() for ws in self._waiters.values() for w in ws)
-        return not waiting and self._revision <= (self.seen or 0)
+        return not waiting and self._revision == (self.seen or 0)
 
     def _pause(self) -> float:
         return min(max((self._now() - self._since) / 8, _FIRST_LOOK), _LONGEST_LOOK)
@@ -227,7 +230,7 @@ class TraefikWatch:
                 self._log.info("Traefik follows the store again.")
 
     def _tell_again(self) -> None:
-        if self._revision <= (self.seen or 0) or not self._pace.due(self._now()):
+        if self._revision == (self.seen or 0) or not self._pace.due(self._now()):
             return
         self._pace.told(self._now())
         self._observer.told_again()
