@@ -124,6 +124,11 @@ class Floor(Kvproxy):
 
         self.redis: Any = Redis.from_url(place.store_url)
 
+    def again(self) -> Floor:
+        fresh = type(self)(self.place)
+        fresh.table = self.table
+        return fresh
+
     async def stop(self) -> None:
         await self.redis.aclose()
         await super().stop()

@@ -34,6 +34,8 @@ from kvproxy.translate import Layout
 MOST = (16, 32, 64, 128)
 #: Values of Go's GOGC that are tried, with kvproxy's own layout.
 GARBAGE = (100, 200, 300, 400)
+#: What part of the most children the least are; of users with numbers, this and kvproxy's own make the same tree.
+_LEAST = 8
 _CONNECTIONS = 16
 
 
@@ -69,9 +71,10 @@ class Variant:
 
 
 def layouts() -> list[Variant]:
-    """The flat table, and trees whose parents have at most so many children; the least is kvproxy's share of it."""
-    share = Limits().most // Limits().least
-    trees = [Variant(str(most), Layout(kind="tree", limits=Limits(most, most // share))) for most in MOST]
+    """The flat table, and trees whose parents have at most so many children, kvproxy's own among them."""
+    own = Limits()
+    limits = [own if most == own.most else Limits(most, most // _LEAST) for most in MOST]
+    trees = [Variant(str(each.most), Layout(kind="tree", limits=each)) for each in limits]
     return [Variant("flat", Layout(kind="flat")), *trees]
 
 

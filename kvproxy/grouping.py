@@ -37,7 +37,7 @@ class Limits:
         least: children that a group needs in order to be made; one with less than half of them is given up.
     """
 
-    most: int = 64
+    most: int = 32
     least: int = 8
 
 

@@ -11,9 +11,13 @@ from __future__ import annotations
 
 from bisect import insort
 from collections.abc import Callable, Iterable
+from typing import Final
 
 from .grouping import Group, Limits, Lookup, above_stem, depth, divide
 from .places import Item, Node, Places
+
+#: How many keys a new group is.
+_KEYS: Final = 6
 
 
 class RoutingTree(Places):
@@ -217,34 +221,39 @@ class RoutingTree(Places):
     def _reshape(self, budget: int | None) -> list[Group]:
         """New groups where a parent has too many children; groups with too few of them begin to leave."""
         made: list[Group] = []
+        most = None if budget is None else max(budget // _KEYS, 1)
         for parent in list(self._crowded):
-            if budget is not None and len(made) >= max(budget // 6, 1):
+            if most is not None and len(made) >= most:
                 return made
             del self._crowded[parent]
             if parent is None or parent in self._open:
-                made += self._divide(parent)
+                made += self._divide(parent, None if most is None else most - len(made))
         thin, self._thin = self._thin, {}
         self._leave(group for group in thin if group in self._open and self._too_thin(group))
         return made
 
-    def _divide(self, parent: Group | None) -> list[Group]:
+    def _divide(self, parent: Group | None, most: int | None) -> list[Group]:
         strings = [string for string in map(self._string, self._children[parent]) if self.hosts or string[0] == "/"]
         new = [group for group in divide(parent, strings, self.limits, self._open.single) if group not in self.nodes]
         among = Lookup()
         for group in new:
             among.add(group)
-        # The outer ones first.
-        for group in sorted(new, key=lambda group: (len(group.prefix), group.symbols)):
+        # The outer ones first; those that there is no room for are found again when these are in use.
+        outer = sorted(new, key=lambda group: (len(group.prefix), group.symbols))[:most]
+        if len(outer) < len(new):
+            self._crowded[parent] = None
+        for group in outer:
             above = among.inner(group.prefix, group)
             self._add(group, parent if above is None else above)
             self._prepared[group] = None
-        return new
+        return outer
 
     def _too_thin(self, group: Group) -> bool:
         count = len(self._children[group])
         # The parent must not at once have to be divided again.
+        room = self.limits.most - self.limits.least // 2
         beside = len(self._children[self.nodes[group].parent])
-        return count == 0 or (2 * count < self.limits.least and beside + count <= self.limits.most * 3 // 4)
+        return count == 0 or (2 * count < self.limits.least and beside + count <= room)
 
     def _leave(self, groups: Iterable[Group]) -> None:
         for group in groups:
