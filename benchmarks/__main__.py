@@ -1,6 +1,7 @@
 """Measure, print the table, and write the raw results and the documentation's tables.
 
 python -m benchmarks --peer-python PATH [--chp PATH]      everything; most of an hour on two cores
+python -m benchmarks --requests …                         only requests, put in the place of those on disk
 python -m benchmarks --quick …                            a few calls, to see that it works; writes to --output only
 python -m benchmarks --report                             the tables again, from the raw results on disk
 """
@@ -13,7 +14,7 @@ import tempfile
 from pathlib import Path
 
 from benchmarks.driver import Driver
-from benchmarks.plan import QUICK, Plan
+from benchmarks.plan import QUICK, Plan, is_of_requests
 from benchmarks.plots import write_plots
 from benchmarks.programs import find_tool
 from benchmarks.report import DOCUMENT, print_report, write_document
@@ -57,6 +58,7 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--sizes", help="comma-separated numbers of routes")
     parser.add_argument("--output", type=Path, help="directory for raw results; the documentation is left alone then")
     parser.add_argument("--quick", action="store_true", help="few calls at small sizes")
+    parser.add_argument("--requests", action="store_true", help="measure requests only; the rest stays as it was")
     parser.add_argument("--report", action="store_true", help="measure nothing; report on the results on disk")
     return parser.parse_args(arguments)
 
@@ -71,8 +73,12 @@ def measure(options: argparse.Namespace, place: Path) -> None:
         plan = Plan(**{**vars(plan), "sizes": sizes})
     names = options.contestants.split(",") if options.contestants else available(tools)
     results = Results(machine=describe_machine(versions(tools, names)))
+    if options.requests:
+        rows = Results.load(place).rows
+        results.rows = [row for row in rows if row.routes not in plan.sizes or not is_of_requests(row.operation)]
     with tempfile.TemporaryDirectory(prefix="kvproxy-bench-") as directory:
-        Driver(plan, names, tools, Path(directory), lambda found: found.save(place), results).run()
+        editing = not options.requests
+        Driver(plan, names, tools, Path(directory), lambda found: found.save(place), results, editing).run()
 
 
 def available(tools: Tools) -> list[str]:

@@ -26,6 +26,7 @@ class Driver:
     """One run of a plan.
 
     contestants: their names. directory: for logs and configuration files. keep: is given the results after each size.
+    editing: whether anything but requests is measured.
     """
 
     plan: Plan
@@ -34,24 +35,43 @@ class Driver:
     directory: Path
     keep: Callable[[Results], None]
     results: Results = field(default_factory=Results)
+    editing: bool = True
 
     def __post_init__(self) -> None:
-        self._progress = Progress(self.plan, self.contestants)
+        self._progress = Progress(self.plan, self.contestants, self.editing)
 
     def run(self) -> Results:
         """Measure everything at one size after the other."""
+        loaded = [name for name in self.contestants if ROSTER[name].loaded]
         with Backend(self.tools.nginx) as backend:
             for size in self.plan.sizes:
-                with contextlib.ExitStack() as stack:
-                    enter = stack.enter_context
-                    self._run_size(size, [enter(self._seat(name, size, backend)) for name in self.contestants])
+                if self.editing:
+                    with self._opened(self.contestants, size, backend) as seats:
+                        self._edits(size, seats)
+                with self._opened(loaded, size, backend) as seats:
+                    self._requests(size, seats)
                 self.keep(self.results)
         return self.results
 
-    def _run_size(self, size: int, seats: list[Seat]) -> None:
+    @contextlib.contextmanager
+    def _opened(self, names: list[str], size: int, backend: Backend) -> Iterator[list[Seat]]:
+        with contextlib.ExitStack() as stack:
+            seats = [stack.enter_context(self._seat(name, size, backend)) for name in names]
+            for seat in seats:
+                for step in self.plan.opening(size):
+                    self.do(seat, size, 0, step)
+            yield seats
+
+    def _requests(self, size: int, seats: list[Seat]) -> None:
         for seat in seats:
-            for step in self.plan.opening(size):
-                self.do(seat, size, 0, step)
+            self.do(seat, size, 0, self.plan.warm_up(size))
+        for number in range(self.plan.turns):
+            for step in self.plan.load(size):
+                for seat in seats[number:] + seats[:number]:
+                    self.do(seat, size, number, step)
+        print(self._progress, flush=True)
+
+    def _edits(self, size: int, seats: list[Seat]) -> None:
         for number in range(self.plan.effort(size)[1]):
             # Nobody is always first, or always behind the same neighbour.
             turn = number % len(seats)
@@ -60,7 +80,7 @@ class Driver:
                     self.do(seat, size, number, step)
             print(self._progress, flush=True)
         for seat in seats:
-            for step in self.plan.closing(size, ROSTER[seat.worker.name].loaded):
+            for step in self.plan.closing(size):
                 self.do(seat, size, 0, step)
             # Its Traefik may have much left to do that the next one is not to suffer from.
             seat.worker.close()

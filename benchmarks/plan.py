@@ -16,8 +16,9 @@ class Plan:
     sizes: numbers of routes. adds: up to which size -> calls of one kind in a round, and rounds. lookups: calls of
     get_route a round. few: routes added at once in each round, at ``few_sizes``. many: routes added at once at the very
     end, at ``many_sizes``. requests: kind of answers and connections -> sizes. websockets: how many are open at
-    ``websocket_sizes``. seconds: that each measurement of requests lasts, whole ones. limit: seconds that one
-    contestant may take for one operation in one round; many_limit: for the many at once.
+    ``websocket_sizes``. seconds: that each measurement of requests lasts, whole ones; turns: how many there are of
+    each, after one that is not looked at, as in it connections are opened and memory is touched for the first time.
+    limit: seconds that one contestant may take for one operation in one round; many_limit: for the many at once.
     """
 
     sizes: tuple[int, ...] = (10, 100, 1000, 5000, 10000)
@@ -35,7 +36,8 @@ class Plan:
     )
     websockets: int = 64
     websocket_sizes: tuple[int, ...] = (10, 5000)
-    seconds: int = 4
+    seconds: int = 2
+    turns: int = 3
     limit: float = 180.0
     many_limit: float = 90.0
 
@@ -64,7 +66,7 @@ class Plan:
             *(few if size in self.few_sizes else []),
         ]
 
-    def closing(self, size: int, loaded: bool) -> list[Step]:
+    def closing(self, size: int) -> list[Step]:
         """What each contestant does alone after the rounds; the many at once at last, as the table is left so."""
         many: list[Step] = [("settle", {"op": "settle"}), (at_once(self.many), {"op": "storm", "count": self.many})]
         return [
@@ -72,11 +74,16 @@ class Plan:
             ("restart", {"op": "restart", "count": size}),
             ("settle", {"op": "settle"}),
             ("check", {"op": "check", "count": size}),
-            *(self._load(size) if loaded else []),
             *(many if size in self.many_sizes else []),
         ]
 
-    def _load(self, size: int) -> list[Step]:
+    def warm_up(self, size: int) -> Step:
+        """Requests before those that are measured."""
+        request = {"op": "requests", "kind": "small", "connections": 16, "among": size, "seconds": self.seconds}
+        return "warm-up", request
+
+    def load(self, size: int) -> list[Step]:
+        """One turn of requests; nothing is edited meanwhile, and each contestant is asked alone."""
         common = {"among": size, "seconds": self.seconds}
         steps: list[Step] = [
             (f"{kind}-{connections}", {"op": "requests", "kind": kind, "connections": connections, **common})
@@ -90,6 +97,11 @@ class Plan:
     def limit_of(self, label: str) -> float:
         """Seconds that an operation may take."""
         return self.many_limit if label == at_once(self.many) else self.limit
+
+
+def is_of_requests(label: str) -> bool:
+    """Whether a name in the results is that of requests or websockets."""
+    return label in {"warm-up", "websockets"} or label.startswith(("small-", "large-"))
 
 
 def at_once(count: int) -> str:

@@ -16,8 +16,9 @@ _RELOAD = 2e-8  # seconds a reload and route and route: the cost grows with the 
 class Progress:
     """Weighs what is done against what the plan has still to do; print it to see how long it may take."""
 
-    def __init__(self, plan: Plan, contestants: list[str]):
+    def __init__(self, plan: Plan, contestants: list[str], editing: bool):
         self._plan = plan
+        self._editing = editing
         self._begin = time.monotonic()
         self._done = 0.0
         self._all = sum(self._of_size(size, name) for size in plan.sizes for name in contestants)
@@ -32,9 +33,12 @@ class Progress:
         return f"--- {passed / 60:.0f} min so far, about {max(left, 0) / 60:.0f} min left"
 
     def _of_size(self, size: int, name: str) -> float:
-        _, rounds = self._plan.effort(size)
-        plan = self._plan
-        steps = [*plan.opening(size), *plan.closing(size, ROSTER[name].loaded), *rounds * plan.round(size)]
+        plan, (_, rounds) = self._plan, self._plan.effort(size)
+        steps: list[Step] = []
+        if self._editing:
+            steps += [*plan.opening(size), *plan.closing(size), *rounds * plan.round(size)]
+        if ROSTER[name].loaded:
+            steps += [*plan.opening(size), plan.warm_up(size), *plan.turns * plan.load(size)]
         return sum(self._guess(size, name, step) for step in steps)
 
     def _guess(self, size: int, name: str, step: Step) -> float:

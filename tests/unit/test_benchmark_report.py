@@ -221,7 +221,8 @@ def test_results_are_saved_and_read_again(tmp_path):
 
 def test_the_plan_measures_what_is_required():
     plan = Plan()
-    labels = {size: {label for label, _ in [*plan.round(size), *plan.closing(size, True)]} for size in plan.sizes}
+    steps = {size: [*plan.round(size), *plan.closing(size), *plan.load(size)] for size in plan.sizes}
+    labels = {size: {label for label, _ in steps[size]} for size in plan.sizes}
     assert {size for size in labels if "small-16" in labels[size]} == {10, 100, 1000, 5000, 10000}
     assert {size for size in labels if "storm-200" in labels[size]} == {100, 1000, 5000}
     assert "storm-50" in labels[100]
