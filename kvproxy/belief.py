@@ -28,6 +28,12 @@ class Findings:
     set_aside: list[str]
     words: str
 
+    @property
+    def unreadable(self) -> str:
+        """A sentence about the records that nobody can read; empty if there are none."""
+        kept = ", ".join(self.set_aside)
+        return f"The store holds records of routes that kvproxy cannot read. They are kept, as {kept}." if kept else ""
+
 
 class Belief:
     """The entries and the raw keys that a store is believed to hold.
@@ -64,6 +70,12 @@ class Belief:
     def revision(self) -> str | None:
         """The revision in the store, None if there is none."""
         return self._spaces[Space.CONFIG].get(self._names.revision_key) if self._spaces is not None else None
+
+    def release(self) -> tuple[Operation, ...]:
+        """What lets Traefik load the store again; nothing if it is not kept from it."""
+        key = self._names.hold_key
+        held = self._spaces is not None and key in self._spaces[Space.CONFIG]
+        return (Operation(Space.CONFIG, key, None),) if held else ()
 
     def foreign(self, setup: Mapping[str, str]) -> dict[str, str]:
         """Configuration that is neither of any hub's routes nor in the setup, as far as it is known."""

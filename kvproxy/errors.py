@@ -35,6 +35,13 @@ class StoreUnavailable(StoreError):
     """A store cannot be reached, or is loading; trying again later may work."""
 
 
+class StoreChanged(StoreUnavailable):
+    """A store is not as it was left: it was emptied, has gone back to old data, or somebody else has written to it.
+
+    Nothing has been written. Whoever reads it again may go on.
+    """
+
+
 class StoreAuthError(StoreError):
     """A store refused the credentials, or these may not do what kvproxy needs."""
 

@@ -14,17 +14,14 @@ from typing import Any, Final
 
 import aiohttp
 
-from .errors import StoreAuthError, StoreError, StoreUnavailable
+from .errors import StoreAuthError, StoreChanged, StoreError, StoreUnavailable
 from .http_connection import HttpConnection
 
 #: Seconds that a server may take to accept a connection, and be silent as long as there is another one to ask. A
 #: cluster that has lost its leader has a new one by then; a server that is paused or cut off is silent for ever.
 _PATIENCE: Final = 3.0
-#: Below the root of the records, the key that every transaction changes and that none goes past which was meant to be
-#: applied before another: a server that was paused or cut off may pass on what it was sent long ago.
+#: Below the root of the records, the key that every transaction looks at and changes.
 FENCE: Final = "kvproxy-fence"
-#: How often a transaction is sent again if somebody else has moved the fence meanwhile.
-FENCE_TRIES: Final = 5
 #: What a kept-alive connection says whose server has been restarted.
 _STALE: Final = (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError)
 
@@ -232,12 +229,9 @@ def time_of(date: str) -> float | None:
         return None
 
 
-def contended(connection: HttpConnection) -> StoreUnavailable:
-    """The error for a fence that is never where it was a moment ago."""
-    return StoreUnavailable(
-        f"{connection} is written to by somebody else, below the same roots and all the time; give each hub a "
-        "kv_traefik_prefix and a kv_jupyterhub_prefix of its own."
-    )
+def moved(connection: HttpConnection) -> StoreChanged:
+    """The error for a fence that is not where it was left."""
+    return StoreChanged(f"{connection} is not as kvproxy left it.")
 
 
 def strange(connection: HttpConnection) -> StoreError:

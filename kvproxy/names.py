@@ -26,14 +26,18 @@ _LAST: Final = "-kvl"
 _REVISION: Final = "kvproxy-revision"
 _API: Final = "kvproxy-api"
 _TRANSPORT: Final = "kvproxy-internal"
+#: Begins a key that Traefik cannot decode, so that it goes on with what it has. Its log will name it.
+_HOLD: Final = "http/kvproxy-is-writing"
 _HUB: Final = "[a-z0-9]+(?:-[a-z0-9]+)*"
+_KINDS: Final = "(?:routers|services|middlewares|serversTransports)"
 _ANY = re.compile(
-    rf"http/(?:routers|services|middlewares)/(?:([a-z2-7]{{{_DIGEST_LENGTH}}})(-kv[pgl])|{_REVISION}|{_API})(?:-({_HUB}))?/"
+    rf"http/{_KINDS}/(?:([a-z2-7]{{{_DIGEST_LENGTH}}})(-kv[pgl])|{_REVISION}|{_API}|{_TRANSPORT})(?:-({_HUB}))?/"
+    rf"|{_HOLD}(?:-{_HUB})?$"
 )
 #: The header by which requests to Traefik's API say which hub they come from, if there are several.
 HUB_HEADER: Final = "X-Kvproxy-Hub"
 #: What a hub's records are called in a store; no hub may be called so.
-_TAKEN: Final = {"routes", "hub"}
+_TAKEN: Final = {"routes", "hub", "fence"}
 
 
 @dataclass(frozen=True)
@@ -59,6 +63,11 @@ class Names:
     def revision_key(self) -> str:
         """The key of the revision."""
         return f"http/middlewares/{self.revision}/headers/customResponseHeaders/X-Kvproxy-Revision"
+
+    @property
+    def hold_key(self) -> str:
+        """The key that keeps Traefik from loading anything, for as long as what is being written is not whole."""
+        return _HOLD + self._end
 
     @property
     def api(self) -> str:
@@ -95,7 +104,7 @@ ALONE: Final = Names()
 
 
 def is_kvproxys(config_key: str) -> bool:
-    """Whether a key is that of any hub's route, group, revision or API."""
+    """Whether a key is one that kvproxy makes for any hub: of a route, a group, the revision, the API and so on."""
     return _ANY.match(config_key) is not None
 
 

@@ -44,6 +44,11 @@ def revision_operation(names: Names, revision: int) -> Operation:
     return Operation(Space.CONFIG, names.revision_key, f"{revision:013d}")
 
 
+def hold_operation(names: Names) -> Operation:
+    """What keeps Traefik from loading anything."""
+    return Operation(Space.CONFIG, names.hold_key, "true")
+
+
 def apply(entry: Entry | None, operations: Iterable[Operation]) -> Entry | None:
     """What an entry is after the operations; None if nothing is left of it."""
     spaces = {Space.CONFIG: dict((entry or NOTHING).config), Space.RECORDS: dict((entry or NOTHING).records)}
@@ -54,6 +59,30 @@ def apply(entry: Entry | None, operations: Iterable[Operation]) -> Entry | None:
             spaces[operation.space][operation.key] = operation.value
     left = Entry(spaces[Space.CONFIG], spaces[Space.RECORDS])
     return left if left.config or left.records else None
+
+
+def commit(
+    groups: Sequence[Sequence[Operation]],
+    capabilities: Capabilities,
+    last: Sequence[Operation],
+    hold: Sequence[Operation] = (),
+    release: Sequence[Operation] = (),
+) -> list[Transaction]:
+    """The transactions of one commit; Traefik is woken by the last, if there is something to tell it.
+
+    Args:
+        groups: see :func:`transactions`.
+        capabilities: the limits of a transaction.
+        last: the revision, if Traefik is to be told of one.
+        hold: what keeps Traefik from loading the store until all is written, if that takes several transactions.
+        release: what lets it load again.
+    """
+    wake = bool(last)
+    planned = transactions(groups, capabilities, [*last, *release], wake)
+    if not hold or len(planned) < 2:
+        return planned
+    end = [*last, *(Operation(o.space, o.key, None) for o in hold)]
+    return transactions([hold, *groups], capabilities, end, wake)
 
 
 def transactions(

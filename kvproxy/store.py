@@ -64,10 +64,12 @@ class Capabilities:
     Args:
         max_operations: operations in one transaction at most, None for no limit.
         max_bytes: sum of :attr:`Operation.size` in one transaction at most, None for no limit.
+        fenced: whether :meth:`Store.apply` refuses to write to a store that is not as it was left, see there.
     """
 
     max_operations: int | None = None
     max_bytes: int | None = None
+    fenced: bool = False
 
 
 class Store(abc.ABC):
@@ -107,7 +109,16 @@ class Store(abc.ABC):
 
     @abc.abstractmethod
     async def apply(self, transaction: Transaction) -> None:
-        """Apply a transaction. It may be sent again after an error, which must come to the same."""
+        """Apply a transaction. It may be sent again after an error, which must come to the same.
+
+        A *fenced* store compares in the same breath: if somebody else has written, or the store was emptied or has gone
+        back to old data, since this object read all or wrote last, it writes nothing. Else what is new would stand
+        there alone, and Traefik would load it, before the rest is written again. An object that has done neither, or
+        whose last transaction has failed, takes the store as it is.
+
+        Raises:
+            StoreChanged: if a fenced store is not as it was left. Reading it again mends that.
+        """
 
     async def noisy(self) -> bool:
         """Whether whoever reads the configuration is woken for each key of a transaction instead of once.

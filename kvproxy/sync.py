@@ -18,6 +18,7 @@ from .belief import Belief
 from .errors import OwnershipError, StoreError, StoreUnavailable
 from .guard import Guard
 from .observing import Observer
+from .outage import Outage
 from .promises import Promises, settle
 from .routes import Route
 from .shaping import Shaper
@@ -65,6 +66,7 @@ class StoreSync:
         self._watch = watch
         self._kick = kick
         self._log = log
+        self._outage = Outage(observer, log)
         self._table = table
         self._names = table.names
         self._belief = Belief(self._names)
@@ -73,12 +75,10 @@ class StoreSync:
         self._untold = False
         self._known = False
         self._closed = False
-        self._stale = True
+        self._stale, self._torn = True, False
         self._shaper = Shaper(store, watch, table)
         #: The revision that Traefik was told of last.
         self.revision = 0
-        #: What the store said when it failed last, None if it works.
-        self.problem: str | None = None
 
     @property
     def desired(self) -> Mapping[str, Entry]:
@@ -94,6 +94,11 @@ class StoreSync:
     def waiting(self) -> int:
         """How many entries are still to be written."""
         return len(self._dirty)
+
+    @property
+    def problem(self) -> str | None:
+        """What the store said when it failed last, None if it works."""
+        return self._outage.problem
 
     def entry(self, route: Route) -> Entry:
         """A route as it would be in the store now; to be wanted before anything else is."""
@@ -157,9 +162,8 @@ class StoreSync:
                 retry = min(2 * retry, _LAST_RETRY)
                 self._kick.set()
             else:
-                if self.problem is not None:
-                    self._log.info("The store answers again; all changes that were waiting have been made.")
-                self.problem, retry = None, _FIRST_RETRY
+                self._outage.over()
+                retry = _FIRST_RETRY
 
     def close(self) -> None:
         """Have :meth:`run` come to its end. Cancelling it is not enough: redis-py 8.1 loses that now and then."""
@@ -182,7 +186,8 @@ class StoreSync:
         if self._tenure is not None and await self._tenure.beat():
             self._stale = True
         now = self._now()
-        if self._stale or not self._guard.glance_due(now, committing=bool(self._dirty)):
+        committing = bool(self._dirty) and not self._store.capabilities.fenced
+        if self._stale or not self._guard.glance_due(now, committing):
             return
         if self._guard.read_due(now):
             self._stale = True
@@ -195,15 +200,10 @@ class StoreSync:
         return asyncio.get_running_loop().time()
 
     def _failed(self, error: Exception) -> None:
-        if not isinstance(error, StoreError):
-            self._log.error("A store of kvproxy leaked an error that it should have named.", exc_info=error)
-        elif self.problem is None:
-            self._log.error("%s%s", error, "" if isinstance(error, OwnershipError) else " Trying again.")
+        self._outage.failed(error)
         if isinstance(error, OwnershipError):
             self.fail_all(error)
             self._watch.fail_all(error)
-        self.problem = str(error)
-        self._observer.store_failed()
         # A transaction that failed may have been applied all the same: only a full read can tell.
         self._stale = True
         self._belief.doubt()
@@ -231,9 +231,11 @@ class StoreSync:
             if not isinstance(error, StoreUnavailable):
                 settle([w.done for ws in waiters.values() for w in ws], error)
             raise
+        self._torn = self._torn and bool(self._dirty)
         self._shaper.committed(names)
         for name, entry in captured.items():
-            self._is_now(name, entry)
+            if self._belief.is_now(name, entry):
+                self._watch.served.pop(name, None)
             settle(commits[name])
             if entry is None:
                 # Whoever waited for this route has been overtaken by its deletion.
@@ -259,7 +261,9 @@ class StoreSync:
     async def _commit(self, groups: list[tuple[Operation, ...]], tell: bool) -> None:
         revision = max(self.revision + 1, (self._watch.seen or 0) + 1, time.time_ns() // 1_000_000)
         last = [plan.revision_operation(self._names, revision)] if tell else []
-        start, transactions = self._now(), plan.transactions(groups, self._store.capabilities, last, wake=tell)
+        hold = [plan.hold_operation(self._names)] if self._torn else []
+        start, release = self._now(), self._belief.release()
+        transactions = plan.commit(groups, self._store.capabilities, last, hold, release)
         for transaction in transactions:
             await self._store.apply(transaction)
             self._belief.applied(transaction.operations)
@@ -269,10 +273,6 @@ class StoreSync:
         if tell:
             self.revision = revision
             self._watch.announce(revision)
-
-    def _is_now(self, name: str, entry: Entry | None) -> None:
-        if self._belief.is_now(name, entry):
-            self._watch.served.pop(name, None)
 
     async def _read(self) -> None:
         """Learn what the store holds; what is not as it should be becomes dirty."""
@@ -308,13 +308,13 @@ class StoreSync:
         self._shaper.wait_for(name for name in findings.wrong if self._table.is_group(name))
         # What kept Traefik from following may just have been removed by somebody: have it try again.
         hopeful = not first and not self._watch.settled
-        if hopeful or revision != plan.revision_operation(self._names, self.revision).value:
+        other = revision != plan.revision_operation(self._names, self.revision).value
+        # Traefik may serve what the store has lost.
+        self._torn = other and not first
+        if hopeful or other or self._belief.release():
             self._untold = True
         if findings.wrong and not first:
             self._observer.repaired(len(findings.wrong))
             self._log.warning("%s", findings.words)
-        if findings.set_aside:
-            self._log.error(
-                "The store holds records of routes that kvproxy cannot read. They are kept, out of the way, as %s.",
-                ", ".join(findings.set_aside),
-            )
+        if findings.unreadable:
+            self._log.error("%s", findings.unreadable)

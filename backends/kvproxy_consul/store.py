@@ -13,7 +13,7 @@ from typing import Any, Final, TypeAlias
 
 from kvproxy.errors import StoreAuthError, StoreError, StoreUnavailable
 from kvproxy.http_connection import HttpConnection
-from kvproxy.http_store import FENCE, FENCE_TRIES, Answer, HttpClient, contended, strange, time_of, wrong_protocol
+from kvproxy.http_store import FENCE, Answer, HttpClient, moved, strange, time_of, wrong_protocol
 from kvproxy.store import Capabilities, Operation, Snapshot, Space, Store, Transaction
 
 from .connection import CONSUL
@@ -42,9 +42,9 @@ class ConsulStore(Store):
     exist: they change nothing, wake nobody, and fail unless all that is below the roots is to be seen. They also take
     the read through the cluster's leader and log, so that it knows of everything written before.
 
-    An agent or a server that is paused or cut off may pass on a transaction long after it has been sent again. It would
-    undo what has been written since, so each transaction holds only if the fence, a key of its own, has not been
-    changed since this store saw it, and changes it.
+    An agent or a server that is paused or cut off may pass on a transaction long after it has been sent again, and undo
+    what has been written since; and a cluster may be emptied, or restored from old data. So each transaction holds only
+    if the fence, a key of its own, has not been changed since this store saw it, and changes it.
 
     Args:
         connection: where Consul is.
@@ -55,7 +55,7 @@ class ConsulStore(Store):
 
     #: Consul takes 64 operations (128 from 1.14 on), the fence included, and 512 KiB of JSON, in which values are a
     #: third larger (base64).
-    capabilities = Capabilities(max_operations=63, max_bytes=360 * 1024)
+    capabilities = Capabilities(max_operations=63, max_bytes=360 * 1024, fenced=True)
 
     def __init__(
         self, connection: HttpConnection, traefik_root: str, jupyterhub_root: str, warnings: Sequence[str] = ()
@@ -67,10 +67,8 @@ class ConsulStore(Store):
         self._roots = {Space.CONFIG: traefik_root + "/", Space.RECORDS: jupyterhub_root + "/routes/"}
         self._claim = jupyterhub_root + "/hub"
         self._fence_key = self._roots[Space.RECORDS] + FENCE
-        # Consul's index of the last change of the fence; 0 if there is none.
-        self._fence = 0
-        # Whether there may be transactions under way that nobody waits for any more.
-        self._unsure = True
+        # Consul's index of the last change of the fence; 0 if there is none, None if that is not known.
+        self._fence: int | None = None
 
     async def check(self) -> list[str]:
         """See :meth:`kvproxy.store.Store.check`: whether there is a leader, and the right to read and write."""
@@ -83,13 +81,12 @@ class ConsulStore(Store):
 
     async def list(self) -> Snapshot:
         """See :meth:`kvproxy.store.Store.list`: one transaction, so that both spaces are of the same moment."""
-        moved = [_set(self._fence_key, _mark())] if self._unsure else []
         reads = [_kv("get-tree", root) for root in self._roots.values()]
-        results = await self._transact([*moved, *reads, *self._probes()])
-        self._see_fence(results)
+        results = await self._transact([*reads, *self._probes()])
+        self._fence, _ = self._fence_in(results)
         found: dict[Space, dict[str, str]] = {space: {} for space in self._roots}
         try:
-            for key, value in (_pair(result) for result in results[len(moved) :]):
+            for key, value in (_pair(result) for result in results):
                 for space, root in self._roots.items():
                     if key.startswith(root):
                         found[space][key[len(root) :]] = value
@@ -100,7 +97,6 @@ class ConsulStore(Store):
         except _STRANGE:
             raise strange(self._connection) from None
         found[Space.RECORDS].pop(FENCE, None)
-        self._unsure = False
         return Snapshot(found[Space.CONFIG], found[Space.RECORDS])
 
     async def get(self, key: str) -> str | None:
@@ -119,32 +115,33 @@ class ConsulStore(Store):
 
     async def apply(self, transaction: Transaction) -> None:
         """See :meth:`kvproxy.store.Store.apply`: one transaction, behind the fence."""
-        operations, mark = [self._operation(operation) for operation in transaction.operations], _mark()
-        self._unsure = True
-        for _ in range(FENCE_TRIES):
-            if await self._applied(operations, mark):
-                self._unsure = False
-                return
-        raise contended(self._connection)
-
-    async def _applied(self, operations: Sequence[Request], mark: str) -> bool:
-        """Try to apply operations behind the fence; False if it has been moved, which is then known."""
+        expected, self._fence = self._fence, None
+        if expected is None:
+            expected, _ = await self._look_at_fence()
+        mark = secrets.token_hex(8)
         fence = _set(self._fence_key, mark)
-        fence["KV"] |= {"Verb": "cas", "Index": self._fence}
+        fence["KV"] |= {"Verb": "cas", "Index": expected}
+        operations = [self._operation(operation) for operation in transaction.operations]
         answer = await self._http.request("PUT", "/v1/txn", [*operations, fence])
         if answer.status == 409 and _MOVED in _message(answer):
-            found = self._see_fence(await self._transact([_kv("get-tree", self._fence_key), *self._probes()]))
+            index, found = await self._look_at_fence()
             # If it is there all the same, this very transaction was sent twice, as the answer to the first was lost.
-            return found == mark
-        self._see_fence(self._results(answer))
-        return True
+            if found != mark:
+                raise moved(self._connection)
+        else:
+            index, _ = self._fence_in(self._results(answer))
+        self._fence = index
 
-    def _see_fence(self, results: Sequence[Request]) -> str | None:
-        """Note when the fence was changed last; gives back its value if it was read, None if there is none."""
+    async def _look_at_fence(self) -> tuple[int, str | None]:
+        return self._fence_in(await self._transact([_kv("get-tree", self._fence_key), *self._probes()]))
+
+    def _fence_in(self, results: Sequence[Request]) -> tuple[int, str | None]:
+        """When the fence was changed last, and its value if it was read; 0 and None if there is none."""
         try:
             fence = [result["KV"] for result in results if result["KV"]["Key"] == self._fence_key]
-            self._fence = int(fence[-1]["ModifyIndex"]) if fence else 0
-            return base64.b64decode(fence[-1]["Value"] or "").decode() if fence else None
+            if not fence:
+                return 0, None
+            return int(fence[-1]["ModifyIndex"]), base64.b64decode(fence[-1]["Value"] or "").decode()
         except _STRANGE:
             raise strange(self._connection) from None
 
@@ -215,10 +212,6 @@ def _kv(verb: str, key: str, **more: Any) -> Request:
 
 def _set(key: str, value: str) -> Request:
     return _kv("set", key, Value=base64.b64encode(value.encode()).decode())
-
-
-def _mark() -> str:
-    return secrets.token_hex(8)
 
 
 def _pair(result: Request) -> tuple[str, str]:

@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from kvproxy.errors import ConfigurationError, StoreAuthError, StoreError, StoreUnavailable
 from kvproxy.http_connection import HttpConnection
-from kvproxy.http_store import FENCE, FENCE_TRIES, Answer, HttpClient, contended, strange, time_of, wrong_protocol
+from kvproxy.http_store import FENCE, Answer, HttpClient, moved, strange, time_of, wrong_protocol
 from kvproxy.store import Capabilities, Operation, Snapshot, Space, Store, Transaction
 
 from .answers import UNAUTHENTICATED, code_of, decode, encode, found_in, message_of, token_died
@@ -40,8 +40,8 @@ class EtcdStore(Store):
     """A :class:`~kvproxy.store.Store` in etcd.
 
     A member that is paused, or that the others do not hear, may pass on a transaction long after it has been sent again
-    elsewhere. It would undo what has been written since, so each transaction holds only if the fence, a key of its own,
-    has not been changed since this store saw it, and changes it.
+    elsewhere, and undo what has been written since; and a cluster may be emptied, or restored from old data. So each
+    transaction holds only if the fence, a key of its own, has not been changed since this store saw it, and changes it.
 
     Args:
         connection: where etcd is.
@@ -51,7 +51,7 @@ class EtcdStore(Store):
 
     #: etcd's defaults are 128 operations (--max-txn-ops), the fence included, and 1.5 MiB (--max-request-bytes), roots
     #: included.
-    capabilities = Capabilities(max_operations=127, max_bytes=1024 * 1024)
+    capabilities = Capabilities(max_operations=127, max_bytes=1024 * 1024, fenced=True)
 
     def __init__(self, connection: HttpConnection, traefik_root: str, jupyterhub_root: str) -> None:
         self._connection = connection
@@ -61,10 +61,8 @@ class EtcdStore(Store):
         # etcd's own revision after the last transaction.
         self._highest = 0
         self._fence_key = self._roots[Space.RECORDS] + FENCE
-        # etcd's revision in which the fence was changed last; 0 if there is none.
-        self._fence = 0
-        # Whether there may be transactions under way that nobody waits for any more.
-        self._unsure = True
+        # etcd's revision in which the fence was changed last; 0 if there is none, None if that is not known.
+        self._fence: int | None = None
         self._token: str | None = None
 
     async def check(self) -> list[str]:
@@ -118,14 +116,13 @@ class EtcdStore(Store):
 
     async def list(self) -> Snapshot:
         """See :meth:`kvproxy.store.Store.list`: one transaction, so that both spaces are of the same moment."""
-        moved = [self._move_fence()] if self._unsure else []
-        answer = await self._call("kv/txn", {"success": [*moved, *map(self._range, self._roots)]})
+        answer = await self._call("kv/txn", {"success": [*map(self._range, self._roots)]})
         try:
-            found = [found_in(part) for part in answer["responses"][len(moved) :]]
+            found = [found_in(part) for part in answer["responses"]]
             config, records = (
                 self._pairs(root, pairs) for root, pairs in zip(self._roots.values(), found, strict=True)
             )
-            self._see_fence(found[1])
+            self._fence, _ = self._fence_in(found[1])
         except UnicodeDecodeError:
             raise StoreError(
                 f"{self._connection} holds a key or value below kvproxy's roots that is not UTF-8 text; remove it."
@@ -133,7 +130,6 @@ class EtcdStore(Store):
         except _STRANGE:
             raise strange(self._connection) from None
         records.pop(FENCE, None)
-        self._unsure = False
         return Snapshot(config, records)
 
     async def get(self, key: str) -> str | None:
@@ -149,27 +145,33 @@ class EtcdStore(Store):
 
     async def apply(self, transaction: Transaction) -> None:
         """See :meth:`kvproxy.store.Store.apply`: one transaction, behind the fence."""
-        move = self._move_fence()
-        operations = [*map(self._operation, transaction.operations), move]
-        self._unsure = True
-        for _ in range(FENCE_TRIES):
-            unmoved = {"key": move["requestPut"]["key"], "target": "MOD", "mod_revision": str(self._fence)}
-            request = {"compare": [unmoved], "success": operations, "failure": [self._range_of(self._fence_key)]}
-            if self._applied(await self._call("kv/txn", request), move["requestPut"]["value"]):
-                self._unsure = False
-                return await self._catch_up(self._fence)
-        raise contended(self._connection)
+        expected, self._fence = self._fence, None
+        if expected is None:
+            found = await self._call("kv/range", {"key": encode(self._fence_key)})
+            expected, _ = self._fence_in(found.get("kvs", []))
+        move = {"key": encode(self._fence_key), "value": encode(secrets.token_hex(8))}
+        unmoved = {"key": move["key"], "target": "MOD", "mod_revision": str(expected)}
+        operations = [*map(self._operation, transaction.operations), {"requestPut": move}]
+        request = {"compare": [unmoved], "success": operations, "failure": [self._range_of(self._fence_key)]}
+        self._fence = self._fence_after(await self._call("kv/txn", request), move["value"])
+        await self._catch_up(self._fence)
 
-    def _applied(self, answer: Any, mark: str) -> bool:
-        """Whether a transaction that sets the fence to that mark has been applied; notes where the fence is."""
+    def _fence_after(self, answer: Any, mark: str) -> int:
+        """Where the fence is after a transaction that sets it to that mark.
+
+        Raises:
+            StoreChanged: if it was not where this store had seen it, so that nothing has been applied.
+        """
         try:
             if answer.get("succeeded"):
-                self._fence = int(answer["header"]["revision"])
-                return True
-            # If it is there all the same, this very transaction was sent twice, as the answer to the first was lost.
-            return self._see_fence(found_in(answer["responses"][0])) == mark
+                return int(answer["header"]["revision"])
+            revision, found = self._fence_in(found_in(answer["responses"][0]))
         except _STRANGE:
             raise strange(self._connection) from None
+        # If it is there all the same, this very transaction was sent twice, as the answer to the first was lost.
+        if found != mark:
+            raise moved(self._connection)
+        return revision
 
     async def _catch_up(self, revision: int) -> None:
         """Bring a server that has lost its data, or has old ones, to the revision that it had before.
@@ -211,15 +213,11 @@ class EtcdStore(Store):
     def _range_of(key: str, **options: Any) -> dict[str, Any]:
         return {"requestRange": {"key": encode(key), **options}}
 
-    def _move_fence(self) -> dict[str, Any]:
-        return {"requestPut": {"key": encode(self._fence_key), "value": encode(secrets.token_hex(8))}}
-
-    def _see_fence(self, found: Sequence[dict[str, Any]]) -> str | None:
-        """Note when the fence was changed last; gives back its value as etcd has it, None if there is none."""
+    def _fence_in(self, found: Sequence[dict[str, Any]]) -> tuple[int, str | None]:
+        """When the fence was changed last, and its value as etcd has it: 0 and None if there is none."""
         key = encode(self._fence_key)
         fence: dict[str, Any] = next((pair for pair in found if pair["key"] == key), {})
-        self._fence = int(fence.get("mod_revision", fence.get("modRevision", 0)))
-        return fence.get("value")
+        return int(fence.get("mod_revision", fence.get("modRevision", 0))), fence.get("value")
 
     def _probe_of_rights(self) -> dict[str, Any]:
         """A transaction that needs all the rights and does nothing: its condition never holds.

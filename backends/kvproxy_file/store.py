@@ -19,8 +19,8 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Final, TypeVar
 
-from kvproxy.errors import ConfigurationError, StoreAuthError, StoreError, StoreUnavailable
-from kvproxy.store import Snapshot, Store, Transaction
+from kvproxy.errors import ConfigurationError, StoreAuthError, StoreChanged, StoreError, StoreUnavailable
+from kvproxy.store import Capabilities, Snapshot, Store, Transaction
 
 from .document import Document
 from .formats import BrokenFileError, format_of
@@ -45,6 +45,8 @@ class FileStore(Store):
         ConfigurationError: if the ending is none that Traefik knows, or a library is not installed.
     """
 
+    capabilities = Capabilities(fenced=True)
+
     def __init__(self, path: Path) -> None:
         self._path = path
         self._claim = path.with_name(f".{path.name}.hub")
@@ -66,7 +68,7 @@ class FileStore(Store):
         return await self._run(lambda: self._read().get(key))
 
     async def apply(self, transaction: Transaction) -> None:
-        """See :meth:`kvproxy.store.Store.apply`: one rename. What others have changed in the file meanwhile is kept."""
+        """See :meth:`kvproxy.store.Store.apply`: one rename."""
         await self._run(lambda: self._apply(transaction))
 
     async def claim(self, text: str | None) -> None:
@@ -161,13 +163,10 @@ class FileStore(Store):
 
     def _apply(self, transaction: Transaction) -> None:
         with self._turn():
-            before = _state(self._path)
-            known = self._document.records if self._document is not None else {}
+            before, known = _state(self._path), self._document
             document = self._read()
-            if lost := known.items() - document.records.items():
-                raise StoreUnavailable(
-                    f"{self._path} was changed by someone else and lacks what kvproxy wrote about {len(lost)} routes."
-                )
+            if known is not None and document is not known:
+                raise StoreChanged(f"{self._path} is not as kvproxy left it.")
             document.apply(transaction.operations)
             data = document.text().encode()
             self._replace(data, before)
@@ -197,7 +196,7 @@ class FileStore(Store):
                 file.flush()
                 os.fsync(file.fileno())
             if _state(self._path) != before:
-                raise StoreUnavailable(f"{self._path} was changed by someone else at this very moment.")
+                raise StoreChanged(f"{self._path} was changed by someone else at this very moment.")
             os.replace(new, self._path)
         finally:
             new.unlink(missing_ok=True)

@@ -84,7 +84,7 @@ def warnings(settings: Mapping[str, str], connection: Connection) -> list[str]:
     return found
 
 
-async def try_rights(redis: Any, root: str, records: str, channel: str) -> None:
+async def try_rights(redis: Any, root: str, records: str, fence: str, channel: str) -> None:
     """Do all that kvproxy does to keys in a transaction that is given up, so that nothing comes of it.
 
     Redis looks at the rights to a command when it is queued (``processCommand``, 6.2-8).
@@ -93,6 +93,7 @@ async def try_rights(redis: Any, root: str, records: str, channel: str) -> None:
         redis: a connected ``redis.asyncio.Redis``.
         root: begins the keys of the configuration.
         records: key of the hash of records.
+        fence: key that every transaction looks at and changes.
         channel: where Traefik is woken.
 
     Raises:
@@ -106,9 +107,11 @@ async def try_rights(redis: Any, root: str, records: str, channel: str) -> None:
         ("DEL", key),
         ("HSET", records, key, ""),
         ("HDEL", records, key),
+        ("SET", fence, ""),
         ("PUBLISH", channel, "set"),
     ]
     async with redis.client() as one:
+        await one.execute_command("WATCH", fence)
         await one.execute_command("MULTI")
         try:
             for command in commands:

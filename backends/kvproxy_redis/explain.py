@@ -75,8 +75,6 @@ def _explain(error: Exception, connection: Connection, where: str, username: str
         return StoreUnavailable(f"{where} does not answer ({text}); does it speak TLS there?")
     if isinstance(error, (ConnectionError, TimeoutError, OSError)):
         return StoreUnavailable(f"{where} cannot be reached ({text}).")
-    if isinstance(error, UnicodeDecodeError):
-        return StoreError(f"{where} holds a key or value below kvproxy's roots that is not UTF-8 text; remove it.")
     return StoreError(f"{where} answers: {text}.")
 
 

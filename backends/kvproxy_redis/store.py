@@ -13,9 +13,9 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, Final, TypeVar
 
-from redis.exceptions import RedisError
+from redis.exceptions import RedisError, WatchError
 
-from kvproxy.errors import StoreUnavailable
+from kvproxy.errors import StoreChanged, StoreError, StoreUnavailable
 from kvproxy.store import Capabilities, Operation, Snapshot, Space, Store, Transaction
 
 from .checks import findings, notifies_of_keys, try_rights
@@ -36,6 +36,9 @@ _GLOB: Final = re.compile(r"([\\*?\[\]^-])")
 class RedisStore(Store):
     """A :class:`~kvproxy.store.Store` in Redis.
 
+    A server may be emptied, replaced by one that lags behind, or be handed a transaction that was given up long ago. So
+    each transaction holds only if the fence, a key of its own, is as this store saw it last, and changes it.
+
     Args:
         connection: where Redis is.
         traefik_root: root of the configuration, without slashes at its ends.
@@ -43,7 +46,7 @@ class RedisStore(Store):
     """
 
     #: Redis has no limit of its own; this one keeps a transaction from holding up everybody else for long.
-    capabilities = Capabilities(max_operations=20_000)
+    capabilities = Capabilities(max_operations=20_000, fenced=True)
     quieter = (
         "Redis notifies it of every key (notify-keyspace-events), which a Traefik that may run CONFIG switches on. "
         "Give it a Redis user that may not: c.TraefikRedisProxy.redis_traefik_username and redis_traefik_password, and "
@@ -56,6 +59,10 @@ class RedisStore(Store):
         self._root = traefik_root + "/"
         self._records = jupyterhub_root + "/routes"
         self._claim = jupyterhub_root + "/hub"
+        self._fence_key = jupyterhub_root + "/fence"
+        # What it holds, None if there is none; and whether that is known.
+        self._fence: bytes | None = None
+        self._knows = False
         self._probe = jupyterhub_root + "/probe-"
         # Traefik listens to `__keyspace*:<root>*`: one message under the name of a key below the root wakes it once,
         # whether or not the server sends notifications of its own (kvtools/redis 1.2, `WatchTree`).
@@ -68,7 +75,7 @@ class RedisStore(Store):
         async with self._errors(), connect(self._connection) as redis:
             await redis.ping()
             found += await findings(redis, self._connection)
-            await try_rights(redis, self._root, self._records, self._channel)
+            await try_rights(redis, self._root, self._records, self._fence_key, self._channel)
             return found
 
     async def list(self) -> Snapshot:
@@ -79,16 +86,28 @@ class RedisStore(Store):
         # On one connection, whose end is an error: another one may be to another server, where the scan's cursor means
         # something else.
         async with self._redis.client() as redis:
+            # First: whatever is written while the rest is read is going to be noticed.
+            fence = await redis.get(self._fence_key)
             config: dict[str, str] = {}
             async for keys in self._pages(redis):
                 values = await redis.mget(keys)
                 config |= {
-                    key.decode()[len(self._root) :]: value.decode()
+                    self._text(key, key)[len(self._root) :]: self._text(value, key)
                     for key, value in zip(keys, values, strict=True)
                     if value is not None
                 }
             records = await redis.hgetall(self._records)
-            return Snapshot(config, {key.decode(): value.decode() for key, value in records.items()})
+            self._fence, self._knows = fence, True
+            return Snapshot(config, {self._text(key, key): self._text(value, key) for key, value in records.items()})
+
+    def _text(self, data: bytes, key: bytes) -> str:
+        try:
+            return data.decode()
+        except UnicodeDecodeError:
+            raise StoreError(
+                f"Redis at {self._connection} holds something that is not UTF-8 text below kvproxy's roots, at the key "
+                f"{repr(key)[1:]}; remove it."
+            ) from None
 
     async def get(self, key: str) -> str | None:
         """See :meth:`kvproxy.store.Store.get`."""
@@ -97,11 +116,21 @@ class RedisStore(Store):
 
     async def apply(self, transaction: Transaction) -> None:
         """See :meth:`kvproxy.store.Store.apply`: one MULTI, with one PUBLISH in it if Traefik is to be woken."""
-        await self._try(lambda: self._apply(transaction))
+        mark, knows, self._knows = secrets.token_hex(8).encode(), self._knows, False
+        await self._try(lambda: self._apply(transaction, mark, knows))
+        self._fence, self._knows = mark, True
 
-    async def _apply(self, transaction: Transaction) -> None:
+    async def _apply(self, transaction: Transaction, mark: bytes, knows: bool) -> None:
         async with self._redis.pipeline(transaction=True) as pipe:
+            await pipe.watch(self._fence_key)
+            found = await pipe.get(self._fence_key)
+            if found == mark:
+                return  # it was applied before, and only the answer was lost
+            if knows and found != self._fence:
+                raise StoreChanged(f"Redis at {self._connection} is not as kvproxy left it.")
+            pipe.multi()
             self._queue(pipe, transaction.operations)
+            pipe.set(self._fence_key, mark)
             if transaction.wake:
                 pipe.publish(self._channel, "set")
             await pipe.execute()
@@ -159,6 +188,8 @@ class RedisStore(Store):
             try:
                 async with self._errors():
                     return await operation()
+            except StoreChanged:
+                raise
             except StoreUnavailable:
                 await asyncio.sleep(pause)
         async with self._errors():
@@ -168,5 +199,7 @@ class RedisStore(Store):
     async def _errors(self) -> AsyncIterator[None]:
         try:
             yield
-        except (RedisError, OSError, UnicodeDecodeError) as error:
+        except WatchError:
+            raise StoreUnavailable(f"Redis at {self._connection} was written to at the same moment.") from None
+        except (RedisError, OSError) as error:
             raise explain(error, self._connection) from None

@@ -29,7 +29,7 @@ from typing import Any
 
 import pytest
 
-from kvproxy.errors import StoreAuthError, StoreError, StoreUnavailable
+from kvproxy.errors import StoreAuthError, StoreChanged, StoreError, StoreUnavailable
 from kvproxy.store import Capabilities, Operation, Snapshot, Space, Store, Transaction
 from kvproxy.testing.kit import Kit
 
@@ -183,6 +183,28 @@ class StoreConformance(Kit):
         for _ in range(2):
             await put(store, *setting(a="1", b=None, c="1"), Operation(RECORDS, "/x/", "1"))
         assert await store.list() == Snapshot({"a": "1", "c": "1"}, {"/x/": "1"})
+
+    async def test_a_store_that_is_not_as_it_was_left_is_not_written_to(
+        self, server: StoreServer, store: Store
+    ) -> None:
+        """If it says that it is fenced: not before all of it has been read again."""
+        await put(store, *setting(a="1"))
+        async with self.opened(server) as other:
+            await put(other, *setting(b="1"))
+        if store.capabilities.fenced:
+            with pytest.raises(StoreChanged):
+                await put(store, *setting(c="1"))
+            assert (await store.list()).config == {"a": "1", "b": "1"}
+        await put(store, *setting(c="1"))
+        assert (await store.list()).config == {"a": "1", "b": "1", "c": "1"}
+
+    async def test_what_only_reads_is_in_nobodys_way(self, server: StoreServer, store: Store) -> None:
+        """Such as a command that lists the routes, while a hub is at work."""
+        await put(store, *setting(a="1"))
+        async with self.opened(server) as other:
+            assert (await other.list()).config == {"a": "1"}
+        await put(store, *setting(b="1"))
+        assert (await store.list()).config == {"a": "1", "b": "1"}
 
     async def test_it_is_there_for_the_next_connection(self, server: StoreServer) -> None:
         """Routes survive the hub."""

@@ -7,12 +7,15 @@ test makes it so.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Final
 
-from kvproxy.errors import StoreError, StoreUnavailable, TraefikError
+from kvproxy.errors import StoreChanged, StoreError, StoreUnavailable, TraefikError
 from kvproxy.readiness import revision_of
 from kvproxy.store import Capabilities, Snapshot, Space, Store, Transaction
 from kvproxy.traefik import Table
+
+#: Begins keys that no Traefik can decode.
+UNDECODABLE: Final = "http/kvproxy-is-writing"
 
 
 class MemoryStore(Store):
@@ -38,8 +41,11 @@ class MemoryStore(Store):
         self.records = self._server.space(jupyterhub_root)
         self._claims = self._server.space("claims")
         self._claim = jupyterhub_root
+        self._fence: int | None = None
         self.applied: list[Transaction] = []
         self.reads = 0
+        #: Whether Traefik is woken by each transaction, as etcd and Consul do.
+        self.tells_all = False
         #: Raised by each call as long as it is set.
         self.failure: StoreError | None = None
         self.traefik = MemoryTraefik(self)
@@ -53,6 +59,7 @@ class MemoryStore(Store):
         """See :meth:`kvproxy.store.Store.list`."""
         self._fail()
         self.reads += 1
+        self._fence = self._server.fence
         return Snapshot(dict(self.config), dict(self.records))
 
     async def get(self, key: str) -> str | None:
@@ -68,6 +75,9 @@ class MemoryStore(Store):
             raise StoreError(
                 f"A transaction has {len(transaction.operations)} operations; at most {limit} are allowed."
             )
+        if self.capabilities.fenced and self._fence not in {None, self._server.fence}:
+            raise StoreChanged("The memory is not as it was left.")
+        self._fence = self._server.move_fence()
         for operation in transaction.operations:
             space = self.config if operation.space is Space.CONFIG else self.records
             if operation.value is None:
@@ -75,8 +85,12 @@ class MemoryStore(Store):
             else:
                 space[operation.key] = operation.value
         self.applied.append(transaction)
-        if transaction.wake:
+        if transaction.wake or self.tells_all:
             self.traefik.wake()
+
+    def move_fence(self) -> None:
+        """Say that the memory is not as anybody left it."""
+        self._server.move_fence()
 
     async def claim(self, text: str | None) -> None:
         """See :meth:`kvproxy.store.Store.claim`."""
@@ -105,10 +119,17 @@ class MemoryServer:
     def __init__(self) -> None:
         self._spaces: dict[str, dict[str, str]] = {}
         self.stopped = False
+        #: Another one after each transaction, and after all that a test does to the memory and wants to be noticed.
+        self.fence = 0
 
     def space(self, root: str) -> dict[str, str]:
         """The keys below a root."""
         return self._spaces.setdefault(root, {})
+
+    def move_fence(self) -> int:
+        """Have no transaction go on from what was there before."""
+        self.fence += 1
+        return self.fence
 
     def open(self, traefik_root: str, jupyterhub_root: str) -> MemoryStore:
         """A store in this memory."""
@@ -145,9 +166,9 @@ class MemoryTraefik:
         self.rejects: dict[str, str] = {}
 
     def wake(self) -> None:
-        """Read the store, as a message from it makes Traefik do."""
+        """Read the store, as a message from it makes Traefik do: all of it, or nothing if a key cannot be decoded."""
         self.reloads += 1
-        if not self.frozen:
+        if not self.frozen and not any(key.startswith(UNDECODABLE) for key in self._store.config):
             self._loaded = dict(self._store.config)
 
     place = "Traefik's API in memory"

@@ -238,6 +238,15 @@ async def test_settings_that_hurt_are_named_at_start(
     assert sentence in caplog.text
 
 
+async def test_a_key_that_is_not_text_is_named(redis_server: RedisServer, start_proxy: Start) -> None:
+    """At the hub's start; nobody could find it otherwise."""
+    redis_server.command("EVAL", "return redis.call('SET', KEYS[1], string.char(255))", "1", "traefik/http/odd")
+    with pytest.raises(StoreError, match=r"not UTF-8 text.* 'traefik/http/odd'; remove it"):
+        await start_proxy()
+    redis_server.command("DEL", "traefik/http/odd")
+    await start_proxy()
+
+
 async def test_nothing_is_said_about_a_redis_that_is_set_up_well(
     redis_factory: Callable[..., RedisServer], start_proxy: Start, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -261,7 +270,7 @@ async def test_prefixes_with_slashes(
     await proxy.stop()
     keys = redis_server.command("KEYS", "*")
     assert isinstance(keys, list)
-    assert {str(key).partition(prefix.strip("/"))[0] for key in keys} == {"", "some_other/routes"}
+    assert {str(key).partition(prefix.strip("/"))[0] for key in keys} == {"", "some_other/fence", "some_other/routes"}
     await assert_works(external(root=prefix.strip("/"), kv_traefik_prefix=prefix), doors, client_of)
 
 

@@ -343,15 +343,6 @@ async def test_a_transaction_whose_answer_was_lost_is_no_error(consul_server: Co
         assert await store.list() == Snapshot({}, {"/x/": "2"})
 
 
-async def test_two_that_write_below_the_same_roots_do_not_stop_each_other(consul_server: ConsulServer) -> None:
-    """As an old hub and a new one may do for a moment."""
-    async with opened(consul_server.url) as one, opened(consul_server.url) as two:
-        for number in range(3):
-            for store, key in ((one, "a"), (two, "b")):
-                await store.apply(Transaction((Operation(Space.CONFIG, key, str(number)),)))
-        assert await one.list() == Snapshot({"a": "2", "b": "2"}, {})
-
-
 async def test_one_index_of_consul_a_commit_and_none_a_read(
     start_proxy: Start, consul_server: ConsulServer, doors: Doors
 ) -> None:

@@ -423,15 +423,6 @@ async def test_a_transaction_whose_answer_was_lost_is_applied_once(etcd_server: 
         assert etcd_server.revision() == before + 2
 
 
-async def test_two_that_write_below_the_same_roots_do_not_stop_each_other(etcd_server: EtcdServer) -> None:
-    """As an old hub and a new one may do for a moment."""
-    async with opened(etcd_server.url) as one, opened(etcd_server.url) as two:
-        for number in range(3):
-            for store, key in ((one, "a"), (two, "b")):
-                await store.apply(Transaction((Operation(Space.CONFIG, key, str(number)),)))
-        assert await one.list() == Snapshot({"a": "2", "b": "2"}, {})
-
-
 async def test_one_revision_of_etcd_a_commit(start_proxy: Start, etcd_server: EtcdServer, doors: Doors) -> None:
     """So Traefik is woken once, and never reads half a route."""
     proxy, target = await start_proxy(), await doors.open()

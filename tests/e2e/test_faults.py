@@ -23,10 +23,8 @@ CELLS = [
     *((store, fault) for store in ("redis", "file") for fault in FAULTS if applies(store, fault)),
     ("redis-noisy", "store-killed"),
     *((store, fault) for store in ("etcd", "consul") for fault in ("store-killed", "keys-deleted", "both-killed")),
-    ("etcd", "store-emptied"),
+    *((store, "store-emptied") for store in ("redis-noisy", "etcd", "consul")),
 ]
-#: Between the look at the store and the write lies a moment, in which it may be emptied.
-RACE = pytest.mark.xfail(strict=False, reason="a commit may go to the empty store before that is noticed")
 
 pytestmark = pytest.mark.timeout(400)
 
@@ -61,12 +59,7 @@ def missing(store: str) -> str:
     return ""
 
 
-def marked(cell: tuple[str, str]) -> object:
-    """A cell, with what is known about it."""
-    return pytest.param(cell, marks=RACE if cell[1] == "store-emptied" else (), id="-".join(cell))
-
-
-@pytest.mark.parametrize("cell", [marked(cell) for cell in CELLS])
+@pytest.mark.parametrize("cell", CELLS, ids="-".join)
 def test_a_fault_is_survived(cell: tuple[str, str], outcomes: dict[tuple[str, str], object]) -> None:
     """Zero failed requests on routes that it does not hit, all routes and keys right, and a new one soon."""
     if why := missing(cell[0]):

@@ -97,7 +97,7 @@ async def test_the_backends_own_settings_count(
     keys = redis.command("KEYS", "*")
     assert isinstance(keys, list)
     places = {str(key).split("/http/")[0].split("/tls/")[0] for key in keys}
-    assert places == {"a/traefik", "jupyterhub/hub", "jupyterhub/routes"}
+    assert places == {"a/traefik", "jupyterhub/fence", "jupyterhub/hub", "jupyterhub/routes"}
 
 
 @pytest.mark.parametrize(

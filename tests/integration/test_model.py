@@ -19,7 +19,7 @@ from kvproxy.errors import KVProxyError, StoreUnavailable, TraefikError
 from kvproxy.names import ALONE
 from kvproxy.reconciler import Reconciler
 from kvproxy.routes import Route, make_route
-from kvproxy.store import Snapshot, Transaction
+from kvproxy.store import Capabilities, Snapshot, Transaction
 from kvproxy.testing.clock import ClockLoop
 from kvproxy.testing.memory import MemoryStore
 from kvproxy.translate import QUARANTINE, SETUP, Layout
@@ -51,11 +51,12 @@ class Hub(RuleBasedStateMachine):
     """What can happen to a hub, its store and its Traefik."""
 
     calls = Bundle("calls")
+    capabilities = Capabilities()
 
     def __init__(self) -> None:
         super().__init__()
         self.loop = ClockLoop()
-        self.store = TornStore()
+        self.store = TornStore(self.capabilities)
         self.store.config |= FOREIGN
         self.saved = Snapshot(dict(self.store.config), {})
         self.wanted: dict[str, Route | None] = {}
@@ -178,6 +179,7 @@ class Hub(RuleBasedStateMachine):
         for space, saved in ((self.store.config, snapshot.config), (self.store.records, snapshot.records)):
             space.clear()
             space |= saved
+        self.store.move_fence()
 
     @rule(chance=st.randoms(use_true_random=False), changed=st.booleans())
     def keys_by_hand(self, chance: Any, changed: bool) -> None:
@@ -248,5 +250,13 @@ def route_key(name: str) -> str:
     return make_route(name, "http://127.0.0.1:1", {}).key
 
 
+class HubOfSmallTransactions(Hub):
+    """On a store like Consul: fenced, with few keys in a transaction."""
+
+    capabilities = Capabilities(max_operations=12, fenced=True)
+
+
 TestModel = Hub.TestCase
 TestModel.settings = settings(max_examples=150, stateful_step_count=30, deadline=None)
+TestModelOfSmallTransactions = HubOfSmallTransactions.TestCase
+TestModelOfSmallTransactions.settings = settings(max_examples=75, stateful_step_count=30, deadline=None)

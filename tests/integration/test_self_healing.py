@@ -12,8 +12,10 @@ from kvproxy.errors import RouteNotReadyError, StoreUnavailable, TraefikError
 from kvproxy.names import ALONE
 from kvproxy.reconciler import Reconciler
 from kvproxy.routes import Route, make_route
+from kvproxy.store import Capabilities, Transaction
 from kvproxy.testing.clock import ClockLoop
 from kvproxy.testing.memory import MemoryStore, MemoryTraefik
+from kvproxy.traefik import Table
 from kvproxy.translate import QUARANTINE, encode_record
 
 LOG = logging.getLogger("test")
@@ -30,8 +32,8 @@ def route(name: str, port: int = 1) -> Route:
 class World:
     """A store with ten routes, and who reads it."""
 
-    def __init__(self) -> None:
-        self.store = MemoryStore()
+    def __init__(self, store: MemoryStore | None = None) -> None:
+        self.store = store or MemoryStore()
         self.traefik = self.store.traefik
         self.reconciler = Reconciler(self.store, self.traefik, log=LOG, setup=SETUP)
 
@@ -49,12 +51,12 @@ class World:
 Scene = Callable[[World], Awaitable[None]]
 
 
-def play(scene: Scene) -> None:
-    """Play a scene on a clock of its own."""
+def play(scene: Scene, store: MemoryStore | None = None) -> None:
+    """Play a scene on a clock of its own, with a store of its own if there is none."""
     loop = ClockLoop()
 
     async def whole() -> None:
-        world = World()
+        world = World(store)
         await world.begin()
         try:
             await scene(world)
@@ -124,6 +126,56 @@ def test_a_store_that_is_not_as_it_was_left_is_put_right(
         assert (world.right(), world.store.records) == (config, records)
         assert await world.traefik.revision() == int(world.store.config[ALONE.revision_key])
         assert sum("The store" in message for message in caplog.messages) == 1
+
+    play(scene)
+
+
+class EmptiedStore(MemoryStore):
+    """Loses everything at the very moment before a transaction, if it is told to; tells of every transaction."""
+
+    def __init__(self, capabilities: Capabilities) -> None:
+        super().__init__(capabilities)
+        self.tells_all = True
+        self.loses = False
+        #: What Traefik had loaded after each transaction.
+        self.seen: list[Table] = []
+
+    async def apply(self, transaction: Transaction) -> None:
+        """As the memory store, or as one that has just lost everything."""
+        if self.loses:
+            self.loses = False
+            self.config.clear()
+            self.records.clear()
+            self.move_fence()
+        await super().apply(transaction)
+        self.seen.append(await self.traefik.table())
+
+
+def test_traefik_never_loads_a_part_of_what_an_emptied_store_had() -> None:
+    """Not what is added at that moment alone, and not the first of several transactions."""
+    store = EmptiedStore(Capabilities(max_operations=10, fenced=True))
+
+    async def scene(world: World) -> None:
+        everybody = {ALONE.route(f"/user/u{number}/") for number in range(10)}
+        store.seen.clear()
+        store.loses = True
+        await world.reconciler.add(route("new"), SECONDS)
+        assert store.seen
+        assert all(everybody <= table.routers.keys() for table in store.seen)
+        assert ALONE.route("/user/new/") in store.seen[-1].routers
+        assert ALONE.hold_key not in store.config
+
+    play(scene, store)
+
+
+def test_a_store_that_was_left_half_written_is_completed() -> None:
+    """As by a hub that has died just then: what kept Traefik from loading it goes, and it loads the whole."""
+
+    async def scene(world: World) -> None:
+        world.store.config[ALONE.hold_key] = "true"
+        await asyncio.sleep(SECONDS)
+        assert ALONE.hold_key not in world.store.config
+        await world.reconciler.add(route("new"), SECONDS)
 
     play(scene)
 

@@ -16,7 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kvproxy import plan
-from kvproxy.errors import ConfigurationError, StoreAuthError, StoreError, StoreUnavailable
+from kvproxy.errors import ConfigurationError, StoreAuthError, StoreChanged, StoreError, StoreUnavailable
 from kvproxy.routes import Route, make_route
 from kvproxy.store import Operation, Snapshot, Space, Transaction
 from kvproxy.translate import Entry, Layout, encode, flatten
@@ -237,11 +237,14 @@ async def test_what_was_added_by_hand_is_kept(path: Path, store: FileStore) -> N
 
 
 async def test_hand_edits_while_the_hub_runs_are_kept(path: Path, store: FileStore) -> None:
-    """They are merged with the next change."""
+    """They are merged with the next change, after another look."""
     await store.apply(transaction(ADA))
     line = {"toml": '\n[tcp.routers]\nmine = {rule = "x"}\n', "yaml": "tcp: {routers: {mine: {rule: x}}}\n"}
     with path.open("a") as file:
         file.write(line[path.suffix[1:]])
+    with pytest.raises(StoreChanged):
+        await store.apply(transaction(BOB))
+    await store.list()
     await store.apply(transaction(BOB))
     snapshot = await held(path)
     assert snapshot == await store.list()
@@ -259,7 +262,7 @@ async def test_lost_routes_lead_to_a_full_read(how: str, path: Path, store: File
         path.unlink()
     else:
         path.write_bytes(older if how == "older" else b"")
-    with pytest.raises(StoreUnavailable, match=r"rules\..* was changed by someone else and lacks"):
+    with pytest.raises(StoreChanged, match=r"rules\..* is not as kvproxy left it"):
         await store.apply(transaction(make_route("/user/eve/", "http://127.0.0.1:3", {})))
     assert set((await store.list()).records) == ({ADA.key} if how == "older" else set())
     await store.apply(transaction(BOB))
