@@ -258,8 +258,8 @@ class Reconciler:
         if not self._said_flat and (routespec := self._sync.table.forced_flat):
             self._said_flat = True
             self._log.warning(
-                "A hook gives the route %r tls or observability of its own, which Traefik allows outside of groups only. "
-                "As long as there is such a route, all are laid out flat, whatever route_layout says.",
+                "A hook gives the route %r tls or observability of its own, which Traefik allows outside of groups "
+                "only. As long as there is such a route, all are laid out flat, whatever route_layout says.",
                 routespec,
             )
 
