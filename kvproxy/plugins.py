@@ -62,7 +62,8 @@ def load_backends(found: Iterable[EntryPoint] | None = None) -> Backends:
     """
     manager, broken = _register(found)
     provided: list[tuple[str, Backend]] = []
-    for name in _implementing(manager, "kvproxy_backends"):
+    # In the order in which they are installed: pluggy would call the last one first.
+    for name in reversed(_implementing(manager, "kvproxy_backends")):
         try:
             provided += [(name, backend) for backend in _backends_of(manager, name)]
         except Exception as error:  # a plugin may raise whatever it likes; the administrator is told
