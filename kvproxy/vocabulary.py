@@ -53,14 +53,14 @@ def _fields(words: str = "", may_be_empty: bool = False, **nested: Kind) -> Fiel
 
 _IP: Final = _fields("depth:whole excludedIPs:texts ipv6Subnet:whole", may_be_empty=True)
 _CRITERION: Final = _fields("requestHeaderName requestHost:flag", ipStrategy=_IP)
-_CLIENT_TLS: Final = _fields("ca cert key insecureSkipVerify:flag caOptional:flag")
+_CLIENT_TLS: Final = "ca cert key insecureSkipVerify:flag"
 _ISSUER: Final = (
     "country:flag province:flag locality:flag organization:flag commonName:flag serialNumber:flag domainComponent:flag"
 )
 _REDIS: Final = _fields(
     "endpoints:texts username password db:whole poolSize:whole minIdleConns:whole maxActiveConns:whole "
     "readTimeout:time writeTimeout:time dialTimeout:time",
-    tls=_CLIENT_TLS,
+    tls=_fields(_CLIENT_TLS),
 )
 _HEADERS: Final = _fields(
     "customRequestHeaders:names customResponseHeaders:names accessControlAllowCredentials:flag "
@@ -75,7 +75,7 @@ _FORWARD_AUTH: Final = _fields(
     "address trustForwardHeader:flag authResponseHeaders:texts authResponseHeadersRegex authRequestHeaders:texts "
     "maxResponseBodySize:whole addAuthCookiesToResponse:texts headerField forwardBody:flag maxBodySize:whole "
     "preserveLocationHeader:flag preserveRequestMethod:flag authSigninURL",
-    tls=_CLIENT_TLS,
+    tls=_fields(_CLIENT_TLS + " caOptional:flag"),
 )
 _ENCODED: Final = ("Slash", "BackSlash", "NullCharacter", "Semicolon", "Percent", "QuestionMark", "Hash")
 
