@@ -2,6 +2,7 @@
 
 from .errors import (
     ConfigurationError,
+    HookError,
     InvalidRouteError,
     KVProxyError,
     OwnershipError,
@@ -18,6 +19,7 @@ from .store import Capabilities, Operation, Snapshot, Space, Store, Transaction
 __all__ = [
     "Capabilities",
     "ConfigurationError",
+    "HookError",
     "InvalidRouteError",
     "KVProxyError",
     "Operation",

@@ -19,6 +19,21 @@ class InvalidRouteError(KVProxyError, ValueError):
     """A routespec, target or data that cannot be routed. Nothing has been written."""
 
 
+class HookError(InvalidRouteError):
+    """A hook failed for a route, or gave it a configuration that cannot be used; the message names both.
+
+    Nothing has been written: a route whose hook fails may lack what protects it, so it is not served at all.
+
+    Args:
+        message: the sentence.
+        routespec: of the route.
+    """
+
+    def __init__(self, message: str, routespec: str) -> None:
+        super().__init__(message)
+        self.routespec = routespec
+
+
 class RouteNotReadyError(KVProxyError, TimeoutError):
     """Traefik did not serve a route in time; the message says what was seen. The route has been taken back."""
 

@@ -15,6 +15,7 @@ from prometheus_client.registry import Collector
 
 from .observing import Observer
 from .replicas import Replica
+from .routes import Route
 
 _PREFIX: Final = f"{metrics_prefix}_kvproxy"
 #: Seconds; from a quiet small hub to a store that is away.
@@ -53,11 +54,11 @@ class Counters(Observer):
         """See :meth:`kvproxy.observing.Observer.told_again`."""
         TELLINGS.inc()
 
-    def served(self, seconds: float) -> None:
+    def served(self, route: Route, seconds: float) -> None:
         """See :meth:`kvproxy.observing.Observer.served`."""
         READY.observe(seconds)
 
-    def not_served(self) -> None:
+    def not_served(self, routespec: str, error: Exception) -> None:
         """See :meth:`kvproxy.observing.Observer.not_served`."""
         NOT_READY.inc()
 

@@ -23,6 +23,8 @@ _ROUTE: Final = "-kvp"
 #: Ends the name of a group's router, and that of its last child.
 _GROUP: Final = "-kvg"
 _LAST: Final = "-kvl"
+#: Begins the end of the name of a middleware that a hook gave a route, before the hook's own name for it.
+_MIDDLEWARE: Final = "-kvm_"
 _REVISION: Final = "kvproxy-revision"
 _API: Final = "kvproxy-api"
 _TRANSPORT: Final = "kvproxy-internal"
@@ -31,8 +33,8 @@ _HOLD: Final = "http/kvproxy-is-writing"
 _HUB: Final = "[a-z0-9]+(?:-[a-z0-9]+)*"
 _KINDS: Final = "(?:routers|services|middlewares|serversTransports)"
 _ANY = re.compile(
-    rf"http/{_KINDS}/(?:([a-z2-7]{{{_DIGEST_LENGTH}}})(-kv[pgl])|{_REVISION}|{_API}|{_TRANSPORT})(?:-({_HUB}))?/"
-    rf"|{_HOLD}(?:-{_HUB})?$"
+    rf"http/{_KINDS}/(?:([a-z2-7]{{{_DIGEST_LENGTH}}})(-kv[pgl]|{_MIDDLEWARE}[a-z0-9_]+)"
+    rf"|{_REVISION}|{_API}|{_TRANSPORT})(?:-({_HUB}))?/|{_HOLD}(?:-{_HUB})?$"
 )
 #: The header by which requests to Traefik's API say which hub they come from, if there are several.
 HUB_HEADER: Final = "X-Kvproxy-Hub"
@@ -83,6 +85,16 @@ class Names:
         """The router and the service of the route with this :attr:`~kvproxy.routes.RouteSpec.key`."""
         return _digest(key) + _ROUTE + self._end
 
+    def middleware(self, key: str, name: str) -> str:
+        """A middleware that a hook gave the route with this key.
+
+        Args:
+            key: see :attr:`~kvproxy.routes.RouteSpec.key`.
+            name: the hook's own name for it: letters, digits, ``-`` and ``_``. Case, and which of the two marks it is,
+                are lost: Traefik does not tell names by case, and behind a ``-`` stands the hub.
+        """
+        return _digest(key) + _MIDDLEWARE + name.lower().replace("-", "_") + self._end
+
     def group(self, group: Group) -> str:
         """The router of a group."""
         return _digest("\0".join((group.prefix, *group.symbols))) + _GROUP + self._end
@@ -96,7 +108,8 @@ class Names:
         match = _ANY.match(config_key)
         if match is None or match.group(1) is None or (match.group(3) or "") != self.hub:
             return None
-        return match.group(1) + match.group(2).replace(_LAST, _GROUP) + self._end
+        kind = _GROUP if match.group(2) in {_GROUP, _LAST} else _ROUTE
+        return match.group(1) + kind + self._end
 
 
 #: The names of a hub that is alone on its Traefik.

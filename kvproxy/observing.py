@@ -1,10 +1,20 @@
-"""What is worth counting, and the seam to whoever counts it: the loops know no metrics library."""
+"""What is worth counting or telling, and the seam to whoever does: the loops know no metrics library and no hooks."""
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Sequence
+from typing import Any, Final
+
+from .errors import HookError
+from .routes import Route
+
+#: Routes that are named in a sentence.
+_NAMED: Final = 3
+
 
 class Observer:
-    """Is told of what happens. This one counts nothing. No method may raise or take long."""
+    """Is told of what happens. This one does nothing with it. No method may raise or take long."""
 
     def committed(self, operations: int, seconds: float) -> None:
         """A commit of so many operations is in the store; it took so many seconds."""
@@ -18,8 +28,40 @@ class Observer:
     def told_again(self) -> None:
         """Traefik did not catch up, and was told again."""
 
-    def served(self, seconds: float) -> None:
-        """A route is served, so many seconds after it was asked for."""
+    def served(self, route: Route, seconds: float) -> None:
+        """A route, or a change of one, is served, so many seconds after it was asked for."""
 
-    def not_served(self) -> None:
-        """A route was asked for and is not served."""
+    def not_served(self, routespec: str, error: Exception) -> None:
+        """A route was asked for and is not served as it should be."""
+
+    def removed(self, routespec: str) -> None:
+        """A route is gone from the store."""
+
+    def not_removed(self, routespec: str, error: Exception) -> None:
+        """A route was to be removed, and that has not come about in time."""
+
+    async def aclose(self) -> None:
+        """There is nothing more to come."""
+
+
+def withhold(
+    refused: Sequence[HookError], observer: Observer, log: logging.Logger | logging.LoggerAdapter[Any]
+) -> None:
+    """Say that routes from the store are not served, as a hook refuses them.
+
+    Args:
+        refused: what each hook says.
+        observer: is told of each route.
+        log: where to say it to the administrator.
+    """
+    for error in refused:
+        observer.not_served(error.routespec, error)
+    if refused:
+        more = f" and {len(refused) - _NAMED} more" if len(refused) > _NAMED else ""
+        log.error(
+            "%d routes of the store are known but not served, as they may lack what protects them: a hook fails. "
+            "Correct it and restart the hub. %s%s",
+            len(refused),
+            " ".join(map(str, refused[:_NAMED])),
+            more,
+        )

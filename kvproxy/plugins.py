@@ -1,10 +1,11 @@
-"""Finds the backends that installed plugins provide, and says clearly what is wrong with those that it cannot use."""
+"""Finds the backends and hooks of installed plugins, and says clearly what is wrong with those that it cannot use."""
 
 from __future__ import annotations
 
 import importlib
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+import inspect
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, fields
 from importlib.metadata import EntryPoint, entry_points
 from logging import Logger, LoggerAdapter
 from typing import Any
@@ -14,6 +15,7 @@ import pluggy
 
 from . import hookspecs
 from .errors import ConfigurationError
+from .hooking import Hook, Hooks
 from .hookspecs import PROJECT, Backend
 
 
@@ -58,29 +60,87 @@ def load_backends(found: Iterable[EntryPoint] | None = None) -> Backends:
     Args:
         found: the plugins' entry points; those of the group ``kvproxy`` if None.
     """
+    manager, broken = _register(found)
+    provided: list[tuple[str, Backend]] = []
+    # In the order in which they are installed: pluggy would call the last one first.
+    for name in reversed(_implementing(manager, "kvproxy_backends")):
+        try:
+            provided += [(name, backend) for backend in _backends_of(manager, name)]
+        except Exception as error:  # a plugin may raise whatever it likes; the administrator is told
+            broken[name] = f"{type(error).__name__}: {error}"
+    return _sort(provided, broken)
+
+
+def load_hooks(found: Iterable[EntryPoint] | None = None) -> Hooks:
+    """The hooks of all installed plugins, in pluggy's order.
+
+    Args:
+        found: the plugins' entry points; those of the group ``kvproxy`` if None.
+
+    Raises:
+        ConfigurationError: if a plugin cannot be loaded: it may be the one that protects routes.
+    """
+    manager, broken = _register(found)
+    if broken:
+        named = "; ".join(f"{name!r} ({why})" for name, why in sorted(broken.items()))
+        raise ConfigurationError(
+            f"Installed plugins (entry points of the group {PROJECT}) cannot be loaded: {named}. They may have hooks "
+            "that protect routes, so the proxy does not start without them; repair or uninstall them."
+        )
+    return Hooks(*(_hooks_of(manager, f"kvproxy_{field.name}") for field in fields(Hooks)))
+
+
+def _register(found: Iterable[EntryPoint] | None) -> tuple[pluggy.PluginManager, dict[str, str]]:
+    """All plugins that can be loaded, and why others cannot, by their names."""
     manager = pluggy.PluginManager(PROJECT)
     manager.add_hookspecs(hookspecs)
     broken: dict[str, str] = {}
-    provided: list[tuple[str, Backend]] = []
     for entry in entry_points(group=PROJECT) if found is None else found:
         try:
-            manager.register(entry.load(), entry.name)
+            plugin = entry.load()
+            manager.register(plugin, entry.name)
             manager.check_pending()
-            provided += [(entry.name, backend) for backend in _backends_of(manager, entry.name)]
+            if not manager.get_hookcallers(plugin):
+                raise TypeError("it implements none of kvproxy's hooks")
         except Exception as error:  # a plugin may raise whatever it likes; the administrator is told
             broken[entry.name] = f"{type(error).__name__}: {error}"
             # Its faults must not be found again when the next plugin is checked.
             if manager.has_plugin(entry.name):
                 manager.unregister(name=entry.name)
-    return _sort(provided, broken)
+    return manager, broken
+
+
+def _implementing(manager: pluggy.PluginManager, hook: str) -> list[str]:
+    """Names of the plugins that implement a hook, in the order in which pluggy calls them."""
+    return [found.plugin_name for found in reversed(getattr(manager.hook, hook).get_hookimpls())]
+
+
+def _caller(manager: pluggy.PluginManager, hook: str, name: str) -> Callable[..., list[Any]]:
+    """Calls a hook of one plugin only, by keywords."""
+    others = [plugin for other, plugin in manager.list_name_plugin() if other != name]
+    return manager.subset_hook_caller(hook, remove_plugins=others)
+
+
+def _hooks_of(manager: pluggy.PluginManager, hook: str) -> tuple[Hook, ...]:
+    arguments = list(inspect.signature(getattr(hookspecs, hook)).parameters)
+
+    def named(name: str) -> Hook:
+        caller = _caller(manager, hook, name)
+
+        def call(*said: Any) -> Any:
+            # pluggy leaves out answers that are None, and gives a plugin those arguments only that it names.
+            answers = caller(**dict(zip(arguments, said, strict=True)))
+            return answers[0] if answers else None
+
+        return Hook(f"the plugin {name!r} ({hook})", call)
+
+    return tuple(map(named, _implementing(manager, hook)))
 
 
 def _backends_of(manager: pluggy.PluginManager, name: str) -> list[Backend]:
-    others = [plugin for other, plugin in manager.list_name_plugin() if other != name]
-    answers = manager.subset_hook_caller("kvproxy_backends", remove_plugins=others)()
-    backends = [backend for answer in answers for backend in answer]
+    backends = [backend for answer in _caller(manager, "kvproxy_backends", name)() for backend in answer]
     if not backends:
-        raise TypeError("it implements no hook kvproxy_backends, or the hook returns nothing")
+        raise TypeError("its hook kvproxy_backends returns nothing")
     for backend in backends:
         if not isinstance(backend, Backend):
             raise TypeError(f"its hook kvproxy_backends returned {backend!r}, which is no Backend")

@@ -15,7 +15,7 @@ from .adoption import Start
 from .errors import ConfigurationError, InvalidRouteError, KVProxyError, StoppedError, StoreUnavailable
 from .fleet import TraefikFleet
 from .launcher import RUNTIME, check_free, find_traefik, launch_of, traefik_version
-from .metrics import GAUGES, Counters
+from .metrics import GAUGES
 from .plugins import warn_of_rivals
 from .process import TraefikProcess
 from .reconciler import Reconciler
@@ -202,7 +202,7 @@ class KVTraefikProxy(TraefikProxy):
             grace=self.traefik_replica_grace,
             interval=self.store_check_interval,
             place=self.store_place(),
-            observer=Counters(),
+            observer=self.observer(),
         )
         await wait_for_store(reconciler.start, timeout, setting, self.log)
         self._reconciler = reconciler

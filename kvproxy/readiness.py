@@ -51,14 +51,16 @@ def judge(entry: Entry, name: str, router: Answer, service: Answer) -> Verdict:
     if router is None:
         return Pending("Traefik does not know the router yet")
     wanted = _wanted(entry, name)
-    if older := [field for field, value in wanted.items() if _seen(router, field) != value]:
+    if older := [field for field, value in wanted.items() if _seen(router, field, value) != value]:
         return Pending(f"Traefik still has an older router (its {older[0]} differs)")
     if service is None:
         return Pending("Traefik does not know the service yet")
     balancer = f"http/services/{name}/loadBalancer"
-    url, transport = entry.config[f"{balancer}/servers/0/url"], entry.config.get(f"{balancer}/serversTransport", "")
-    if (urls := _urls(service)) != [url]:
-        return Pending(f"Traefik still leads to {', '.join(urls) or 'nothing'} instead of {url}")
+    transport = entry.config.get(f"{balancer}/serversTransport", "")
+    servers = [k for k in sorted(entry.config) if k.startswith(f"{balancer}/servers/") and k.endswith("/url")]
+    expected = [entry.config[key] for key in servers]
+    if (urls := _urls(service)) != expected:
+        return Pending(f"Traefik still leads to {', '.join(urls) or 'nothing'} instead of {', '.join(expected)}")
     if transport not in _transports(service):
         return Pending("Traefik still has an older service (its serversTransport differs)")
     for answer in map(_mapping, (router, service)):
@@ -78,16 +80,23 @@ def _wanted(entry: Entry, name: str) -> dict[str, Any]:
             wanted[field] = values
     if parent := keys.get("parentRefs"):
         wanted["parentRefs"] = [parent]
+    if any(key == "tls" or key.startswith("tls/") for key in keys):
+        wanted["tls"] = True
     return wanted
 
 
-def _seen(router: Answer, field: str) -> Any:
+def _seen(router: Answer, field: str, wanted: Any) -> Any:
     router = _mapping(router)
     value = router.get(field)
     if field == "priority":
         return _integer(value or len(str(router.get("rule"))))
+    if field == "tls":
+        # What else is in it was written in the same commit as the revision that was seen.
+        return value is not None
     if isinstance(value, list):
-        return [str(item).partition("@")[0] for item in value]
+        # One with a provider was written so by a hook. The first ones may be the entry point's own (`applyModel`, 3.7).
+        names = [text if (text := str(item)) in wanted else text.partition("@")[0] for item in value]
+        return names[-len(wanted) :] if field == "middlewares" else names
     return str(value).partition("@")[0] if field == "service" else value
 
 

@@ -22,10 +22,11 @@ from .errors import (
     StoreUnavailable,
 )
 from .guard import Guard
+from .noise import tell_noise
 from .observing import Observer
 from .readiness import Pending
 from .replicas import Fleet, Replica
-from .routes import Route, make_route
+from .routes import Route
 from .store import Store
 from .sync import StoreSync
 from .table import DesiredTable
@@ -37,9 +38,6 @@ from .watch import Log, TraefikWatch, Waiter
 _ROLLBACK_WAIT: Final = 5.0
 #: Seconds that giving up the claim to the store may take.
 _FAREWELL: Final = 2.0
-#: A route like any other, to count its keys by, and the number of them from which on their cost is worth a warning.
-_USUAL: Final = make_route("/user/name/", "http://127.0.0.1:1", {})
-_MANY: Final = 50
 
 
 class Reconciler:
@@ -79,7 +77,7 @@ class Reconciler:
         self._store, self._log = store, log
         self._observer = observer or Observer()
         self._tasks: list[asyncio.Task[None]] = []
-        self._running = False
+        self._running = self._said_flat = False
         kick = asyncio.Event()
         self._watch = TraefikWatch(
             fleet,
@@ -114,6 +112,7 @@ class Reconciler:
         except BaseException:
             await self._give_up()
             raise
+        self._say_flat()
         self._tasks = [asyncio.create_task(self._sync.run()), asyncio.create_task(self._watch.run())]
         self._running = True
 
@@ -129,6 +128,7 @@ class Reconciler:
         stopped = StoppedError("The proxy was stopped before the change was made.")
         self._watch.fail_all(stopped)
         self._sync.fail_all(stopped)
+        await self._observer.aclose()
 
     async def _give_up(self) -> None:
         if self._tenure is not None:
@@ -165,21 +165,7 @@ class Reconciler:
 
         To be called when Traefik is there: it is Traefik that makes a store noisy.
         """
-        try:
-            noisy = await self._store.noisy()
-        except StoreError as error:
-            self._log.info("Whether the store wakes Traefik more often than needed cannot be said. %s", error)
-            return
-        if noisy:
-            # The route's own keys, the revision, and the message that is all a quiet store sends.
-            reads = len(self._sync.entry(_USUAL).config) + 2
-            (self._log.warning if self.count >= _MANY else self._log.info)(
-                "With the present %d routes, each one that is added makes Traefik read all of them %d times instead of "
-                "once, as the store wakes it for each key. %s",
-                self.count,
-                reads,
-                self._store.quieter,
-            )
+        await tell_noise(self._store, self._sync.table, self._log)
 
     def get(self, key: str) -> dict[str, Any] | None:
         """One route as JupyterHub knows it, None if there is none with this key. Costs the same at any size."""
@@ -206,33 +192,41 @@ class Reconciler:
         before is put back.
 
         Raises:
-            InvalidRouteError: before anything is written.
+            InvalidRouteError: before anything is written; a HookError if it is a hook that fails.
             RouteRejectedError: with Traefik's reason.
             RouteNotReadyError: after ``timeout`` seconds, with what was and was not seen.
             StoreError: if the store refuses the write.
         """
         self._check_running()
-        entry, name = self._sync.entry(route), self._names.route(route.key)
+        start = asyncio.get_running_loop().time()
+        try:
+            changed = await self._add(route, timeout)
+            self._say_flat()
+        except KVProxyError as error:
+            self._observer.not_served(route.routespec, error)
+            raise
+        if changed:
+            self._observer.served(route, asyncio.get_running_loop().time() - start)
+
+    async def _add(self, route: Route, timeout: float) -> bool:
+        """Do what :meth:`add` says; gives back whether there was anything to do."""
+        entry, name = self._sync.table.entry(route), self._names.route(route.key)
         self._check_size(route, entry)
         before = self._sync.desired.get(name)
         if before == entry:
             if self._watch.served.get(name) is before:
-                return
+                return False
             entry = before
         waiter = self._watch.expect(name, entry, self._fallback(name, before))
         if self._sync.holds(name, entry):
             self._watch.committed([waiter], self._sync.revision)
         else:
             self._sync.want(name, entry)
-        start = asyncio.get_running_loop().time()
         try:
             await self._await_served(waiter, route, timeout)
-        except KVProxyError:
-            self._observer.not_served()
-            raise
         finally:
             self._watch.forget(waiter)
-        self._observer.served(asyncio.get_running_loop().time() - start)
+        return True
 
     async def delete(self, key: str, timeout: float) -> None:
         """Remove a route and return when it is gone from the store. A missing one is no error.
@@ -242,15 +236,32 @@ class Reconciler:
         """
         self._check_running()
         name = self._names.route(key)
-        if self._sync.knows(name):
-            self._sync.want(name, None)
+        if not self._sync.knows(name):
+            return
+        before = self._sync.desired.get(name)
+        self._sync.want(name, None)
+        try:
             await self._await_store(self._sync.next_commit(name), timeout, "written to")
+        except KVProxyError as error:
+            self._observer.not_removed(key, error)
+            raise
+        if before is not None and before.route is not None:
+            self._observer.removed(before.route.routespec)
 
     # -- what callers wait for
 
     def _check_running(self) -> None:
         if not self._running:
             raise StoppedError("The proxy is not running.")
+
+    def _say_flat(self) -> None:
+        if not self._said_flat and (routespec := self._sync.table.forced_flat):
+            self._said_flat = True
+            self._log.warning(
+                "A hook gives the route %r tls or observability of its own, which Traefik allows outside of groups "
+                "only. As long as there is such a route, all are laid out flat, whatever route_layout says.",
+                routespec,
+            )
 
     def _check_size(self, route: Route, entry: Entry) -> None:
         try:
@@ -292,8 +303,8 @@ class Reconciler:
         overtaken = self._sync.desired.get(waiter.name) is not waiter.entry
         if overtaken or self._watch.waiters(waiter.name) or waiter.fallback is waiter.entry:
             return False
-        before = waiter.fallback.route if waiter.fallback is not None else None
-        self._sync.want(waiter.name, None if before is None else self._sync.entry(before))
+        before = waiter.fallback
+        self._sync.want(waiter.name, None if before is None or before.route is None else self._sync.table.again(before))
         return True
 
     async def _take_back(self, waiter: Waiter) -> None:

@@ -64,12 +64,17 @@ class Route:
         """See :attr:`RouteSpec.key`."""
         return self.spec.key
 
+    @property
+    def data(self) -> dict[str, Any]:
+        """What JupyterHub says of the route, a copy at each call: ``user`` and ``server_name``, ``service`` …"""
+        return dict(json.loads(self.data_text))
+
     def as_dict(self) -> dict[str, Any]:
         """The route in the form that JupyterHub's ``get_route`` and ``get_all_routes`` give back."""
         return {
             "routespec": self.routespec,
             "target": self.target,
-            "data": json.loads(self.data_text),
+            "data": self.data,
         }
 
 

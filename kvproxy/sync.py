@@ -17,10 +17,9 @@ from . import plan
 from .belief import Belief
 from .errors import OwnershipError, StoreError, StoreUnavailable
 from .guard import Guard
-from .observing import Observer
+from .observing import Observer, withhold
 from .outage import Outage
 from .promises import Promises, settle
-from .routes import Route
 from .shaping import Shaper
 from .store import Operation, Snapshot, Store
 from .table import DesiredTable
@@ -67,7 +66,8 @@ class StoreSync:
         self._kick = kick
         self._log = log
         self._outage = Outage(observer, log)
-        self._table = table
+        #: What the store is to hold; an entry that it gives is to be wanted before anything else is.
+        self.table = table
         self._names = table.names
         self._belief = Belief(self._names)
         self._dirty: dict[str, None] = {SETUP: None}
@@ -83,12 +83,12 @@ class StoreSync:
     @property
     def desired(self) -> Mapping[str, Entry]:
         """What the store is to hold, by name."""
-        return self._table.entries
+        return self.table.entries
 
     @property
     def count(self) -> int:
         """How many routes the store is to hold."""
-        return self._table.count
+        return self.table.count
 
     @property
     def waiting(self) -> int:
@@ -100,13 +100,9 @@ class StoreSync:
         """What the store said when it failed last, None if it works."""
         return self._outage.problem
 
-    def entry(self, route: Route) -> Entry:
-        """A route as it would be in the store now; to be wanted before anything else is."""
-        return self._table.entry(route)
-
     def want(self, name: str, entry: Entry | None) -> None:
         """Change which routes are desired; None for none of this name."""
-        others = self._table.drop(name) if entry is None else self._table.put(name, entry)
+        others = self.table.drop(name) if entry is None else self.table.put(name, entry)
         self._mark(name, *others)
 
     def _mark(self, *names: str) -> None:
@@ -138,7 +134,7 @@ class StoreSync:
 
     def foreign(self) -> dict[str, str]:
         """What the configuration holds, as far as that is known, that is neither a route's nor of the setup."""
-        return self._belief.foreign(self._table.setup.config)
+        return self._belief.foreign(self.table.setup.config)
 
     def check_size(self, entry: Entry) -> None:
         """Raise :class:`StoreError` if an entry is more than one transaction of the store can hold."""
@@ -293,11 +289,11 @@ class StoreSync:
         settle(reads)
 
     def _compare(self, snapshot: Snapshot) -> None:
-        found = group(snapshot.config, snapshot.records, self._table.setup.config, self._names)
+        found = group(snapshot.config, snapshot.records, self.table.setup.config, self._names)
         first, self._known = not self._known, True
         revision = snapshot.config.get(self._names.revision_key, "")
         if first:
-            self._table.restore(found)
+            withhold(self.table.restore(found), self._observer, self._log)
             self.revision = stored_revision(revision) or 0
             # Traefik may not have seen the last word of an earlier hub.
             self._watch.announce(self.revision)
@@ -305,7 +301,7 @@ class StoreSync:
         for name in findings.changed:
             self._watch.served.pop(name, None)
         self._dirty.update(dict.fromkeys(findings.wrong))
-        self._shaper.wait_for(name for name in findings.wrong if self._table.is_group(name))
+        self._shaper.wait_for(name for name in findings.wrong if self.table.is_group(name))
         # What kept Traefik from following may just have been removed by somebody: have it try again.
         hopeful = not first and not self._watch.settled
         other = revision != plan.revision_operation(self._names, self.revision).value

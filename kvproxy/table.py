@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 from typing import Final
 
+from .errors import HookError
 from .grouping import Group, stem
 from .places import Item
 from .routes import Route
@@ -16,8 +18,11 @@ from .translate import (
     encode_group,
     group_of,
     is_active,
+    middlewares_of,
+    moved,
     parent_name,
     route_of,
+    withheld,
 )
 from .tree import RoutingTree
 
@@ -39,6 +44,8 @@ class DesiredTable:
         #: How this hub calls its routers and services.
         self.names = layout.names
         self._tree = RoutingTree(layout.limits, layout.hosts)
+        # Names of the routes that cannot be in a group.
+        self._outermost: set[str] = set()
         #: The desired entries.
         self.entries: dict[str, Entry] = {SETUP: setup} if setup.config else {}
         self.setup = setup
@@ -50,32 +57,79 @@ class DesiredTable:
         """How many routes there are."""
         return len(self.entries) - len(self._tree.nodes) - (SETUP in self.entries)
 
-    def entry(self, route: Route) -> Entry:
-        """A route as it would be in the store now."""
-        return encode(route, self._layout, self._tree.place(self.names.route(route.key), self._stem(route)))
+    def entry(self, route: Route, *, plain: bool = False) -> Entry:
+        """A route as it would be in the store now; a plain one is what it would be without hooks.
+
+        Raises:
+            HookError: if a hook fails, or gives what cannot be used.
+        """
+        layout = replace(self._layout, hooks=()) if plain else self._layout
+        return encode(route, layout, self._place(route))
+
+    def again(self, entry: Entry) -> Entry:
+        """A route that was encoded earlier as it would be in the store now. No hook is asked again."""
+        return entry if entry.route is None else moved(entry, self._layout, self._place(entry.route))
+
+    def _place(self, route: Route) -> Group | None:
+        return self._tree.place(self.names.route(route.key), self._stem(route))
 
     def put(self, name: str, entry: Entry) -> list[str]:
         """Want a route, as :meth:`entry` gave it; gives back the names of other entries that this has changed."""
+        before = middlewares_of(self.entries.get(name), name)
         self.entries[name] = entry
-        return self._encode(self._tree.put(name, self._stem(entry.route))) if entry.route is not None else []
+        if entry.route is None:
+            return []
+        if not entry.config:
+            return self._leave(name)
+        at = self._stem(entry.route)
+        groups = self._tree.put(name, at)
+        if before != middlewares_of(entry, name):
+            groups = self._tree.under(at)
+        self._outermost.discard(name)
+        return self._encode([*groups, *self._expose(name, entry)])
+
+    def _expose(self, name: str, entry: Entry) -> list[Item]:
+        if not entry.outermost:
+            return []
+        self._outermost.add(name)
+        return self._tree.expose(name)
 
     def drop(self, name: str) -> list[str]:
         """Want a route no more; gives back what :meth:`put` does."""
         self.entries.pop(name, None)
+        return self._leave(name)
+
+    def _leave(self, name: str) -> list[str]:
+        self._outermost.discard(name)
         return self._encode(self._tree.drop(name))
 
     def _stem(self, route: Route) -> str:
         return stem(self._layout.spec(route))
 
-    def restore(self, found: Mapping[str, Entry]) -> None:
-        """Want what a store holds: all routes, in the groups that they are in."""
+    def restore(self, found: Mapping[str, Entry]) -> list[HookError]:
+        """Want what a store holds: all routes, in the groups that they are in.
+
+        A route whose hook fails is known from now on and not served: it may lack what protects it.
+
+        Returns:
+            what the hooks say that fail.
+        """
         groups = {} if self.groups_allowed is False else self._restore_groups(found)
+        refused = []
         for name, entry in found.items():
             route = route_of(entry)
             if route is not None and name == self.names.route(route.key):
                 self._restore_route(name, self._stem(route), parent_name(entry, name), groups)
-                self.entries[name] = self.entry(route)
-        self._encode(groups.values())
+                try:
+                    self.entries[name] = self.entry(route)
+                except HookError as error:
+                    refused.append(error)
+                    self._tree.drop(name)
+                    self.entries[name] = withheld(route)
+        outermost = {name: entry for name, entry in self.entries.items() if entry.outermost}
+        moves = [item for name, entry in outermost.items() for item in self._expose(name, entry)]
+        self._encode([*moves, *groups.values()])
+        return refused
 
     def _restore_route(self, name: str, at: str, parent: str | None, groups: Mapping[str, Group]) -> None:
         if parent is None or parent in groups:
@@ -130,11 +184,19 @@ class DesiredTable:
         for name in names:
             del self.entries[name]
         self._tree = RoutingTree(self._layout.limits, self._layout.hosts)
-        routes = {name: entry.route for name, entry in self.entries.items() if entry.route is not None}
-        for name, route in routes.items():
-            self._tree.put(name, self._stem(route))
-            self.entries[name] = self.entry(route)
+        routes = {name: entry for name, entry in self.entries.items() if entry.route is not None and entry.config}
+        for name, entry in routes.items():
+            assert entry.route is not None  # noqa: S101 - for the type checker
+            self._tree.put(name, self._stem(entry.route))
+            self.entries[name] = self.again(entry)
         return [*names, *routes]
+
+    @property
+    def forced_flat(self) -> str:
+        """The routespec of a route that keeps the routes from being in groups though they were to be; else empty."""
+        wanted = self._layout.kind == "tree" or (self._layout.kind == "auto" and self.count > self._layout.threshold)
+        entry = self.entries.get(next(iter(self._outermost), ""))
+        return entry.route.routespec if wanted and entry is not None and entry.route is not None else ""
 
     def is_group(self, name: str) -> bool:
         """Whether this is the name of a group's entry."""
@@ -142,6 +204,10 @@ class DesiredTable:
         return entry is not None and entry.route is None and name != SETUP
 
     def _dividing(self) -> bool:
+        if self._outermost:
+            # Beside a group, such a route would come before the routes below it that are in one; and where it is above
+            # a group, what fits nothing there would have to find it.
+            return False
         kind = self._layout.kind if self.groups_allowed else "flat"
         if kind == "auto":
             # It changes back at half of the number only, so that one route more or less cannot make it change for ever.
@@ -152,9 +218,7 @@ class DesiredTable:
         return [self._encode_route(item) if isinstance(item, str) else self._encode_group(item) for item in items]
 
     def _encode_route(self, name: str) -> str:
-        route = self.entries[name].route
-        assert route is not None  # noqa: S101 - for the type checker: only routes have names in the tree
-        self.entries[name] = self.entry(route)
+        self.entries[name] = self.again(self.entries[name])
         return name
 
     def _encode_group(self, group: Group) -> str:
@@ -163,5 +227,6 @@ class DesiredTable:
             self.entries.pop(name, None)
         else:
             last = self._tree.fallback(group)
-            self.entries[name] = encode_group(group, node.parent, node.active, last, self._layout)
+            middlewares = middlewares_of(self.entries.get(last or ""), last or "")
+            self.entries[name] = encode_group(group, node.parent, node.active, last, self._layout, middlewares)
         return name

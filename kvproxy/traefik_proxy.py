@@ -6,13 +6,13 @@ import secrets
 from pathlib import Path
 from typing import Any
 
-from jupyterhub.proxy import Proxy
 from traitlets import Bool, Dict, Enum, Float, Integer, List, Unicode, Union, default, validate
 
 from .certificate import placeholder_certificate
 from .credentials import ApiAccess, api_access, derive
 from .errors import ConfigurationError, InvalidRouteError
 from .fleet import TraefikFleet
+from .hooked_proxy import HookedProxy
 from .internal_ssl import read_identity, servers_transport, transport_name
 from .names import Names, check_hub_id
 from .routes import parse_routespec
@@ -21,7 +21,7 @@ from .traefik import TraefikApi
 from .translate import Layout
 
 
-class TraefikProxy(Proxy):
+class TraefikProxy(HookedProxy):
     """Everything about Traefik that does not depend on where the routes are kept."""
 
     #: Traefik's name of the provider that reads the store, such as ``redis``.
@@ -220,6 +220,7 @@ class TraefikProxy(Proxy):
             names=self.names,
             host=self.hub_host,
             transport=self.servers_transport,
+            hooks=self.hooks.route_configuration,
         )
 
     def static_settings(self, provider: dict[str, Any], version: tuple[int, ...]) -> StaticSettings:

@@ -10,13 +10,15 @@ from __future__ import annotations
 import contextlib
 import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Final, TypeAlias
+from typing import Any, Final
 from urllib.parse import urlsplit
 
 from .errors import InvalidRouteError
+from .flat import Keys, flatten
 from .grouping import NO_REQUEST, Group, Limits
+from .hooking import Hook, apply_hooks
 from .names import ALONE, Names
 from .routes import Route, RouteSpec, make_route
 from .rules import priority, rule
@@ -33,8 +35,6 @@ SETUP: Final = "setup"
 _REVISION = re.compile("[0-9]{1,15}")
 _STORED_REVISION = re.compile("[0-8][0-9]{12}")
 
-Keys: TypeAlias = dict[str, str]
-
 
 @dataclass(frozen=True)
 class Entry:
@@ -44,11 +44,13 @@ class Entry:
         config: keys of the configuration and their values.
         records: key and value of the record; a mapping so that a wrongly spelled second record can be seen and removed.
         route: the route that was encoded, None for groups, for the setup, and for what was found in a store.
+        outermost: whether a hook gave the route something that Traefik allows for routers without a parent only.
     """
 
     config: Mapping[str, str]
     records: Mapping[str, str]
     route: Route | None = field(default=None, compare=False)
+    outermost: bool = field(default=False, compare=False)
 
 
 @dataclass(frozen=True)
@@ -65,6 +67,7 @@ class Layout:
         names: how routers and services are called.
         host: if not empty, routes without a host are served for this one only.
         transport: name of the serversTransport for servers with an https URL, empty for Traefik's default one.
+        hooks: what changes the configuration of each route.
     """
 
     entry_points: tuple[str, ...] = ()
@@ -75,38 +78,11 @@ class Layout:
     names: Names = ALONE
     host: str = ""
     transport: str = ""
+    hooks: tuple[Hook, ...] = ()
 
     def spec(self, route: Route) -> RouteSpec:
         """Where a route begins as Traefik is to see it."""
         return replace(route.spec, host=self.host) if self.host and not route.spec.host else route.spec
-
-
-def flatten(configuration: Mapping[str, Any]) -> Keys:
-    """Traefik's dynamic configuration, a nested mapping, as the flat keys that its key-value providers read.
-
-    Lists become numbered keys, booleans ``true`` and ``false``. An empty mapping becomes the value ``true``, which is
-    how Traefik's decoder is told of an option without fields (``tls = true``). None is left out.
-
-    >>> flatten({"http": {"routers": {"r": {"entryPoints": ["a", "b"], "tls": {}}}}})
-    {'http/routers/r/entryPoints/0': 'a', 'http/routers/r/entryPoints/1': 'b', 'http/routers/r/tls': 'true'}
-    """
-    keys: Keys = {}
-    for name, value in configuration.items():
-        _flatten_into(keys, str(name), value)
-    return keys
-
-
-def _flatten_into(keys: Keys, path: str, value: Any) -> None:
-    if isinstance(value, Mapping) and value:
-        for name, child in value.items():
-            _flatten_into(keys, f"{path}/{name}", child)
-    elif isinstance(value, (list, tuple)):
-        for index, child in enumerate(value):
-            _flatten_into(keys, f"{path}/{index}", child)
-    elif isinstance(value, Mapping):
-        keys[path] = "true"
-    elif value is not None:
-        keys[path] = str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def route_configuration(route: Route, layout: Layout, parent: Group | None = None) -> dict[str, Any]:
@@ -141,7 +117,12 @@ def _above(layout: Layout, parent: Group | None) -> dict[str, Any]:
 
 
 def group_configuration(
-    group: Group, parent: Group | None, active: bool, fallback: str | None, layout: Layout
+    group: Group,
+    parent: Group | None,
+    active: bool,
+    fallback: str | None,
+    layout: Layout,
+    middlewares: Sequence[str] = (),
 ) -> dict[str, Any]:
     """The dynamic configuration of a group.
 
@@ -151,12 +132,14 @@ def group_configuration(
         active: whether requests may pass it.
         fallback: name of the service for requests that fit the group and nothing in it, None if there is none.
         layout: how routes are laid out as keys.
+        middlewares: those of the route of that service, which protect and change what reaches it from here too.
     """
     name = layout.names.group(group)
     rule = group.rule if active else NO_REQUEST
     routers: dict[str, Any] = {name: {"rule": rule, "priority": group.priority, **_above(layout, parent)}}
     if fallback is not None:
-        routers[layout.names.last(name)] = {"rule": group.last_rule, "service": fallback, "parentRefs": name}
+        last = {"rule": group.last_rule, "service": fallback, "parentRefs": name}
+        routers[layout.names.last(name)] = {**last, "middlewares": list(middlewares)} if middlewares else last
     return {"http": {"routers": routers}}
 
 
@@ -185,14 +168,53 @@ def decode_record(key: str, value: str) -> Route:
 
 
 def encode(route: Route, layout: Layout, parent: Group | None = None) -> Entry:
-    """A route as what stands in the store, in a group or in none."""
-    return Entry(flatten(route_configuration(route, layout, parent)), {route.key: encode_record(route)}, route)
+    """A route as what stands in the store, in a group or in none.
+
+    Raises:
+        HookError: if a hook fails, or gives what cannot be used.
+    """
+    configuration = route_configuration(route, layout, parent)
+    record = {route.key: encode_record(route)}
+    if not layout.hooks:
+        return Entry(flatten(configuration), record, route)
+    outermost = apply_hooks(configuration["http"], route, layout.names, layout.hooks)
+    entry = Entry(flatten(configuration), record, route)
+    return replace(moved(entry, layout, None), outermost=True) if outermost else entry
 
 
-def encode_group(group: Group, parent: Group | None, active: bool, fallback: str | None, layout: Layout) -> Entry:
+def withheld(route: Route) -> Entry:
+    """A route that is known and not served: its hook fails, and nobody knows what would protect it."""
+    return Entry({}, {route.key: encode_record(route)}, route)
+
+
+def moved(entry: Entry, layout: Layout, parent: Group | None) -> Entry:
+    """A route's entry as it is in another group, or in none. No hook is asked again."""
+    if entry.route is None or entry.outermost or not entry.config:
+        return entry
+    router = f"http/routers/{layout.names.route(entry.route.key)}/"
+    places = (f"{router}parentRefs", f"{router}entryPoints/")
+    rest = {key: value for key, value in entry.config.items() if not key.startswith(places)}
+    above = flatten(_above(layout, parent))
+    return replace(entry, config={**rest, **{router + key: value for key, value in above.items()}})
+
+
+def middlewares_of(entry: Entry | None, name: str) -> list[str]:
+    """The middlewares that the router of this name has, in Traefik's order."""
+    start = f"http/routers/{name}/middlewares/"
+    return [entry.config[key] for key in sorted(entry.config) if key.startswith(start)] if entry is not None else []
+
+
+def encode_group(
+    group: Group,
+    parent: Group | None,
+    active: bool,
+    fallback: str | None,
+    layout: Layout,
+    middlewares: Sequence[str] = (),
+) -> Entry:
     """A group as what stands in the store; see :func:`group_configuration`."""
     record = {_GROUP_RECORD + layout.names.group(group): json.dumps([group.prefix, *group.symbols])}
-    return Entry(flatten(group_configuration(group, parent, active, fallback, layout)), record)
+    return Entry(flatten(group_configuration(group, parent, active, fallback, layout, middlewares)), record)
 
 
 def group_of(entry: Entry, names: Names = ALONE) -> Group | None:

@@ -70,6 +70,29 @@ class RoutingTree(Places):
         self._detach(name, self._parents.pop(name))
         return list(self._under(stem))
 
+    def under(self, stem: str) -> list[Group]:
+        """The groups whose requests a route with this stem gets if no route in them fits."""
+        return list(self._under(stem))
+
+    def expose(self, name: str) -> list[Item]:
+        """Take a route out of all groups at once, as it has something that Traefik forbids there.
+
+        The groups are given up, step by step. Beside them the route comes before each that reaches it, so what is below
+        it comes out at once as well. One for all paths of all hosts comes after every group.
+
+        Returns:
+            the routes to be written anew.
+        """
+        if self.empty:
+            return []
+        self._leave(self.nodes)
+        stem = self._stems[name]
+        below = (one for one, at in self._stems.items() if stem != "/" and stem in above_stem(at))
+        changed: list[Item] = [one for one in (name, *below) if self._parents[one] is not None]
+        for one in changed:
+            self._set_parent(one, None)
+        return changed
+
     def place(self, name: str, stem: str) -> Group | None:
         """The group that a route is in, or would be put in; None for the root."""
         return self._parents[name] if name in self._parents else self._best(stem)

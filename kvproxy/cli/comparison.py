@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any, Final
 
+from ..errors import HookError
 from ..grouping import Group
 from ..names import ALONE, Names
 from ..plan import diff
@@ -161,15 +162,21 @@ def compare(held: Held, seen: Sequence[Seen], layout: Layout) -> list[Row]:
             continue
         route = routes.get(name)
         parents = _parents(held.entries, name)
-        wanted = None if route is None else _wanted(entry, name, route, layout, groups)
+        wanted, refused = (None, "") if route is None else _wanted(entry, name, route, layout, groups)
         sights = {one.name: _sight(name, entry, wanted, one, parents, broken[one.name]) for one in seen}
-        rows.append(Row(name, route, _wrong_in_store(entry, wanted, parents, groups), sights))
+        rows.append(Row(name, route, refused or _wrong_in_store(entry, wanted, parents, groups), sights))
     rows += _left_over(held.entries, seen, layout.names)
     return sorted(rows, key=lambda row: (not row.differs, row.route.routespec if row.route else "", row.name))
 
 
-def _wanted(entry: Entry, name: str, route: Route, layout: Layout, groups: Mapping[str, Group]) -> Entry:
-    return encode(route, layout, groups.get(parent_name(entry, name) or ""))
+def _wanted(
+    entry: Entry, name: str, route: Route, layout: Layout, groups: Mapping[str, Group]
+) -> tuple[Entry | None, str]:
+    """What the hub would write, or why a hook keeps it from serving the route."""
+    try:
+        return encode(route, layout, groups.get(parent_name(entry, name) or "")), ""
+    except HookError as error:
+        return None, f"The hub does not serve it. {error}"
 
 
 def _parents(entries: Mapping[str, Entry], name: str) -> list[str]:

@@ -8,11 +8,12 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Any
 
+from ..errors import HookError
 from ..plan import diff
 from ..routes import Route
 from ..store import Operation, Space
 from ..table import DesiredTable
-from ..translate import Entry, Layout
+from ..translate import Entry, Layout, withheld
 from .comparison import Held
 
 
@@ -98,12 +99,20 @@ def plan_migration(
         name = layout.names.route(route.key)
         steps.append(_step(route, table.entries.get(name)))
         if steps[-1].kind is not Kind.KEEP:
-            touched |= dict.fromkeys([name, *table.put(name, table.entry(route))])
+            touched |= dict.fromkeys([name, *table.put(name, _entry(table, route))])
     steps += [Step(Kind.REFUSE, routespec, why=why) for routespec, why in refused]
     groups = [operations for name in touched if (operations := diff(held.entries.get(name), table.entries.get(name)))]
     more = {key: value for key, value in (foreign or {}).items() if held.foreign.get(key) != value}
     groups += [(Operation(Space.CONFIG, key, value),) for key, value in more.items()]
     return Plan(steps, groups, len(more))
+
+
+def _entry(table: DesiredTable, route: Route) -> Entry:
+    """Where a hook fails, the hub is to find the route all the same, and to say why it does not serve it."""
+    try:
+        return table.entry(route)
+    except HookError:
+        return withheld(route)
 
 
 def _step(route: Route, before: Entry | None) -> Step:

@@ -193,6 +193,9 @@ class MemoryTraefik:
         router = self._node(f"http/routers/{name}")
         if router and "parentRefs" in router:
             router["parentRefs"] = router["parentRefs"].split(",")
+        if router:
+            for field in {"middlewares", "entryPoints"} & router.keys():
+                router[field] = [value for _, value in sorted(router[field].items())]
         if router and name in self.rejects:
             return {**router, "status": "disabled", "error": [self.rejects[name]]}
         return router

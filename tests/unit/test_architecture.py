@@ -16,8 +16,10 @@ PURE = {
     "belief",
     "diagnosis",
     "adoption",
+    "flat",
     "grouping",
     "guard",
+    "hooking",
     "names",
     "ownership",
     "repair",
@@ -34,6 +36,7 @@ PURE = {
     "store",
     "credentials",
     "certificate",
+    "vocabulary",
 }
 #: Those of the command line.
 PURE_CLI = {"certificates", "comparison", "external", "findings", "migration", "peer"}
@@ -74,7 +77,7 @@ def test_what_the_commands_decide_is_pure_too(name: str) -> None:
     assert {module.lstrip(".") for module in found if re.match(r"\.\w", module)} <= PURE_CLI
 
 
-@pytest.mark.parametrize("name", ["fleet", "reconciler", "replicas", "startup", "sync", "watch"])
+@pytest.mark.parametrize("name", ["fleet", "noise", "observing", "reconciler", "replicas", "startup", "sync", "watch"])
 def test_the_loops_know_neither_the_hub_nor_traitlets(name: str) -> None:
     """So that they can be tested without a hub."""
     assert not {module.split(".")[0] for module in imports(ROOT / "kvproxy" / f"{name}.py")} & {

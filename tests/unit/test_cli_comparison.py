@@ -13,9 +13,10 @@ from click.testing import CliRunner
 
 from kvproxy.cli.comparison import Held, Row, Seen, Sight, State, changes, compare, hold, transient
 from kvproxy.cli.routes_output import Choice, page, print_document, rendered, whose
+from kvproxy.hooking import Hook
 from kvproxy.names import ALONE
 from kvproxy.reconciler import Reconciler
-from kvproxy.routes import make_route
+from kvproxy.routes import Route, make_route
 from kvproxy.store import Snapshot
 from kvproxy.testing.memory import MemoryStore
 from kvproxy.translate import Layout, parent_name
@@ -287,3 +288,22 @@ def test_data_says_whose_a_route_is() -> None:
     """As JupyterHub fills it in."""
     assert whose({"user": "ada", "server_name": ""}) == "ada"
     assert whose({"tags": ["x"]}) == ""
+
+
+def test_what_a_hook_adds_is_what_the_hub_would_write() -> None:
+    """And where it fails now, the row says that the hub does not serve the route."""
+
+    def change(route: Route, configuration: dict[str, Any]) -> None:
+        configuration["middlewares"]["zip"] = {"compress": {}}
+
+    def fail(route: Route, configuration: dict[str, Any]) -> None:
+        if "ada" in route.routespec:
+            raise LookupError("no ada")
+        change(route, configuration)
+
+    filled = Filled("/user/ada/", "/user/bob/", layout=Layout(hooks=(Hook("the hook", change),)))
+    assert not any(row.differs for row in filled.rows().values())
+    rows = compare(hold(filled.snapshot), [filled.seen()], Layout(hooks=(Hook("the hook", fail),)))
+    ada, bob = sorted(rows, key=lambda row: row.name != ADA)
+    assert ada.store == "The hub does not serve it. the hook failed for the route '/user/ada/': LookupError: no ada"
+    assert not bob.differs

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -12,6 +13,7 @@ from hypothesis import strategies as st
 from kvproxy.cli.comparison import Held, hold
 from kvproxy.cli.migration import Kind, Plan, chunks, missing, plan_migration
 from kvproxy.cli.peer import is_peers, is_peers_record, peer_groups, peer_routes
+from kvproxy.hooking import Hook
 from kvproxy.names import ALONE
 from kvproxy.plan import apply
 from kvproxy.routes import Route, make_route
@@ -170,3 +172,21 @@ def test_keys_are_removed_in_pieces_that_a_transaction_takes() -> None:
     """None is left out."""
     assert chunks([["a", "b", "c"], [], ["d"]], 2) == [["a", "b"], ["c"], ["d"]]
     assert chunks([["a", "b", "c"]], None) == [["a", "b", "c"]]
+
+
+def test_a_route_whose_hook_fails_is_taken_along_and_not_served() -> None:
+    """The hub finds it, and says why; the others have what the hook adds."""
+
+    def fail(route: Route, configuration: dict[str, Any]) -> None:
+        if "ada" in route.routespec:
+            raise LookupError("no ada")
+        configuration["middlewares"]["zip"] = {"compress": {}}
+
+    layout = Layout(hooks=(Hook("the hook", fail),))
+    table = [make_route(f"/user/{name}/", TARGET, {}) for name in ("ada", "bob")]
+    before = held()
+    plan = plan_migration(table, [], before, layout)
+    then = after(plan, before)
+    assert missing(table, then) == []
+    assert then.entries[ALONE.route("/user/ada/")].config == {}
+    assert then.entries[ALONE.route("/user/bob/")] == encode(table[1], layout)

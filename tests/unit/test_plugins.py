@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
+import inspect
 import sys
+import textwrap
 import types
 from importlib.metadata import EntryPoint, entry_points
 
 import pytest
 
 from kvproxy import hookspecs
-from kvproxy.errors import ConfigurationError
+from kvproxy.errors import ConfigurationError, StoreError
+from kvproxy.hooking import Hooks
 from kvproxy.hookspecs import Backend, hookimpl
-from kvproxy.plugins import Backends, import_proxy_class, load_backends, rivals
+from kvproxy.plugins import Backends, import_proxy_class, load_backends, load_hooks, rivals
+from kvproxy.routes import make_route
+from kvproxy.translate import Layout, encode
 
 MEMORY = Backend("memory", ("memory",), "plugin_memory:Proxy", "memory_url")
 
@@ -103,3 +109,104 @@ def test_a_package_with_the_same_names_is_noticed() -> None:
     assert rivals([ours, peer, other]) == ["traefik_redis (jupyterhub_traefik_proxy.redis:TraefikRedisProxy)"]
     assert rivals([ours, other]) == []
     assert rivals() == []
+
+
+class Plugin:
+    """What a module of a plugin is: an object with functions."""
+
+    def __init__(self, **hooks: object) -> None:
+        for name, hook in hooks.items():
+            setattr(self, name, hookimpl(hook) if callable(hook) else hook)
+
+
+@pytest.fixture
+def install(monkeypatch: pytest.MonkeyPatch):
+    """Makes modules of plugins and gives back their entry points."""
+
+    def make(**modules: object) -> list[EntryPoint]:
+        for name, module in modules.items():
+            if module is not None:
+                monkeypatch.setitem(sys.modules, name, module)
+        return [EntryPoint(name, name, "kvproxy") for name in modules]
+
+    return make
+
+
+ADA = make_route("/user/ada/", "http://127.0.0.1:1", {"user": "ada"})
+
+
+def test_a_plugin_may_have_nothing_but_hooks_of_routes(install) -> None:
+    """It is no broken backend; its functions take what they name."""
+    told: list[object] = []
+
+    def change(configuration: dict) -> dict:
+        return {**configuration, "changed": True}
+
+    plugin = Plugin(
+        kvproxy_route_configuration=change,
+        kvproxy_route_added=lambda route, seconds: told.append((route.key, seconds)),
+        kvproxy_route_deleted=lambda routespec: told.append(routespec),
+        kvproxy_route_failed=lambda error: told.append(error),
+    )
+    found = [*install(mine=plugin), next(iter(entry_points(group="kvproxy", name="redis")))]
+    assert load_backends(found).broken == {}
+    hooks = load_hooks(found)
+    assert hooks.changing == ["the plugin 'mine' (kvproxy_route_configuration)"]
+    assert hooks.route_configuration[0].call(ADA, {"router": {}}) == {"router": {}, "changed": True}
+    assert hooks.route_added[0].call(ADA, 1.5) is None
+    hooks.route_deleted[0].call("/x/")
+    hooks.route_failed[0].call("/y/", "why")
+    assert told == [("/user/ada/", 1.5), "/x/", "why"]
+
+
+def test_hooks_come_in_pluggys_order(install) -> None:
+    """Which a plugin can ask to be changed; one without a hook is left out."""
+    first, last = Plugin(), Plugin(kvproxy_route_deleted=lambda: None)
+    first.kvproxy_route_configuration = hookimpl(lambda: "first", tryfirst=True)  # type: ignore[attr-defined]
+    other = Plugin(kvproxy_route_configuration=lambda: "other")
+    found = install(first=first, other=other, last=last)
+    assert [hook.call(ADA, {}) for hook in load_hooks(found).route_configuration] == ["first", "other"]
+    assert load_hooks(found).observing
+
+
+@pytest.mark.parametrize(
+    ("modules", "words"),
+    [
+        ({"gone": None}, "'gone' (ModuleNotFoundError"),
+        ({"empty": Plugin()}, "'empty' (TypeError: it implements none of kvproxy's hooks)"),
+        ({"misspelt": Plugin(kvproxy_route_configurations=lambda: None)}, "'misspelt' (PluginValidationError"),
+        ({"odd": Plugin(kvproxy_route_configuration=lambda rout: None)}, "'odd' (PluginValidationError"),
+    ],
+)
+def test_a_plugin_that_may_protect_routes_and_cannot_be_loaded_stops_the_proxy(install, modules, words) -> None:
+    """Without it, strangers might come in."""
+    with pytest.raises(ConfigurationError, match="repair or uninstall") as refused:
+        load_hooks(install(fine=Plugin(kvproxy_route_deleted=lambda: None), **modules))
+    assert words in str(refused.value)
+    assert "'fine'" not in str(refused.value)
+
+
+def test_those_that_come_with_kvproxy_have_no_hooks_of_routes() -> None:
+    """So nothing is asked on a hub without plugins."""
+    assert load_hooks() == Hooks()
+
+
+EXAMPLES = [name for name in vars(hookspecs) if name.startswith("kvproxy_route_")]
+
+
+@pytest.mark.parametrize("name", EXAMPLES)
+def test_the_documented_example_works(name: str, install, capsys: pytest.CaptureFixture[str]) -> None:
+    """As the module of a plugin."""
+    text = textwrap.dedent((getattr(hookspecs, name).__doc__ or "").partition("Example::\n")[2])
+    module = types.ModuleType("example")
+    exec(compile(text, name, "exec"), vars(module))
+    [hook] = getattr(load_hooks(install(example=module)), name.removeprefix("kvproxy_"))
+    error = StoreError("The store is away.")
+    said: dict[str, tuple[object, ...]] = {"added": (ADA, 0.25), "deleted": ("/x/",), "failed": ("/x/", error)}
+    if name == "kvproxy_route_configuration":
+        assert "rateLimit/average" in "".join(encode(ADA, Layout(hooks=(hook,))).config)
+        return
+    answer = hook.call(*said[name.rpartition("_")[2]])
+    if inspect.isawaitable(answer):
+        asyncio.run(answer)  # type: ignore[arg-type]
+    assert "/" in capsys.readouterr().out

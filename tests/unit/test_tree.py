@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kvproxy.grouping import NO_REQUEST, Group, Limits, divide, stem
+from kvproxy.hooking import Hook
 from kvproxy.names import ALONE
 from kvproxy.routes import Route, RouteSpec, make_route
 from kvproxy.table import DesiredTable
@@ -69,8 +70,9 @@ def served(config: Mapping[str, str], host: str, path: str) -> str | None:
 class Hub:
     """A table whose edits are made one after another, as a hub's are."""
 
-    def __init__(self, hosts: bool, limits: Limits = SMALL, kind: str = "tree"):
-        self.table = DesiredTable(Layout(kind=kind, hosts=hosts, limits=limits, threshold=6), encode_setup({}), True)
+    def __init__(self, hosts: bool, limits: Limits = SMALL, kind: str = "tree", hooks: tuple[Hook, ...] = ()):
+        layout = Layout(kind=kind, hosts=hosts, limits=limits, threshold=6, hooks=hooks)
+        self.table = DesiredTable(layout, encode_setup({}), True)
         self.hosts = hosts
         self.routes: dict[str, Route] = {}
 

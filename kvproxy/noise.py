@@ -1,0 +1,40 @@
+"""What a store costs Traefik that wakes it for each key of a change, said once, at the start."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from .errors import StoreError
+from .routes import make_route
+from .store import Store
+from .table import DesiredTable
+from .watch import Log
+
+#: A route like any other, to count its keys by, and the number of them from which on their cost is worth a warning.
+_USUAL: Final = make_route("/user/name/", "http://127.0.0.1:1", {})
+_MANY: Final = 50
+
+
+async def tell_noise(store: Store, table: DesiredTable, log: Log) -> None:
+    """Say what an added route costs Traefik at the present number, if the store wakes it for each key.
+
+    Args:
+        store: is asked whether it does.
+        table: the routes; what hooks add to one is not counted.
+        log: where to say it.
+    """
+    try:
+        noisy = await store.noisy()
+    except StoreError as error:
+        log.info("Whether the store wakes Traefik more often than needed cannot be said. %s", error)
+        return
+    if noisy:
+        # The route's own keys, the revision, and the message that is all a quiet store sends.
+        reads = len(table.entry(_USUAL, plain=True).config) + 2
+        (log.warning if table.count >= _MANY else log.info)(
+            "With the present %d routes, each one that is added makes Traefik read all of them %d times instead of "
+            "once, as the store wakes it for each key. %s",
+            table.count,
+            reads,
+            store.quieter,
+        )
