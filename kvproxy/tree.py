@@ -10,7 +10,7 @@ way back. A route that is not yet, or no longer, in its group is beside it and c
 from __future__ import annotations
 
 from bisect import insort
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Final
 
 from .grouping import Group, Limits, Lookup, above_stem, depth, divide
@@ -110,7 +110,7 @@ class RoutingTree(Places):
         if self._leaving:
             for item in self._misplaced:
                 parent = self._parent(item)
-                if parent is not None and parent.reaches_to(stem) and stem in above_stem(self._string(item)):
+                if parent is not None and parent.reaches_to(stem) and stem in self._above(item):
                     best = max(best, parent, key=depth)
         return best
 
@@ -231,12 +231,16 @@ class RoutingTree(Places):
                 changed.append(item)
         return changed
 
+    def _above(self, item: Item) -> Iterator[str]:
+        """Stems of the routes above: what a group reaches may be below its prefix, as that of a host and no path."""
+        return above_stem(self._stems[item]) if isinstance(item, str) else item.above
+
     def _waiting(self) -> set[Item]:
         """Those of the misplaced that others go before: on the way in those above, on the way out those below."""
         waiting: set[Item] = set()
         for item in self._misplaced:
             inwards = depth(self._ideal(item)) > depth(self._parent(item))
-            for above in above_stem(self._string(item)):
+            for above in self._above(item):
                 if (name := self._names.get(above)) is not None and name in self._misplaced:
                     waiting.add(item if inwards else name)
         return waiting

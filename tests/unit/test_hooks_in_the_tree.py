@@ -34,7 +34,7 @@ def look(hub: Hub, chance: random.Random, count: int = 4) -> None:
         hub.expect(flat(hub.table.entries), *request)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(st.booleans(), st.data(), st.randoms(use_true_random=False))
 def test_requests_lead_right_while_a_route_of_its_own_kind_gives_up_the_tree(
     hosts: bool, data: st.DataObject, chance: random.Random
