@@ -228,10 +228,17 @@ def run(demo: Demo) -> int:
     return 0
 
 
+def port_number(text: str) -> int:
+    """A TCP port. Raises ArgumentTypeError if it is none."""
+    if not (text.isdecimal() and 0 < int(text) < 65536):
+        raise argparse.ArgumentTypeError(f"{text} is not a port; ports go from 1 to 65535")
+    return int(text)
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command line; returns the exit status."""
     parser = argparse.ArgumentParser(prog="python -m kvproxy.demo", description=__doc__.partition("\n")[0])
-    parser.add_argument("--port", type=int, default=8000, help="public port on 127.0.0.1 (default: 8000)")
+    parser.add_argument("--port", type=port_number, default=8000, help="public port on 127.0.0.1 (default: 8000)")
     parser.add_argument("--verbose", action="store_true", help="show the hub's log here too")
     options = parser.parse_args(arguments)
     request = StopRequest()

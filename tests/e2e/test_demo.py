@@ -17,6 +17,7 @@ import requests
 from bs4 import BeautifulSoup
 from redis import Redis
 
+from kvproxy.demo import main
 from kvproxy.testing.servers import accepts, free_port, wait_until
 
 START_SECONDS = 150
@@ -151,6 +152,14 @@ def test_demo_takes_another_port_when_its_own_is_taken(demo):
     assert requests.get(f"{url}/hub/login").status_code == 200
     assert running.end(signal.SIGTERM) == 0
     assert list(running.temporary.iterdir()) == []
+
+
+@pytest.mark.parametrize("port", ["0", "65536", "-1", "http"])
+def test_demo_refuses_what_is_no_port(capsys, port):
+    with pytest.raises(SystemExit) as ended:
+        main([f"--port={port}"])
+    assert ended.value.code == 2
+    assert f"{port} is not a port; ports go from 1 to 65535" in capsys.readouterr().err
 
 
 def test_demo_stops_while_it_starts(demo):
