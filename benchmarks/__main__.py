@@ -1,6 +1,6 @@
 """Measure, print the table, and write the raw results and the documentation's tables.
 
-python -m benchmarks --peer-python PATH [--chp PATH]      everything; most of an hour on two cores
+python -m benchmarks --peer-python PATH [--chp PATH]      everything; more than an hour on two cores
 python -m benchmarks --requests …                         only requests, put in the place of those on disk
 python -m benchmarks --quick …                            a few calls, to see that it works; writes to --output only
 python -m benchmarks --report                             the tables again, from the raw results on disk
