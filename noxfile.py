@@ -42,7 +42,7 @@ def lint(session: nox.Session) -> None:
 @nox.session
 def types(session: nox.Session) -> None:
     """Types: mypy, strict."""
-    session.install("-e", ".[redis,lint]", "pytest", "trustme", "playwright>=1.50")
+    session.install("-e", ".[redis,lint]", "pytest", "trustme")
     session.run("mypy")
 
 
@@ -98,19 +98,6 @@ def conformance(session: nox.Session) -> None:
 def write_backends(session: nox.Session) -> None:
     reports = map(str, sorted(Path("docs").glob("conformance*.json")))
     session.run("python", "-m", "kvproxy.testing.report", "docs/backends.md", *reports)
-
-
-@nox.session
-def screenshots(session: nox.Session) -> None:
-    """The pictures in docs/tutorial, made anew by the test that does what the tutorial says."""
-    session.install("-e", ".[demo,test]")
-    test = "test_every_step_works_as_it_is_written"
-    made = Path(session.create_tmp()).absolute()
-    session.run("pytest", f"tests/docs/test_tutorial.py::{test}", env={"KVPROXY_ARTEFACTS": str(made)})
-    text = Path("docs/tutorial/index.md").read_text(encoding="utf-8")
-    for picture in sorted((made / test).glob("*.png")):
-        if f"]({picture.name})" in text:
-            shutil.copy(picture, "docs/tutorial")
 
 
 @nox.session
