@@ -42,7 +42,7 @@ def lint(session: nox.Session) -> None:
 @nox.session
 def types(session: nox.Session) -> None:
     """Types: mypy, strict."""
-    session.install("-e", ".[redis,lint]", "pytest", "trustme")
+    session.install("-e", ".[redis,lint]", "pytest", "trustme", "playwright>=1.50")
     session.run("mypy")
 
 

@@ -143,6 +143,10 @@ class Store(abc.ABC):
         """The store's own time, in seconds since 1970 in UTC, None if it does not tell."""
         return None
 
+    async def forget(self) -> None:
+        """Remove what the store keeps for itself beside the two spaces; asked when nobody uses the roots any more."""
+        return
+
     @abc.abstractmethod
     async def aclose(self) -> None:
         """Close all connections. No method but this one is called after it."""

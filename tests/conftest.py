@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import re
+from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -12,6 +14,20 @@ settings.register_profile("kvproxy", deadline=None, suppress_health_check=[Healt
 settings.load_profile("kvproxy")
 
 pytest_plugins = ["pytester", "kvproxy.testing.fixtures", "kvproxy.testing.kv_fixtures"]
+
+
+@pytest.fixture
+def artefacts(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
+    """A folder for what people may want to look at after the run.
+
+    It is one of the test's name below the folder that KVPROXY_ARTEFACTS names, else the test's own temporary one.
+    """
+    kept = os.environ.get("KVPROXY_ARTEFACTS")
+    folder = Path(kept).absolute() / re.sub(r"\W+", "-", request.node.name) if kept else tmp_path / "artefacts"
+    folder.mkdir(parents=True, exist_ok=True)
+    for old in folder.iterdir():
+        old.unlink()
+    return folder
 
 
 def _skips_fail() -> bool:

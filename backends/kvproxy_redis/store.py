@@ -156,6 +156,11 @@ class RedisStore(Store):
         value = await self._try(lambda: self._redis.get(self._claim))
         return None if value is None else str(value.decode(errors="replace"))
 
+    async def forget(self) -> None:
+        """See :meth:`kvproxy.store.Store.forget`: the fence."""
+        self._knows = False
+        await self._try(lambda: self._redis.delete(self._fence_key))
+
     async def noisy(self) -> bool:
         """See :meth:`kvproxy.store.Store.noisy`: whether Redis sends keyspace notifications, to whomever."""
         key = f"{self._probe}{secrets.token_hex(8)}"

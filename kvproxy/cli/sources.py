@@ -172,8 +172,11 @@ async def remove(removal: Removal) -> int:
     Raises:
         StoreError: if it could not be; the rest can be removed later.
     """
+    # It may have the same roots as what has been written to since it was read.
+    await removal.store.list()
     removed = 0
     for transaction in transactions(removal.groups, removal.store.capabilities):
         await removal.store.apply(transaction)
         removed += len(transaction.operations)
+    await removal.store.forget()
     return removed

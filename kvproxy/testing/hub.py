@@ -6,6 +6,7 @@ import contextlib
 import os
 import secrets
 import signal
+import ssl
 import subprocess
 import sys
 import urllib.request
@@ -18,6 +19,7 @@ import psutil
 
 from kvproxy.testing.hub_client import USER_PASSWORD, HubClient
 from kvproxy.testing.programs import Program, ServerError, free_port
+from kvproxy.testing.tls import Certificates
 
 __all__ = ["USER_PASSWORD", "HubClient", "HubProcess"]
 
@@ -39,6 +41,7 @@ class HubProcess(Program):
         ``{"TraefikRedisProxy.redis_url": redis_server.url}``.
     config: Python code that is appended to the configuration file.
     base_url: path that the hub is served below.
+    certificates: makes users come by HTTPS, with the server's certificate among them.
 
     Example::
 
@@ -54,11 +57,13 @@ class HubProcess(Program):
         *,
         config: str = "",
         base_url: str = "/",
+        certificates: Certificates | None = None,
     ):
         self.directory = directory
         self.port = free_port()
         self.api_port = free_port()
         self.base_url = base_url
+        self.certificates = certificates
         self.token = secrets.token_hex(16)
         self.admin = "admin"
         self._log_start = 0
@@ -70,7 +75,12 @@ class HubProcess(Program):
     @property
     def url(self) -> str:
         """The public URL, without a slash at the end."""
-        return f"http://127.0.0.1:{self.port}{self.base_url}".rstrip("/")
+        return f"{self._scheme}://127.0.0.1:{self.port}{self.base_url}".rstrip("/")
+
+    @property
+    def trust(self) -> ssl.SSLContext | None:
+        """What its clients check its certificate with; None if they come without TLS."""
+        return ssl.create_default_context(cafile=self.certificates.ca) if self.certificates else None
 
     @property
     def log_text(self) -> str:
@@ -109,7 +119,7 @@ class HubProcess(Program):
         if "JupyterHub is now running" not in self.log_text:
             return False  # a signal would not yet be handled
         try:
-            with urllib.request.urlopen(f"{self.url}/hub/health", timeout=2) as reply:  # noqa: S310
+            with urllib.request.urlopen(f"{self.url}/hub/health", timeout=2, context=self.trust) as reply:  # noqa: S310
                 return bool(reply.status == 200)
         except OSError:
             return False
@@ -162,7 +172,7 @@ class HubProcess(Program):
     def _defaults(self) -> dict[str, Any]:
         return {
             "JupyterHub.proxy_class": "traefik_redis",
-            "JupyterHub.bind_url": f"http://127.0.0.1:{self.port}{self.base_url}",
+            "JupyterHub.bind_url": f"{self._scheme}://127.0.0.1:{self.port}{self.base_url}",
             "JupyterHub.hub_bind_url": f"http://127.0.0.1:{free_port()}",
             "JupyterHub.db_url": f"sqlite:///{self.directory}/jupyterhub.sqlite",
             "JupyterHub.cookie_secret_file": f"{self.directory}/cookie_secret",
@@ -175,7 +185,20 @@ class HubProcess(Program):
             "DummyAuthenticator.password": USER_PASSWORD,
             "Authenticator.allow_all": True,
             "Authenticator.admin_users": {self.admin},
+            **self._certificate_defaults(),
             **self._spawner_defaults(),
+        }
+
+    @property
+    def _scheme(self) -> str:
+        return "https" if self.certificates else "http"
+
+    def _certificate_defaults(self) -> dict[str, Any]:
+        if self.certificates is None:
+            return {}
+        return {
+            "JupyterHub.ssl_key": str(self.certificates.server_key),
+            "JupyterHub.ssl_cert": str(self.certificates.server_certificate),
         }
 
     def _spawner_defaults(self) -> dict[str, Any]:

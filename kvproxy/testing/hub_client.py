@@ -70,10 +70,13 @@ class HubClient:
     async def __aenter__(self) -> HubClient:
         limit = aiohttp.ClientTimeout(total=_RUN_SECONDS)
         jar = aiohttp.CookieJar(unsafe=True)  # keeps cookies of an IP address
-        self._browser = await self._open(aiohttp.ClientSession(cookie_jar=jar, timeout=limit))
+        self._browser = await self._open(
+            aiohttp.ClientSession(cookie_jar=jar, timeout=limit, connector=self._connector())
+        )
         headers = {"Authorization": f"token {self.hub.token}"}
+        none = aiohttp.DummyCookieJar()
         self._rest = await self._open(
-            aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar(), headers=headers, timeout=limit)
+            aiohttp.ClientSession(cookie_jar=none, headers=headers, timeout=limit, connector=self._connector())
         )
         return self
 
@@ -168,6 +171,9 @@ class HubClient:
         answer = await self.api("POST", self._server_api(server), {})
         if answer.status not in {201, 202}:
             raise ServerError(f"The hub refuses to start the server ({answer.status}): {answer.text}")
+
+    def _connector(self) -> aiohttp.TCPConnector:
+        return aiohttp.TCPConnector(ssl=self.hub.trust or True)
 
     async def _open(self, session: aiohttp.ClientSession) -> aiohttp.ClientSession:
         return await self._stack.enter_async_context(session)

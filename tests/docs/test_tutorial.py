@@ -49,6 +49,7 @@ class Reader:
     redis_port: int
     token: str = "a-token-of-the-test"
     base_url: str = "/"
+    trust: None = None
 
     def __post_init__(self) -> None:
         self.programs: list[Program] = []
