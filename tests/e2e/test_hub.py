@@ -143,8 +143,7 @@ async def test_route_check_removes_a_stale_route(hub, redis_of_hub):
     redis_of_hub.command("HSET", "jupyterhub/routes", *next(iter(entry.records.items())))
     redis_of_hub.command("PUBLISH", "__keyspace@0__:traefik/", "set")
     async with HubClient(hub, "ghost") as ghost:
-        await until_status(ghost, "api", 502)  # nobody listens at that target
-
+        # Whether Traefik comes to serve it before the hub's own look at the store removes it is a matter of luck.
         assert (await ghost.check_routes()).status == 200
         await until_status(ghost, "api", 302)
         assert "/base/user/ghost/" not in await ghost.routes()
