@@ -79,19 +79,21 @@ class Plan:
 
     def warm_up(self, size: int) -> Step:
         """Requests before those that are measured."""
-        request = {"op": "requests", "kind": "small", "connections": 16, "among": size, "seconds": self.seconds}
-        return "warm-up", request
+        return "warm-up", self._requests("small", 16, size)
+
+    def _requests(self, kind: str, connections: int, size: int) -> dict[str, Any]:
+        return {"op": "requests", "kind": kind, "connections": connections, "among": size, "seconds": self.seconds}
 
     def load(self, size: int) -> list[Step]:
         """One turn of requests; nothing is edited meanwhile, and each contestant is asked alone."""
-        common = {"among": size, "seconds": self.seconds}
         steps: list[Step] = [
-            (f"{kind}-{connections}", {"op": "requests", "kind": kind, "connections": connections, **common})
+            (f"{kind}-{connections}", self._requests(kind, connections, size))
             for kind, connections, sizes in self.requests
             if size in sizes
         ]
         if size in self.websocket_sizes:
-            steps.append(("websockets", {"op": "websockets", "connections": self.websockets, **common}))
+            talk = {"op": "websockets", "connections": self.websockets, "among": size, "seconds": self.seconds}
+            steps.append(("websockets", talk))
         return steps
 
     def limit_of(self, label: str) -> float:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from bisect import bisect_left, insort
-from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import takewhile
 from typing import TypeAlias
 
 from .grouping import Group, Limits
@@ -93,13 +93,10 @@ class Places:
         self._crowded.pop(group, None)
         del self._sorted[bisect_left(self._sorted, group)]
 
-    def _under(self, stem: str) -> Iterator[Group]:
+    def under(self, stem: str) -> list[Group]:
         """The groups of which all requests fit the rule of a route with this stem."""
         if stem == "/":
-            yield from self._sorted
-            return
+            return list(self._sorted)
         begin = stem if stem.endswith("/") else stem + "/"
-        for index in range(bisect_left(self._sorted, Group(begin)), len(self._sorted)):
-            if not self._sorted[index].prefix.startswith(begin):
-                return
-            yield self._sorted[index]
+        following = (self._sorted[index] for index in range(bisect_left(self._sorted, Group(begin)), len(self._sorted)))
+        return list(takewhile(lambda group: group.prefix.startswith(begin), following))

@@ -116,33 +116,6 @@ def _above(layout: Layout, parent: Group | None) -> dict[str, Any]:
     return {"entryPoints": list(layout.entry_points)} if layout.entry_points else {}
 
 
-def group_configuration(
-    group: Group,
-    parent: Group | None,
-    active: bool,
-    fallback: str | None,
-    layout: Layout,
-    middlewares: Sequence[str] = (),
-) -> dict[str, Any]:
-    """The dynamic configuration of a group.
-
-    Args:
-        group: the group.
-        parent: the group it is in, None for none.
-        active: whether requests may pass it.
-        fallback: name of the service for requests that fit the group and nothing in it, None if there is none.
-        layout: how routes are laid out as keys.
-        middlewares: those of the route of that service, which protect and change what reaches it from here too.
-    """
-    name = layout.names.group(group)
-    rule = group.rule if active else NO_REQUEST
-    routers: dict[str, Any] = {name: {"rule": rule, "priority": group.priority, **_above(layout, parent)}}
-    if fallback is not None:
-        last = {"rule": group.last_rule, "service": fallback, "parentRefs": name}
-        routers[layout.names.last(name)] = {**last, "middlewares": list(middlewares)} if middlewares else last
-    return {"http": {"routers": routers}}
-
-
 def encode_record(route: Route) -> str:
     """The hub's record of a route, one JSON value; its key is the route's key."""
     spelling = "" if route.routespec == route.key else f',"routespec":{json.dumps(route.routespec)}'
@@ -212,9 +185,24 @@ def encode_group(
     layout: Layout,
     middlewares: Sequence[str] = (),
 ) -> Entry:
-    """A group as what stands in the store; see :func:`group_configuration`."""
-    record = {_GROUP_RECORD + layout.names.group(group): json.dumps([group.prefix, *group.symbols])}
-    return Entry(flatten(group_configuration(group, parent, active, fallback, layout, middlewares)), record)
+    """A group as what stands in the store.
+
+    Args:
+        group: the group.
+        parent: the group it is in, None for none.
+        active: whether requests may pass it.
+        fallback: name of the service for requests that fit the group and nothing in it, None if there is none.
+        layout: how routes are laid out as keys.
+        middlewares: those of the route of that service, which protect and change what reaches it from here too.
+    """
+    name = layout.names.group(group)
+    rule = group.rule if active else NO_REQUEST
+    routers: dict[str, Any] = {name: {"rule": rule, "priority": group.priority, **_above(layout, parent)}}
+    if fallback is not None:
+        last = {"rule": group.last_rule, "service": fallback, "parentRefs": name}
+        routers[layout.names.last(name)] = {**last, "middlewares": list(middlewares)} if middlewares else last
+    record = {_GROUP_RECORD + name: json.dumps([group.prefix, *group.symbols])}
+    return Entry(flatten({"http": {"routers": routers}}), record)
 
 
 def group_of(entry: Entry, names: Names = ALONE) -> Group | None:

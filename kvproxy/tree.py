@@ -58,7 +58,7 @@ class RoutingTree(Places):
         if where != self._open.inner(stem):
             self._misplaced[name] = None
         self._attach(name, where)
-        return list(self._under(stem))
+        return self.under(stem)
 
     def drop(self, name: str) -> list[Group]:
         """A route is gone; gives back what :meth:`put` does."""
@@ -68,11 +68,7 @@ class RoutingTree(Places):
         del self._names[stem]
         self._misplaced.pop(name, None)
         self._detach(name, self._parents.pop(name))
-        return list(self._under(stem))
-
-    def under(self, stem: str) -> list[Group]:
-        """The groups whose requests a route with this stem gets if no route in them fits."""
-        return list(self._under(stem))
+        return self.under(stem)
 
     def expose(self, name: str) -> list[Item]:
         """Take a route out of all groups at once, as it has something that Traefik forbids there.

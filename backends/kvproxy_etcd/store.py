@@ -116,7 +116,7 @@ class EtcdStore(Store):
 
     async def list(self) -> Snapshot:
         """See :meth:`kvproxy.store.Store.list`: one transaction, so that both spaces are of the same moment."""
-        answer = await self._call("kv/txn", {"success": [*map(self._range, self._roots)]})
+        answer = await self._call("kv/txn", {"success": list(map(self._range, self._roots))})
         try:
             found = [found_in(part) for part in answer["responses"]]
             config, records = (
@@ -147,14 +147,20 @@ class EtcdStore(Store):
         """See :meth:`kvproxy.store.Store.apply`: one transaction, behind the fence."""
         expected, self._fence = self._fence, None
         if expected is None:
-            found = await self._call("kv/range", {"key": encode(self._fence_key)})
-            expected, _ = self._fence_in(found.get("kvs", []))
+            expected = await self._look_at_fence()
         move = {"key": encode(self._fence_key), "value": encode(secrets.token_hex(8))}
         unmoved = {"key": move["key"], "target": "MOD", "mod_revision": str(expected)}
         operations = [*map(self._operation, transaction.operations), {"requestPut": move}]
         request = {"compare": [unmoved], "success": operations, "failure": [self._range_of(self._fence_key)]}
         self._fence = self._fence_after(await self._call("kv/txn", request), move["value"])
         await self._catch_up(self._fence)
+
+    async def _look_at_fence(self) -> int:
+        answer = await self._call("kv/range", {"key": encode(self._fence_key)})
+        try:
+            return self._fence_in(answer.get("kvs", []))[0]
+        except _STRANGE:
+            raise strange(self._connection) from None
 
     def _fence_after(self, answer: Any, mark: str) -> int:
         """Where the fence is after a transaction that sets it to that mark.

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 from ..errors import ConfigurationError, KVProxyError, StoreError
-from ..plan import transactions
+from ..plan import revision_operation, transactions
 from ..proxy import KVTraefikProxy
-from ..store import Operation, Space, Store
+from ..store import Store
 from .comparison import Held, hold
 from .hub_configuration import Hub
 from .living_hub import hub_answers, hub_at_work
@@ -128,7 +128,7 @@ async def _carry_out(
 async def _write(store: Store, held: Held, plan: Plan, progress: Progress) -> None:
     """Write what is planned, and wake a Traefik that is reading the store."""
     revision = max((held.revision or 0) + 1, time.time_ns() // 1_000_000)
-    last = [Operation(Space.CONFIG, held.names.revision_key, f"{revision:013d}")]
+    last = [revision_operation(held.names, revision)]
     total = sum(map(len, plan.groups)) + len(last)
     done = 0
     progress(done, total)

@@ -7,15 +7,13 @@ test makes it so.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Any
 
 from kvproxy.errors import StoreChanged, StoreError, StoreUnavailable, TraefikError
+from kvproxy.names import ALONE
 from kvproxy.readiness import revision_of
 from kvproxy.store import Capabilities, Snapshot, Space, Store, Transaction
 from kvproxy.traefik import Table
-
-#: Begins keys that no Traefik can decode.
-UNDECODABLE: Final = "http/kvproxy-is-writing"
 
 
 class MemoryStore(Store):
@@ -168,7 +166,7 @@ class MemoryTraefik:
     def wake(self) -> None:
         """Read the store, as a message from it makes Traefik do: all of it, or nothing if a key cannot be decoded."""
         self.reloads += 1
-        if not self.frozen and not any(key.startswith(UNDECODABLE) for key in self._store.config):
+        if not self.frozen and not any(key.startswith(ALONE.hold_key) for key in self._store.config):
             self._loaded = dict(self._store.config)
 
     place = "Traefik's API in memory"
