@@ -189,6 +189,7 @@ async def a_past(site: Site) -> None:
         await site.log_in("/user/guest/")
         await site.log_out("/user/guest/")
     await site.settle()
+    await site.until_read()
 
 
 async def down(site: Site) -> None:

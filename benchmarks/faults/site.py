@@ -30,6 +30,7 @@ from kvproxy.translate import encode_setup
 _DOORS = 100  # users' servers that can be told apart; where there are more routes, some share one
 _LOW_PORTS = (10_000, 32_000)
 _LOOK = 0.1  # seconds between two looks at what is waited for
+_STILL = 5  # looks at which nobody has read any more
 #: Name of the router that somebody adds by hand, with a field that Traefik does not know.
 FOREIGN = "http/routers/by-hand/nosuchfield"
 #: Seconds that the hub itself waits for a route, as JupyterHub has it.
@@ -208,6 +209,19 @@ class Site:
         """Wait until all is right. Raises HubError if it does not become so."""
         if await self.seconds_to_heal(ROUTE_TIMEOUT) is None:
             raise HubError(f"All is not right: {await self.differs()} {', '.join((await self.wrong())[:3])}")
+
+    async def until_read(self) -> None:
+        """Wait until Traefik has read all that the store notified it of, which a noisy Redis does once a key.
+
+        Traefik reads twice for each notification, and takes an empty store for an empty configuration if the first
+        read has found something (3.7, `pkg/provider/kv`, and kvtools/redis 1.2). What dies and comes back empty
+        between these two leaves no routes for half a second, whatever is written then.
+        """
+        still, seen = 0, self.store.scans()
+        while still < _STILL:
+            await asyncio.sleep(_LOOK)
+            before, seen = seen, await asyncio.to_thread(self.store.scans)
+            still = still + 1 if seen == before else 0
 
     async def until_served(self) -> None:
         """Wait until Traefik serves the hub's own route."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import abc
+import re
 import secrets
 import shutil
 from collections.abc import Callable
@@ -49,6 +50,10 @@ class StoreUnderFault(abc.ABC):
     @abc.abstractmethod
     def start_old(self) -> None:
         """Start it with what was kept."""
+
+    def scans(self) -> int:
+        """How often somebody has gone on reading its keys in steps; 0 always if each read is one step."""
+        return 0
 
     @abc.abstractmethod
     def close(self) -> None:
@@ -135,6 +140,17 @@ class OneServer(Killable):
         self._server.close()
 
 
+class OneRedis(OneServer):
+    """A Redis, which Traefik reads in steps."""
+
+    _server: RedisServer
+
+    def scans(self) -> int:
+        """See `StoreUnderFault`."""
+        found = re.search(r"cmdstat_scan:calls=(\d+)", str(self._server.command("INFO", "commandstats")))
+        return int(found[1]) if found else 0
+
+
 def quiet_redis(_: Path) -> StoreUnderFault:
     """Redis with a user for Traefik that may not switch keyspace notifications on."""
     password = secrets.token_hex(16)
@@ -149,7 +165,7 @@ def noisy_redis(_: Path) -> StoreUnderFault:
 
 
 def _redis(server: RedisServer, login: dict[str, str]) -> StoreUnderFault:
-    store = OneServer(server, server.directory, "appendonlydir")
+    store = OneRedis(server, server.directory, "appendonlydir")
     store.proxy_class, store.traits = TraefikRedisProxy, {"redis_url": server.url, **login}
     return store
 
