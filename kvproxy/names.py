@@ -25,10 +25,11 @@ _GROUP: Final = "-kvg"
 _LAST: Final = "-kvl"
 _REVISION: Final = "kvproxy-revision"
 _API: Final = "kvproxy-api"
+_METRICS: Final = "kvproxy-metrics"
 _TRANSPORT: Final = "kvproxy-internal"
 _HUB: Final = "[a-z0-9]+(?:-[a-z0-9]+)*"
 _ANY = re.compile(
-    rf"http/(?:routers|services|middlewares)/(?:([a-z2-7]{{{_DIGEST_LENGTH}}})(-kv[pgl])|{_REVISION}|{_API})(?:-({_HUB}))?/"
+    rf"http/(?:routers|services|middlewares)/(?:([a-z2-7]{{{_DIGEST_LENGTH}}})(-kv[pgl])|{_REVISION}|{_API}|{_METRICS})(?:-({_HUB}))?/"
 )
 #: The header by which requests to Traefik's API say which hub they come from, if there are several.
 HUB_HEADER: Final = "X-Kvproxy-Hub"
@@ -64,6 +65,11 @@ class Names:
     def api(self) -> str:
         """The router of Traefik's API, and its middleware."""
         return _API + self._end
+
+    @property
+    def metrics(self) -> str:
+        """The router of Traefik's metrics."""
+        return _METRICS + self._end
 
     @property
     def transport(self) -> str:

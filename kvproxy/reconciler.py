@@ -30,7 +30,7 @@ from .store import Store
 from .sync import StoreSync
 from .table import DesiredTable
 from .tenure import Tenure
-from .translate import Entry, Layout, encode_setup
+from .translate import SETUP, Entry, Layout, encode_setup
 from .watch import Log, TraefikWatch, Waiter
 
 #: Seconds that a failed add_route waits for its own rollback before it raises all the same.
@@ -185,6 +185,12 @@ class Reconciler:
         """One route as JupyterHub knows it, None if there is none with this key. Costs the same at any size."""
         entry = self._sync.desired.get(self._names.route(key))
         return entry.route.as_dict() if entry is not None and entry.route is not None else None
+
+    def set_up(self, configuration: Mapping[str, Any]) -> None:
+        """Want another dynamic configuration that is not about routes."""
+        entry = encode_setup(configuration)
+        if self._sync.desired.get(SETUP) != entry:
+            self._sync.want(SETUP, entry)
 
     async def all(self, timeout: float) -> dict[str, dict[str, Any]]:
         """Read the store in full, start the repair of what differs, and give back all routes.

@@ -55,8 +55,14 @@ class DesiredTable:
         return encode(route, self._layout, self._tree.place(self.names.route(route.key), self._stem(route)))
 
     def put(self, name: str, entry: Entry) -> list[str]:
-        """Want a route, as :meth:`entry` gave it; gives back the names of other entries that this has changed."""
+        """Want a route, as :meth:`entry` gave it, or another setup.
+
+        Returns:
+            the names of other entries that this has changed.
+        """
         self.entries[name] = entry
+        if name == SETUP:
+            self.setup = entry
         return self._encode(self._tree.put(name, self._stem(entry.route))) if entry.route is not None else []
 
     def drop(self, name: str) -> list[str]:

@@ -13,6 +13,7 @@ import kvproxy
 ROOT = Path(__file__).parents[2]
 CORE = sorted([*(ROOT / "kvproxy").glob("*.py"), *(ROOT / "kvproxy" / "cli").glob("*.py")])
 PURE = {
+    "activity",
     "belief",
     "diagnosis",
     "adoption",
