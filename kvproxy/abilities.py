@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from .errors import TraefikError
+from .static import parse_version
 from .traefik import TraefikApi
 
 
@@ -19,9 +20,11 @@ class Abilities:
     """What every replica of Traefik can do.
 
     Args:
+        version: at least this one; ``(3,)`` as long as it is not known.
         metrics: it counts requests, and shows that to Prometheus (``metrics.prometheus`` in its static configuration).
     """
 
+    version: tuple[int, ...] = (3,)
     metrics: bool = False
 
 
@@ -40,11 +43,13 @@ async def look_at(replicas: Sequence[TraefikApi], timeout: float = 2.0) -> Abili
             task.cancel()
     told = await asyncio.gather(*asking, return_exceptions=True)
     answers = [answer for answer in told if isinstance(answer, Abilities)]
-    return Abilities(metrics=all(answer.metrics for answer in answers)) if answers else None
+    if not answers:
+        return None
+    return Abilities(min(answer.version for answer in answers), all(answer.metrics for answer in answers))
 
 
 async def _ask(replica: TraefikApi) -> Abilities | None:
     try:
-        return Abilities(metrics=await replica.has_metrics())
+        return Abilities(parse_version(await replica.version()), await replica.has_metrics())
     except TraefikError:
         return None

@@ -26,10 +26,12 @@ _LAST: Final = "-kvl"
 _REVISION: Final = "kvproxy-revision"
 _API: Final = "kvproxy-api"
 _METRICS: Final = "kvproxy-metrics"
+_PAGES: Final = "kvproxy-pages"
+_COOKIELESS: Final = "kvproxy-cookieless"
 _TRANSPORT: Final = "kvproxy-internal"
 _HUB: Final = "[a-z0-9]+(?:-[a-z0-9]+)*"
 _ANY = re.compile(
-    rf"http/(?:routers|services|middlewares)/(?:([a-z2-7]{{{_DIGEST_LENGTH}}})(-kv[pgl])|{_REVISION}|{_API}|{_METRICS})(?:-({_HUB}))?/"
+    rf"http/(?:routers|services|middlewares)/(?:([a-z2-7]{{{_DIGEST_LENGTH}}})(-kv[pgl])|{_REVISION}|{_API}|{_METRICS}|{_PAGES}|{_COOKIELESS})(?:-({_HUB}))?/"
 )
 #: The header by which requests to Traefik's API say which hub they come from, if there are several.
 HUB_HEADER: Final = "X-Kvproxy-Hub"
@@ -70,6 +72,16 @@ class Names:
     def metrics(self) -> str:
         """The router of Traefik's metrics."""
         return _METRICS + self._end
+
+    @property
+    def pages(self) -> str:
+        """The middleware that asks the hub for a page where a server does not answer, and its service."""
+        return _PAGES + self._end
+
+    @property
+    def cookieless(self) -> str:
+        """The middleware that has the hub give such a page without cookies."""
+        return _COOKIELESS + self._end
 
     @property
     def transport(self) -> str:

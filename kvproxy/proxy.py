@@ -152,7 +152,7 @@ class KVTraefikProxy(TraefikSetUp):
             check_ports()
         allowed = groups_allowed(self.route_layout, version)
         # A Traefik that an earlier hub has left serves on until the store is reached.
-        reconciler, fleet = await self._start_reconciler((), allowed, Abilities(metrics=True))
+        reconciler, fleet = await self._start_reconciler((), allowed, Abilities(version, metrics=True))
         [traefik] = await fleet.members()
         self._process = process
         timeout, check_alive = self.check_route_timeout, process.check_alive

@@ -76,6 +76,8 @@ def _wanted(entry: Entry, name: str) -> dict[str, Any]:
     for field in ("entryPoints", "middlewares"):
         if values := [value for key, value in sorted(keys.items()) if key.startswith(field + "/")]:
             wanted[field] = values
+        elif one := keys.get(field):
+            wanted[field] = [one]
     if parent := keys.get("parentRefs"):
         wanted["parentRefs"] = [parent]
     return wanted

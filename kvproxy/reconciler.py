@@ -38,7 +38,7 @@ _ROLLBACK_WAIT: Final = 5.0
 #: Seconds that giving up the claim to the store may take.
 _FAREWELL: Final = 2.0
 #: A route like any other, to count its keys by, and the number of them from which on their cost is worth a warning.
-_USUAL: Final = make_route("/user/name/", "http://127.0.0.1:1", {})
+_USUAL: Final = make_route("/user/name/", "http://127.0.0.1:1", {"user": "name"})
 _MANY: Final = 50
 
 

@@ -9,6 +9,7 @@ from typing import Any
 from .abilities import Abilities
 from .certificate import placeholder_certificate
 from .credentials import ApiAccess, api_access, derive
+from .error_pages import pages_configuration
 from .fleet import TraefikFleet
 from .internal_ssl import read_identity, servers_transport, transport_name
 from .static import deep_merge, setup_configuration
@@ -55,6 +56,7 @@ class TraefikSetUp(TraefikProxy):
             names=self.names,
             host=self.hub_host,
             transport=self.servers_transport,
+            pages=self.names.pages if self.error_pages and self._hub_url else "",
         )
 
     def _secret(self) -> bytes:
@@ -90,17 +92,30 @@ class TraefikSetUp(TraefikProxy):
         # A Traefik that the hub starts runs as the hub's user on the hub's machine, so the key stays in its file.
         return servers_transport(read_identity(self.app, key_as_text=not self.should_start), self.names)
 
+    @property
+    def _hub_url(self) -> str:
+        """Where Traefik reaches the hub's pages; empty if it does not, or nobody sets that up."""
+        url = str(getattr(self.hub, "url", ""))
+        return url if self.sets_up and url.startswith(("http://", "https://")) else ""
+
+    def _pages(self, able: Abilities) -> dict[str, Any]:
+        # They are set up without `error_pages` too: so no route ever names a middleware that is not there any more.
+        if not (url := self._hub_url):
+            return {}
+        return pages_configuration(url, self.servers_transport, self.names, able.version)
+
     def _setup(self, access: ApiAccess, secret: bytes, able: Abilities | None = None) -> dict[str, Any]:
         if not self.sets_up:
             return {}
+        able = able or Abilities()
         return setup_configuration(
             api_url=self.traefik_api_urls[0],
             api_entry_point=self.traefik_api_entrypoint,
             api_users=list(access.users),
             certificate=self._certificate(secret),
-            extra=deep_merge(self._transport(), self.extra_dynamic_config),
+            extra=deep_merge(self._transport(), deep_merge(self._pages(able), self.extra_dynamic_config)),
             names=self.names,
-            metrics=self.tracks_activity and able is not None and able.metrics,
+            metrics=self.tracks_activity and able.metrics,
         )
 
     def _access(self, secret: bytes) -> ApiAccess:

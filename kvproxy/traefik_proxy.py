@@ -139,6 +139,15 @@ class TraefikProxy(Proxy):
         needs `metrics.prometheus` in its static configuration, as `kvproxy static-config` writes it.
         """,
     )
+    error_pages = Bool(
+        True,
+        config=True,
+        help="""Whether users get the hub's own page, with status 503, where their server does not answer.
+
+        Also if it is the server itself that answers 502 or 504, which Traefik cannot tell apart. Needs a Traefik that
+        kvproxy sets up (see `enable_setup_dynamic_config`); before Traefik 3.4 the status stays 502 or 504.
+        """,
+    )
     traefik_log_level = Unicode(
         config=True,
         help="""Traefik's log level (DEBUG, INFO, WARN, ERROR); ERROR if empty. Its lines appear in the hub's log.""",

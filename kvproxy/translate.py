@@ -1,8 +1,8 @@
 """The translation layer: routing table <-> Traefik's dynamic configuration <-> flat keys; hub records as exact JSON.
 
 A route becomes three keys (a router's rule and service, a service's URL), a fourth, the priority, where the length of
-the rule, which is Traefik's default, would put it in the wrong place, one for the group that it is in, and one for the
-certificates of an https server where the hub has made them.
+the rule, which is Traefik's default, would put it in the wrong place, one for the group that it is in or, in none, for
+the hub's error pages, and one for the certificates of an https server where the hub has made them.
 """
 
 from __future__ import annotations
@@ -65,6 +65,7 @@ class Layout:
         names: how routers and services are called.
         host: if not empty, routes without a host are served for this one only.
         transport: name of the serversTransport for servers with an https URL, empty for Traefik's default one.
+        pages: name of the middleware with the hub's pages for users whose server does not answer, empty for none.
     """
 
     entry_points: tuple[str, ...] = ()
@@ -75,6 +76,7 @@ class Layout:
     names: Names = ALONE
     host: str = ""
     transport: str = ""
+    pages: str = ""
 
     def spec(self, route: Route) -> RouteSpec:
         """Where a route begins as Traefik is to see it."""
@@ -117,11 +119,13 @@ def route_configuration(route: Route, layout: Layout, parent: Group | None = Non
     if (wanted := priority(spec)) != len(text):
         router["priority"] = wanted
     router |= _above(layout, parent)
+    if "user" in json.loads(route.data_text):
+        router |= _pages(layout, parent)
     target = urlsplit(route.target)
     http: dict[str, Any] = {"routers": {name: router}}
     if target.path not in {"", "/"}:
         # Traefik's servers have no path before 3.2 (`preservePath`); the middleware works in every 3.x.
-        router["middlewares"] = [name]
+        router["middlewares"] = [*filter(None, [router.get("middlewares")]), name]
         http["middlewares"] = {name: {"addPrefix": {"prefix": target.path.rstrip("/")}}}
     balancer: dict[str, Any] = {"servers": [{"url": f"{target.scheme}://{target.netloc}"}]}
     if layout.transport and target.scheme == "https":
@@ -140,6 +144,11 @@ def _above(layout: Layout, parent: Group | None) -> dict[str, Any]:
     return {"entryPoints": list(layout.entry_points)} if layout.entry_points else {}
 
 
+def _pages(layout: Layout, parent: Group | None) -> dict[str, Any]:
+    """The hub's pages, on the outermost routers only: what is in a group has them from there, and costs no key."""
+    return {"middlewares": layout.pages} if layout.pages and parent is None else {}
+
+
 def group_configuration(
     group: Group, parent: Group | None, active: bool, fallback: str | None, layout: Layout
 ) -> dict[str, Any]:
@@ -154,7 +163,9 @@ def group_configuration(
     """
     name = layout.names.group(group)
     rule = group.rule if active else NO_REQUEST
-    routers: dict[str, Any] = {name: {"rule": rule, "priority": group.priority, **_above(layout, parent)}}
+    routers: dict[str, Any] = {
+        name: {"rule": rule, "priority": group.priority, **_above(layout, parent), **_pages(layout, parent)}
+    }
     if fallback is not None:
         routers[layout.names.last(name)] = {"rule": group.last_rule, "service": fallback, "parentRefs": name}
     return {"http": {"routers": routers}}

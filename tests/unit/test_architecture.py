@@ -25,6 +25,7 @@ PURE = {
     "places",
     "table",
     "tree",
+    "error_pages",
     "errors",
     "routes",
     "rules",
