@@ -23,7 +23,7 @@ from typing import Any, Final, TypeAlias
 from .errors import HookError, InvalidRouteError
 from .names import Names
 from .routes import Route, parse_target
-from .vocabulary import MIDDLEWARE, MOST_IN_ORDER, ROUTER, SERVICE, Fields, Unusable, checked
+from .vocabulary import MIDDLEWARE, ROUTER, SERVICE, Fields, Unusable, checked
 
 #: What a hook is given and gives back.
 Configuration: TypeAlias = dict[str, Any]
@@ -33,8 +33,6 @@ _PARTS: Final = ("router", "service", "middlewares")
 _OURS: Final = ("rule", "ruleSyntax", "service", "priority", "parentRefs", "entryPoints")
 #: What Traefik allows for routers without a parent only (``ParseRouterTree``, 3.7).
 _OUTERMOST: Final = ("tls", "observability")
-#: Some places in the list are kvproxy's own.
-_MOST: Final = MOST_IN_ORDER - 2
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,39}")
 
 
@@ -114,8 +112,9 @@ def apply_hooks(http: dict[str, Any], route: Route, names: Names, hooks: Iterabl
     own = {given: names.middleware(route.key, given) for given in configuration["middlewares"]}
     changed = configuration["router"]
     # kvproxy's own come last: what they do to a request is for the server.
-    if order := [*(own.get(given, given) for given in _in_order(configuration)), *router.get("middlewares", ())]:
-        router["middlewares"] = order
+    order = [own.get(given, given) for given in _in_order(configuration)]
+    if order := [*order, *filter(None, router.get("middlewares", "").split(","))]:
+        router["middlewares"] = ",".join(order)
     router |= {field: changed[field] for field in _OUTERMOST if field in changed}
     http["services"][name] = configuration["service"]
     if own:
@@ -158,7 +157,7 @@ def check_configuration(given: Any) -> Configuration:
         "middlewares": {name: _check_middleware(name, one) for name, one in given["middlewares"].items()},
     }
     _check_names(configuration["middlewares"])
-    _check_order(configuration)
+    _check_chains(configuration)
     return configuration
 
 
@@ -204,13 +203,11 @@ def _check_names(middlewares: Mapping[str, Any]) -> None:
             raise Unusable(f"middlewares {other!r} and {name!r}, whose names are too much alike")
 
 
-def _check_order(configuration: Configuration) -> None:
+def _check_chains(configuration: Configuration) -> None:
     middlewares = configuration["middlewares"]
     chained = {name for one in middlewares.values() for name in _chained(one)}
     if inner := [name for name in chained if _chained(middlewares.get(name, {}))]:
         raise Unusable(f"middlewares.{inner[0]}, a chain, inside of a chain")
-    if len(_in_order(configuration)) > _MOST:
-        raise Unusable(f"more than {_MOST} middlewares, which Traefik would not keep in order; put some into a chain")
 
 
 def _in_order(configuration: Configuration) -> Sequence[str]:

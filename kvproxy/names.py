@@ -27,6 +27,9 @@ _LAST: Final = "-kvl"
 _MIDDLEWARE: Final = "-kvm_"
 _REVISION: Final = "kvproxy-revision"
 _API: Final = "kvproxy-api"
+_METRICS: Final = "kvproxy-metrics"
+_PAGES: Final = "kvproxy-pages"
+_COOKIELESS: Final = "kvproxy-cookieless"
 _TRANSPORT: Final = "kvproxy-internal"
 #: Begins a key that Traefik cannot decode, so that it goes on with what it has. Its log will name it.
 _HOLD: Final = "http/kvproxy-is-writing"
@@ -34,7 +37,7 @@ _HUB: Final = "[a-z0-9]+(?:-[a-z0-9]+)*"
 _KINDS: Final = "(?:routers|services|middlewares|serversTransports)"
 _ANY = re.compile(
     rf"http/{_KINDS}/(?:([a-z2-7]{{{_DIGEST_LENGTH}}})(-kv[pgl]|{_MIDDLEWARE}[a-z0-9_]+)"
-    rf"|{_REVISION}|{_API}|{_TRANSPORT})(?:-({_HUB}))?/|{_HOLD}(?:-{_HUB})?$"
+    rf"|{_REVISION}|{_API}|{_METRICS}|{_PAGES}|{_COOKIELESS}|{_TRANSPORT})(?:-({_HUB}))?/|{_HOLD}(?:-{_HUB})?$"
 )
 #: The header by which requests to Traefik's API say which hub they come from, if there are several.
 HUB_HEADER: Final = "X-Kvproxy-Hub"
@@ -75,6 +78,21 @@ class Names:
     def api(self) -> str:
         """The router of Traefik's API, and its middleware."""
         return _API + self._end
+
+    @property
+    def metrics(self) -> str:
+        """The router of Traefik's metrics."""
+        return _METRICS + self._end
+
+    @property
+    def pages(self) -> str:
+        """The middleware that asks the hub for a page where a server does not answer, and its service."""
+        return _PAGES + self._end
+
+    @property
+    def cookieless(self) -> str:
+        """The middleware that has the hub give such a page without cookies."""
+        return _COOKIELESS + self._end
 
     @property
     def transport(self) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -11,6 +11,7 @@ from typing import Any
 from jupyterhub.metrics import PROXY_POLL_DURATION_SECONDS
 from traitlets import Float, Unicode
 
+from .abilities import Abilities, look_at
 from .adoption import Start
 from .errors import ConfigurationError, InvalidRouteError, KVProxyError, StoppedError, StoreUnavailable
 from .fleet import TraefikFleet
@@ -21,13 +22,14 @@ from .process import TraefikProcess
 from .reconciler import Reconciler
 from .replicas import Replica
 from .routes import make_route, parse_routespec
+from .set_up import TraefikSetUp
 from .startup import check_replicas, wait_for_store, wait_for_traefik
 from .static import check_url, groups_allowed
 from .store import Store, roots
-from .traefik_proxy import TraefikProxy
+from .tracking import Tracker
 
 
-class KVTraefikProxy(TraefikProxy):
+class KVTraefikProxy(TraefikSetUp):
     """A proxy whose routes are in a key-value store that Traefik reads.
 
     A backend derives from it, names the provider, and says how to open its store and how Traefik is to open it, both
@@ -80,32 +82,10 @@ class KVTraefikProxy(TraefikProxy):
     _store: Store | None = None
     _fleet_in_use: TraefikFleet | None = None
     _process: TraefikProcess | None = None
+    _tracker: Tracker | None = None
+    _set_up_for: Callable[[Abilities | None], dict[str, Any]]
     _starting: asyncio.Lock | None = None
     _watching: asyncio.Task[None] | None = None
-
-    def open_store(self) -> Store:
-        """The store, not yet connected.
-
-        Raises:
-            ConfigurationError: if a setting cannot work, or the store's client library is not installed.
-        """
-        raise NotImplementedError
-
-    def traefik_provider(self) -> dict[str, Any]:
-        """The section of Traefik's static configuration that makes it read the same store.
-
-        Raises:
-            ConfigurationError: if Traefik cannot follow where the hub goes.
-        """
-        raise NotImplementedError
-
-    def traefik_environment(self) -> dict[str, str]:
-        """What makes Traefik read the same store as well, where its configuration has no place for it."""
-        return {}
-
-    def store_secrets(self) -> list[str]:
-        """Texts that must never be logged."""
-        return []
 
     def store_place(self) -> str:
         """Where in the store the routes are, for the log."""
@@ -172,7 +152,7 @@ class KVTraefikProxy(TraefikProxy):
             check_ports()
         allowed = groups_allowed(self.route_layout, version)
         # A Traefik that an earlier hub has left serves on until the store is reached.
-        reconciler, fleet = await self._start_reconciler((), allowed)
+        reconciler, fleet = await self._start_reconciler((), allowed, Abilities(version, metrics=True))
         [traefik] = await fleet.members()
         self._process = process
         timeout, check_alive = self.check_route_timeout, process.check_alive
@@ -182,21 +162,24 @@ class KVTraefikProxy(TraefikProxy):
         await reconciler.tell_noise()
 
     async def _start_reconciler(
-        self, entry_points: tuple[str, ...], allowed: bool | None
+        self, entry_points: tuple[str, ...], allowed: bool | None, able: Abilities | None = None
     ) -> tuple[Reconciler, TraefikFleet]:
         access = self._access(secret := self._secret())
         warn_of_rivals(type(self), self.log)
         self._store = store = self.open_store()
         self._fleet_in_use = fleet = self._fleet(access)
+        self._set_up_for = partial(self._setup, access, secret)
         timeout, setting = self.store_timeout, "c.KVTraefikProxy.store_timeout"
         for warning in await wait_for_store(store.check, timeout, setting, self.log):
             self.log.warning("%s", warning)
+        if not self.should_start:
+            able = await look_at(await fleet.members())
         reconciler = Reconciler(
             store,
             fleet,
             log=self.log,
             layout=self.layout(entry_points),
-            setup=self._setup(access, secret),
+            setup=self._set_up_for(able),
             concurrency=self.concurrency,
             groups_allowed=allowed,
             grace=self.traefik_replica_grace,
@@ -206,6 +189,8 @@ class KVTraefikProxy(TraefikProxy):
         )
         await wait_for_store(reconciler.start, timeout, setting, self.log)
         self._reconciler = reconciler
+        if self.tracks_activity:
+            self._tracker = Tracker(fleet.members, partial(self._adjust, fleet, reconciler), self.log)
         GAUGES.watch(reconciler)
         return reconciler, fleet
 
@@ -235,7 +220,13 @@ class KVTraefikProxy(TraefikProxy):
         replicas = await fleet.members()
         timeout, entry_point = self.check_route_timeout, self.traefik_entrypoint
         await check_replicas(replicas, reconciler.revision, timeout, entry_point, self.route_layout, self.log)
+        await self._adjust(fleet, reconciler)
         await reconciler.tell_noise()
+
+    async def _adjust(self, fleet: TraefikFleet, reconciler: Reconciler) -> None:
+        """Set up an external Traefik for what it can do by now; as long as none answers, all stays as it is."""
+        if self.sets_up and not self.should_start and (able := await look_at(await fleet.members())):
+            reconciler.set_up(self._set_up_for(able))
 
     async def stop(self) -> None:
         """Stop Traefik; the routes stay in the store."""
@@ -255,10 +246,10 @@ class KVTraefikProxy(TraefikProxy):
             GAUGES.forget(self._reconciler)
         if self._process is not None:
             await (self._process.give_up() if failed else self._process.stop())
-        for part in (self._reconciler, self._store, self._fleet_in_use):
+        for part in (self._tracker, self._reconciler, self._store, self._fleet_in_use):
             if part is not None:
                 await part.aclose()
-        self._watching = self._process = self._reconciler = self._store = self._fleet_in_use = None
+        self._watching = self._process = self._tracker = self._reconciler = self._store = self._fleet_in_use = None
 
     async def add_route(self, routespec: str, target: str, data: Mapping[str, Any]) -> None:
         """Add a route, or change it, and return when Traefik serves it.
@@ -302,19 +293,28 @@ class KVTraefikProxy(TraefikProxy):
             raise
 
     async def get_route(self, routespec: str) -> dict[str, Any] | None:
-        """One route, None if there is none. Costs the same at any number of routes."""
+        """One route, None if there is none. Costs the same at any number of routes.
+
+        Its data are as they were given, with what is known of ``last_activity`` (see :meth:`get_all_routes`).
+        """
         routespec = self.validate_routespec(routespec)
         try:
             key = parse_routespec(routespec).key
         except InvalidRouteError:
             return None
-        return (await self._running()).get(key)
+        route = (await self._running()).get(key)
+        return self._tracker.complete(self.names.route(key), route) if self._tracker is not None else route
 
     async def get_all_routes(self) -> dict[str, dict[str, Any]]:
         """All routes, by routespec, after a full read of the store; what differs from what the hub wants is repaired.
+
+        The data of a route are as they were given, with ``last_activity`` (UTC, ISO 8601) if Traefik has been seen to
+        answer requests for it since this hub was started, and ``track_last_activity`` is True.
 
         Raises:
             StoreError: if the store cannot be read.
         """
         with PROXY_POLL_DURATION_SECONDS.time():
-            return await (await self._running()).all(self.store_timeout)
+            reconciler = await self._running()
+            reading = reconciler.all(self.store_timeout)
+            return await (self._tracker.beside(reading, reconciler.desired) if self._tracker is not None else reading)

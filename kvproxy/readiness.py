@@ -75,11 +75,11 @@ def _wanted(entry: Entry, name: str) -> dict[str, Any]:
     keys = {key.removeprefix(start): value for key, value in entry.config.items() if key.startswith(start)}
     wanted: dict[str, Any] = {"rule": keys["rule"], "service": keys["service"]}
     wanted["priority"] = int(keys.get("priority", len(keys["rule"])))
-    for field in ("entryPoints", "middlewares"):
-        if values := [value for key, value in sorted(keys.items()) if key.startswith(field + "/")]:
-            wanted[field] = values
-    if parent := keys.get("parentRefs"):
-        wanted["parentRefs"] = [parent]
+    if values := [value for key, value in sorted(keys.items()) if key.startswith("entryPoints/")]:
+        wanted["entryPoints"] = values
+    for field in ("middlewares", "parentRefs"):
+        if text := keys.get(field):
+            wanted[field] = text.split(",")
     if any(key == "tls" or key.startswith("tls/") for key in keys):
         wanted["tls"] = True
     return wanted

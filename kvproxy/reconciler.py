@@ -22,7 +22,7 @@ from .errors import (
     StoreUnavailable,
 )
 from .guard import Guard
-from .noise import tell_noise
+from .notices import tell_flat, tell_noise
 from .observing import Observer
 from .readiness import Pending
 from .replicas import Fleet, Replica
@@ -31,7 +31,7 @@ from .store import Store
 from .sync import StoreSync
 from .table import DesiredTable
 from .tenure import Tenure
-from .translate import Entry, Layout, encode_setup
+from .translate import SETUP, Entry, Layout, encode_setup
 from .watch import Log, TraefikWatch, Waiter
 
 #: Seconds that a failed add_route waits for its own rollback before it raises all the same.
@@ -172,6 +172,12 @@ class Reconciler:
         entry = self._sync.desired.get(self._names.route(key))
         return entry.route.as_dict() if entry is not None and entry.route is not None else None
 
+    def set_up(self, configuration: Mapping[str, Any]) -> None:
+        """Want another dynamic configuration that is not about routes."""
+        entry = encode_setup(configuration)
+        if self._sync.desired.get(SETUP) != entry:
+            self._sync.want(SETUP, entry)
+
     async def all(self, timeout: float) -> dict[str, dict[str, Any]]:
         """Read the store in full, start the repair of what differs, and give back all routes.
 
@@ -255,13 +261,7 @@ class Reconciler:
             raise StoppedError("The proxy is not running.")
 
     def _say_flat(self) -> None:
-        if not self._said_flat and (routespec := self._sync.table.forced_flat):
-            self._said_flat = True
-            self._log.warning(
-                "A hook gives the route %r tls or observability of its own, which Traefik allows outside of groups "
-                "only. As long as there is such a route, all are laid out flat, whatever route_layout says.",
-                routespec,
-            )
+        self._said_flat = self._said_flat or tell_flat(self._sync.table, self._log)
 
     def _check_size(self, route: Route, entry: Entry) -> None:
         try:

@@ -24,6 +24,9 @@ PARENTS_SINCE: Final = (3, 6)
 _REFUSING_ENCODED: Final = ((3, 6, 4), (3, 6, 7))
 _ENCODED: Final = ("Slash", "BackSlash", "NullCharacter", "Semicolon", "Percent", "QuestionMark", "Hash")
 
+#: Requests by service only, with as few buckets for their duration as can be; shown at a router of kvproxy's own.
+_COUNTS: Final = {"addEntryPointsLabels": False, "addServicesLabels": True, "buckets": [1.0], "manualRouting": True}
+
 _HEADER = """\
 # Written by kvproxy for the Traefik that JupyterHub starts. It is written anew at each start: change
 # c.TraefikProxy.extra_static_config in jupyterhub_config.py instead of this file.
@@ -45,6 +48,7 @@ class StaticSettings:
         throttle: Traefik's ``providersThrottleDuration``, such as ``0s``.
         log_level: Traefik's log level, empty for Traefik's default.
         version: Traefik's version, such as ``(3, 7, 15)``.
+        counts: whether Traefik counts the requests of each service.
         extra: merged over all else.
     """
 
@@ -56,6 +60,7 @@ class StaticSettings:
     throttle: str = "0s"
     log_level: str = ""
     version: tuple[int, ...] = (3,)
+    counts: bool = False
     extra: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -128,7 +133,15 @@ def static_configuration(settings: StaticSettings) -> dict[str, Any]:
         "entryPoints": {settings.entry_point: public, settings.api_entry_point: api},
         "providers": {"providersThrottleDuration": settings.throttle, **settings.provider},
     }
+    if settings.counts:
+        configuration["metrics"] = {"prometheus": _COUNTS}
     return deep_merge(configuration, settings.extra)
+
+
+def counts_by_itself(extra: Mapping[str, Any]) -> bool:
+    """Whether static configuration of the administrator's has metrics for Prometheus, which are left as they are."""
+    metrics = extra.get("metrics")
+    return isinstance(metrics, Mapping) and "prometheus" in metrics
 
 
 def parse_version(text: str) -> tuple[int, ...]:
@@ -176,6 +189,7 @@ def setup_configuration(
     certificate: tuple[str, str] | None,
     extra: Mapping[str, Any],
     names: Names = ALONE,
+    metrics: bool = False,
 ) -> dict[str, Any]:
     """The dynamic configuration that is not about routes.
 
@@ -187,11 +201,12 @@ def setup_configuration(
             RSA key at each reload (``pkg/tls/generate``, 3.7), which costs more than everything else of a small reload.
         extra: merged over all else.
         names: how the hub calls what it has there. Several hubs on one Traefik have a router each, told by a header.
+        metrics: whether Traefik has metrics, which are shown to whom the API is.
     """
-    name, hub = names.api, names.hub
-    prefix = urlsplit(api_url).path.rstrip("/") + "/api"
+    base, name = urlsplit(api_url).path.rstrip("/"), names.api
+    ours = f' && Header("{HUB_HEADER}", "{names.hub}")' if names.hub else ""
     router: dict[str, Any] = {
-        "rule": f'PathPrefix("{prefix}")' + (f' && Header("{HUB_HEADER}", "{hub}")' if hub else ""),
+        "rule": f'PathPrefix("{base}/api"){ours}',
         "entryPoints": [api_entry_point],
         "service": "api@internal",
     }
@@ -201,6 +216,9 @@ def setup_configuration(
     if api_users:
         router["middlewares"] = [name]
         http["middlewares"] = {name: {"basicAuth": {"users": api_users}}}
+    if metrics:
+        shown = {"rule": f'Path("{base}/metrics"){ours}', "service": "prometheus@internal"}
+        http["routers"][names.metrics] = router | shown
     configuration: dict[str, Any] = {"http": http}
     if certificate is not None:
         pair = {"certFile": certificate[0], "keyFile": certificate[1]}

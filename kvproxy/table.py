@@ -74,16 +74,22 @@ class DesiredTable:
         return self._tree.place(self.names.route(route.key), self._stem(route))
 
     def put(self, name: str, entry: Entry) -> list[str]:
-        """Want a route, as :meth:`entry` gave it; gives back the names of other entries that this has changed."""
-        before = middlewares_of(self.entries.get(name), name)
+        """Want a route, as :meth:`entry` gave it, or another setup.
+
+        Returns:
+            the names of other entries that this has changed.
+        """
+        before = middlewares_of(self.entries.get(name), name, self._layout)
         self.entries[name] = entry
+        if name == SETUP:
+            self.setup = entry
         if entry.route is None:
             return []
         if not entry.config:
             return self._leave(name)
         at = self._stem(entry.route)
         groups = self._tree.put(name, at)
-        if before != middlewares_of(entry, name):
+        if before != middlewares_of(entry, name, self._layout):
             groups = self._tree.under(at)
         self._outermost.discard(name)
         return self._encode([*groups, *self._expose(name, entry)])
@@ -227,6 +233,6 @@ class DesiredTable:
             self.entries.pop(name, None)
         else:
             last = self._tree.fallback(group)
-            middlewares = middlewares_of(self.entries.get(last or ""), last or "")
+            middlewares = middlewares_of(self.entries.get(last or ""), last or "", self._layout)
             self.entries[name] = encode_group(group, node.parent, node.active, last, self._layout, middlewares)
         return name

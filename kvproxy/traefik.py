@@ -6,17 +6,20 @@ import asyncio
 import base64
 import socket
 import ssl
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 from urllib.parse import quote
 
 import aiohttp
 from aiohttp.abc import AbstractResolver, ResolveResult
 
+from .activity import Sample, is_wanted, parse_sample
 from .errors import TraefikError
 from .names import ALONE, HUB_HEADER, Names
 from .readiness import revision_of
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -125,6 +128,25 @@ class TraefikApi:
         """See :meth:`TraefikView.version`."""
         return str((await self._get("/api/version") or {}).get("Version", "unknown"))
 
+    async def has_metrics(self) -> bool:
+        """Whether Traefik counts requests and could show it to Prometheus."""
+        return await self._get("/api/http/services/prometheus@internal") is not None
+
+    async def sample(self) -> Sample | None:
+        """What Traefik has counted for the services of the provider, None if it shows no metrics.
+
+        Raises:
+            TraefikError: if it cannot be asked.
+        """
+        lines = await self._ask("/metrics", _wanted_lines, {"Accept-Encoding": "identity"})
+        if lines is None:
+            return None
+        try:
+            # Of thousands of services that takes a while.
+            return await asyncio.get_running_loop().run_in_executor(None, parse_sample, lines, self._provider)
+        except ValueError:
+            raise TraefikError(f"{self.place} shows metrics that kvproxy does not understand.") from None
+
     async def aclose(self) -> None:
         """Close the connection."""
         if self._session is not None:
@@ -135,14 +157,25 @@ class TraefikApi:
         return quote(f"{name}@{self._provider}", safe="@")
 
     async def _get(self, path: str) -> Mapping[str, Any] | None:
+        answer = await self._ask(path, lambda response: response.json(content_type=None))
+        if answer is not None and not isinstance(answer, dict):
+            raise TraefikError(f"{self.place} gave no proper answer to {path}.")
+        return answer
+
+    async def _ask(
+        self,
+        path: str,
+        read: Callable[[aiohttp.ClientResponse], Awaitable[T]],
+        headers: Mapping[str, str] | None = None,
+    ) -> T | None:
         if self._session is None:
             connector = aiohttp.TCPConnector(resolver=_Pinned(self._address)) if self._address else None
             self._session = aiohttp.ClientSession(
                 headers=self._headers, timeout=self._timeout, trust_env=False, connector=connector
             )
-        where = self.place
+        where, url = self.place, self._url + path
         try:
-            async with self._session.get(self._url + path, ssl=self._ssl, allow_redirects=False) as response:
+            async with self._session.get(url, ssl=self._ssl, allow_redirects=False, headers=headers) as response:
                 if response.status == 404:
                     return None
                 if response.status in {401, 403}:
@@ -151,7 +184,7 @@ class TraefikApi:
                     )
                 if response.status != 200:
                     raise TraefikError(f"{where} answers {response.status} to {path}.")
-                answer = await response.json(content_type=None)
+                return await read(response)
         except aiohttp.ClientConnectorCertificateError:
             raise TraefikError(
                 f"{where} has a certificate that is not trusted; see traefik_api_validate_cert."
@@ -162,9 +195,15 @@ class TraefikApi:
             raise TraefikError(f"{where} did not answer within {self._timeout.total:g} s.") from None
         except (aiohttp.ClientError, ValueError, LookupError, RecursionError) as error:
             raise TraefikError(f"{where} gave no proper answer ({type(error).__name__}).") from None
-        if not isinstance(answer, dict):
-            raise TraefikError(f"{where} gave no proper answer to {path}.")
-        return answer
+
+
+async def _wanted_lines(response: aiohttp.ClientResponse) -> str:
+    """What is of use here of the metrics, which may be many megabytes."""
+    wanted, rest = list[bytes](), b""
+    async for chunk in response.content.iter_any():
+        *lines, rest = (rest + chunk).split(b"\n")
+        wanted += filter(is_wanted, lines)
+    return b"\n".join([*wanted, b""]).decode(errors="replace")
 
 
 class _Pinned(AbstractResolver):

@@ -2,23 +2,15 @@
 
 from __future__ import annotations
 
-import secrets
-from pathlib import Path
 from typing import Any
 
 from traitlets import Bool, Dict, Enum, Float, Integer, List, Unicode, Union, default, validate
 
-from .certificate import placeholder_certificate
-from .credentials import ApiAccess, api_access, derive
 from .errors import ConfigurationError, InvalidRouteError
-from .fleet import TraefikFleet
 from .hooked_proxy import HookedProxy
-from .internal_ssl import read_identity, servers_transport, transport_name
 from .names import Names, check_hub_id
 from .routes import parse_routespec
-from .static import StaticSettings, address, check_url, deep_merge, setup_configuration, static_file
-from .traefik import TraefikApi
-from .translate import Layout
+from .static import StaticSettings, address, check_url, counts_by_itself, static_file
 
 
 class TraefikProxy(HookedProxy):
@@ -137,6 +129,25 @@ class TraefikProxy(HookedProxy):
         such servers to Traefik's default one where it is off.
         """,
     )
+    track_last_activity = Bool(
+        True,
+        config=True,
+        help="""Whether Traefik counts the requests to each server, so that JupyterHub learns when each was used last.
+
+        Servers that report their activity themselves, as JupyterLab does, do not need it; for all others, it is what
+        culling goes by. Counting costs Traefik about a fifth more CPU a request. An external Traefik
+        needs `metrics.prometheus` in its static configuration, as `kvproxy static-config` writes it.
+        """,
+    )
+    error_pages = Bool(
+        True,
+        config=True,
+        help="""Whether users get the hub's own page, with status 503, where their server does not answer.
+
+        Also if it is the server itself that answers 502 or 504, which Traefik cannot tell apart. Needs a Traefik that
+        kvproxy sets up (see `enable_setup_dynamic_config`); before Traefik 3.4 the status stays 502 or 504.
+        """,
+    )
     traefik_log_level = Unicode(
         config=True,
         help="""Traefik's log level (DEBUG, INFO, WARN, ERROR); ERROR if empty. Its lines appear in the hub's log.""",
@@ -200,6 +211,11 @@ class TraefikProxy(HookedProxy):
         """Whether kvproxy writes the dynamic configuration that is not about routes."""
         return bool(self.should_start or self.enable_setup_dynamic_config)
 
+    @property
+    def tracks_activity(self) -> bool:
+        """Whether the hub is told when a server was used last; it may be one that does not ask for it."""
+        return bool(self.track_last_activity and getattr(self.app, "last_activity_interval", 1))
+
     def validate_routespec(self, routespec: str) -> str:
         """JupyterHub's own check of hosts against host routing; a proxy without a hub takes both kinds.
 
@@ -209,19 +225,6 @@ class TraefikProxy(HookedProxy):
         if self.app is not None:
             return str(super().validate_routespec(routespec))  # type: ignore[no-untyped-call]
         return routespec if routespec.endswith("/") else routespec + "/"
-
-    def layout(self, entry_points: tuple[str, ...]) -> Layout:
-        """How routes are laid out as keys, on these entry points or, if there are none, on Traefik's default ones."""
-        hosts = bool(self.hub_host) or (self.app is not None and self.host_routing)
-        return Layout(
-            entry_points,
-            self.route_layout,
-            hosts=hosts,
-            names=self.names,
-            host=self.hub_host,
-            transport=self.servers_transport,
-            hooks=self.hooks.route_configuration,
-        )
 
     def static_settings(self, provider: dict[str, Any], version: tuple[int, ...]) -> StaticSettings:
         """What the static configuration of a Traefik of this version is made from."""
@@ -234,6 +237,7 @@ class TraefikProxy(HookedProxy):
             throttle=self.traefik_providers_throttle_duration,
             log_level=self.traefik_log_level,
             version=version,
+            counts=self.tracks_activity and not counts_by_itself(self.extra_static_config),
             extra=self.extra_static_config,
         )
 
@@ -243,73 +247,3 @@ class TraefikProxy(HookedProxy):
             address(self.public_url, "JupyterHub.bind_url"): "c.JupyterHub.bind_url",
             address(self.traefik_api_urls[0], "traefik_api_url"): "c.TraefikProxy.traefik_api_url",
         }
-
-    def _secret(self) -> bytes:
-        secret = getattr(self.app, "cookie_secret", None) or secrets.token_bytes(32)
-        return secret if isinstance(secret, bytes) else str(secret).encode()
-
-    def _certificate(self, secret: bytes) -> tuple[str, str] | None:
-        if self.ssl_cert and self.ssl_key and not self.hub_id:
-            return str(Path(self.ssl_cert).absolute()), str(Path(self.ssl_key).absolute())
-        if self.hub_id or (self.is_https and not self.should_start):
-            # Two providers with a default certificate cancel each other out (Traefik 3.7, `mergeConfiguration`), and
-            # a Traefik with https must have one from somewhere. Of several hubs, none may speak for the others.
-            return None
-        return placeholder_certificate(derive(secret, "placeholder certificate"))
-
-    @property
-    def _internal_ssl(self) -> bool:
-        return bool(getattr(self.app, "internal_ssl", False))
-
-    @property
-    def servers_transport(self) -> str:
-        """Traefik's name of the serversTransport for servers with an https URL, empty for its default one.
-
-        Raises:
-            ConfigurationError: if there has to be one and nobody sets it up.
-        """
-        own = self.traefik_servers_transport
-        return transport_name(internal_ssl=self._internal_ssl, own=own, set_up=self.sets_up, names=self.names)
-
-    def _transport(self) -> dict[str, Any]:
-        if self.traefik_servers_transport or not self._internal_ssl:
-            return {}
-        # A Traefik that the hub starts runs as the hub's user on the hub's machine, so the key stays in its file.
-        return servers_transport(read_identity(self.app, key_as_text=not self.should_start), self.names)
-
-    def _setup(self, access: ApiAccess, secret: bytes) -> dict[str, Any]:
-        if not self.sets_up:
-            return {}
-        return setup_configuration(
-            api_url=self.traefik_api_urls[0],
-            api_entry_point=self.traefik_api_entrypoint,
-            api_users=list(access.users),
-            certificate=self._certificate(secret),
-            extra=deep_merge(self._transport(), self.extra_dynamic_config),
-            names=self.names,
-        )
-
-    def _access(self, secret: bytes) -> ApiAccess:
-        return api_access(
-            set_up=self.sets_up,
-            username=self.traefik_api_username,
-            password=self.traefik_api_password,
-            hashed_password=self.traefik_api_hashed_password,
-            secret=secret,
-        )
-
-    def _fleet(self, access: ApiAccess) -> TraefikFleet:
-        """The APIs of all replicas; of the one Traefik that the hub starts, there is one."""
-
-        def make(url: str, place: str | None) -> TraefikApi:
-            return TraefikApi(
-                url,
-                self.provider_name,
-                username=access.username,
-                password=access.password,
-                validate_cert=self.traefik_api_validate_cert,
-                names=self.names,
-                address=place,
-            )
-
-        return TraefikFleet(self.traefik_api_urls, make, resolve=not self.should_start)

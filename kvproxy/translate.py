@@ -1,8 +1,8 @@
 """The translation layer: routing table <-> Traefik's dynamic configuration <-> flat keys; hub records as exact JSON.
 
 A route becomes three keys (a router's rule and service, a service's URL), a fourth, the priority, where the length of
-the rule, which is Traefik's default, would put it in the wrong place, one for the group that it is in, and one for the
-certificates of an https server where the hub has made them.
+the rule, which is Traefik's default, would put it in the wrong place, one for the group that it is in or, in none, for
+the hub's error pages, and one for the certificates of an https server where the hub has made them.
 """
 
 from __future__ import annotations
@@ -68,6 +68,7 @@ class Layout:
         host: if not empty, routes without a host are served for this one only.
         transport: name of the serversTransport for servers with an https URL, empty for Traefik's default one.
         hooks: what changes the configuration of each route.
+        pages: name of the middleware with the hub's pages for users whose server does not answer, empty for none.
     """
 
     entry_points: tuple[str, ...] = ()
@@ -79,6 +80,7 @@ class Layout:
     host: str = ""
     transport: str = ""
     hooks: tuple[Hook, ...] = ()
+    pages: str = ""
 
     def spec(self, route: Route) -> RouteSpec:
         """Where a route begins as Traefik is to see it."""
@@ -92,13 +94,14 @@ def route_configuration(route: Route, layout: Layout, parent: Group | None = Non
     router: dict[str, Any] = {"rule": text, "service": name}
     if (wanted := priority(spec)) != len(text):
         router["priority"] = wanted
-    router |= _above(layout, parent)
     target = urlsplit(route.target)
     http: dict[str, Any] = {"routers": {name: router}}
+    own = []
     if target.path not in {"", "/"}:
         # Traefik's servers have no path before 3.2 (`preservePath`); the middleware works in every 3.x.
-        router["middlewares"] = [name]
+        own = [name]
         http["middlewares"] = {name: {"addPrefix": {"prefix": target.path.rstrip("/")}}}
+    router |= _placed(layout, parent, own, pages=_wants_pages(route))
     balancer: dict[str, Any] = {"servers": [{"url": f"{target.scheme}://{target.netloc}"}]}
     if layout.transport and target.scheme == "https":
         balancer["serversTransport"] = layout.transport
@@ -106,14 +109,24 @@ def route_configuration(route: Route, layout: Layout, parent: Group | None = Non
     return {"http": http}
 
 
-def _above(layout: Layout, parent: Group | None) -> dict[str, Any]:
-    """What a router is in front of: a group, or the entry points, which Traefik allows for the outermost ones only.
+def _wants_pages(route: Route) -> bool:
+    """Whether the hub's pages are for those who come there: they speak of a user's server."""
+    return "user" in json.loads(route.data_text)
 
-    The one parent is written as one value, which Traefik's decoder takes for a list: a node less to decode.
+
+def _placed(
+    layout: Layout, parent: Group | None, middlewares: Sequence[str] = (), *, pages: bool = True
+) -> dict[str, Any]:
+    """What depends on where a router is: behind a group, or at the entry points, which Traefik allows for the outermost
+    ones only. These have the hub's pages too: what is in a group has them from there, and costs no key.
+
+    The parent and the middlewares are one value each, which Traefik's decoder splits at commas: nodes less to decode.
     """
+    first = [layout.pages] if layout.pages and pages and parent is None else []
+    order = {"middlewares": ",".join([*first, *middlewares])} if first or middlewares else {}
     if parent is not None:
-        return {"parentRefs": layout.names.group(parent)}
-    return {"entryPoints": list(layout.entry_points)} if layout.entry_points else {}
+        return {"parentRefs": layout.names.group(parent), **order}
+    return {"entryPoints": list(layout.entry_points), **order} if layout.entry_points else order
 
 
 def encode_record(route: Route) -> str:
@@ -151,8 +164,8 @@ def encode(route: Route, layout: Layout, parent: Group | None = None) -> Entry:
     if not layout.hooks:
         return Entry(flatten(configuration), record, route)
     outermost = apply_hooks(configuration["http"], route, layout.names, layout.hooks)
-    entry = Entry(flatten(configuration), record, route)
-    return replace(moved(entry, layout, None), outermost=True) if outermost else entry
+    entry = moved(Entry(flatten(configuration), record, route), layout, None if outermost else parent)
+    return replace(entry, outermost=outermost)
 
 
 def withheld(route: Route) -> Entry:
@@ -164,17 +177,19 @@ def moved(entry: Entry, layout: Layout, parent: Group | None) -> Entry:
     """A route's entry as it is in another group, or in none. No hook is asked again."""
     if entry.route is None or entry.outermost or not entry.config:
         return entry
-    router = f"http/routers/{layout.names.route(entry.route.key)}/"
-    places = (f"{router}parentRefs", f"{router}entryPoints/")
+    name = layout.names.route(entry.route.key)
+    router = f"http/routers/{name}/"
+    places = (f"{router}parentRefs", f"{router}entryPoints/", f"{router}middlewares")
     rest = {key: value for key, value in entry.config.items() if not key.startswith(places)}
-    above = flatten(_above(layout, parent))
-    return replace(entry, config={**rest, **{router + key: value for key, value in above.items()}})
+    middlewares = middlewares_of(entry, name, layout)
+    placed = flatten(_placed(layout, parent, middlewares, pages=_wants_pages(entry.route)))
+    return replace(entry, config={**rest, **{router + key: value for key, value in placed.items()}})
 
 
-def middlewares_of(entry: Entry | None, name: str) -> list[str]:
-    """The middlewares that the router of this name has, in Traefik's order."""
-    start = f"http/routers/{name}/middlewares/"
-    return [entry.config[key] for key in sorted(entry.config) if key.startswith(start)] if entry is not None else []
+def middlewares_of(entry: Entry | None, name: str, layout: Layout) -> list[str]:
+    """The middlewares that the router of this name has wherever it is, in Traefik's order."""
+    text = entry.config.get(f"http/routers/{name}/middlewares", "") if entry is not None else ""
+    return [one for one in text.split(",") if one and one != layout.pages]
 
 
 def encode_group(
@@ -197,10 +212,10 @@ def encode_group(
     """
     name = layout.names.group(group)
     rule = group.rule if active else NO_REQUEST
-    routers: dict[str, Any] = {name: {"rule": rule, "priority": group.priority, **_above(layout, parent)}}
+    routers: dict[str, Any] = {name: {"rule": rule, "priority": group.priority, **_placed(layout, parent)}}
     if fallback is not None:
-        last = {"rule": group.last_rule, "service": fallback, "parentRefs": name}
-        routers[layout.names.last(name)] = {**last, "middlewares": list(middlewares)} if middlewares else last
+        inner = _placed(layout, group, middlewares)
+        routers[layout.names.last(name)] = {"rule": group.last_rule, "service": fallback, **inner}
     record = {_GROUP_RECORD + name: json.dumps([group.prefix, *group.symbols])}
     return Entry(flatten({"http": {"routers": routers}}), record)
 

@@ -18,7 +18,7 @@ from typing import Any, Final, TypeAlias
 _TIME: Final = re.compile(r"-?\d+|-?(?:(?:\d+\.?\d*|\.\d+)(?:ns|us|µs|μs|ms|s|m|h))+")
 _WHOLE: Final = re.compile(r"-?\d+")
 #: The most values in a list whose order counts: Traefik sorts a list's numbers as texts, 10 before 2 (``filterPairs``).
-MOST_IN_ORDER: Final = 10
+_MOST_IN_ORDER: Final = 10
 #: What a store's keys and Traefik's reader of them take as one step of a path: a number would be the place in a list.
 _STEP: Final = re.compile(r"(?!\d+$)[^/\x00-\x1f\x7f]+")
 
@@ -129,7 +129,7 @@ MIDDLEWARE: Final = _fields(
 )
 #: What a hook may tell a router; the rest is kvproxy's.
 ROUTER: Final = _fields(
-    "middlewares:ordered",
+    "middlewares:texts",
     tls=_fields(
         "options certResolver",
         may_be_empty=True,
@@ -175,8 +175,8 @@ def checked(value: Any, kind: Kind, where: str) -> Any:
     if isinstance(kind, tuple):
         return [checked(item, kind[0], f"{where}[{index}]") for index, item in enumerate(_items(value, where))]
     if kind in {"texts", "ordered"}:
-        if kind == "ordered" and isinstance(value, (list, tuple)) and len(value) > MOST_IN_ORDER:
-            raise Unusable(f"{where} of more than {MOST_IN_ORDER}, which Traefik would not keep in order")
+        if kind == "ordered" and isinstance(value, (list, tuple)) and len(value) > _MOST_IN_ORDER:
+            raise Unusable(f"{where} of more than {_MOST_IN_ORDER}, which Traefik would not keep in order")
         return [_in_list(item, f"{where}[{index}]") for index, item in enumerate(_items(value, where))]
     if kind in {"names", "wholes"}:
         inner = "text" if kind == "names" else "whole"

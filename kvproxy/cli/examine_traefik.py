@@ -48,6 +48,8 @@ async def examine_traefik(hub: Hub, store: Store, held: Held | None, asked: Repl
     found = [error("Traefik API", problem) for problem in problems]
     for name, api in there:
         found += findings.entry_points(name, *await _entry_points(hub, api))
+        if hub.proxy.tracks_activity:
+            found.append(findings.metrics(name, await _counts(hub, api)))
     if held is None:
         return found
     held, seen, rows = await look_steadily(hub, store, there)
@@ -87,6 +89,11 @@ async def _entry_points(hub: Hub, api: TraefikApi) -> tuple[dict[str, str], dict
         wanted["traefik_api_entrypoint"] = proxy.traefik_api_entrypoint
     asked = await asyncio.gather(*map(api.entry_point, wanted.values()))
     return wanted, {name: said for name, said in zip(wanted.values(), asked, strict=True) if said is not None}
+
+
+async def _counts(hub: Hub, api: TraefikApi) -> bool:
+    """Whether a Traefik has metrics; those that kvproxy does not set up must be beside the API."""
+    return await api.has_metrics() if hub.proxy.sets_up else await api.sample() is not None
 
 
 async def strangers(hub: Hub, urls: Sequence[str]) -> tuple[list[Finding], dict[str, float | None]]:

@@ -235,6 +235,18 @@ def served(rows: Sequence[Row], seen: Sequence[Seen]) -> list[Finding]:
     return found
 
 
+def metrics(name: str, there: bool) -> Finding:
+    """Whether a replica counts requests, so that the hub learns when each server was used last."""
+    if there:
+        return ok("Traefik metrics", f"{name} counts the requests to each server.")
+    said = f"{name} shows no metrics: the hub does not learn which servers are in use that do not report it themselves."
+    advice = (
+        "Make Traefik's static configuration anew with kvproxy static-config, or set "
+        "c.TraefikProxy.track_last_activity = False."
+    )
+    return warning("Traefik metrics", said, advice)
+
+
 def open_api(name: str, is_open: bool) -> list[Finding]:
     """Whether Traefik's API answers anybody."""
     if not is_open:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeAlias
 
 from ..errors import ConfigurationError, KVProxyError, StoreError
@@ -82,7 +82,9 @@ async def migrate(hub: Hub, wish: Wish, progress: Progress = lambda done, total:
         if source.revision is not None and source.revision == held.revision:
             raise ConfigurationError("Both addresses lead to the same store; name another one with --from.")
         foreign = source.foreign if wish.copy_foreign else {}
-        plan = plan_migration(source.routes, source.refused, held, layout_of(hub.proxy), foreign)
+        # The hub's pages are set up by the hub: a route that named them before would not be served.
+        layout = replace(layout_of(hub.proxy), pages="")
+        plan = plan_migration(source.routes, source.refused, held, layout, foreign)
         warnings = await _obstacles(hub, other, wish, held, (source.at_work, await hub_at_work(store)))
         outcome = Outcome(plan, 0 if in_place else len(source.foreign), warnings)
         if not wish.execute:

@@ -189,11 +189,10 @@ class MemoryTraefik:
         """See :meth:`kvproxy.traefik.TraefikView.router`."""
         self._fail()
         router = self._node(f"http/routers/{name}")
-        if router and "parentRefs" in router:
-            router["parentRefs"] = router["parentRefs"].split(",")
         if router:
-            for field in {"middlewares", "entryPoints"} & router.keys():
-                router[field] = [value for _, value in sorted(router[field].items())]
+            for field in {"parentRefs", "middlewares", "entryPoints"} & router.keys():
+                value = router[field]
+                router[field] = value.split(",") if isinstance(value, str) else [v for _, v in sorted(value.items())]
         if router and name in self.rejects:
             return {**router, "status": "disabled", "error": [self.rejects[name]]}
         return router

@@ -35,6 +35,7 @@ def settings_of(proxy: TraefikRedisProxy, **more: Any) -> dict[str, Any]:
         "TraefikProxy.static_config_file": proxy.static_config_file,
         "TraefikProxy.traefik_api_url": proxy.traefik_api_url,
         "TraefikProxy.traefik_api_password": PASSWORD,
+        "TraefikProxy.error_pages": False,  # the proxy of these tests has no hub that could have pages
         "TraefikRedisProxy.redis_url": proxy.redis_url,
         "TraefikRedisProxy.redis_password": proxy.redis_password,
         **more,

@@ -13,6 +13,7 @@ import kvproxy
 ROOT = Path(__file__).parents[2]
 CORE = sorted([*(ROOT / "kvproxy").glob("*.py"), *(ROOT / "kvproxy" / "cli").glob("*.py")])
 PURE = {
+    "activity",
     "belief",
     "diagnosis",
     "adoption",
@@ -26,6 +27,7 @@ PURE = {
     "places",
     "table",
     "tree",
+    "error_pages",
     "errors",
     "routes",
     "rules",
@@ -77,7 +79,9 @@ def test_what_the_commands_decide_is_pure_too(name: str) -> None:
     assert {module.lstrip(".") for module in found if re.match(r"\.\w", module)} <= PURE_CLI
 
 
-@pytest.mark.parametrize("name", ["fleet", "noise", "observing", "reconciler", "replicas", "startup", "sync", "watch"])
+@pytest.mark.parametrize(
+    "name", ["fleet", "notices", "observing", "reconciler", "replicas", "startup", "sync", "watch"]
+)
 def test_the_loops_know_neither_the_hub_nor_traitlets(name: str) -> None:
     """So that they can be tested without a hub."""
     assert not {module.split(".")[0] for module in imports(ROOT / "kvproxy" / f"{name}.py")} & {

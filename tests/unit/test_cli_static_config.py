@@ -91,6 +91,14 @@ def test_the_file_is_what_the_hub_would_give_its_own() -> None:
                 "db": 3,
             },
         },
+        "metrics": {
+            "prometheus": {
+                "addEntryPointsLabels": False,
+                "addServicesLabels": True,
+                "buckets": [1.0],
+                "manualRouting": True,
+            }
+        },
         "certificatesResolvers": {"le": {"acme": {"email": "a@example.org", "storage": "/srv/acme.json"}}},
     }
     assert "# These files must be there where Traefik runs: /srv/acme.json." in said.stdout

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import random
 from typing import Any
 
@@ -137,3 +138,37 @@ def test_a_move_into_a_group_asks_no_hook() -> None:
     assert sum("parentRefs" in key and "-kvp/" in key for key in flat(hub.table.entries)) > 20
     hub.table.allow_groups(False)
     assert sorted(asked) == sorted(specs)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(specs(False), max_size=20, unique=True), st.booleans(), st.randoms(use_true_random=False))
+def test_a_users_requests_come_through_the_hubs_pages_once(
+    routespecs: list[str], hooked: bool, chance: random.Random
+) -> None:
+    """Wherever the route is, before what a hook gives it, and after each step."""
+    hub = Hub(False, hooks=(Hook("h", name_all),) if hooked else (), pages=ALONE.pages)
+    for routespec in ["/", *routespecs]:
+        hub.toggle(routespec)
+        if chance.random() < 0.3:
+            hub.table.step(lambda name: False, chance.choice([None, 1]))
+        paged(hub)
+    hub.settle()
+    paged(hub)
+    hub.table.allow_groups(False)
+    paged(hub)
+
+
+def paged(hub: Hub) -> None:
+    routers = routers_of(flat(hub.table.entries))
+    for name, router in routers.items():
+        if not router.get("service"):
+            continue
+        passed = router.get("middlewares", "").split(",")
+        while above := router.get("parentRefs"):
+            router = routers[above]
+            passed = [*router.get("middlewares", "").split(","), *passed]
+        passed = list(filter(None, passed))
+        of_a_user = name in hub.routes and "user" in json.loads(hub.routes[name].data_text)
+        wanted = of_a_user or "parentRefs" in routers[name]
+        assert passed[:1] == [ALONE.pages] if wanted else ALONE.pages not in passed
+        assert passed.count(ALONE.pages) <= 1

@@ -38,7 +38,8 @@ def specs(draw: st.DrawFn, hosts: bool) -> str:
 
 
 def made(routespec: str, port: int = 1) -> Route:
-    return make_route(routespec, f"http://127.0.0.1:{port}", {})
+    data = {"user": "x"} if "/user/" in routespec else {}
+    return make_route(routespec, f"http://127.0.0.1:{port}", data)
 
 
 def flat(entries: Mapping[str, Entry]) -> dict[str, str]:
@@ -70,8 +71,10 @@ def served(config: Mapping[str, str], host: str, path: str) -> str | None:
 class Hub:
     """A table whose edits are made one after another, as a hub's are."""
 
-    def __init__(self, hosts: bool, limits: Limits = SMALL, kind: str = "tree", hooks: tuple[Hook, ...] = ()):
-        layout = Layout(kind=kind, hosts=hosts, limits=limits, threshold=6, hooks=hooks)
+    def __init__(
+        self, hosts: bool, limits: Limits = SMALL, kind: str = "tree", hooks: tuple[Hook, ...] = (), pages: str = ""
+    ):
+        layout = Layout(kind=kind, hosts=hosts, limits=limits, threshold=6, hooks=hooks, pages=pages)
         self.table = DesiredTable(layout, encode_setup({}), True)
         self.hosts = hosts
         self.routes: dict[str, Route] = {}

@@ -1,4 +1,4 @@
-"""What a store costs Traefik that wakes it for each key of a change, said once, at the start."""
+"""What the log says of the routes as a whole: what they cost, and what keeps them from being in groups."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from .table import DesiredTable
 from .watch import Log
 
 #: A route like any other, to count its keys by, and the number of them from which on their cost is worth a warning.
-_USUAL: Final = make_route("/user/name/", "http://127.0.0.1:1", {})
+_USUAL: Final = make_route("/user/name/", "http://127.0.0.1:1", {"user": "name"})
 _MANY: Final = 50
 
 
@@ -38,3 +38,14 @@ async def tell_noise(store: Store, table: DesiredTable, log: Log) -> None:
             reads,
             store.quieter,
         )
+
+
+def tell_flat(table: DesiredTable, log: Log) -> bool:
+    """Say that a route keeps all from being in groups though they were to be; gives back whether there is one."""
+    if routespec := table.forced_flat:
+        log.warning(
+            "A hook gives the route %r tls or observability of its own, which Traefik allows outside of groups only. "
+            "As long as there is such a route, all are laid out flat, whatever route_layout says.",
+            routespec,
+        )
+    return bool(routespec)

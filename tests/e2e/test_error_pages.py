@@ -1,0 +1,230 @@
+"""What a browser gets where a user's server does not answer: the hub's page."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import aiohttp
+import pytest
+from aiohttp import web
+
+from kvproxy.testing.hub import HubClient, HubProcess
+from kvproxy.testing.servers import EchoServer, RedisServer, free_port
+from kvproxy.testing.tree_conformance import groups_in
+from kvproxy_redis import TraefikRedisProxy
+
+from .proxies import Start
+
+pytestmark = pytest.mark.timeout(240)
+
+PAGE = "/hub/error/503"
+ADA = {"user": "ada", "server_name": ""}
+
+
+@pytest.fixture
+def hub(echo_server: Callable[..., EchoServer]) -> SimpleNamespace:
+    """A hub, as far as a proxy knows it, which says what it was asked."""
+    server = echo_server("hub")
+    return SimpleNamespace(url=f"{server.url}/hub/", server=server)
+
+
+def nobody() -> str:
+    """The URL of a server that is gone."""
+    return f"http://127.0.0.1:{free_port()}"
+
+
+async def ask(url: str, method: str = "GET", **options: Any) -> tuple[int, str, Any]:
+    """Status, text and headers of an answer."""
+    async with (
+        aiohttp.ClientSession() as session,
+        session.request(method, url, allow_redirects=False, **options) as answer,
+    ):
+        return answer.status, await answer.text(), answer.headers
+
+
+@asynccontextmanager
+async def serving(answer: Callable[[web.BaseRequest], Any]) -> AsyncIterator[str]:
+    """The URL of a server that answers so."""
+    runner = web.ServerRunner(web.Server(answer), shutdown_timeout=0.1)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    try:
+        yield f"http://127.0.0.1:{runner.addresses[0][1]}"
+    finally:
+        await runner.cleanup()
+
+
+async def test_who_finds_a_server_gone_gets_the_hubs_page(start_proxy: Start, hub: SimpleNamespace) -> None:
+    """Whatever the request was, with the status that JupyterLab knows; others' routes are as they were."""
+    proxy = await start_proxy(hub=hub)
+    url = f"{proxy.public_url}user/ada/"
+    await proxy.add_route("/user/ada/", nobody(), ADA)
+    await proxy.add_route("/services/x/", nobody(), {"service": "x"})
+    await proxy.add_route("/", nobody(), {"hub": True})
+    status, text, _ = await ask(f"{url}lab?token=secret", headers={"Accept-Language": "de"})
+    assert status == 503
+    assert f'"path": "{PAGE}"' in text
+    assert "secret" not in text
+    assert '"Accept-Language": "de"' in text
+    assert (await ask(f"{url}api/kernels", "POST", data=io.BytesIO(b"x" * 2_000_000)))[0] == 503
+    assert (await ask(url, "HEAD"))[:2] == (503, "")
+    async with aiohttp.ClientSession() as session:
+        with pytest.raises(aiohttp.WSServerHandshakeError) as refused:
+            await session.ws_connect(f"{url}ws".replace("http", "ws", 1))
+        assert refused.value.status == 503
+    for path in ("services/x/", "hub/home"):
+        assert (await ask(proxy.public_url + path))[:2] == (502, "Bad Gateway")
+
+
+async def test_what_a_server_answers_itself_passes(start_proxy: Start, hub: SimpleNamespace) -> None:
+    """All of its statuses but the two that Traefik uses too."""
+    proxy = await start_proxy(hub=hub)
+
+    async def answer(request: web.BaseRequest) -> web.Response:
+        return web.Response(status=int(request.path.rpartition("/")[2]), text="its own")
+
+    async with serving(answer) as target:
+        await proxy.add_route("/user/ada/", target, ADA)
+        for status in (200, 403, 404, 424, 500, 501, 503, 599):
+            assert (await ask(f"{proxy.public_url}user/ada/{status}"))[:2] == (status, "its own")
+        for status in (502, 504):
+            shown, text, _ = await ask(f"{proxy.public_url}user/ada/{status}")
+            assert (shown, PAGE in text) == (503, True)
+
+
+async def test_websockets_and_streams_are_not_held_up(
+    start_proxy: Start, hub: SimpleNamespace, echo_server: Callable[..., EchoServer]
+) -> None:
+    """What a server has sent arrives before it goes on; large bodies arrive whole in both directions."""
+    proxy, go_on = await start_proxy(hub=hub), asyncio.Event()
+
+    async def stream(request: web.BaseRequest) -> web.StreamResponse:
+        response = web.StreamResponse()
+        await response.prepare(request)
+        await response.write(b"first")
+        await go_on.wait()
+        await response.write(b"x" * 3_000_000)
+        return response
+
+    async with serving(stream) as target, aiohttp.ClientSession() as session:
+        await proxy.add_route("/user/ada/", target, ADA)
+        async with session.get(f"{proxy.public_url}user/ada/") as answer:
+            assert await asyncio.wait_for(answer.content.readexactly(5), 10) == b"first"
+            go_on.set()
+            assert len(await answer.read()) == 3_000_000
+        await proxy.add_route("/user/bob/", echo_server("bob").url, {"user": "bob"})
+        async with session.post(f"{proxy.public_url}user/bob/", data=io.BytesIO(b"x" * 3_000_000)) as answer:
+            assert (await answer.json())["body_length"] == 3_000_000
+        async with session.ws_connect(f"{proxy.public_url}user/bob/ws".replace("http", "ws", 1)) as socket:
+            for text in ("one", "two"):
+                await socket.send_str(text)
+                assert (await socket.receive(timeout=10)).data == text
+
+
+async def test_in_a_tree_too(start_proxy: Start, hub: SimpleNamespace, echo_server: Callable[..., EchoServer]) -> None:
+    """Where the group has the middleware, and the routes in it have none."""
+    proxy, target = await start_proxy(hub=hub, route_layout="tree"), echo_server("all").url
+    await proxy.add_route("/", target, {"hub": True})
+    for number in range(0, 120, 40):
+        users = [f"student{n}" for n in range(number, number + 40)]
+        await asyncio.gather(*(proxy.add_route(f"/user/{user}/", target, {"user": user}) for user in users))
+    store = proxy.open_store()
+
+    async def grouped() -> None:
+        while True:
+            keys = (await store.list()).config
+            having = [key for key, value in keys.items() if value == proxy.names.pages and key.endswith("/middlewares")]
+            if groups_in(keys) and 0 < len(having) < 64:
+                return
+            await asyncio.sleep(0.1)
+
+    await asyncio.wait_for(grouped(), 60)
+    await proxy.add_route("/user/student7/", nobody(), {"user": "student7"})
+    status, text, _ = await ask(f"{proxy.public_url}user/student7/lab")
+    assert (status, PAGE in text) == (503, True)
+    assert (await ask(f"{proxy.public_url}user/student8/lab"))[0] == 200
+    assert '"path": "/user/nobody/lab"' in (await ask(f"{proxy.public_url}user/nobody/lab"))[1]
+    await store.aclose()
+
+
+async def test_switching_them_on_and_off(start_proxy: Start, hub: SimpleNamespace) -> None:
+    """Routes that are there get them, and lose them, with the next start."""
+    target = nobody()
+    for turn, wanted in enumerate([(502, False), (503, True), (502, False)]):
+        proxy = await start_proxy(hub=hub, error_pages=wanted[1])
+        if turn == 0:
+            await proxy.add_route("/user/ada/", target, ADA)
+        status, text, _ = await ask(f"{proxy.public_url}user/ada/")
+        assert (status, PAGE in text) == wanted
+        await proxy.stop()
+
+
+async def test_where_the_hub_is_gone_too_the_answer_is_plain(start_proxy: Start) -> None:
+    """At once, as without it."""
+    proxy = await start_proxy(hub=SimpleNamespace(url=f"{nobody()}/hub/"))
+    await proxy.add_route("/user/ada/", nobody(), ADA)
+    status, text, _ = await asyncio.wait_for(ask(f"{proxy.public_url}user/ada/"), 10)
+    assert (status, text) == (503, "Bad Gateway")
+
+
+async def test_an_external_traefik_has_them(external: Callable[..., TraefikRedisProxy], hub: SimpleNamespace) -> None:
+    """With the status of the hub's page as soon as it has said that it can give it."""
+    proxy = external(hub=hub)
+    await proxy.add_route("/user/ada/", nobody(), ADA)
+
+    async def wait() -> None:
+        while (await ask(f"{proxy.public_url}user/ada/"))[0] != 503:
+            await asyncio.sleep(0.05)
+
+    assert PAGE in (await ask(f"{proxy.public_url}user/ada/"))[1]
+    await asyncio.wait_for(wait(), 20)
+
+
+@pytest.mark.hub
+@pytest.mark.parametrize("internal_ssl", [False, True])
+async def test_a_killed_server_of_a_real_hub(
+    hub_factory: Callable[..., HubProcess], redis_server: RedisServer, internal_ssl: bool, tmp_path: Path
+) -> None:
+    """The page has the hub's look and leads to it, and whoever is logged in can start the server again from there."""
+    hub = hub_factory(
+        {
+            "TraefikRedisProxy.redis_url": redis_server.url,
+            "JupyterHub.internal_ssl": internal_ssl,
+            "JupyterHub.internal_certs_location": str(tmp_path / "internal-ssl"),
+            "Spawner.poll_interval": 10,
+        }
+    )
+    hub.start()
+    async with HubClient(hub, "ada") as ada:
+        await ada.log_in()
+        await ada.spawn()
+        assert (await ada.browse("/user/ada/lab")).status == 200
+        for process in hub.family():
+            if "jupyterhub.singleuser" in process.cmdline():
+                process.kill()
+        answer = await ada.browse("/user/ada/lab")
+        assert answer.status == 503
+        assert "Your server appears to be down" in answer.text
+        assert "href='/hub/home'" in answer.text or 'href="/hub/home"' in answer.text
+        assert "jupyterhub" in answer.text.lower()
+        assert (await ada.server("GET", "api/status")).status == 503
+        assert (await ada.browse("/hub/home")).status == 200
+        await until_gone(ada)
+        await ada.spawn()
+        assert (await ada.browse("/user/ada/lab")).status == 200
+
+
+async def until_gone(client: HubClient) -> None:
+    """Wait until the hub has noticed that the server has ended."""
+
+    async def wait() -> None:
+        while await client.servers():
+            await asyncio.sleep(0.2)
+
+    await asyncio.wait_for(wait(), 60)
