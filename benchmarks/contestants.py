@@ -10,7 +10,7 @@ import importlib
 from collections.abc import Mapping
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, ClassVar
 
 from benchmarks.workload import Place, Route
 
@@ -82,6 +82,9 @@ class Contestant:
 class Kvproxy(Contestant):
     """kvproxy on the place's store. Its Traefik logs in as the place says: as the hub does, or with lesser rights."""
 
+    #: What is not as it is by default.
+    traits: ClassVar[Mapping[str, Any]] = {}
+
     def __init__(self, place: Place):
         super().__init__(place)
         module, name, trait = _CLASSES[place.store]
@@ -92,7 +95,7 @@ class Kvproxy(Contestant):
             traefik_api_url=place.api_url,
             static_config_file=str(Path(place.directory, "traefik.toml")),
             extra_static_config={"providers": {place.store: login}} if place.traefik_username else {},
-            **{trait: place.store_url},
+            **{trait: place.store_url, **self.traits},
         )
 
     async def fill(self, routes: list[Route]) -> None:
@@ -108,6 +111,12 @@ class Kvproxy(Contestant):
     def lay_out(self, routes: list[Route]) -> Any:
         """The table that is written by :meth:`fill`, a `DesiredTable`."""
         return laid_out(routes)
+
+
+class Uncounted(Kvproxy):
+    """kvproxy whose Traefik counts no requests, so that the hub does not learn from it which servers are in use."""
+
+    traits: ClassVar = {"track_last_activity": False}
 
 
 class Floor(Kvproxy):

@@ -45,8 +45,8 @@ class Driver:
         loaded = [name for name in self.contestants if ROSTER[name].loaded]
         with Backend(self.tools.nginx) as backend:
             for size in self.plan.sizes:
-                if self.editing:
-                    with self._opened(self.contestants, size, backend) as seats:
+                if edited := [name for name in self.contestants if self.editing and ROSTER[name].edited]:
+                    with self._opened(edited, size, backend) as seats:
                         self._edits(size, seats)
                 with self._opened(loaded, size, backend) as seats:
                     self._requests(size, seats)
@@ -67,7 +67,9 @@ class Driver:
             self.do(seat, size, 0, self.plan.warm_up(size))
         for number in range(self.plan.turns):
             for step in self.plan.load(size):
-                for seat in seats[number:] + seats[:number]:
+                # A turn begins as far behind the last one as turns go into the round: each has early and late places.
+                first = number * len(seats) // self.plan.turns
+                for seat in seats[first:] + seats[:first]:
                     self.do(seat, size, number, step)
         print(self._progress, flush=True)
 

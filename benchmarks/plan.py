@@ -37,7 +37,7 @@ class Plan:
     websockets: int = 64
     websocket_sizes: tuple[int, ...] = (10, 5000)
     seconds: int = 2
-    turns: int = 3
+    turns: int = 4
     limit: float = 180.0
     many_limit: float = 90.0
 

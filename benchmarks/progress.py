@@ -35,7 +35,7 @@ class Progress:
     def _of_size(self, size: int, name: str) -> float:
         plan, (_, rounds) = self._plan, self._plan.effort(size)
         steps: list[Step] = []
-        if self._editing:
+        if self._editing and ROSTER[name].edited:
             steps += [*plan.opening(size), *plan.closing(size), *rounds * plan.round(size)]
         if ROSTER[name].loaded:
             steps += [*plan.opening(size), plan.warm_up(size), *plan.turns * plan.load(size)]

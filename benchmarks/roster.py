@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from benchmarks.contestants import Contestant, Floor, Kvproxy
+from benchmarks.contestants import Contestant, Floor, Kvproxy, Uncounted
 from benchmarks.rivals import Chp, Peer
 
 
@@ -13,19 +13,22 @@ class Entrant:
     """One contestant of a run.
 
     label: its name in tables and plots. make: its class. store: kind of its store, empty if it has none. quiet: its
-    Traefik has a user of its own in Redis, which may not switch keyspace notifications on. loaded: whether requests
-    through it are measured; the floors' Traefiks would only repeat what those of kvproxy say.
+    Traefik has a user of its own in Redis, which may not switch keyspace notifications on. edited: whether routes are
+    added and removed; not where only requests differ. loaded: whether requests through it are measured; the floors'
+    Traefiks would only repeat what those of kvproxy say.
     """
 
     label: str
     make: type[Contestant]
     store: str = "redis"
     quiet: bool = False
+    edited: bool = True
     loaded: bool = True
 
 
 ROSTER = {
     "kvproxy-quiet": Entrant("kvproxy, quiet Redis", Kvproxy, quiet=True),
+    "kvproxy-uncounted": Entrant("kvproxy, quiet Redis, no last_activity", Uncounted, quiet=True, edited=False),
     "kvproxy": Entrant("kvproxy, noisy Redis", Kvproxy),
     "kvproxy-etcd": Entrant("kvproxy, etcd", Kvproxy, "etcd"),
     "kvproxy-consul": Entrant("kvproxy, Consul", Kvproxy, "consul"),

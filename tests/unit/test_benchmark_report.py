@@ -50,7 +50,10 @@ def verdict(found, text):
             "Traefik's CPU an added route at 5,000 routes, the peer's in times ours",
             "peer", "", "add", "proxy_cpu_s", 5000, 12,
         ),
-        ("requests a second at 5,000 routes, times the peer", "", "peer", "small-16", "rate", 5000, 3),
+        (
+            "requests a second at 5,000 routes, times the peer, without last_activity as it",
+            "kvproxy-uncounted", "peer", "small-16", "rate", 5000, 3,
+        ),
         ("requests a second at 5,000 routes, times configurable-http-proxy", "", "chp", "small-16", "rate", 5000, 2.5),
     ],
 )  # fmt: skip
