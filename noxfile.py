@@ -101,6 +101,19 @@ def write_backends(session: nox.Session) -> None:
 
 
 @nox.session
+def screenshots(session: nox.Session) -> None:
+    """The pictures in docs/tutorial, made anew by the test that does what the tutorial says."""
+    session.install("-e", ".[demo,test,examples]")
+    test = "test_every_step_works_as_it_is_written"
+    made = Path(session.create_tmp()).absolute()
+    session.run("pytest", f"tests/docs/test_tutorial.py::{test}", env={"KVPROXY_ARTEFACTS": str(made)})
+    text = Path("docs/tutorial/index.md").read_text(encoding="utf-8")
+    for picture in sorted((made / test).glob("*.png")):
+        if f"]({picture.name})" in text:
+            shutil.copy(picture, "docs/tutorial")
+
+
+@nox.session
 def docs(session: nox.Session) -> None:
     """The documentation's site, into docs/_build/html; a warning is an error."""
     build_docs(session, "html", "--fail-on-warning", "--keep-going")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import aclosing
 from typing import Any
 
 from redis.exceptions import NoPermissionError, ResponseError
@@ -110,7 +111,7 @@ async def try_rights(redis: Any, root: str, records: str, fence: str, channel: s
         ("SET", fence, ""),
         ("PUBLISH", channel, "set"),
     ]
-    async with redis.client() as one:
+    async with aclosing(redis.client()) as one:
         await one.execute_command("WATCH", fence)
         await one.execute_command("MULTI")
         try:

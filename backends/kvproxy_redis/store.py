@@ -10,7 +10,7 @@ import asyncio
 import re
 import secrets
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import aclosing, asynccontextmanager
 from typing import Any, Final, TypeVar
 
 from redis.exceptions import RedisError, WatchError
@@ -84,8 +84,8 @@ class RedisStore(Store):
 
     async def _list(self) -> Snapshot:
         # On one connection, whose end is an error: another one may be to another server, where the scan's cursor means
-        # something else.
-        async with self._redis.client() as redis:
+        # something else. It is given back also if this is cancelled before it has been connected.
+        async with aclosing(self._redis.client()) as redis:
             # First: whatever is written while the rest is read is going to be noticed.
             fence = await redis.get(self._fence_key)
             config: dict[str, str] = {}

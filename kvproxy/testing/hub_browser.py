@@ -11,6 +11,8 @@ from playwright.async_api import Page, Response, WebSocket, expect
 from kvproxy.testing.browser import PATIENCE_SECONDS
 
 _PATIENCE: Final = PATIENCE_SECONDS * 1000  # milliseconds
+#: How long JupyterLab may take to find its kernel again by itself.
+_SOON: Final = 20_000
 _SETTINGS: Final = Path("@jupyterlab", "apputils-extension", "notification.jupyterlab-settings")
 
 
@@ -77,6 +79,25 @@ class HubBrowser:
         await expect(cell.locator(".jp-OutputArea-output")).to_have_text(prints, timeout=_PATIENCE)
         self._runs += 1
         await self.picture(f"cell-{self._runs}")
+
+    async def save(self) -> None:
+        """Save the new notebook under the name that JupyterLab has for it."""
+        await self.page.keyboard.press("Control+s")
+        await self.page.get_by_role("button", name="Rename and Save").click()
+        await expect(self.page.locator(".lm-TabBar-tab.jp-mod-dirty")).to_have_count(0, timeout=_PATIENCE)
+
+    async def come_back(self) -> None:
+        """Go on in a page that was open while the hub was away: dismiss what JupyterLab asks, and reload if need be."""
+        idle = self.page.get_by_text("Python 3 (ipykernel) | Idle")
+        question = self.page.get_by_role("button", name="Dismiss")
+        await expect(idle.or_(question).first).to_be_visible(timeout=_PATIENCE)
+        if await question.is_visible():
+            await question.click()
+        try:
+            await expect(idle).to_be_visible(timeout=_SOON)
+        except AssertionError:
+            await self.page.reload()
+            await expect(idle).to_be_visible(timeout=_PATIENCE)
 
     async def stop_server(self) -> None:
         """Go to the hub by JupyterLab's menu (``control-panel``), and stop the server (``stopped``)."""

@@ -6,6 +6,7 @@ import asyncio
 import os
 import re
 import signal
+import struct
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Iterator
@@ -18,38 +19,34 @@ import pytest
 
 import kvproxy
 import kvproxy_redis
-from kvproxy.testing.hub_client import HubClient
+from kvproxy.testing.browser import open_browser
+from kvproxy.testing.hub_browser import HubBrowser, quiet_lab
 from kvproxy.testing.programs import Program, accepts, find_redis, find_traefik, free_port, wait_until
 
 from .blocks import ROOT, Block, blocks_of, commands
 
-pytestmark = [pytest.mark.hub, pytest.mark.timeout(400)]
+# The first time a browser may have to be fetched.
+pytestmark = [pytest.mark.hub, pytest.mark.timeout(900)]
 
 PAGE = "docs/tutorial/index.md"
-#: What a reader does not need: other ports beside those in the text, and a token to look in from outside.
+SHOWN = re.compile(r"^!\[([^\]]*)\]\(([^)]*)\)$", re.MULTILINE)
+#: What a reader does not need: other ports beside those in the text, leave to be root, and no question about news.
 MORE = """
 c.JupyterHub.hub_bind_url = "http://127.0.0.1:{hub}"
 c.TraefikProxy.traefik_api_url = "http://127.0.0.1:{api}"
-c.JupyterHub.services = [{{"name": "tester", "api_token": "{token}"}}]
-c.JupyterHub.load_roles = [{{"name": "admin", "services": ["tester"]}}]
 c.Spawner.args = {arguments}
+c.Spawner.environment = {environment}
 """
 
 
 @dataclass
 class Reader:
-    """Somebody with a folder and terminals, in which 8000 and 6380 are free ports of this machine.
-
-    It is also what a `HubClient` needs to know of a hub.
-    """
+    """Somebody with a folder and terminals, in which 8000 and 6380 are free ports of this machine."""
 
     folder: Path
     path: str
     port: int
     redis_port: int
-    token: str = "a-token-of-the-test"
-    base_url: str = "/"
-    trust: None = None
 
     def __post_init__(self) -> None:
         self.programs: list[Program] = []
@@ -59,9 +56,6 @@ class Reader:
     @property
     def url(self) -> str:
         return f"http://127.0.0.1:{self.port}"
-
-    def log_tail(self) -> str:
-        return "\n".join(program.log_tail() for program in self.programs)
 
     def block(self, beginning: str) -> Block:
         """The first block with a line that begins so."""
@@ -137,8 +131,8 @@ async def started(reader: Reader, block: Block, name: str) -> AsyncIterator[Prog
     await asyncio.to_thread(wait_until, lambda: not hub.running, "the hub ends after Ctrl-C", 60)
 
 
-async def test_every_step_works_as_it_is_written(reader: Reader) -> None:
-    """With the ports of this test, and what the text says in words done by a client in place of a browser."""
+async def test_every_step_works_as_it_is_written(reader: Reader, tmp_path: Path, artefacts: Path) -> None:
+    """With the ports of this test, and in a browser what the text says in words."""
     reader.run(reader.block("redis-server --version"))
 
     install = reader.block("mkdir hub")
@@ -151,21 +145,26 @@ async def test_every_step_works_as_it_is_written(reader: Reader) -> None:
 
     redis = reader.open_terminal(reader.block("redis-server --port"), "redis")
     redis.wait_ready(lambda: accepts(reader.redis_port), 15)
-    arguments = ["--allow-root"] if os.geteuid() == 0 else []
-    more = MORE.format(hub=free_port(), api=free_port(), token=reader.token, arguments=arguments)
+    more = MORE.format(
+        hub=free_port(),
+        api=free_port(),
+        arguments=["--allow-root"] if os.geteuid() == 0 else [],
+        environment=quiet_lab(tmp_path / "lab"),
+    )
     (reader.folder / "jupyterhub_config.py").write_text(reader.block("import os").text + more)
 
     start, first, second = reader.block("cd hub\n. venv"), reader.block("x = 41"), reader.block("print(x + 2)")
     again = next(block for block in reader.blocks if block.text == "jupyterhub\n")
     assert start.text.splitlines()[0] == "cd hub"
     in_the_folder = Block(PAGE, 0, "bash", start.text.partition("\n")[2])
-    async with HubClient(reader, "ada") as ada:  # type: ignore[arg-type]
+    async with open_browser(tmp_path / "home", artefacts) as page:
+        ada = HubBrowser(page, reader.url, artefacts)
         async with started(reader, in_the_folder, "hub") as hub:
             assert "Traefik 3." in hub.log.read_text()
-            assert (await ada.log_in("tutorial")).status == 200
-            await ada.spawn()
-            kernel = (await ada.server("POST", "api/kernels", {"name": "python3"})).json()["id"]
-            assert await ada.run(first.text, kernel=kernel) == "42\n"
+            await ada.log_in("ada", "tutorial")
+            await ada.open_notebook()
+            await ada.run(first.text, "42")
+            await ada.save()
             reader.run(reader.block("redis-cli -p"))
             reader.run(reader.block("redis-cli -p " + f"{reader.redis_port} --scan"))
         assert re.search(r"Leaving 2 routes in the store", hub.log.read_text())
@@ -174,5 +173,23 @@ async def test_every_step_works_as_it_is_written(reader: Reader) -> None:
 
         environment = Block(PAGE, 0, "bash", ". venv/bin/activate\n" + again.text)
         async with started(reader, environment, "again"):
-            assert await ada.run(second.text, kernel=kernel) == "43\n"
+            await ada.come_back()
+            await ada.run(second.text, "43")
             await ada.stop_server()
+    assert {name for _, name in shown()} <= {picture.name for picture in artefacts.iterdir()}
+
+
+def shown() -> list[tuple[str, str]]:
+    """The alternative text and the file of each picture in the tutorial."""
+    return SHOWN.findall((ROOT / PAGE).read_text(encoding="utf-8"))
+
+
+def test_pictures_are_small_and_say_what_they_show() -> None:
+    """`nox -s screenshots` makes them; none is left that the page does not show."""
+    folder = (ROOT / PAGE).parent
+    assert sorted(name for _, name in shown()) == sorted(picture.name for picture in folder.glob("*.png"))
+    for text, name in shown():
+        data = (folder / name).read_bytes()
+        width, height = struct.unpack(">II", data[16:24])  # of the header that every PNG begins with
+        assert (width <= 1280, height <= 800, len(data) < 150_000) == (True, True, True), name
+        assert len(text.split()) >= 5, f"{name} needs a text for those who cannot see it"
