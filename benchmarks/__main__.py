@@ -2,6 +2,7 @@
 
 python -m benchmarks --peer-python PATH [--chp PATH]      everything; more than an hour on two cores
 python -m benchmarks --requests …                         only requests, put in the place of those on disk
+python -m benchmarks --growth …                           only how requests grow with the routes, likewise
 python -m benchmarks --quick …                            a few calls, to see that it works; writes to --output only
 python -m benchmarks --report                             the tables again, from the raw results on disk
 """
@@ -11,6 +12,7 @@ from __future__ import annotations
 import argparse
 import sys
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 
 from benchmarks.driver import Driver
@@ -59,6 +61,7 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--output", type=Path, help="directory for raw results; the documentation is left alone then")
     parser.add_argument("--quick", action="store_true", help="few calls at small sizes")
     parser.add_argument("--requests", action="store_true", help="measure requests only; the rest stays as it was")
+    parser.add_argument("--growth", action="store_true", help="measure only how requests grow with the routes")
     parser.add_argument("--report", action="store_true", help="measure nothing; report on the results on disk")
     return parser.parse_args(arguments)
 
@@ -70,12 +73,15 @@ def measure(options: argparse.Namespace, place: Path) -> None:
     plan = QUICK if options.quick else Plan()
     if options.sizes:
         sizes = tuple(map(int, options.sizes.split(",")))
-        plan = Plan(**{**vars(plan), "sizes": sizes})
+        plan = replace(plan, sizes=sizes)
     names = options.contestants.split(",") if options.contestants else available(tools)
     results = Results(machine=describe_machine(versions(tools, names)))
-    if options.requests:
+    if options.growth:
+        plan = replace(plan, sizes=())
+    if options.requests or options.growth:
         rows = Results.load(place).rows
         results.rows = [row for row in rows if row.routes not in plan.sizes or not is_of_requests(row.operation)]
+        results.rows = [row for row in results.rows if row.operation != "growth"]
     with tempfile.TemporaryDirectory(prefix="kvproxy-bench-") as directory:
         editing = not options.requests
         Driver(plan, names, tools, Path(directory), lambda found: found.save(place), results, editing).run()

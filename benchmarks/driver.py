@@ -26,7 +26,8 @@ class Driver:
     """One run of a plan.
 
     contestants: their names. directory: for logs and configuration files. keep: is given the results after each size.
-    editing: whether anything but requests is measured.
+    editing: whether anything but requests is measured. growing: whether sizes are compared with one another, which is
+    done last and with all of them up: half an hour later, the same machine may be a tenth slower.
     """
 
     plan: Plan
@@ -36,6 +37,7 @@ class Driver:
     keep: Callable[[Results], None]
     results: Results = field(default_factory=Results)
     editing: bool = True
+    growing: bool = True
 
     def __post_init__(self) -> None:
         self._progress = Progress(self.plan, self.contestants, self.editing)
@@ -51,12 +53,29 @@ class Driver:
                 with self._opened(loaded, size, backend) as seats:
                     self._requests(size, seats)
                 self.keep(self.results)
+            if self.growing:
+                self.grow(backend)
         return self.results
 
-    @contextlib.contextmanager
-    def _opened(self, names: list[str], size: int, backend: Backend) -> Iterator[list[Seat]]:
+    def grow(self, backend: Backend) -> None:
+        """Requests at several sizes, in turns."""
+        names = [name for name in self.contestants if ROSTER[name].grown]
         with contextlib.ExitStack() as stack:
-            seats = [stack.enter_context(self._seat(name, size, backend)) for name in names]
+            seats = []
+            for size in self.plan.growth:
+                seats += [(size, seat) for seat in stack.enter_context(self._opened(names, size, backend, "growth-"))]
+            for size, seat in seats:
+                self.do(seat, size, 0, self.plan.warm_up(size))
+            for number in range(self.plan.growth_turns):
+                first = number * len(seats) // self.plan.growth_turns
+                for size, seat in seats[first:] + seats[:first]:
+                    self.do(seat, size, number, self.plan.growing(size))
+        self.keep(self.results)
+
+    @contextlib.contextmanager
+    def _opened(self, names: list[str], size: int, backend: Backend, what: str = "") -> Iterator[list[Seat]]:
+        with contextlib.ExitStack() as stack:
+            seats = [stack.enter_context(self._seat(name, size, backend, what)) for name in names]
             for seat in seats:
                 for step in self.plan.opening(size):
                     self.do(seat, size, 0, step)
@@ -109,8 +128,8 @@ class Driver:
         print(f"{size:6} routes  round {number + 1}  {seat.worker.name:15}{label:12}{shown}{error}", flush=True)
 
     @contextlib.contextmanager
-    def _seat(self, name: str, size: int, backend: Backend) -> Iterator[Seat]:
-        directory = self.directory / f"{name}-{size}"
+    def _seat(self, name: str, size: int, backend: Backend, what: str) -> Iterator[Seat]:
+        directory = self.directory / f"{what}{name}-{size}"
         directory.mkdir(parents=True)
         password, kind = secrets.token_hex(16), ROSTER[name].store
         with running(kind, directory, password) as store:

@@ -18,7 +18,8 @@ class Plan:
     end, at ``many_sizes``. requests: kind of answers and connections -> sizes. websockets: how many are open at
     ``websocket_sizes``. seconds: that each measurement of requests lasts, whole ones; turns: how many there are of
     each, after one that is not looked at, as in it connections are opened and memory is touched for the first time.
-    limit: seconds that one contestant may take for one operation in one round; many_limit: for the many at once.
+    growth: sizes that are asked for requests in turns with one another, and growth_turns of them. limit: seconds that
+    one contestant may take for one operation in one round; many_limit: for the many at once.
     """
 
     sizes: tuple[int, ...] = (10, 100, 1000, 5000, 10000)
@@ -38,6 +39,8 @@ class Plan:
     websocket_sizes: tuple[int, ...] = (10, 5000)
     seconds: int = 2
     turns: int = 4
+    growth: tuple[int, ...] = (10, 5000, 10000)
+    growth_turns: int = 8
     limit: float = 180.0
     many_limit: float = 90.0
 
@@ -84,6 +87,10 @@ class Plan:
     def _requests(self, kind: str, connections: int, size: int) -> dict[str, Any]:
         return {"op": "requests", "kind": kind, "connections": connections, "among": size, "seconds": self.seconds}
 
+    def growing(self, size: int) -> Step:
+        """Requests that are compared with those at other sizes."""
+        return "growth", self._requests("small", 16, size)
+
     def load(self, size: int) -> list[Step]:
         """One turn of requests; nothing is edited meanwhile, and each contestant is asked alone."""
         steps: list[Step] = [
@@ -120,6 +127,8 @@ QUICK = Plan(
     requests=(("small", 16, (10, 100)), ("small", 256, (10,)), ("large", 16, (10,)), ("large", 256, (10,))),
     websocket_sizes=(10,),
     seconds=1,
+    growth=(10, 100),
+    growth_turns=2,
     limit=60,
     many_limit=60,
 )

@@ -129,15 +129,21 @@ def _reading(results: Results, ours: str) -> Iterator[Check]:
 
 
 def _requests(results: Results, ours: str) -> Iterator[Check]:
-    for size, limit in ((5000, 1.3), (10000, 1.5)):
-        text = f"CPU a request at {size:,} routes, times that at 10"
-        points = Point(ours, size, "small-16", "cpu_s"), Point(ours, 10, "small-16", "cpu_s")
-        yield ratio(results, text, *points, limit, at_least=False)
+    if ROSTER[ours].grown:
+        yield from _growth(results, "", ours)
+        yield from _growth(results, ", without last_activity", LIKE_PEER)
     text = "requests a second at 5,000 routes, times"
     yield _faster(results, f"{text} configurable-http-proxy", ours, "chp", 2.5)
     yield _faster(results, f"{text} the peer, which does not count them", ours, "peer")
     if ours == RECOMMENDED:
         yield _faster(results, f"{text} the peer, without last_activity as it", LIKE_PEER, "peer", 3)
+
+
+def _growth(results: Results, how: str, name: str) -> Iterator[Check]:
+    for size, limit in ((5000, 1.3), (10000, 1.5)):
+        text = f"CPU a request at {size:,} routes{how}, times that at 10"
+        points = Point(name, size, "growth", "cpu_s"), Point(name, 10, "growth", "cpu_s")
+        yield ratio(results, text, *points, limit, at_least=False)
 
 
 def _faster(results: Results, text: str, ours: str, rival: str, limit: float | None = None) -> Check:

@@ -15,7 +15,8 @@ class Entrant:
     label: its name in tables and plots. make: its class. store: kind of its store, empty if it has none. quiet: its
     Traefik has a user of its own in Redis, which may not switch keyspace notifications on. edited: whether routes are
     added and removed; not where only requests differ. loaded: whether requests through it are measured; the floors'
-    Traefiks would only repeat what those of kvproxy say.
+    Traefiks would only repeat what those of kvproxy say. grown: whether it is looked at how requests at some sizes
+    compare with those at others.
     """
 
     label: str
@@ -24,11 +25,14 @@ class Entrant:
     quiet: bool = False
     edited: bool = True
     loaded: bool = True
+    grown: bool = False
 
 
 ROSTER = {
-    "kvproxy-quiet": Entrant("kvproxy, quiet Redis", Kvproxy, quiet=True),
-    "kvproxy-uncounted": Entrant("kvproxy, quiet Redis, no last_activity", Uncounted, quiet=True, edited=False),
+    "kvproxy-quiet": Entrant("kvproxy, quiet Redis", Kvproxy, quiet=True, grown=True),
+    "kvproxy-uncounted": Entrant(
+        "kvproxy, quiet Redis, no last_activity", Uncounted, quiet=True, edited=False, grown=True
+    ),
     "kvproxy": Entrant("kvproxy, noisy Redis", Kvproxy),
     "kvproxy-etcd": Entrant("kvproxy, etcd", Kvproxy, "etcd"),
     "kvproxy-consul": Entrant("kvproxy, Consul", Kvproxy, "consul"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import signal
 from pathlib import Path
 
 import pytest
@@ -66,5 +67,8 @@ class SkipsAreFailures:
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        # A shell has what it runs in the background ignore Ctrl-C, and so would all that tests start and end by it.
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     if _skips_fail():
         config.pluginmanager.register(SkipsAreFailures(), "kvproxy-skips-are-failures")

@@ -87,8 +87,8 @@ def test_requirements_that_are_at_least(text, above, below, operation, metric, s
         *(
             (
                 f"CPU a request at {size:,} routes, times that at 10",
-                ("kvproxy-quiet", size, "small-16", "cpu_s"),
-                ("kvproxy-quiet", 10, "small-16", "cpu_s"),
+                ("kvproxy-quiet", size, "growth", "cpu_s"),
+                ("kvproxy-quiet", 10, "growth", "cpu_s"),
                 limit,
             )
             for size, limit in ((5000, 1.3), (10000, 1.5))
