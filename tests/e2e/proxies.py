@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import pytest
+from aiohttp import web
 
 from kvproxy.proxy import KVTraefikProxy
 from kvproxy.testing.doors import Doors, port_of
@@ -17,7 +18,7 @@ from kvproxy.testing.doors import RawClient as Client
 from kvproxy.testing.servers import RedisServer, TraefikServer, free_port
 from kvproxy_redis import TraefikRedisProxy
 
-__all__ = ["Client", "Doors", "External", "Start", "add_all", "making", "port_of"]
+__all__ = ["Client", "Doors", "External", "Start", "add_all", "making", "port_of", "serving"]
 
 P = TypeVar("P", bound=KVTraefikProxy)
 Start = Callable[..., Awaitable[TraefikRedisProxy]]
@@ -127,3 +128,15 @@ def external(
 async def add_all(proxy: TraefikRedisProxy, routes: Iterable[tuple[str, str]]) -> None:
     """Add many routes at once."""
     await asyncio.gather(*(proxy.add_route(spec, target, {}) for spec, target in routes))
+
+
+@asynccontextmanager
+async def serving(answer: Callable[[web.BaseRequest], Any]) -> AsyncIterator[str]:
+    """The URL of a server that answers so."""
+    runner = web.ServerRunner(web.Server(answer), shutdown_timeout=0.1)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    try:
+        yield f"http://127.0.0.1:{runner.addresses[0][1]}"
+    finally:
+        await runner.cleanup()

@@ -26,7 +26,7 @@ from kvproxy.testing.servers import EchoServer, RedisServer, TraefikServer, free
 from kvproxy.testing.traefik_conformance import until
 from kvproxy_redis import TraefikRedisProxy
 
-from .proxies import TOML, Client, Doors, External, Start, port_of
+from .proxies import TOML, Client, Doors, External, Start, port_of, serving
 
 pytestmark = pytest.mark.timeout(180)
 
@@ -94,13 +94,8 @@ async def answering(status: int) -> AsyncIterator[str]:
     async def answer(_: web.BaseRequest) -> web.Response:
         return web.Response(status=status)
 
-    runner = web.ServerRunner(web.Server(answer))
-    await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", 0).start()
-    try:
-        yield f"http://127.0.0.1:{runner.addresses[0][1]}"
-    finally:
-        await runner.cleanup()
+    async with serving(answer) as url:
+        yield url
 
 
 async def test_the_route_that_was_used_is_told_of_and_no_other(start_proxy: Start, doors: Doors) -> None:

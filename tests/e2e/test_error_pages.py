@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import io
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -19,7 +18,7 @@ from kvproxy.testing.servers import EchoServer, RedisServer, free_port
 from kvproxy.testing.tree_conformance import groups_in
 from kvproxy_redis import TraefikRedisProxy
 
-from .proxies import Start
+from .proxies import Start, serving
 
 pytestmark = pytest.mark.timeout(240)
 
@@ -46,18 +45,6 @@ async def ask(url: str, method: str = "GET", **options: Any) -> tuple[int, str, 
         session.request(method, url, allow_redirects=False, **options) as answer,
     ):
         return answer.status, await answer.text(), answer.headers
-
-
-@asynccontextmanager
-async def serving(answer: Callable[[web.BaseRequest], Any]) -> AsyncIterator[str]:
-    """The URL of a server that answers so."""
-    runner = web.ServerRunner(web.Server(answer), shutdown_timeout=0.1)
-    await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", 0).start()
-    try:
-        yield f"http://127.0.0.1:{runner.addresses[0][1]}"
-    finally:
-        await runner.cleanup()
 
 
 async def test_who_finds_a_server_gone_gets_the_hubs_page(start_proxy: Start, hub: SimpleNamespace) -> None:
