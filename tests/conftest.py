@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import os
 import re
-import signal
 from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
+
+from kvproxy.testing.programs import heed_interrupts
 
 # How long an example takes depends on what else the machine does, and says nothing about the law.
 settings.register_profile("kvproxy", deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -67,8 +68,6 @@ class SkipsAreFailures:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
-        # A shell has what it runs in the background ignore Ctrl-C, and so would all that tests start and end by it.
-        signal.signal(signal.SIGINT, signal.default_int_handler)
+    heed_interrupts()
     if _skips_fail():
         config.pluginmanager.register(SkipsAreFailures(), "kvproxy-skips-are-failures")

@@ -30,6 +30,7 @@ import pytest
 from jupyterhub.tests.mocking import MockHub
 from traitlets.config.loader import PyFileConfigLoader
 
+from kvproxy.testing.programs import heed_interrupts
 from kvproxy.testing.servers import RedisServer, free_port
 
 _HOST_VARIABLE: Final = "JUPYTERHUB_TEST_SUBDOMAIN_HOST"
@@ -54,6 +55,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    # JupyterHub stops users' servers by SIGINT.
+    heed_interrupts()
     suite = HubSuite(config.getoption("--hubsuite-proxy"), config.getoption("--hubsuite-config"))
     config.pluginmanager.register(suite, "kvproxy-hubsuite")
 

@@ -70,6 +70,15 @@ def wait_until(condition: Callable[[], T], what: str, seconds: float = 10) -> T:
     return value
 
 
+def heed_interrupts() -> None:
+    """Have what is started from here end at SIGINT, even if this process ignores it.
+
+    A shell has whatever it runs in the background ignore Ctrl-C, and that is inherited.
+    """
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
 def find_redis() -> Path:
     """The program of a Redis-compatible server.
 
