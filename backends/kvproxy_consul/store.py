@@ -69,6 +69,8 @@ class ConsulStore(Store):
         self._fence_key = self._roots[Space.RECORDS] + FENCE
         # Consul's index of the last change of the fence; 0 if there is none, None if that is not known.
         self._fence: int | None = None
+        # Whether a transaction may be under way that nobody waits for any more; a read shuts it out.
+        self._unsure = False
 
     async def check(self) -> list[str]:
         """See :meth:`kvproxy.store.Store.check`: whether there is a leader, and the right to read and write."""
@@ -82,8 +84,10 @@ class ConsulStore(Store):
     async def list(self) -> Snapshot:
         """See :meth:`kvproxy.store.Store.list`: one transaction, so that both spaces are of the same moment."""
         reads = [_kv("get-tree", root) for root in self._roots.values()]
-        results = await self._transact([*reads, *self._probes()])
+        shut = [_set(self._fence_key, secrets.token_hex(8))] if self._unsure else []
+        results = await self._transact([*shut, *reads, *self._probes()])
         self._fence, _ = self._fence_in(results)
+        self._unsure = False
         found: dict[Space, dict[str, str]] = {space: {} for space in self._roots}
         try:
             for key, value in (_pair(result) for result in results):
@@ -118,6 +122,7 @@ class ConsulStore(Store):
         expected, self._fence = self._fence, None
         if expected is None:
             expected, _ = await self._look_at_fence()
+        self._unsure = True
         mark = secrets.token_hex(8)
         fence = _set(self._fence_key, mark)
         fence["KV"] |= {"Verb": "cas", "Index": expected}
@@ -126,11 +131,12 @@ class ConsulStore(Store):
         if answer.status == 409 and _MOVED in _message(answer):
             index, found = await self._look_at_fence()
             # If it is there all the same, this very transaction was sent twice, as the answer to the first was lost.
+            self._unsure = False
             if found != mark:
                 raise moved(self._connection)
         else:
             index, _ = self._fence_in(self._results(answer))
-        self._fence = index
+        self._fence, self._unsure = index, False
 
     async def _look_at_fence(self) -> tuple[int, str | None]:
         return self._fence_in(await self._transact([_kv("get-tree", self._fence_key), *self._probes()]))

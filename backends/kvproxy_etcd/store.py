@@ -63,6 +63,8 @@ class EtcdStore(Store):
         self._fence_key = self._roots[Space.RECORDS] + FENCE
         # etcd's revision in which the fence was changed last; 0 if there is none, None if that is not known.
         self._fence: int | None = None
+        # Whether a transaction may be under way that nobody waits for any more; a read shuts it out.
+        self._unsure = False
         self._token: str | None = None
 
     async def check(self) -> list[str]:
@@ -116,13 +118,15 @@ class EtcdStore(Store):
 
     async def list(self) -> Snapshot:
         """See :meth:`kvproxy.store.Store.list`: one transaction, so that both spaces are of the same moment."""
-        answer = await self._call("kv/txn", {"success": list(map(self._range, self._roots))})
+        shut = [self._move_of_fence()] if self._unsure else []
+        answer = await self._call("kv/txn", {"success": [*shut, *map(self._range, self._roots)]})
         try:
-            found = [found_in(part) for part in answer["responses"]]
+            found = [found_in(part) for part in answer["responses"][len(shut) :]]
             config, records = (
                 self._pairs(root, pairs) for root, pairs in zip(self._roots.values(), found, strict=True)
             )
             self._fence, _ = self._fence_in(found[1])
+            self._unsure = False
         except UnicodeDecodeError:
             raise StoreError(
                 f"{self._connection} holds a key or value below kvproxy's roots that is not UTF-8 text; remove it."
@@ -148,12 +152,18 @@ class EtcdStore(Store):
         expected, self._fence = self._fence, None
         if expected is None:
             expected = await self._look_at_fence()
-        move = {"key": encode(self._fence_key), "value": encode(secrets.token_hex(8))}
-        unmoved = {"key": move["key"], "target": "MOD", "mod_revision": str(expected)}
-        operations = [*map(self._operation, transaction.operations), {"requestPut": move}]
+        self._unsure = True
+        move = self._move_of_fence()
+        unmoved = {"key": encode(self._fence_key), "target": "MOD", "mod_revision": str(expected)}
+        operations = [*map(self._operation, transaction.operations), move]
         request = {"compare": [unmoved], "success": operations, "failure": [self._range_of(self._fence_key)]}
-        self._fence = self._fence_after(await self._call("kv/txn", request), move["value"])
+        answer = await self._call("kv/txn", request)
+        self._unsure = False
+        self._fence = self._fence_after(answer, move["requestPut"]["value"])
         await self._catch_up(self._fence)
+
+    def _move_of_fence(self) -> dict[str, Any]:
+        return {"requestPut": {"key": encode(self._fence_key), "value": encode(secrets.token_hex(8))}}
 
     async def _look_at_fence(self) -> int:
         answer = await self._call("kv/range", {"key": encode(self._fence_key)})

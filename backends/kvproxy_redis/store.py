@@ -63,6 +63,8 @@ class RedisStore(Store):
         # What it holds, None if there is none; and whether that is known.
         self._fence: bytes | None = None
         self._knows = False
+        # Whether a transaction may be under way that nobody waits for any more; a read shuts it out.
+        self._unsure = False
         self._probe = jupyterhub_root + "/probe-"
         # Traefik listens to `__keyspace*:<root>*`: one message under the name of a key below the root wakes it once,
         # whether or not the server sends notifications of its own (kvtools/redis 1.2, `WatchTree`).
@@ -87,6 +89,9 @@ class RedisStore(Store):
         # something else. It is given back also if this is cancelled before it has been connected.
         async with aclosing(self._redis.client()) as redis:
             # First: whatever is written while the rest is read is going to be noticed.
+            if self._unsure:
+                await redis.set(self._fence_key, secrets.token_hex(8))
+                self._unsure = False
             fence = await redis.get(self._fence_key)
             config: dict[str, str] = {}
             async for keys in self._pages(redis):
@@ -117,8 +122,13 @@ class RedisStore(Store):
     async def apply(self, transaction: Transaction) -> None:
         """See :meth:`kvproxy.store.Store.apply`: one MULTI, with one PUBLISH in it if Traefik is to be woken."""
         mark, knows, self._knows = secrets.token_hex(8).encode(), self._knows, False
-        await self._try(lambda: self._apply(transaction, mark, knows))
-        self._fence, self._knows = mark, True
+        self._unsure = True
+        try:
+            await self._try(lambda: self._apply(transaction, mark, knows))
+        except StoreChanged:
+            self._unsure = False
+            raise
+        self._fence, self._knows, self._unsure = mark, True, False
 
     async def _apply(self, transaction: Transaction, mark: bytes, knows: bool) -> None:
         async with self._redis.pipeline(transaction=True) as pipe:
