@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+from collections.abc import Sequence
 from typing import Any, Final
 
 from kvproxy.http_store import Answer
@@ -15,6 +16,17 @@ def found_in(part: dict[str, Any]) -> list[dict[str, Any]]:
     """The keys and values in one part of a transaction's answer, as etcd has them."""
     found: list[dict[str, Any]] = part.get("response_range", part.get("responseRange", {})).get("kvs", [])
     return found
+
+
+def below(root: str, found: Sequence[dict[str, Any]]) -> dict[str, str]:
+    """Keys without their root, and values, as text."""
+    pairs = ((decode(pair["key"]), decode(pair.get("value", ""))) for pair in found)
+    return {key[len(root) :]: value for key, value in pairs}
+
+
+def range_of(key: str, **options: Any) -> dict[str, Any]:
+    """The part of a transaction that reads a key, or more with ``range_end``."""
+    return {"requestRange": {"key": encode(key), **options}}
 
 
 def code_of(answer: Answer) -> int | None:

@@ -15,7 +15,7 @@ from kvproxy.http_connection import HttpConnection
 from kvproxy.http_store import FENCE, Answer, HttpClient, moved, strange, time_of, wrong_protocol
 from kvproxy.store import Capabilities, Operation, Snapshot, Space, Store, Transaction
 
-from .answers import UNAUTHENTICATED, code_of, decode, encode, found_in, message_of, token_died
+from .answers import UNAUTHENTICATED, below, code_of, encode, found_in, message_of, range_of, token_died
 from .connection import ETCD
 
 _NO_PERMISSION: Final = 7
@@ -122,9 +122,7 @@ class EtcdStore(Store):
         answer = await self._call("kv/txn", {"success": [*shut, *map(self._range, self._roots)]})
         try:
             found = [found_in(part) for part in answer["responses"][len(shut) :]]
-            config, records = (
-                self._pairs(root, pairs) for root, pairs in zip(self._roots.values(), found, strict=True)
-            )
+            config, records = (below(root, pairs) for root, pairs in zip(self._roots.values(), found, strict=True))
             self._fence, _ = self._fence_in(found[1])
             self._unsure = False
         except UnicodeDecodeError:
@@ -143,7 +141,7 @@ class EtcdStore(Store):
     async def _value(self, key: str) -> str | None:
         answer = await self._call("kv/range", {"key": encode(key)})
         try:
-            return self._pairs("", answer.get("kvs", [])).get(key)
+            return below("", answer.get("kvs", [])).get(key)
         except _STRANGE:
             raise strange(self._connection) from None
 
@@ -156,7 +154,7 @@ class EtcdStore(Store):
         move = self._move_of_fence()
         unmoved = {"key": encode(self._fence_key), "target": "MOD", "mod_revision": str(expected)}
         operations = [*map(self._operation, transaction.operations), move]
-        request = {"compare": [unmoved], "success": operations, "failure": [self._range_of(self._fence_key)]}
+        request = {"compare": [unmoved], "success": operations, "failure": [range_of(self._fence_key)]}
         answer = await self._call("kv/txn", request)
         self._unsure = False
         self._fence = self._fence_after(answer, move["requestPut"]["value"])
@@ -223,11 +221,7 @@ class EtcdStore(Store):
     def _range(self, space: Space, **options: Any) -> dict[str, Any]:
         start = self._roots[space]
         # Up to, and without, the first text that begins with the character after the slash.
-        return self._range_of(start, range_end=encode(start[:-1] + "0"), **options)
-
-    @staticmethod
-    def _range_of(key: str, **options: Any) -> dict[str, Any]:
-        return {"requestRange": {"key": encode(key), **options}}
+        return range_of(start, range_end=encode(start[:-1] + "0"), **options)
 
     def _fence_in(self, found: Sequence[dict[str, Any]]) -> tuple[int, str | None]:
         """When the fence was changed last, and its value as etcd has it: 0 and None if there is none."""
@@ -251,11 +245,6 @@ class EtcdStore(Store):
         if operation.value is None:
             return {"requestDeleteRange": {"key": key}}
         return {"requestPut": {"key": key, "value": encode(operation.value)}}
-
-    @staticmethod
-    def _pairs(root: str, found: Sequence[dict[str, Any]]) -> dict[str, str]:
-        pairs = ((decode(pair["key"]), decode(pair.get("value", ""))) for pair in found)
-        return {key[len(root) :]: value for key, value in pairs}
 
     async def _call(self, path: str, body: dict[str, Any]) -> Any:
         """One request to the gateway, with a token that lives."""
