@@ -8,6 +8,7 @@ import statistics
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TypeVar
 
 from benchmarks.plan import Plan, Step
 from benchmarks.progress import Progress
@@ -19,6 +20,8 @@ from benchmarks.tools import Tools
 from benchmarks.worker_process import Worker
 from benchmarks.workload import Place
 from kvproxy.testing.programs import free_port
+
+T = TypeVar("T")
 
 
 @dataclass
@@ -66,9 +69,8 @@ class Driver:
                 seats += [(size, seat) for seat in stack.enter_context(self._opened(names, size, backend, "growth-"))]
             for size, seat in seats:
                 self.do(seat, size, 0, self.plan.warm_up(size))
-            for number in range(self.plan.growth_turns):
-                first = number * len(seats) // self.plan.growth_turns
-                for size, seat in seats[first:] + seats[:first]:
+            for number, turn in enumerate(in_turns(seats, self.plan.growth_turns)):
+                for size, seat in turn:
                     self.do(seat, size, number, self.plan.growing(size))
         self.keep(self.results)
 
@@ -84,11 +86,9 @@ class Driver:
     def _requests(self, size: int, seats: list[Seat]) -> None:
         for seat in seats:
             self.do(seat, size, 0, self.plan.warm_up(size))
-        for number in range(self.plan.turns):
+        for number, turn in enumerate(in_turns(seats, self.plan.turns)):
             for step in self.plan.load(size):
-                # A turn begins as far behind the last one as turns go into the round: each has early and late places.
-                first = number * len(seats) // self.plan.turns
-                for seat in seats[first:] + seats[:first]:
+                for seat in turn:
                     self.do(seat, size, number, step)
         print(self._progress, flush=True)
 
@@ -178,6 +178,13 @@ class Seat:
 
     worker: Worker
     store: Store
+
+
+def in_turns(seats: list[T], turns: int) -> Iterator[list[T]]:
+    """The seats in the order of each turn, which begin at places all over the round: each is early and late."""
+    for number in range(turns):
+        first = number * len(seats) // turns
+        yield seats[first:] + seats[:first]
 
 
 def _shown(times: list[float]) -> str:

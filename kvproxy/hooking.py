@@ -112,9 +112,8 @@ def apply_hooks(http: dict[str, Any], route: Route, names: Names, hooks: Iterabl
     own = {given: names.middleware(route.key, given) for given in configuration["middlewares"]}
     changed = configuration["router"]
     # kvproxy's own come last: what they do to a request is for the server.
-    order = [own.get(given, given) for given in _in_order(configuration)]
-    if order := [*order, *filter(None, router.get("middlewares", "").split(","))]:
-        router["middlewares"] = ",".join(order)
+    if order := [*(own.get(given, given) for given in _in_order(configuration)), *router.get("middlewares", ())]:
+        router["middlewares"] = order
     router |= {field: changed[field] for field in _OUTERMOST if field in changed}
     http["services"][name] = configuration["service"]
     if own:

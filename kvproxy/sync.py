@@ -27,11 +27,9 @@ from .tenure import Tenure
 from .translate import SETUP, Entry, group, stored_revision
 from .watch import Log, TraefikWatch
 
-#: Seconds between two tries while the store is away, at first and at last; in between, a fiftieth of the time that this
-#: has lasted. Traefik takes a Consul that comes back empty for an empty configuration: better to be there before it.
-_FIRST_RETRY: Final = 0.05
+#: Seconds between two tries while the store is away: doubled from the first to the second.
+_FIRST_RETRY: Final = 0.1
 _LAST_RETRY: Final = 2.0
-_GROWTH: Final = 1.02
 
 
 class StoreSync:
@@ -157,7 +155,7 @@ class StoreSync:
             except Exception as error:
                 self._failed(error)
                 await asyncio.sleep(retry)
-                retry = min(_GROWTH * retry, _LAST_RETRY)
+                retry = min(2 * retry, _LAST_RETRY)
                 self._kick.set()
             else:
                 self._outage.over()

@@ -87,8 +87,8 @@ class Layout:
         return replace(route.spec, host=self.host) if self.host and not route.spec.host else route.spec
 
 
-def route_configuration(route: Route, layout: Layout, parent: Group | None = None) -> dict[str, Any]:
-    """The dynamic configuration of one route, in a group or, if that is None, in none."""
+def _unplaced(route: Route, layout: Layout) -> dict[str, Any]:
+    """The section ``http`` of the dynamic configuration of one route, as far as it does not depend on its place."""
     name, spec = layout.names.route(route.key), layout.spec(route)
     text = rule(spec)
     router: dict[str, Any] = {"rule": text, "service": name}
@@ -96,17 +96,15 @@ def route_configuration(route: Route, layout: Layout, parent: Group | None = Non
         router["priority"] = wanted
     target = urlsplit(route.target)
     http: dict[str, Any] = {"routers": {name: router}}
-    own = []
     if target.path not in {"", "/"}:
         # Traefik's servers have no path before 3.2 (`preservePath`); the middleware works in every 3.x.
-        own = [name]
+        router["middlewares"] = [name]
         http["middlewares"] = {name: {"addPrefix": {"prefix": target.path.rstrip("/")}}}
-    router |= _placed(layout, parent, own, pages=_wants_pages(route))
     balancer: dict[str, Any] = {"servers": [{"url": f"{target.scheme}://{target.netloc}"}]}
     if layout.transport and target.scheme == "https":
         balancer["serversTransport"] = layout.transport
     http["services"] = {name: {"loadBalancer": balancer}}
-    return {"http": http}
+    return http
 
 
 def _wants_pages(route: Route) -> bool:
@@ -115,18 +113,27 @@ def _wants_pages(route: Route) -> bool:
 
 
 def _placed(
-    layout: Layout, parent: Group | None, middlewares: Sequence[str] = (), *, pages: bool = True
+    layout: Layout, parent: Group | None, middlewares: Sequence[str] = (), route: Route | None = None
 ) -> dict[str, Any]:
     """What depends on where a router is: behind a group, or at the entry points, which Traefik allows for the outermost
     ones only. These have the hub's pages too: what is in a group has them from there, and costs no key.
 
     The parent and the middlewares are one value each, which Traefik's decoder splits at commas: nodes less to decode.
+
+    Args:
+        layout: how routes are laid out as keys.
+        parent: the group that it is in, None for none.
+        middlewares: those that it has in any place.
+        route: whose router it is, None for that of a group.
     """
-    first = [layout.pages] if layout.pages and pages and parent is None else []
-    order = {"middlewares": ",".join([*first, *middlewares])} if first or middlewares else {}
+    paged = layout.pages and parent is None and (route is None or _wants_pages(route))
+    order = [layout.pages, *middlewares] if paged else middlewares
+    placed: dict[str, Any] = {"middlewares": ",".join(order)} if order else {}
     if parent is not None:
-        return {"parentRefs": layout.names.group(parent), **order}
-    return {"entryPoints": list(layout.entry_points), **order} if layout.entry_points else order
+        placed["parentRefs"] = layout.names.group(parent)
+    elif layout.entry_points:
+        placed["entryPoints"] = list(layout.entry_points)
+    return placed
 
 
 def encode_record(route: Route) -> str:
@@ -159,13 +166,11 @@ def encode(route: Route, layout: Layout, parent: Group | None = None) -> Entry:
     Raises:
         HookError: if a hook fails, or gives what cannot be used.
     """
-    configuration = route_configuration(route, layout, parent)
-    record = {route.key: encode_record(route)}
-    if not layout.hooks:
-        return Entry(flatten(configuration), record, route)
-    outermost = apply_hooks(configuration["http"], route, layout.names, layout.hooks)
-    entry = moved(Entry(flatten(configuration), record, route), layout, None if outermost else parent)
-    return replace(entry, outermost=outermost)
+    http, name = _unplaced(route, layout), layout.names.route(route.key)
+    outermost = bool(layout.hooks) and apply_hooks(http, route, layout.names, layout.hooks)
+    router = http["routers"][name]
+    router |= _placed(layout, None if outermost else parent, router.pop("middlewares", ()), route)
+    return Entry(flatten({"http": http}), {route.key: encode_record(route)}, route, outermost)
 
 
 def withheld(route: Route) -> Entry:
@@ -182,7 +187,7 @@ def moved(entry: Entry, layout: Layout, parent: Group | None) -> Entry:
     places = (f"{router}parentRefs", f"{router}entryPoints/", f"{router}middlewares")
     rest = {key: value for key, value in entry.config.items() if not key.startswith(places)}
     middlewares = middlewares_of(entry, name, layout)
-    placed = flatten(_placed(layout, parent, middlewares, pages=_wants_pages(entry.route)))
+    placed = flatten(_placed(layout, parent, middlewares, entry.route))
     return replace(entry, config={**rest, **{router + key: value for key, value in placed.items()}})
 
 

@@ -128,15 +128,13 @@ class ConsulStore(Store):
         fence["KV"] |= {"Verb": "cas", "Index": expected}
         operations = [self._operation(operation) for operation in transaction.operations]
         answer = await self._http.request("PUT", "/v1/txn", [*operations, fence])
-        if answer.status == 409 and _MOVED in _message(answer):
-            index, found = await self._look_at_fence()
-            # If it is there all the same, this very transaction was sent twice, as the answer to the first was lost.
-            self._unsure = False
-            if found != mark:
-                raise moved(self._connection)
-        else:
-            index, _ = self._fence_in(self._results(answer))
-        self._fence, self._unsure = index, False
+        refused = answer.status == 409 and _MOVED in _message(answer)
+        index, found = await self._look_at_fence() if refused else self._fence_in(self._results(answer))
+        self._unsure = False
+        # If it is there all the same, this very transaction was sent twice, as the answer to the first was lost.
+        if refused and found != mark:
+            raise moved(self._connection)
+        self._fence = index
 
     async def _look_at_fence(self) -> tuple[int, str | None]:
         return self._fence_in(await self._transact([_kv("get-tree", self._fence_key), *self._probes()]))

@@ -217,7 +217,7 @@ class Site:
         read has found something (3.7, `pkg/provider/kv`, and kvtools/redis 1.2). What dies and comes back empty
         between these two leaves no routes for half a second, whatever is written then.
         """
-        still, seen = 0, self.store.scans()
+        still, seen = 0, -1
         while still < _STILL:
             await asyncio.sleep(_LOOK)
             before, seen = seen, await asyncio.to_thread(self.store.scans)
