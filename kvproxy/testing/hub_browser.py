@@ -90,12 +90,13 @@ class HubBrowser:
         """Go on in a page that was open while the hub was away: dismiss what JupyterLab asks, and reload if need be."""
         idle = self.page.get_by_text("Python 3 (ipykernel) | Idle")
         question = self.page.get_by_role("button", name="Dismiss")
-        await expect(idle.or_(question).first).to_be_visible(timeout=_PATIENCE)
-        if await question.is_visible():
-            await question.click()
         try:
+            await expect(idle.or_(question).first).to_be_visible(timeout=_SOON)
+            if await question.is_visible():
+                await question.click()
             await expect(idle).to_be_visible(timeout=_SOON)
         except AssertionError:
+            # Without a question, too, the kernel may be called Unknown for good.
             await self.page.reload()
             await expect(idle).to_be_visible(timeout=_PATIENCE)
 
