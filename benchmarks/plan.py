@@ -40,7 +40,7 @@ class Plan:
     seconds: int = 2
     turns: int = 4
     growth: tuple[int, ...] = (10, 5000, 10000)
-    growth_turns: int = 8
+    growth_turns: int = 32
     limit: float = 180.0
     many_limit: float = 90.0
 
