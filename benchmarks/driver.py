@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import secrets
 import statistics
+import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -66,7 +67,7 @@ class Driver:
         with contextlib.ExitStack() as stack:
             seats = []
             for size in self.plan.growth:
-                seats += [(size, seat) for seat in stack.enter_context(self._opened(names, size, backend, "growth-"))]
+                seats += [(size, seat) for seat in stack.enter_context(self._opened(names, size, backend))]
             for size, seat in seats:
                 self.do(seat, size, 0, self.plan.warm_up(size))
             for number, turn in enumerate(in_turns(seats, self.plan.growth_turns)):
@@ -75,9 +76,9 @@ class Driver:
         self.keep(self.results)
 
     @contextlib.contextmanager
-    def _opened(self, names: list[str], size: int, backend: Backend, what: str = "") -> Iterator[list[Seat]]:
+    def _opened(self, names: list[str], size: int, backend: Backend) -> Iterator[list[Seat]]:
         with contextlib.ExitStack() as stack:
-            seats = [stack.enter_context(self._seat(name, size, backend, what)) for name in names]
+            seats = [stack.enter_context(self._seat(name, size, backend)) for name in names]
             for seat in seats:
                 for step in self.plan.opening(size):
                     self.do(seat, size, 0, step)
@@ -128,9 +129,9 @@ class Driver:
         print(f"{size:6} routes  round {number + 1}  {seat.worker.name:15}{label:12}{shown}{error}", flush=True)
 
     @contextlib.contextmanager
-    def _seat(self, name: str, size: int, backend: Backend, what: str) -> Iterator[Seat]:
-        directory = self.directory / f"{what}{name}-{size}"
-        directory.mkdir(parents=True)
+    def _seat(self, name: str, size: int, backend: Backend) -> Iterator[Seat]:
+        # One of its own each time: whoever is measured in several ways starts each from nothing.
+        directory = Path(tempfile.mkdtemp(prefix=f"{name}-{size}-", dir=self.directory))
         password, kind = secrets.token_hex(16), ROSTER[name].store
         with running(kind, directory, password) as store:
             place = self._place(name, directory, store, password, backend)

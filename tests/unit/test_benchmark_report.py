@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
+from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 
+from benchmarks import driver
 from benchmarks.driver import Driver, Seat
-from benchmarks.plan import Plan
+from benchmarks.plan import QUICK, Plan
 from benchmarks.plots import PLOTS, lines
 from benchmarks.programs import Tool
 from benchmarks.report import DOCUMENT, sections, write_document
@@ -163,15 +167,48 @@ class Late:
 
 
 def test_the_driver_notes_once_who_did_not_finish(tmp_path):
-    driver = Driver(Plan(), ["peer"], Tools(Tool("wrk"), Tool("nginx")), tmp_path, keep=lambda _: None)
+    late = Driver(Plan(), ["peer"], Tools(Tool("wrk"), Tool("nginx")), tmp_path, keep=lambda _: None)
     seat = Seat(Late(), NoStore())
     for number in range(2):
-        driver.do(seat, 5000, number, ("storm-200", {"op": "storm", "count": 200}))
-    assert [(r.operation, r.metric, r.value, r.note) for r in driver.results.rows] == [
+        late.do(seat, 5000, number, ("storm-200", {"op": "storm", "count": 200}))
+    assert [(r.operation, r.metric, r.value, r.note) for r in late.results.rows] == [
         ("storm-200", "returned_s", 0.5, ""),
         ("storm-200", "error", 0, LATE),
     ]
-    assert f"500 (then {LATE})" in TABLES["many"].text(driver.results)
+    assert f"500 (then {LATE})" in TABLES["many"].text(late.results)
+
+
+class Prompt:
+    """A worker that does all that it is asked in no time."""
+
+    def __init__(self, name, place, python):
+        self.name, self.place, self.failed = name, place, {}
+
+    def ask(self, label, request, limit):
+        return [{"returned_s": 0.0}], ""
+
+    def close(self):
+        pass
+
+
+def test_a_whole_run_measures_everything_that_its_plan_names(tmp_path, monkeypatch):
+    places = []
+
+    def worker(name, place, python):
+        places.append(place)
+        return Prompt(name, place, python)
+
+    monkeypatch.setattr(driver, "Worker", worker)
+    monkeypatch.setattr(driver, "running", lambda *_: contextlib.nullcontext(NoStore()))
+    monkeypatch.setattr(driver, "Backend", lambda _: contextlib.nullcontext(SimpleNamespace(hub_url="", user_url="")))
+    plan = replace(QUICK, growth_turns=3)
+    names = ["kvproxy-quiet", "kvproxy-uncounted", "chp"]
+    found = Driver(plan, names, Tools(Tool("wrk"), Tool("nginx")), tmp_path, keep=lambda _: None).run()
+    assert len({place.directory for place in places}) == len(places)
+    done = {(row.contestant, row.routes, row.operation) for row in found.rows}
+    assert {("chp", 100, "add"), ("chp", 10, "restart"), ("kvproxy-uncounted", 10, "small-16")} <= done
+    assert ("kvproxy-uncounted", 100, "add") not in done
+    assert {row.round for row in found.rows if row.operation == "growth"} == {0, 1, 2}
 
 
 def test_what_was_known_before_the_limit_is_kept():
