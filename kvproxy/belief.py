@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from .names import Names, is_kvproxys
+from .names import Names
 from .plan import diff
 from .repair import describe, set_aside
 from .store import Operation, Snapshot, Space
@@ -77,10 +77,10 @@ class Belief:
         held = self._spaces is not None and key in self._spaces[Space.CONFIG]
         return (Operation(Space.CONFIG, key, None),) if held else ()
 
-    def foreign(self, setup: Mapping[str, str]) -> dict[str, str]:
-        """Configuration that is neither of any hub's routes nor in the setup, as far as it is known."""
+    def beside(self, setup: Mapping[str, str]) -> dict[str, str]:
+        """The configuration without the setup and this hub's hold, as far as it is known."""
         config = self._spaces[Space.CONFIG] if self._spaces is not None else {}
-        return {k: v for k, v in config.items() if k not in setup and not is_kvproxys(k)}
+        return {k: v for k, v in config.items() if k not in setup and k != self._names.hold_key}
 
     def is_now(self, name: str, entry: Entry | None) -> bool:
         """Learn what an entry is; says whether that is another one than before."""

@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Final
 
+from .names import is_hold, is_kvproxys
+
 #: Keys that are named in a sentence.
 _NAMED: Final = 3
 _HTTP: Final = {"routers", "services", "middlewares", "models", "serverstransports"}
@@ -29,15 +31,22 @@ _FIELDS: Final[Mapping[str, set[str]]] = {
 }
 
 
-def suspicion(foreign: Mapping[str, str]) -> str:
-    """A sentence about keys that are not kvproxy's and that Traefik may be unable to decode; empty if there are none.
+def suspicion(config: Mapping[str, str]) -> str:
+    """A sentence about keys that Traefik may be unable to decode; empty if there are none.
 
     Args:
-        foreign: keys, relative to the root, with their values.
+        config: keys, relative to the root, with their values. Of kvproxy's own only a hold counts, see
+            :attr:`~kvproxy.names.Names.hold_key`, which Traefik is not to decode; leave out that of the hub at work.
 
     >>> suspicion({"http/routers/mine/rule": "Path(`/x`)", "http/routers/mine/rool": "x"})
     "Traefik cannot decode the key 'http/routers/mine/rool' below its rootKey, which is not kvproxy's; remove it."
     """
+    if holds := [key for key in sorted(config) if is_hold(key)]:
+        return (
+            f"A hub stopped while it wrote its routes anew, and its {_names(holds)} keeps Traefik from loading a part "
+            "of them. Start that hub or its standby, which completes them; remove the key only if there is neither."
+        )
+    foreign = {key: value for key, value in config.items() if not is_kvproxys(key)}
     if wrong := [key for key in sorted(foreign) if not decodable(key, foreign[key])]:
         return (
             f"Traefik cannot decode the {_names(wrong)} below its rootKey, which "

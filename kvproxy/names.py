@@ -139,6 +139,11 @@ def is_kvproxys(config_key: str) -> bool:
     return _ANY.match(config_key) is not None
 
 
+def is_hold(config_key: str) -> bool:
+    """Whether a key is some hub's :attr:`Names.hold_key`."""
+    return re.fullmatch(rf"{_HOLD}(?:-{_HUB})?", config_key) is not None
+
+
 def check_hub_id(hub: str) -> str:
     """A hub's id as it was given, if names can be made with it.
 

@@ -1,23 +1,36 @@
-"""What the hub's log says while a store does not do what it is asked for."""
+"""While a store does not do what it is asked for: what the hub's log says, and when it is tried again."""
 
 from __future__ import annotations
+
+import asyncio
+from typing import Final
 
 from .errors import OwnershipError, StoreChanged, StoreError
 from .observing import Observer
 from .replicas import Log
+from .store import Store
+
+#: Seconds between two tries while the store is away: doubled from the first to the second.
+_FIRST_RETRY: Final = 0.1
+_LAST_RETRY: Final = 2.0
+#: Seconds between two looks at a store that tells whether it is away.
+_LOOK: Final = 0.05
 
 
 class Outage:
     """The time from the first error to the next success; each is logged once.
 
     Args:
+        store: what is tried again.
         observer: is told of each error.
         log: the hub's logger.
     """
 
-    def __init__(self, observer: Observer, log: Log) -> None:
+    def __init__(self, store: Store, observer: Observer, log: Log) -> None:
+        self._store = store
         self._observer = observer
         self._log = log
+        self._retry = _FIRST_RETRY
         #: What the store said last, None if it works.
         self.problem: str | None = None
 
@@ -27,14 +40,35 @@ class Outage:
             # No failure: it is read again at once, and the log says then what is put right.
             return
         if not isinstance(error, StoreError):
-            self._log.error("A store of kvproxy leaked an error that it should have named.", exc_info=error)
+            self._leaked(error)
         elif self.problem is None:
             self._log.error("%s%s", error, "" if isinstance(error, OwnershipError) else " Trying again.")
         self.problem = str(error)
         self._observer.store_failed()
+
+    async def wait(self) -> None:
+        """Until it is worth trying again: as soon as the store is seen to be back, else after a while."""
+        seconds, self._retry = self._retry, min(2 * self._retry, _LAST_RETRY)
+        loop = asyncio.get_running_loop()
+        end, away = loop.time() + seconds, await self._is_away()
+        while (left := end - loop.time()) > 0:
+            await asyncio.sleep(min(left, _LOOK) if away else left)
+            if away and not await self._is_away():
+                return
+
+    async def _is_away(self) -> bool:
+        try:
+            return await self._store.away()
+        except Exception as error:
+            self._leaked(error)
+            return False
+
+    def _leaked(self, error: Exception) -> None:
+        self._log.error("A store of kvproxy leaked an error that it should have named.", exc_info=error)
 
     def over(self) -> None:
         """The store has done all that it was asked for."""
         if self.problem is not None:
             self._log.info("The store answers again; all changes that were waiting have been made.")
         self.problem = None
+        self._retry = _FIRST_RETRY

@@ -84,7 +84,7 @@ class Reconciler:
             rows=lambda: self.count,
             progress=kick.set,
             ask_again=lambda: self._sync.tell_again(),
-            suspicion=lambda: suspicion(self._sync.foreign()),
+            suspicion=lambda: suspicion(self._sync.beside()),
             patience=patience,
             grace=grace,
             observer=self._observer,

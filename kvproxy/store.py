@@ -143,6 +143,13 @@ class Store(abc.ABC):
         """The store's own time, in seconds since 1970 in UTC, None if it does not tell."""
         return None
 
+    async def away(self) -> bool:
+        """Whether the server cannot be reached, or cannot work yet; False also where only asking for keys would tell.
+
+        Looked at many times a second after an error, so that it should cost next to nothing. Raises no error.
+        """
+        return False
+
     async def forget(self) -> None:
         """Remove what the store keeps for itself beside the two spaces; asked when nobody uses the roots any more."""
         return

@@ -11,7 +11,6 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Mapping
-from typing import Final
 
 from . import plan
 from .belief import Belief
@@ -26,10 +25,6 @@ from .table import DesiredTable
 from .tenure import Tenure
 from .translate import SETUP, Entry, group, stored_revision
 from .watch import Log, TraefikWatch
-
-#: Seconds between two tries while the store is away: doubled from the first to the second.
-_FIRST_RETRY: Final = 0.1
-_LAST_RETRY: Final = 2.0
 
 
 class StoreSync:
@@ -65,7 +60,7 @@ class StoreSync:
         self._watch = watch
         self._kick = kick
         self._log = log
-        self._outage = Outage(observer, log)
+        self._outage = Outage(store, observer, log)
         #: What the store is to hold; an entry that it gives is to be wanted before anything else is.
         self.table = table
         self._names = table.names
@@ -132,9 +127,9 @@ class StoreSync:
         self._untold = True
         self._kick.set()
 
-    def foreign(self) -> dict[str, str]:
-        """What the configuration holds, as far as that is known, that is neither a route's nor of the setup."""
-        return self._belief.foreign(self.table.setup.config)
+    def beside(self) -> dict[str, str]:
+        """What the configuration holds besides the setup, as far as that is known."""
+        return self._belief.beside(self.table.setup.config)
 
     def check_size(self, entry: Entry) -> None:
         """Raise :class:`StoreError` if an entry is more than one transaction of the store can hold."""
@@ -146,7 +141,6 @@ class StoreSync:
 
     async def run(self) -> None:
         """Work until it is closed; after an error, try again."""
-        retry = _FIRST_RETRY
         while not self._closed:
             await self._rest()
             try:
@@ -154,12 +148,10 @@ class StoreSync:
                 await self.step()
             except Exception as error:
                 self._failed(error)
-                await asyncio.sleep(retry)
-                retry = min(2 * retry, _LAST_RETRY)
+                await self._outage.wait()
                 self._kick.set()
             else:
                 self._outage.over()
-                retry = _FIRST_RETRY
 
     def close(self) -> None:
         """Have :meth:`run` come to its end. Cancelling it is not enough: redis-py 8.1 loses that now and then."""

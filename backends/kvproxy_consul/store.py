@@ -20,6 +20,8 @@ from .connection import CONSUL
 
 #: Below each root, a key that nobody ever sets.
 _PROBE: Final = "kvproxy-probe-of-rights"
+#: Who leads, in a server's own opinion, which it gives at once: ``""`` if nobody does.
+_LEADER: Final = "/v1/status/leader"
 #: HTTP status of an answer that may be another one later or elsewhere. Consul says 500 without a leader, but also if a
 #: server that was asked on behalf of another refuses.
 _PASSING: Final = {429, 500, 502, 503, 504}
@@ -71,13 +73,15 @@ class ConsulStore(Store):
         self._fence: int | None = None
         # Whether a transaction may be under way that nobody waits for any more; a read shuts it out.
         self._unsure = False
+        # Whether the last transaction came to nothing, or is under way.
+        self._unsettled = False
 
     async def check(self) -> list[str]:
         """See :meth:`kvproxy.store.Store.check`: whether there is a leader, and the right to read and write."""
         await self._transact(self._probes())
         if len(self._connection.endpoints) == 1:
             return [*self._warnings]
-        answers = await self._http.ask_each("GET", "/v1/status/leader")
+        answers = await self._http.ask_each("GET", _LEADER)
         away = [f"{answer} The others are asked." for answer in answers if isinstance(answer, StoreUnavailable)]
         return [*self._warnings, *away]
 
@@ -127,7 +131,7 @@ class ConsulStore(Store):
         fence = _set(self._fence_key, mark)
         fence["KV"] |= {"Verb": "cas", "Index": expected}
         operations = [self._operation(operation) for operation in transaction.operations]
-        answer = await self._http.request("PUT", "/v1/txn", [*operations, fence])
+        answer = await self._ask([*operations, fence])
         refused = answer.status == 409 and _MOVED in _message(answer)
         index, found = await self._look_at_fence() if refused else self._fence_in(self._results(answer))
         self._unsure = False
@@ -159,7 +163,17 @@ class ConsulStore(Store):
 
     async def clock(self) -> float | None:
         """See :meth:`kvproxy.store.Store.clock`."""
-        return time_of((await self._http.request("GET", "/v1/status/leader")).date)
+        return time_of((await self._http.request("GET", _LEADER)).date)
+
+    async def away(self) -> bool:
+        """See :meth:`kvproxy.store.Store.away`: whether no server is there that knows of a leader."""
+        try:
+            await self._http.request("GET", _LEADER)
+        except StoreUnavailable:
+            return True
+        except StoreError:
+            return False
+        return False
 
     async def aclose(self) -> None:
         """See :meth:`kvproxy.store.Store.aclose`."""
@@ -174,7 +188,20 @@ class ConsulStore(Store):
 
     async def _transact(self, operations: Sequence[Request]) -> Any:
         """The results of one transaction."""
-        return self._results(await self._http.request("PUT", "/v1/txn", operations))
+        return self._results(await self._ask(operations))
+
+    async def _ask(self, operations: Sequence[Request]) -> Answer:
+        """One transaction, but none while there is known to be no leader.
+
+        Consul would hold it for up to 7 s and look for a leader at moments of chance, up to 0.4 s apart (`ForwardRPC`
+        in its agent/consul/rpc.go), as it does with Traefik's request: who is first is not left to that.
+        """
+        if self._unsettled:
+            await self._http.request("GET", _LEADER)
+        self._unsettled = True
+        answer = await self._http.request("PUT", "/v1/txn", operations)
+        self._unsettled = False
+        return answer
 
     def _results(self, answer: Answer) -> Any:
         said = answer.json()
@@ -184,6 +211,8 @@ class ConsulStore(Store):
 
     def _passing(self, answer: Answer) -> StoreUnavailable | None:
         """Whether this server cannot help, though another may, such as one that knows of no leader."""
+        if answer.status == 200 and answer.json() == "":
+            return StoreUnavailable(f"{self._connection.at(answer.endpoint)} knows of no leader at the moment.")
         text = _message(answer) if answer.status in _PASSING else ""
         if answer.status not in _PASSING or any(refusal in text for refusal in _REFUSALS):
             return None

@@ -40,6 +40,7 @@ _RETRY = 0.1  # seconds until a guest tries again what a restarted part has inte
 _SAMPLES = 10  # in the second part
 _PAUSES = (3.0, 30.0)  # seconds between two disturbances: of a short soak, of a long one
 _STILL = 2.0  # seconds for which a store stands still
+_REFILLED = 5.0  # seconds after a store has come back empty until which Traefik may take it for what is wanted
 
 
 class Soak:
@@ -58,6 +59,8 @@ class Soak:
         self._left: list[Callable[[], Awaitable[None]]] = []
         #: When Traefik was away.
         self._outages: list[tuple[float, float]] = []
+        #: When the store was empty, or Traefik may have found it so.
+        self._losses: list[tuple[float, float]] = []
         self._store: list[Callable[[], Awaitable[None]]] = [self._delete_keys]
         self._store += [self._empty] if losses else []
         if isinstance(site.store, Killable):
@@ -71,8 +74,10 @@ class Soak:
             for number in range(_SAMPLES):
                 await self._churn(self.seconds * 2 / 3 / _SAMPLES, [*self._store, self._kill_traefik])
                 await self._sample(1 + number)
-        excused = sum(any(a <= end and begin <= b for a, b in self._outages) for begin, end in load.tally.failures)
-        self.counts.update(sent=load.tally.sent, failed=load.tally.failed - excused, excused=excused)
+        away = [failure for failure in load.tally.failures if _within(failure, self._outages)]
+        lost = [failure for failure in load.tally.failures if _within(failure, self._losses) and failure not in away]
+        failed = load.tally.failed - len(away) - len(lost)
+        self.counts.update(sent=load.tally.sent, failed=failed, excused=len(away), lost=len(lost))
         self.wrong = await self.site.wrong()
         self.counts["wrong"] = len(self.wrong)
         self.rows += [Row("all", RESIDENTS, "soak", 0, 0, name, float(n)) for name, n in self.counts.items()]
@@ -143,9 +148,11 @@ class Soak:
         self.counts["store_stops"] += 1
 
     async def _empty(self) -> None:
+        begin = time.monotonic()
         if isinstance(self.site.store, Killable):
             await asyncio.to_thread(self.site.store.kill)
         await asyncio.to_thread(self.site.store.start_empty)
+        self._losses.append((begin, time.monotonic() + _REFILLED))
         self.counts["store_losses"] += 1
 
     async def _delete_keys(self) -> None:
@@ -195,6 +202,12 @@ class Soak:
 
     def _note(self, part: str, number: int, metric: str, value: float) -> None:
         self.rows.append(Row(part, RESIDENTS, "soak", number, 0, metric, float(value)))
+
+
+def _within(failure: tuple[float, float], times: list[tuple[float, float]]) -> bool:
+    """Whether a request was under way in one of these times."""
+    begin, end = failure
+    return any(first <= end and begin <= last for first, last in times)
 
 
 async def soak(store: str, minutes: float, directory: Path, *, losses: bool = True) -> Results:

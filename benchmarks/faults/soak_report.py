@@ -42,7 +42,7 @@ def problems(results: Results) -> list[str]:
             found.append(f"{name}: {last / unit:.0f} at the end, {first / unit:.0f} after the warm-up.")
     wanted = {
         "wrong": "routes do not lead where they should at the end",
-        "failed": "requests on routes of users who were there all the time failed while Traefik was there",
+        "failed": "requests on routes of users who were there all the time failed while Traefik and store were there",
         "refused": "users who logged in were refused",
     }
     return [*found, *(f"{number} {what}." for name, what in wanted.items() if (number := count(results, name)))]
@@ -67,13 +67,15 @@ def story(results: Results) -> str:
         return f"{count(results, name):,}"
 
     residents, store = results.sizes()[0], results.machine.get("store", "")
+    lost = f", {of('lost')} more in the seconds after the store had come back empty" if count(results, "lost") else ""
     return (
         f"In {minutes:.3g} minutes {of('logins')} users logged in and out beside {residents} who were there all the "
         f"time. The store ({store}) crashed {of('store_restarts')} times, stood still {of('store_stops')} times, lost "
         f"everything {of('store_losses')} times and some records {of('deletions')} times; Traefik was killed "
         f"{of('traefik_restarts')} times, the hub restarted or killed {of('hub_restarts')} times. Of {of('sent')} "
-        f"requests of those who were there all the time {of('failed')} failed, and {of('excused')} more while Traefik "
-        f"was being restarted. {of('refused')} logins were refused, and {of('wrong')} routes were wrong at the end."
+        f"requests of those who were there all the time {of('failed')} failed{lost}, and {of('excused')} more while "
+        f"Traefik was being restarted. {of('refused')} logins were refused, and {of('wrong')} routes were wrong at the "
+        "end."
     )
 
 

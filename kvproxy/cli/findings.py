@@ -209,8 +209,7 @@ def revisions(held: Held, seen: Sequence[Seen]) -> list[Finding]:
             found.append(error("revision", f"{one.name} has loaded nothing that kvproxy wrote.", advice))
         elif one.revision < held.revision:
             said = f"{one.name} has not loaded the store's latest contents."
-            foreign = {key: value for key, value in held.foreign.items() if not is_kvproxys(key)}
-            found.append(error("revision", said, suspicion(foreign) or _LOG))
+            found.append(error("revision", said, suspicion(held.foreign) or _LOG))
         else:
             found.append(ok("revision", f"{one.name} has loaded the store's latest contents."))
     return found

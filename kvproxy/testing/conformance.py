@@ -324,8 +324,10 @@ class StoreServerConformance(StoreConformance):
             for call in (store.list, store.check, lambda: put(store, *setting(b="1"))):
                 with pytest.raises(StoreUnavailable):
                     await asyncio.wait_for(call(), PATIENCE)
+            assert await asyncio.wait_for(store.away(), PATIENCE) in {True, False}
             server.start()
             await asyncio.wait_for(_until_available(lambda: put(store, *setting(c="1"))), PATIENCE)
+            assert not await store.away()
             assert (await store.list()).config["c"] == "1"
 
 

@@ -18,6 +18,7 @@ from aiohttp import web
 from kvproxy.errors import StoreAuthError, StoreError, StoreUnavailable
 from kvproxy.kv import TraefikKVProxy
 from kvproxy.store import Operation, Snapshot, Space, Transaction
+from kvproxy.testing.clusters import ConsulCluster
 from kvproxy.testing.conformance import StoreCredentialsConformance, StoreServer, StoreServerConformance
 from kvproxy.testing.consul_server import ConsulServer
 from kvproxy.testing.servers import Certificates, free_port
@@ -302,6 +303,24 @@ async def test_an_absent_consul_is_given_up_with_a_clear_error(start_proxy: Star
     """After the configured time."""
     with pytest.raises(StoreUnavailable, match=r"cannot be reached \(Connection refused\).*Gave up after 0.5 s"):
         await asyncio.wait_for(start_proxy(consul_url=f"consul://127.0.0.1:{free_port()}", store_timeout=0.5), 5)
+
+
+async def test_a_consul_without_a_leader_is_told_at_once_and_its_return_too() -> None:
+    """Consul itself holds a request for seconds then, and looks for a leader at moments of chance."""
+    with ConsulCluster() as cluster:
+        for node in cluster.nodes[1:]:
+            node.kill()
+        async with opened(cluster.nodes[0].url) as store:
+            with pytest.raises(StoreUnavailable):
+                # The one that is left finds out after a while.
+                await read_until_it_fails(store, Snapshot())
+            for call in (store.list, store.check, lambda: store.apply(ONE)):
+                with pytest.raises(StoreUnavailable, match="knows of no leader at the moment"):
+                    await asyncio.wait_for(call(), 2)
+            assert await store.away()
+            await asyncio.to_thread(cluster.nodes[1].start)
+            assert not await store.away()
+            assert await store.list() == Snapshot()
 
 
 async def test_another_server_is_told_from_consul(echo_server: Callable[..., Any]) -> None:

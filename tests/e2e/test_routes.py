@@ -11,7 +11,7 @@ import aiohttp
 import pytest
 
 from kvproxy.errors import InvalidRouteError, RouteNotReadyError, RouteRejectedError
-from kvproxy.names import ALONE
+from kvproxy.names import ALONE, Names
 from kvproxy.testing.redis_server import TRAEFIK_RIGHTS
 from kvproxy.testing.servers import EchoServer, RedisServer
 from kvproxy_redis import TraefikRedisProxy
@@ -93,17 +93,25 @@ async def test_a_rejected_route_is_an_error_with_traefiks_reason_and_leaves_noth
     assert redis_server.command("HEXISTS", "jupyterhub/routes", "/user/ada/") == 0
 
 
+@pytest.mark.parametrize(
+    ("key", "said"),
+    [
+        ("http/routers/mine/nosuchfield", "cannot decode the key 'http/routers/mine/nosuchfield'"),
+        (Names("other").hold_key, "key 'http/kvproxy-is-writing-other' keeps Traefik .* Start that hub"),
+    ],
+    ids=["somebody's", "of a hub that died"],
+)
 async def test_a_key_that_traefik_cannot_decode_is_named_as_the_likely_cause(
-    start_proxy: Start, redis_server: RedisServer, doors: Doors
+    key: str, said: str, start_proxy: Start, redis_server: RedisServer, doors: Doors
 ) -> None:
     """It stops all of Traefik's updates, and Traefik says so nowhere but in its log."""
     proxy = await start_proxy(check_route_timeout=2)
-    redis_server.command("SET", "traefik/http/routers/mine/nosuchfield", "x")
-    with pytest.raises(RouteNotReadyError, match="cannot decode"):
+    redis_server.command("SET", f"traefik/{key}", "x")
+    with pytest.raises(RouteNotReadyError, match=said):
         await proxy.add_route("/user/ada/", await doors.open(), {})
     assert await proxy.get_route("/user/ada/") is None
     assert redis_server.command("HEXISTS", "jupyterhub/routes", "/user/ada/") == 0
-    redis_server.command("DEL", "traefik/http/routers/mine/nosuchfield")
+    redis_server.command("DEL", f"traefik/{key}")
     proxy.check_route_timeout = 20
     await proxy.add_route("/user/ada/", await doors.open(), {})
 

@@ -26,7 +26,7 @@ from kvproxy.certificate import placeholder_certificate
 from kvproxy.cli import certificates, check, findings
 from kvproxy.cli.comparison import Held, Row, Seen, Sight, State
 from kvproxy.cli.findings import Finding, Level
-from kvproxy.names import ALONE
+from kvproxy.names import ALONE, Names
 from kvproxy.routes import make_route
 from kvproxy.translate import Entry, Layout, encode
 
@@ -82,6 +82,8 @@ def test_other_hubs_and_what_was_set_aside_are_told_of() -> None:
 
 def test_a_key_that_traefik_cannot_decode_is_named() -> None:
     """If it can be told which it is."""
+    [stuck] = findings.revisions(replace(HELD, foreign={Names("b").hold_key: "true"}), [Seen("b", revision=6)])
+    assert "'http/kvproxy-is-writing-b'" in stuck.advice
     [lags] = findings.revisions(replace(HELD, foreign={"http/routers/mine/rool": "x"}), [Seen("b", revision=6)])
     assert "'http/routers/mine/rool'" in lags.advice
 

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kvproxy.errors import ConfigurationError
-from kvproxy.names import ALONE, Names, check_hub_id, is_kvproxys
+from kvproxy.names import ALONE, Names, check_hub_id, is_hold, is_kvproxys
 from kvproxy.routes import Route, make_route
 from kvproxy.static import setup_configuration
 from kvproxy.translate import Entry, Layout, encode, encode_setup, group, route_of
@@ -31,6 +31,8 @@ def test_no_hub_takes_anothers_keys_for_its_own(table: list[Route]) -> None:
             names.route(route.key): route for route in table
         }
     assert all(map(is_kvproxys, config))
+    assert not any(map(is_hold, config))
+    assert all(is_hold(names.hold_key) and is_kvproxys(names.hold_key) for names in HUBS)
 
 
 def test_each_hub_has_a_router_of_its_own_for_traefiks_api() -> None:
