@@ -19,9 +19,11 @@ _SHARE: Final = 50
 #: Seconds until a look that is not wanted.
 _NEVER: Final = 3600.0
 #: A Traefik that has not caught up is told again after this many times as long as it took last, in seconds from the
-#: first to the last: the pause is doubled each time.
+#: least to the most.
 _TIMES_AS_LONG: Final = 4
-_FIRST_TELLING: Final = 2.0
+_LEAST: Final = 2.0
+_MOST: Final = 120.0
+#: The pause is doubled each time, up to so many seconds if it is not longer anyway.
 _LAST_TELLING: Final = 30.0
 #: Tellings in vain after which something must be wrong.
 _IN_VAIN: Final = 1
@@ -79,7 +81,7 @@ class Pace:
     @property
     def usual(self) -> float:
         """Seconds after which a Traefik that has made no progress has most likely missed the message."""
-        return min(max(_FIRST_TELLING, _TIMES_AS_LONG * self._took), _LAST_TELLING)
+        return min(max(_LEAST, _TIMES_AS_LONG * self._took), _MOST)
 
     @property
     def in_vain(self) -> bool:
@@ -94,16 +96,23 @@ class Pace:
         """Say that Traefik, which had caught up, has been told of something new."""
         self._stalled = now
 
-    def progress(self, now: float) -> None:
-        """Say that it has loaded something new."""
-        if not self._tellings:
+    def progress(self, now: float, *, all_of_it: bool) -> None:
+        """Say that it has loaded something new.
+
+        Args:
+            now: when that was seen.
+            all_of_it: whether it was told of nothing newer. Else it has followed an earlier message, however often it
+                was told again: unless that is learned, one that is slower than it is waited for is told again for ever.
+        """
+        if not self._tellings or not all_of_it:
             self._took = now - self._stalled
         self._stalled = now
         self._tellings = 0
 
     def due(self, now: float) -> bool:
         """Whether it is to be told again."""
-        return now - max(self._stalled, self._told) >= min(self.usual * 2.0**self._tellings, _LAST_TELLING)
+        pause = max(self.usual, min(self.usual * 2.0**self._tellings, _LAST_TELLING))
+        return now - max(self._stalled, self._told) >= pause
 
     def told(self, now: float) -> None:
         """Say that it has been told again."""

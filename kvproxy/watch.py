@@ -224,7 +224,7 @@ class TraefikWatch:
         if (seen or 0) < self._revision <= (before or 0):
             self._pace.begin(self._now())
         if (seen or 0) > (before or 0):
-            self._pace.progress(self._now())
+            self._pace.progress(self._now(), all_of_it=self._revision <= (seen or 0))
             if self._reported:
                 self._reported = False
                 self._log.info("Traefik follows the store again.")

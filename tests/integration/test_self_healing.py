@@ -210,6 +210,51 @@ def test_a_traefik_that_has_missed_the_message_is_told_again() -> None:
     play(scene)
 
 
+class SlowTraefik(MemoryTraefik):
+    """Takes its time for each message, one after another, as one with ten thousand routes does."""
+
+    seconds = 0.0
+
+    def __init__(self, store: MemoryStore) -> None:
+        super().__init__(store)
+        self._left = 0
+        self._work: asyncio.Task[None] | None = None
+
+    def wake(self) -> None:
+        """Read the store when its turn has come."""
+        self.reloads += 1
+        self._left += 1
+        if self._work is None or self._work.done():
+            self._work = asyncio.get_running_loop().create_task(self._read())
+
+    async def _read(self) -> None:
+        while self._left:
+            self._left -= 1
+            read = dict(self._store.config)
+            await asyncio.sleep(self.seconds)
+            self._loaded = read
+
+
+@pytest.mark.parametrize("seconds", [1.9, 2.1, 2.5, 3.9, 4.1, 5, 9, 15, 29, 40, 70])
+def test_a_traefik_that_is_slow_is_not_kept_from_ever_coming_to_rest(seconds: float) -> None:
+    """It is told again what it has not got round to, as nobody knows it yet; then it is known how slow it is."""
+    store = MemoryStore()
+    store.traefik = traefik = SlowTraefik(store)
+
+    async def scene(world: World) -> None:
+        traefik.seconds = seconds
+        await world.reconciler.add(route("new"), 600)
+        await asyncio.sleep(300)
+        before = traefik.reloads
+        await asyncio.sleep(300)
+        assert traefik.reloads == before
+        await world.reconciler.add(route("newer"), 600)
+        await asyncio.sleep(300)
+        assert traefik.reloads == before + 1
+
+    play(scene, store)
+
+
 def test_a_traefik_that_follows_nothing_is_told_of_with_the_key_that_keeps_it(caplog: pytest.LogCaptureFixture) -> None:
     """In the log and in the error of who adds a route; when the key is gone, so is the trouble."""
 
