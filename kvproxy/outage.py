@@ -14,7 +14,7 @@ from .store import Store
 _FIRST_RETRY: Final = 0.1
 _LAST_RETRY: Final = 2.0
 #: Seconds between two looks at a store that tells whether it is away.
-_LOOK: Final = 0.05
+_LOOK: Final = 0.02
 
 
 class Outage:
