@@ -43,8 +43,9 @@ def suspicion(config: Mapping[str, str]) -> str:
     """
     if holds := [key for key in sorted(config) if is_hold(key)]:
         return (
-            f"A hub stopped while it wrote its routes anew, and its {_names(holds)} keeps Traefik from loading a part "
-            "of them. Start that hub or its standby, which completes them; remove the key only if there is neither."
+            f"Another hub writes its routes anew, or has stopped in the midst of that: its {_names(holds[:1])} keeps "
+            "Traefik from loading a part of them. If it has stopped, start it or its standby, which completes them; "
+            "remove the key only if there is neither."
         )
     foreign = {key: value for key, value in config.items() if not is_kvproxys(key)}
     if wrong := [key for key in sorted(foreign) if not decodable(key, foreign[key])]:
