@@ -18,7 +18,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 
 import psutil
@@ -162,30 +162,32 @@ class Soak:
         self.counts["deletions"] += 1
 
     async def _kill_traefik(self) -> None:
-        begin = time.monotonic()
-        with contextlib.suppress(HubError, AssertionError, psutil.Error):
-            psutil.Process(await self.site.traefik_pid()).kill()
-            self.counts["traefik_restarts"] += 1
-        await self._traefik_back(begin)
+        async with self._without_traefik():
+            with contextlib.suppress(HubError, AssertionError, psutil.Error):
+                psutil.Process(await self.site.traefik_pid()).kill()
+                self.counts["traefik_restarts"] += 1
 
     async def _restart_hub(self) -> None:
-        begin = time.monotonic()
-        await self.site.hub.stop()
-        await self._start_hub(begin)
+        async with self._without_traefik():
+            await self.site.hub.stop()
+            await self._start_hub()
 
     async def _kill_hub(self) -> None:
-        begin = time.monotonic()
-        await self.site.hub.kill()
-        await self._start_hub(begin)
+        async with self._without_traefik():
+            await self.site.hub.kill()
+            await self._start_hub()
 
-    async def _start_hub(self, begin: float) -> None:
+    async def _start_hub(self) -> None:
         await self.site.hub.start()
         await self.site.hub.call("desired")
         self.counts["hub_restarts"] += 1
-        await self._traefik_back(begin)
 
-    async def _traefik_back(self, begin: float) -> None:
+    @contextlib.asynccontextmanager
+    async def _without_traefik(self) -> AsyncIterator[None]:
+        """Note the time from now on until Traefik serves everybody again."""
+        begin = time.monotonic()
         self._outages.append((begin, float("inf")))
+        yield
         await self.site.until_served()
         self._outages[-1] = (begin, time.monotonic())
 
