@@ -41,9 +41,9 @@ def suspicion(config: Mapping[str, str]) -> str:
     >>> suspicion({"http/routers/mine/rule": "Path(`/x`)", "http/routers/mine/rool": "x"})
     "Traefik cannot decode the key 'http/routers/mine/rool' below its rootKey, which is not kvproxy's; remove it."
     """
-    if holds := [key for key in sorted(config) if is_hold(key)]:
+    if hold := min(filter(is_hold, config), default=""):
         return (
-            f"Another hub writes its routes anew, or has stopped in the midst of that: its {_names(holds[:1])} keeps "
+            f"Another hub writes its routes anew, or has stopped in the midst of that: its key {hold!r} keeps "
             "Traefik from loading a part of them. If it has stopped, start it or its standby, which completes them; "
             "remove the key only if there is neither."
         )

@@ -34,10 +34,11 @@ _TRANSPORT: Final = "kvproxy-internal"
 #: Begins a key that Traefik cannot decode, so that it goes on with what it has. Its log will name it.
 _HOLD: Final = "http/kvproxy-is-writing"
 _HUB: Final = "[a-z0-9]+(?:-[a-z0-9]+)*"
+_ANY_HOLD: Final = rf"{_HOLD}(?:-{_HUB})?"
 _KINDS: Final = "(?:routers|services|middlewares|serversTransports)"
 _ANY = re.compile(
     rf"http/{_KINDS}/(?:([a-z2-7]{{{_DIGEST_LENGTH}}})(-kv[pgl]|{_MIDDLEWARE}[a-z0-9_]+)"
-    rf"|{_REVISION}|{_API}|{_METRICS}|{_PAGES}|{_COOKIELESS}|{_TRANSPORT})(?:-({_HUB}))?/|{_HOLD}(?:-{_HUB})?$"
+    rf"|{_REVISION}|{_API}|{_METRICS}|{_PAGES}|{_COOKIELESS}|{_TRANSPORT})(?:-({_HUB}))?/|{_ANY_HOLD}$"
 )
 #: The header by which requests to Traefik's API say which hub they come from, if there are several.
 HUB_HEADER: Final = "X-Kvproxy-Hub"
@@ -141,7 +142,7 @@ def is_kvproxys(config_key: str) -> bool:
 
 def is_hold(config_key: str) -> bool:
     """Whether a key is some hub's :attr:`Names.hold_key`."""
-    return re.fullmatch(rf"{_HOLD}(?:-{_HUB})?", config_key) is not None
+    return re.fullmatch(_ANY_HOLD, config_key) is not None
 
 
 def check_hub_id(hub: str) -> str:

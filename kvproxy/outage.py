@@ -49,11 +49,14 @@ class Outage:
     async def wait(self) -> None:
         """Until it is worth trying again: as soon as the store is seen to be back, else after a while."""
         seconds, self._retry = self._retry, min(2 * self._retry, _LAST_RETRY)
+        if not await self._is_away():
+            await asyncio.sleep(seconds)
+            return
         loop = asyncio.get_running_loop()
-        end, away = loop.time() + seconds, await self._is_away()
-        while (left := end - loop.time()) > 0:
-            await asyncio.sleep(min(left, _LOOK) if away else left)
-            if away and not await self._is_away():
+        end = loop.time() + seconds
+        while loop.time() < end:
+            await asyncio.sleep(_LOOK)
+            if not await self._is_away():
                 return
 
     async def _is_away(self) -> bool:

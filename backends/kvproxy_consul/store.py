@@ -20,8 +20,9 @@ from .connection import CONSUL
 
 #: Below each root, a key that nobody ever sets.
 _PROBE: Final = "kvproxy-probe-of-rights"
-#: Who leads, in a server's own opinion, which it gives at once: ``""`` if nobody does.
+#: Who leads, in a server's own opinion, which it gives at once, and what it says if nobody does.
 _LEADER: Final = "/v1/status/leader"
+_NOBODY: Final = b'""'
 #: HTTP status of an answer that may be another one later or elsewhere. Consul says 500 without a leader, but also if a
 #: server that was asked on behalf of another refuses.
 _PASSING: Final = {429, 500, 502, 503, 504}
@@ -73,8 +74,8 @@ class ConsulStore(Store):
         self._fence: int | None = None
         # Whether a transaction may be under way that nobody waits for any more; a read shuts it out.
         self._unsure = False
-        # Whether the last transaction came to nothing, or is under way.
-        self._unsettled = False
+        # Whether there was a leader when one was last needed or looked for.
+        self._led = True
 
     async def check(self) -> list[str]:
         """See :meth:`kvproxy.store.Store.check`: whether there is a leader, and the right to read and write."""
@@ -163,16 +164,14 @@ class ConsulStore(Store):
 
     async def clock(self) -> float | None:
         """See :meth:`kvproxy.store.Store.clock`."""
-        return time_of((await self._http.request("GET", _LEADER)).date)
+        return time_of((await self._look_for_leader()).date)
 
     async def away(self) -> bool:
         """See :meth:`kvproxy.store.Store.away`: whether no server is there that knows of a leader."""
         try:
-            await self._http.request("GET", _LEADER)
-        except StoreUnavailable:
-            return True
-        except StoreError:
-            return False
+            await self._look_for_leader()
+        except StoreError as error:
+            return isinstance(error, StoreUnavailable)
         return False
 
     async def aclose(self) -> None:
@@ -196,11 +195,17 @@ class ConsulStore(Store):
         Consul would hold it for up to 7 s and look for a leader at moments of chance, up to 0.4 s apart (`ForwardRPC`
         in its agent/consul/rpc.go), as it does with Traefik's request: who is first is not left to that.
         """
-        if self._unsettled:
-            await self._http.request("GET", _LEADER)
-        self._unsettled = True
+        if not self._led:
+            await self._look_for_leader()
+        self._led = False
         answer = await self._http.request("PUT", "/v1/txn", operations)
-        self._unsettled = False
+        self._led = True
+        return answer
+
+    async def _look_for_leader(self) -> Answer:
+        self._led = False
+        answer = await self._http.request("GET", _LEADER)
+        self._led = True
         return answer
 
     def _results(self, answer: Answer) -> Any:
@@ -211,7 +216,7 @@ class ConsulStore(Store):
 
     def _passing(self, answer: Answer) -> StoreUnavailable | None:
         """Whether this server cannot help, though another may, such as one that knows of no leader."""
-        if answer.status == 200 and answer.json() == "":
+        if answer.status == 200 and answer.body.strip() == _NOBODY:
             return StoreUnavailable(f"{self._connection.at(answer.endpoint)} knows of no leader at the moment.")
         text = _message(answer) if answer.status in _PASSING else ""
         if answer.status not in _PASSING or any(refusal in text for refusal in _REFUSALS):

@@ -74,10 +74,10 @@ class Soak:
             for number in range(_SAMPLES):
                 await self._churn(self.seconds * 2 / 3 / _SAMPLES, [*self._store, self._kill_traefik])
                 await self._sample(1 + number)
-        away = [failure for failure in load.tally.failures if _within(failure, self._outages)]
-        lost = [failure for failure in load.tally.failures if _within(failure, self._losses) and failure not in away]
-        failed = load.tally.failed - len(away) - len(lost)
-        self.counts.update(sent=load.tally.sent, failed=failed, excused=len(away), lost=len(lost))
+        left = [failure for failure in load.tally.failures if not _within(failure, self._outages)]
+        lost = sum(_within(failure, self._losses) for failure in left)
+        excused = load.tally.failed - len(left)
+        self.counts.update(sent=load.tally.sent, failed=len(left) - lost, excused=excused, lost=lost)
         self.wrong = await self.site.wrong()
         self.counts["wrong"] = len(self.wrong)
         self.rows += [Row("all", RESIDENTS, "soak", 0, 0, name, float(n)) for name, n in self.counts.items()]

@@ -125,6 +125,14 @@ def external(
     return start
 
 
+async def until_true(condition: Callable[[], Awaitable[bool]], seconds: float) -> None:
+    """Wait for a condition, for so many seconds at most."""
+    deadline = asyncio.get_running_loop().time() + seconds
+    while not await condition():
+        assert asyncio.get_running_loop().time() < deadline
+        await asyncio.sleep(0.1)
+
+
 async def add_all(proxy: TraefikRedisProxy, routes: Iterable[tuple[str, str]]) -> None:
     """Add many routes at once."""
     await asyncio.gather(*(proxy.add_route(spec, target, {}) for spec, target in routes))

@@ -28,7 +28,7 @@ from kvproxy_consul.connection import parse_connection
 from kvproxy_consul.store import ConsulStore
 
 from .lossy import lossy
-from .proxies import Client, Doors, Start, making, port_of
+from .proxies import Client, Doors, Start, making, port_of, until_true
 from .rights import CONSUL_HUB, CONSUL_TRAEFIK
 
 READ = 'key_prefix "" { policy = "read" }'
@@ -305,12 +305,6 @@ async def test_an_absent_consul_is_given_up_with_a_clear_error(start_proxy: Star
         await asyncio.wait_for(start_proxy(consul_url=f"consul://127.0.0.1:{free_port()}", store_timeout=0.5), 5)
 
 
-async def until_away(store: ConsulStore) -> None:
-    """Until it says that it is."""
-    while not await store.away():
-        await asyncio.sleep(0.05)
-
-
 async def test_a_consul_without_a_leader_is_told_at_once_and_its_return_too() -> None:
     """Consul itself holds a request for seconds then, and looks for a leader at moments of chance."""
     with ConsulCluster() as cluster:
@@ -320,7 +314,7 @@ async def test_a_consul_without_a_leader_is_told_at_once_and_its_return_too() ->
             with pytest.raises(StoreUnavailable):
                 await read_until_it_fails(store, Snapshot())
             # The one that is left takes a moment to find out.
-            await asyncio.wait_for(until_away(store), 20)
+            await until_true(store.away, 20)
             for call in (store.list, store.check, lambda: store.apply(ONE)):
                 with pytest.raises(StoreUnavailable, match="knows of no leader at the moment"):
                     await asyncio.wait_for(call(), 2)

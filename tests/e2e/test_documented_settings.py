@@ -6,7 +6,7 @@ import asyncio
 import json
 import shutil
 import ssl
-from collections.abc import Awaitable, Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,7 @@ from kvproxy.testing.programs import Program, accepts, free_port
 from kvproxy.testing.servers import Certificates, EchoServer, RedisServer, TraefikServer
 from kvproxy_redis import TraefikRedisProxy
 
-from .proxies import Doors, Start, port_of
+from .proxies import Doors, Start, port_of, until_true
 
 DOCS = Path(__file__).parents[2] / "docs" / "how-to"
 HUB = "hub.example.org"
@@ -209,14 +209,6 @@ class AcmeServer:
 def acme(tmp_path: Path, certificates: Certificates) -> Iterator[AcmeServer]:
     with AcmeServer(tmp_path, certificates) as server:
         yield server
-
-
-async def until_true(condition: Callable[[], Awaitable[bool]], seconds: float) -> None:
-    """Wait for a condition, for so many seconds at most."""
-    deadline = asyncio.get_running_loop().time() + seconds
-    while not await condition():
-        assert asyncio.get_running_loop().time() < deadline
-        await asyncio.sleep(0.1)
 
 
 async def test_a_certificate_comes_from_an_acme_server(

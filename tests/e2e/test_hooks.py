@@ -26,8 +26,8 @@ from kvproxy.vocabulary import MIDDLEWARE, ROUTER, SERVICE, Fields, Kind
 from kvproxy_file import TraefikFileProviderProxy
 from kvproxy_redis import TraefikRedisProxy
 
-from .proxies import Doors, Start, add_all, making, port_of
-from .test_documented_settings import HUB, AcmeServer, acme, secure, until_true  # noqa: F401 - a fixture
+from .proxies import Doors, Start, add_all, making, port_of, until_true
+from .test_documented_settings import HUB, AcmeServer, acme, secure  # noqa: F401 - a fixture
 
 if sys.version_info >= (3, 11):
     import tomllib

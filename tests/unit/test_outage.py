@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
+from itertools import pairwise
 
 import pytest
 
 from kvproxy.errors import StoreChanged, StoreUnavailable
 from kvproxy.observing import Observer
 from kvproxy.outage import Outage
+from kvproxy.testing.clock import ClockLoop
 from kvproxy.testing.memory import MemoryStore
 
 LOG = logging.getLogger(__name__)
@@ -35,56 +36,53 @@ class Leaky(MemoryStore):
         raise OSError("nobody caught this")
 
 
-async def seconds_of(outage: Outage) -> float:
-    """How long it waits."""
-    begin = asyncio.get_running_loop().time()
-    await outage.wait()
-    return asyncio.get_running_loop().time() - begin
+def pauses(store: MemoryStore, times: int) -> list[float]:
+    """How long each of so many waits lasts, on a clock of its own."""
+    loop = ClockLoop()
+
+    async def scene() -> list[float]:
+        outage, moments = Outage(store, Observer(), LOG), [loop.time()]
+        for _ in range(times):
+            await outage.wait()
+            moments.append(loop.time())
+        outage.over()
+        await outage.wait()
+        assert loop.time() - moments[-1] == pytest.approx(0.1)
+        return [after - before for before, after in pairwise(moments)]
+
+    try:
+        return loop.run(scene())
+    finally:
+        loop.close_all()
 
 
-async def test_it_is_tried_more_and_more_rarely_until_it_works(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_it_is_tried_more_and_more_rarely_until_it_works() -> None:
     """From the tenth of a second to two seconds; the next outage begins anew."""
-    slept: list[float] = []
-    now = 0.0
-
-    async def sleep(seconds: float) -> None:
-        nonlocal now
-        slept.append(round(seconds, 6))
-        now += seconds
-
-    monkeypatch.setattr(asyncio, "sleep", sleep)
-    monkeypatch.setattr(asyncio.get_running_loop(), "time", lambda: now)
-    outage = Outage(MemoryStore(), Observer(), LOG)
-    for _ in range(7):
-        await outage.wait()
-    assert slept == [0.1, 0.2, 0.4, 0.8, 1.6, 2.0, 2.0]
-    outage.over()
-    await outage.wait()
-    assert slept[-1] == 0.1
+    assert pauses(MemoryStore(), 7) == pytest.approx([0.1, 0.2, 0.4, 0.8, 1.6, 2.0, 2.0])
 
 
-async def test_a_store_that_is_seen_to_be_back_is_tried_at_once() -> None:
+def test_a_store_that_is_seen_to_be_back_is_tried_at_once() -> None:
     """However long the pause has become."""
-    outage = Outage(store := Telling(*[True] * 9), Observer(), LOG)
-    for _ in range(3):
-        await outage.wait()
+    store = Telling(*[False] * 5, True, True, False)
+    assert pauses(store, 6) == pytest.approx([0.1, 0.2, 0.4, 0.8, 1.6, 0.04])
     assert store.said == []
-    store.said = [True, True, False]
-    before = store.asked
-    assert await seconds_of(outage) < 0.7
-    assert store.asked - before == 3
 
 
-async def test_a_store_that_fails_though_it_is_there_is_not_pressed() -> None:
+def test_a_store_that_stays_away_is_tried_all_the_same() -> None:
+    """Seen by such a look or not."""
+    assert pauses(Telling(*[True] * 6), 1) == pytest.approx([0.1])
+
+
+def test_a_store_that_fails_though_it_is_there_is_not_pressed() -> None:
     """It is asked once whether it is away, and then left alone for the whole time."""
-    outage = Outage(store := Telling(), Observer(), LOG)
-    assert await seconds_of(outage) >= 0.09
-    assert store.asked == 1
+    store = Telling()
+    assert pauses(store, 1) == pytest.approx([0.1])
+    assert store.asked == 2  # once before each of the two waits
 
 
-async def test_a_store_that_cannot_tell_is_waited_for_all_the_same(caplog: pytest.LogCaptureFixture) -> None:
+def test_a_store_that_cannot_tell_is_waited_for_all_the_same(caplog: pytest.LogCaptureFixture) -> None:
     """A plugin's mistake neither ends the loop nor makes it spin."""
-    assert await seconds_of(Outage(Leaky(), Observer(), LOG)) >= 0.09
+    assert pauses(Leaky(), 2) == pytest.approx([0.1, 0.2])
     assert "leaked an error" in caplog.text
     assert "nobody caught this" in caplog.text
 
