@@ -117,7 +117,7 @@ def _entry(table: DesiredTable, route: Route) -> Entry:
 
 def _step(route: Route, before: Entry | None) -> Step:
     old = before.route if before is not None else None
-    if old == route:
+    if _same(old, route):
         return Step(Kind.KEEP, route.routespec, route.target)
     if old is None:
         return Step(Kind.ADD, route.routespec, route.target)
@@ -128,7 +128,12 @@ def _step(route: Route, before: Entry | None) -> Step:
 def missing(routes: Iterable[Route], held: Held) -> list[Route]:
     """The routes that a store does not hold as they are."""
     there = held.routes
-    return [route for route in routes if there.get(held.names.route(route.key)) != route]
+    return [route for route in routes if not _same(there.get(held.names.route(route.key)), route)]
+
+
+def _same(held: Route | None, route: Route) -> bool:
+    """The order in which data are written says nothing; where each has a key of its own, a store gives them in any."""
+    return held == route or (held is not None and held.as_dict() == route.as_dict())
 
 
 def deletions(groups: Iterable[Sequence[str]]) -> list[list[Operation]]:

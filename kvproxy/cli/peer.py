@@ -58,7 +58,8 @@ def peer_routes(keys: Mapping[str, str]) -> PeerRoutes:
     """The routes in all keys below ``kv_jupyterhub_prefix``, or in a whole configuration file."""
     fields: dict[str, dict[str, str]] = {}
     records: dict[str, list[str]] = {}
-    for key, value in keys.items():
+    # Sorted, as a store gives keys in any order and the same routes are to become the same records.
+    for key, value in sorted(keys.items()):
         if match := _RECORD.fullmatch(key):
             fields.setdefault(match[1], {})[match[2]] = value
             records.setdefault(match[1], []).append(key)

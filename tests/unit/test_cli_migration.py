@@ -71,6 +71,20 @@ def test_all_routes_of_the_peer_are_found_with_their_data() -> None:
     }
 
 
+@given(order=st.permutations(sorted(RECORDS.items())))
+def test_the_order_in_which_a_store_gives_keys_makes_no_difference(order: list[tuple[str, str]]) -> None:
+    """Redis gives them in any, which was told as other data of a route that was there already."""
+    assert peer_routes(dict(order)) == peer_routes(RECORDS)
+
+
+def test_data_in_another_order_are_the_same_data() -> None:
+    """The hub writes the user first; what is there is kept, and nothing is missing after the migration."""
+    data = {"user": "ada", "server_name": "gpu"}
+    one, other = (make_route("/user/ada/gpu/", TARGET, dict(pairs)) for pairs in (data.items(), reversed(data.items())))
+    assert kinds(plan_migration([other], [], held(one), Layout())) == {"/user/ada/gpu/": "keep"}
+    assert missing([other], held(one)) == []
+
+
 def test_a_configuration_file_of_the_peer_holds_the_same() -> None:
     """Records stand below ``jupyterhub`` there."""
     in_file = {**CONFIG, **{f"jupyterhub/{key}": value for key, value in RECORDS.items()}}
