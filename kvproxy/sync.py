@@ -154,7 +154,7 @@ class StoreSync:
                 self._outage.over()
 
     def close(self) -> None:
-        """Have :meth:`run` come to its end. Cancelling it is not enough: redis-py 8.1 loses that now and then."""
+        """Have :meth:`run` come to its end. Cancelling it is not enough: a store's client may lose that."""
         self._closed = True
         self._kick.set()
 

@@ -18,6 +18,7 @@ from redis.exceptions import RedisError, WatchError
 from kvproxy.errors import StoreChanged, StoreError, StoreUnavailable
 from kvproxy.store import Capabilities, Operation, Snapshot, Space, Store, Transaction
 
+from .cancelling import insist
 from .checks import findings, notifies_of_keys, try_rights
 from .client import connect
 from .connection import Connection
@@ -72,6 +73,9 @@ class RedisStore(Store):
 
     async def check(self) -> list[str]:
         """See :meth:`kvproxy.store.Store.check`; reads the server's configuration where it may."""
+        return await insist(self._check())
+
+    async def _check(self) -> list[str]:
         # Who checks wants to know at once, and tries again by himself.
         found = await sentinel_findings(self._connection)
         async with self._errors(), connect(self._connection) as redis:
@@ -179,7 +183,7 @@ class RedisStore(Store):
     async def clock(self) -> float | None:
         """See :meth:`kvproxy.store.Store.clock`; few ACL users may ask."""
         async with self._errors():
-            seconds, microseconds = await self._redis.time()
+            seconds, microseconds = await insist(self._redis.time())
             return float(seconds) + float(microseconds) / 1e6
 
     async def aclose(self) -> None:
@@ -199,6 +203,9 @@ class RedisStore(Store):
 
     async def _try(self, operation: Callable[[], Awaitable[T]]) -> T:
         """Try for about two seconds, and longer where the server is silent; always as a whole."""
+        return await insist(self._tries(operation))
+
+    async def _tries(self, operation: Callable[[], Awaitable[T]]) -> T:
         for pause in _PAUSES:
             try:
                 async with self._errors():

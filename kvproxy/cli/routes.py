@@ -52,14 +52,14 @@ def command(
     from .console import on_terminal
     from .hub_configuration import load_hub
     from .routes_output import Choice, print_document, print_table
-    from .routes_watch import follow, insist, look_once
+    from .routes_watch import follow, look_once
 
     hub = load_hub(config_file, hub_arguments)
     choice = Choice(prefix, differing)
     json_wanted = not on_terminal() if as_json is None else as_json
     if watch:
         with contextlib.suppress(KeyboardInterrupt):
-            asyncio.run(insist(follow(hub, choice, interval, json_wanted)))
+            asyncio.run(follow(hub, choice, interval, json_wanted))
         return
     held, seen, rows = asyncio.run(look_once(hub))
     if json_wanted:

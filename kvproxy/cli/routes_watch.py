@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Coroutine, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timezone
 from typing import Any, Final
 
@@ -23,8 +23,6 @@ from .routes_output import Choice, page, replica_dict
 
 #: Of all time, looking may take one part in so many.
 _SHARE: Final = 20
-#: Seconds until a cancellation is repeated.
-_PATIENCE: Final = 0.2
 #: Lines that are not routes.
 _HEAD: Final = 4
 
@@ -37,21 +35,6 @@ async def look_once(hub: Hub) -> tuple[Held, list[Seen], list[Row]]:
     """
     async with opened(hub.proxy) as store, replicas(hub) as asked:
         return await look_steadily(hub, store, asked)
-
-
-async def insist(work: Coroutine[Any, Any, None]) -> None:
-    """Do something until it ends or this is cancelled, which is repeated until it is heard.
-
-    A single cancellation is lost now and then where it meets an answer of Redis (redis-py 8.1), and Ctrl-C with it.
-    """
-    task = asyncio.ensure_future(work)
-    try:
-        await asyncio.wait([task])
-    finally:
-        while not task.done():
-            task.cancel()
-            await asyncio.wait([task], timeout=_PATIENCE)
-    await task
 
 
 async def follow(hub: Hub, choice: Choice, interval: float, as_json: bool) -> None:

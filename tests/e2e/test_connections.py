@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import itertools
 import logging
 import re
 import stat
@@ -16,6 +17,7 @@ import psutil
 import pytest
 
 from kvproxy.errors import ConfigurationError, StoreAuthError, StoreError, StoreUnavailable
+from kvproxy.store import Operation, Space, Transaction
 from kvproxy.testing.servers import Certificates, RedisServer, TlsFront, free_port
 from kvproxy.testing.traefik_conformance import until
 from kvproxy_redis import TraefikRedisProxy
@@ -288,3 +290,24 @@ async def test_the_api_lets_in_the_configured_user_and_nobody_else(start_proxy: 
             login = {"Authorization": "Basic " + base64.b64encode(auth).decode()} if auth else {}
             async with session.get(f"{proxy.traefik_api_url}/api/version", headers=login) as answer:
                 assert answer.status == status, auth
+
+
+async def test_whoever_writes_without_pause_can_be_cancelled(redis_server: RedisServer) -> None:
+    """At any moment, by one cancellation: redis-py loses it when a command has just gone out (before Python 3.12)."""
+    store, reader = (RedisStore(parse_connection(redis_server.url), "traefik", "jupyterhub") for _ in range(2))
+    turns = itertools.count()
+
+    async def write() -> None:
+        while True:
+            await store.apply(Transaction((Operation(Space.CONFIG, "a", str(next(turns))),)))
+
+    try:
+        for _ in range(30):
+            writing = asyncio.create_task(write())
+            await reader.list()
+            writing.cancel()
+            done, _ = await asyncio.wait([writing], timeout=30)
+            assert done
+    finally:
+        await store.aclose()
+        await reader.aclose()
