@@ -17,6 +17,8 @@ nox.options.default_venv_backend = "venv"
 nox.options.reuse_existing_virtualenvs = True
 
 COMPAT_PYTHONS = ["3.10", "3.12", "3.13"]
+#: What a module's or class's tests share is started once. Most tests wait for servers; more of them disturb each other.
+PARALLEL = ["--numprocesses", "auto", "--maxprocesses", "4", "--dist", "loadscope"]
 REPORT = ["-p", "kvproxy.testing.report", "--conformance-report"]
 HUB_MODULES = ["test_proxy", "test_named_servers", "test_spawner", "test_services"]
 INTERNAL_SSL = "test_internal_ssl_connections"
@@ -48,9 +50,9 @@ def types(session: nox.Session) -> None:
 
 @nox.session
 def tests(session: nox.Session) -> None:
-    """All tests of the project, real servers included; arguments go to pytest."""
+    """All tests of the project, real servers included, on all cores; arguments go to pytest."""
     session.install("-e", ".[demo,test,examples]")
-    session.run("pytest", *(session.posargs or ["-m", "not endurance", "tests"]))
+    session.run("pytest", *(session.posargs or [*PARALLEL, "-m", "not endurance", "tests"]))
 
 
 @nox.session
