@@ -41,6 +41,7 @@ _SAMPLES = 10  # in the second part
 _PAUSES = (3.0, 30.0)  # seconds between two disturbances: of a short soak, of a long one
 _STILL = 2.0  # seconds for which a store stands still
 _REFILLED = 5.0  # seconds after a store has come back empty until which Traefik may take it for what is wanted
+_READ_ANEW = 1.5  # seconds after a store has come back with its data until which Traefik may serve what it read in part
 
 
 class Soak:
@@ -61,6 +62,8 @@ class Soak:
         self._outages: list[tuple[float, float]] = []
         #: When the store was empty, or Traefik may have found it so.
         self._losses: list[tuple[float, float]] = []
+        #: When the store crashed, maybe while Traefik was reading it, and Traefik had not read it anew.
+        self._crashes: list[tuple[float, float]] = []
         self._store: list[Callable[[], Awaitable[None]]] = [self._delete_keys]
         self._store += [self._empty] if losses else []
         if isinstance(site.store, Killable):
@@ -74,10 +77,11 @@ class Soak:
             for number in range(_SAMPLES):
                 await self._churn(self.seconds * 2 / 3 / _SAMPLES, [*self._store, self._kill_traefik])
                 await self._sample(1 + number)
-        left = [failure for failure in load.tally.failures if not _within(failure, self._outages)]
-        lost = sum(_within(failure, self._losses) for failure in left)
-        excused = load.tally.failed - len(left)
-        self.counts.update(sent=load.tally.sent, failed=len(left) - lost, excused=excused, lost=lost)
+        left = load.tally.failures
+        for name, times in {"excused": self._outages, "lost": self._losses, "read_in_part": self._crashes}.items():
+            before, left = left, [failure for failure in left if not _within(failure, times)]
+            self.counts[name] = len(before) - len(left)
+        self.counts.update(sent=load.tally.sent, failed=len(left))
         self.wrong = await self.site.wrong()
         self.counts["wrong"] = len(self.wrong)
         self.rows += [Row("all", RESIDENTS, "soak", 0, 0, name, float(n)) for name, n in self.counts.items()]
@@ -135,8 +139,10 @@ class Soak:
     async def _crash(self) -> None:
         store = self.site.store
         assert isinstance(store, Killable)
+        begin = time.monotonic()
         await asyncio.to_thread(store.kill)
         await asyncio.to_thread(store.start)
+        self._crashes.append((begin, time.monotonic() + _READ_ANEW))
         self.counts["store_restarts"] += 1
 
     async def _stand_still(self) -> None:

@@ -67,7 +67,11 @@ def story(results: Results) -> str:
         return f"{count(results, name):,}"
 
     residents, store = results.sizes()[0], results.machine.get("store", "")
-    lost = f", {of('lost')} more in the seconds after the store had come back empty" if count(results, "lost") else ""
+    when = {
+        "lost": "in the seconds after the store had come back empty",
+        "read_in_part": "in the second after it had crashed while Traefik read it",
+    }
+    lost = "".join(f", {of(name)} more {words}" for name, words in when.items() if count(results, name))
     return (
         f"In {minutes:.3g} minutes {of('logins')} users logged in and out beside {residents} who were there all the "
         f"time. The store ({store}) crashed {of('store_restarts')} times, stood still {of('store_stops')} times, lost "
