@@ -132,8 +132,8 @@ class Driver:
     def _seat(self, name: str, size: int, backend: Backend) -> Iterator[Seat]:
         # One of its own each time: whoever is measured in several ways starts each from nothing.
         directory = Path(tempfile.mkdtemp(prefix=f"{name}-{size}-", dir=self.directory))
-        password, kind = secrets.token_hex(16), ROSTER[name].store
-        with running(kind, directory, password) as store:
+        password, entrant = secrets.token_hex(16), ROSTER[name]
+        with running(entrant.store, directory, password, socket=entrant.socket) as store:
             place = self._place(name, directory, store, password, backend)
             seat = Seat(Worker(name, place, self.tools.python(name)), store)
             try:

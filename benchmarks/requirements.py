@@ -13,8 +13,8 @@ from benchmarks.roster import ROSTER
 RECOMMENDED = "kvproxy-quiet"
 #: The same without what the peer does not do either: it has nothing to tell a hub about the use of servers.
 LIKE_PEER = "kvproxy-uncounted"
-#: The same questions about the other way to run it on Redis, without a verdict.
-OTHERS = ("kvproxy",)
+#: The same questions about other ways to run it on Redis, without a verdict.
+OTHERS = ("kvproxy-tcp", "kvproxy")
 
 
 @dataclass(frozen=True)
@@ -87,6 +87,8 @@ def _all(results: Results, ours: str) -> Iterator[Check]:
 
 def _adding(results: Results, ours: str) -> Iterator[Check]:
     floor = ours.replace("kvproxy", "floor")
+    if floor not in ROSTER:
+        return
     for size in results.sizes("add_polled"):
         text = f"added route served at {size:,} routes, times the floor"
         limit = 1.3 if size in (100, 1000, 5000) else None
@@ -129,6 +131,8 @@ def _reading(results: Results, ours: str) -> Iterator[Check]:
 
 
 def _requests(results: Results, ours: str) -> Iterator[Check]:
+    if not ROSTER[ours].loaded:
+        return
     if ROSTER[ours].grown:
         yield from _growth(results, "", ours)
         yield from _growth(results, ", without last_activity", LIKE_PEER)

@@ -13,7 +13,8 @@ class Entrant:
     """One contestant of a run.
 
     label: its name in tables and plots. make: its class. store: kind of its store, empty if it has none. quiet: its
-    Traefik has a user of its own in Redis, which may not switch keyspace notifications on. edited: whether routes are
+    Traefik has a user of its own in Redis, which may not switch keyspace notifications on. socket: Redis is reached by
+    its unix socket instead of by TCP. edited: whether routes are
     added and removed; not where only requests differ. loaded: whether requests through it are measured; the floors'
     Traefiks would only repeat what those of kvproxy say. grown: whether it is looked at how requests at some sizes
     compare with those at others.
@@ -23,22 +24,24 @@ class Entrant:
     make: type[Contestant]
     store: str = "redis"
     quiet: bool = False
+    socket: bool = False
     edited: bool = True
     loaded: bool = True
     grown: bool = False
 
 
 ROSTER = {
-    "kvproxy-quiet": Entrant("kvproxy, quiet Redis", Kvproxy, quiet=True, grown=True),
+    "kvproxy-quiet": Entrant("kvproxy, quiet Redis", Kvproxy, quiet=True, socket=True, grown=True),
     "kvproxy-uncounted": Entrant(
-        "kvproxy, quiet Redis, no last_activity", Uncounted, quiet=True, edited=False, grown=True
+        "kvproxy, quiet Redis, no last_activity", Uncounted, quiet=True, socket=True, edited=False, grown=True
     ),
+    "kvproxy-tcp": Entrant("kvproxy, quiet Redis by TCP", Kvproxy, quiet=True, loaded=False),
     "kvproxy": Entrant("kvproxy, noisy Redis", Kvproxy),
     "kvproxy-etcd": Entrant("kvproxy, etcd", Kvproxy, "etcd"),
     "kvproxy-consul": Entrant("kvproxy, Consul", Kvproxy, "consul"),
     "kvproxy-file": Entrant("kvproxy, file", Kvproxy, "file"),
     "peer": Entrant("jupyterhub-traefik-proxy", Peer),
     "chp": Entrant("configurable-http-proxy", Chp, ""),
-    "floor-quiet": Entrant("floor, quiet Redis", Floor, quiet=True, loaded=False),
+    "floor-quiet": Entrant("floor, quiet Redis", Floor, quiet=True, socket=True, loaded=False),
     "floor": Entrant("floor, noisy Redis", Floor, loaded=False),
 }

@@ -31,8 +31,9 @@ class Store(Protocol):
 class RedisStore:
     """See :class:`Store`; ``changes`` counts changed keys."""
 
-    def __init__(self, server: RedisServer):
-        self.url, self.pid = server.url, server.pid
+    def __init__(self, server: RedisServer, *, socket: bool):
+        self.url = f"unix://{server.unix_socket}?db=0" if socket else server.url
+        self.pid = server.pid
         self._server = server
 
     def footprint(self) -> tuple[int, int]:
@@ -122,12 +123,15 @@ class NoStore:
 
 
 @contextlib.contextmanager
-def running(kind: str, directory: Path, password: str) -> Iterator[Store]:
-    """A store of that kind, empty; in Redis there is a user ``traefik`` with lesser rights and this password."""
+def running(kind: str, directory: Path, password: str, *, socket: bool = False) -> Iterator[Store]:
+    """A store of that kind, empty; in Redis there is a user ``traefik`` with lesser rights and this password.
+
+    socket: whether the URL of a Redis is that of its unix socket.
+    """
     if kind == "redis":
         # The same settings for all, whoever logs in with the lesser rights.
         with RedisServer(acl=[f"traefik on >{password} {TRAEFIK_RIGHTS}"]) as server:
-            yield RedisStore(server)
+            yield RedisStore(server, socket=socket)
     elif kind == "etcd":
         with EtcdServer() as etcd:
             yield EtcdStore(etcd)

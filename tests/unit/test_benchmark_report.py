@@ -132,6 +132,15 @@ def test_medians_and_means_of_what_they_are_about():
     assert values[f"{who}add_route at 5,000 routes, times faster than the peer"] == 10
 
 
+def test_what_is_not_measured_of_another_way_to_run_it_is_no_gap():
+    """By TCP only edits are measured, and there is no floor for it; what is, is told without a verdict."""
+    found = results(row("peer", 1000, "add", "returned_s", 1.5), row("kvproxy-tcp", 1000, "add", "returned_s", 0.25))
+    told = {check.text: check for check in checks(found) if check.text.startswith("kvproxy, quiet Redis by TCP: ")}
+    assert not [text for text in told if "floor" in text or "request" in text]
+    faster = told["kvproxy, quiet Redis by TCP: add_route at 1,000 routes, times faster than the peer"]
+    assert (faster.verdict, faster.value) == ("INFO", 6)
+
+
 def test_nothing_of_a_requirement_is_taken_for_kept():
     assert {check.verdict for check in checks(results())} == {"NOT MEASURED"}
     assert Check("x", None, "ms", 5, at_least=False).verdict == "NOT MEASURED"
@@ -199,7 +208,7 @@ def test_a_whole_run_measures_everything_that_its_plan_names(tmp_path, monkeypat
         return Prompt(name, place, python)
 
     monkeypatch.setattr(driver, "Worker", worker)
-    monkeypatch.setattr(driver, "running", lambda *_: contextlib.nullcontext(NoStore()))
+    monkeypatch.setattr(driver, "running", lambda *_, **__: contextlib.nullcontext(NoStore()))
     monkeypatch.setattr(driver, "Backend", lambda _: contextlib.nullcontext(SimpleNamespace(hub_url="", user_url="")))
     plan = replace(QUICK, growth_turns=3)
     names = ["kvproxy-quiet", "kvproxy-uncounted", "chp"]
