@@ -91,7 +91,7 @@ def conformance(session: nox.Session) -> None:
     session.install("-e", ".[demo,test]")
     modules = ["store_conformance", "redis_conformance", "backend_conformance", "etcd", "consul", "file"]
     session.run(
-        "pytest", *REPORT, "docs/conformance.json", *(f"tests/e2e/test_{module}.py" for module in modules),
+        "pytest", *PARALLEL, *REPORT, "docs/conformance.json", *(f"tests/e2e/test_{module}.py" for module in modules),
         "-k", "TestMemory or TestRedis or TestEtcd or TestConsul or TestFile or TestConformance", *session.posargs,
     )  # fmt: skip
     write_backends(session)

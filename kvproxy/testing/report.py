@@ -24,6 +24,8 @@ from kvproxy.testing.kit import EXTENDED, Kit, kits_of, subject_of
 #: subject -> level -> outcome -> names of tests
 Report: TypeAlias = dict[str, dict[str, dict[str, list[str]]]]
 
+#: Name of the property that says what a test is about.
+_PLACE: Final = "kvproxy-conformance"
 _BEGIN, _END = "<!-- conformance -->", "<!-- /conformance -->"
 _LEVELS: Final = {
     "StoreConformance": "store",
@@ -51,19 +53,18 @@ class Reporter:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._places: dict[str, tuple[str, str, str]] = {}
         self._report: Report = {}
 
     def pytest_collection_modifyitems(self, items: Iterable[pytest.Item]) -> None:
-        """Remember which tests are the kits', and about what."""
+        """Note on the kits' tests what they are about; pytest-xdist brings it from its workers, as part of reports."""
         for item in items:
             cls = getattr(item, "cls", None)
             if cls is not None and issubclass(cls, Kit) and (kits := kits_of(cls)):
-                self._places[item.nodeid] = (subject_of(cls), level_of(kits[0], item.name), item.name)
+                item.user_properties.append((_PLACE, (subject_of(cls), level_of(kits[0], item.name), item.name)))
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         """Note an outcome: of the call, or of what came before it if that failed."""
-        place = self._places.get(report.nodeid)
+        place: Any = dict(report.user_properties).get(_PLACE)
         if place is None or (report.when != "call" and report.passed):
             return
         subject, level, name = place
@@ -71,8 +72,14 @@ class Reporter:
         outcomes = self._report.setdefault(subject, {}).setdefault(level, {})
         outcomes.setdefault(outcome, []).append(name)
 
-    def pytest_sessionfinish(self) -> None:
-        """Write the report."""
+    def pytest_sessionfinish(self, session: pytest.Session) -> None:
+        """Write the report, of all workers if there are any; the names in order, whoever was faster."""
+        if hasattr(session.config, "workerinput"):
+            return
+        for levels in self._report.values():
+            for outcomes in levels.values():
+                for names in outcomes.values():
+                    names.sort()
         self._path.write_text(json.dumps(self._report, indent=1, sort_keys=True, ensure_ascii=False) + "\n")
 
 

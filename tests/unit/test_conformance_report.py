@@ -53,6 +53,36 @@ def test_what_is_counted_where() -> None:
     assert level_of("TraefikServerConformance", "test_hosts") == "routes through Traefik"
 
 
+KIT = """
+import pytest
+from kvproxy.testing.conformance import StoreConformance, StoreServer
+from kvproxy.testing.memory import MemoryServer
+
+class TestIt(StoreConformance):
+    subject = "it"
+
+    @pytest.fixture
+    def server(self):
+        return StoreServer(open=MemoryServer().open)
+
+    @pytest.mark.xfail(strict=True, reason="to be seen in the report")
+    async def test_deleted_is_gone(self, store):
+        await super().test_deleted_is_gone(store)
+        raise AssertionError
+"""
+
+
+@pytest.mark.parametrize("how", [[], ["--numprocesses", "2"]])
+def test_the_report_is_the_same_whoever_runs_the_tests(pytester: pytest.Pytester, how: list[str]) -> None:
+    """One process, or several whose outcomes come in any order."""
+    pytester.makepyfile(KIT)
+    options = ["-p", "kvproxy.testing.report", "--conformance-report", "it.json", "-o", "asyncio_mode=auto", "-k"]
+    pytester.runpytest_subprocess(*options, "deleted_is_gone or empty_store or values_change", *how)
+    names = ["test_an_empty_store_is_empty", "test_values_change"]
+    outcomes = {"passed": names, "expected failure": ["test_deleted_is_gone"]}
+    assert json.loads((pytester.path / "it.json").read_text()) == {"it": {"store": outcomes}}
+
+
 def test_the_table() -> None:
     """One row a subject, whatever reports it stands in."""
     one = {"b": {"store": {"passed": ["x", "y"], "expected failure": ["test_z"]}}}
