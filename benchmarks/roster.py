@@ -14,10 +14,10 @@ class Entrant:
 
     label: its name in tables and plots. make: its class. store: kind of its store, empty if it has none. quiet: its
     Traefik has a user of its own in Redis, which may not switch keyspace notifications on. socket: Redis is reached by
-    its unix socket instead of by TCP. edited: whether routes are
-    added and removed; not where only requests differ. loaded: whether requests through it are measured; the floors'
-    Traefiks would only repeat what those of kvproxy say. grown: whether it is looked at how requests at some sizes
-    compare with those at others.
+    its unix socket instead of by TCP. edited: whether routes are added and removed; not where only requests differ.
+    loaded: whether requests through it are measured; the floors' Traefiks would only repeat what those of kvproxy say,
+    and by TCP they are the same. grown: whether it is looked at how requests at some sizes compare with those at
+    others.
     """
 
     label: str

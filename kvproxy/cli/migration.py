@@ -132,7 +132,7 @@ def missing(routes: Iterable[Route], held: Held) -> list[Route]:
 
 
 def _same(held: Route | None, route: Route) -> bool:
-    """The order in which data are written says nothing; where each has a key of its own, a store gives them in any."""
+    """Whatever the order of their data, which says nothing: a store that has a key for each gives them in any."""
     return held == route or (held is not None and held.as_dict() == route.as_dict())
 
 
