@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import socket
+from collections.abc import Iterator
 from io import BufferedReader
 from pathlib import Path
+
+_DESCRIPTORS = Path("/proc/self/fd")
+_LONGEST_ADDRESS = 100  # bytes of a unix socket's path that every system takes
 
 Reply = str | int | None | list["Reply"]
 
@@ -19,11 +25,24 @@ def ask(unix_socket: Path, *commands: tuple[str, ...], timeout: float = 10) -> l
     ``timeout`` is in seconds, for each step. Raises ReplyError for the first error reply, and OSError
     when the server is not there.
     """
-    with socket.socket(socket.AF_UNIX) as link:
+    with socket.socket(socket.AF_UNIX) as link, _address(unix_socket) as address:
         link.settimeout(timeout)
-        link.connect(str(unix_socket))
+        link.connect(address)
         with link.makefile("rb") as replies:
             return [_exchange(link, replies, command) for command in commands]
+
+
+@contextlib.contextmanager
+def _address(unix_socket: Path) -> Iterator[str]:
+    """The socket's path, or on Linux, if it is too long for an address, another name of it."""
+    if len(os.fsencode(unix_socket)) <= _LONGEST_ADDRESS or not _DESCRIPTORS.exists():
+        yield str(unix_socket)
+        return
+    folder = os.open(unix_socket.parent, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        yield str(_DESCRIPTORS / str(folder) / unix_socket.name)
+    finally:
+        os.close(folder)
 
 
 def _exchange(link: socket.socket, replies: BufferedReader, command: tuple[str, ...]) -> Reply:

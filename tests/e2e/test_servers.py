@@ -58,6 +58,14 @@ def test_redis_survives_a_crash_with_its_data(redis_factory, close_later):
     assert db.get("key") == "value"
 
 
+def test_redis_starts_however_long_the_name_of_its_directory_is(tmp_path):
+    """The path of a unix socket must be no longer than some hundred bytes, and a demo's temporary directory may be."""
+    directory = tmp_path / ("long" * 30)
+    directory.mkdir()
+    with RedisServer(directory=directory) as server:
+        assert server.command("PING") == "PONG"
+
+
 def test_redis_password_is_nowhere_to_be_read(redis_factory, close_later):
     password = 'pa"ss \\wörd#1'
     server = redis_factory(password=password)
