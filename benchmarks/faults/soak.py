@@ -18,7 +18,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from pathlib import Path
 
 import psutil
@@ -139,10 +139,9 @@ class Soak:
     async def _crash(self) -> None:
         store = self.site.store
         assert isinstance(store, Killable)
-        begin = time.monotonic()
-        await asyncio.to_thread(store.kill)
-        await asyncio.to_thread(store.start)
-        self._crashes.append((begin, time.monotonic() + _READ_ANEW))
+        with _noted(self._crashes, _READ_ANEW):
+            await asyncio.to_thread(store.kill)
+            await asyncio.to_thread(store.start)
         self.counts["store_restarts"] += 1
 
     async def _stand_still(self) -> None:
@@ -154,11 +153,10 @@ class Soak:
         self.counts["store_stops"] += 1
 
     async def _empty(self) -> None:
-        begin = time.monotonic()
-        if isinstance(self.site.store, Killable):
-            await asyncio.to_thread(self.site.store.kill)
-        await asyncio.to_thread(self.site.store.start_empty)
-        self._losses.append((begin, time.monotonic() + _REFILLED))
+        with _noted(self._losses, _REFILLED):
+            if isinstance(self.site.store, Killable):
+                await asyncio.to_thread(self.site.store.kill)
+            await asyncio.to_thread(self.site.store.start_empty)
         self.counts["store_losses"] += 1
 
     async def _delete_keys(self) -> None:
@@ -210,6 +208,14 @@ class Soak:
 
     def _note(self, part: str, number: int, metric: str, value: float) -> None:
         self.rows.append(Row(part, RESIDENTS, "soak", number, 0, metric, float(value)))
+
+
+@contextlib.contextmanager
+def _noted(times: list[tuple[float, float]], after: float) -> Iterator[None]:
+    """Note the time from now on until so many seconds after what is done meanwhile."""
+    begin = time.monotonic()
+    yield
+    times.append((begin, time.monotonic() + after))
 
 
 def _within(failure: tuple[float, float], times: list[tuple[float, float]]) -> bool:

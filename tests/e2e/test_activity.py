@@ -8,7 +8,7 @@ import logging
 import os
 import signal
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from datetime import datetime, timezone
 from pathlib import Path
@@ -26,7 +26,7 @@ from kvproxy.testing.servers import EchoServer, RedisServer, TraefikServer, free
 from kvproxy.testing.traefik_conformance import until
 from kvproxy_redis import TraefikRedisProxy
 
-from .proxies import TOML, Client, Doors, External, Start, port_of, serving
+from .proxies import TOML, Client, Doors, External, Start, port_of, serving, until_true
 
 pytestmark = pytest.mark.timeout(180)
 
@@ -173,16 +173,14 @@ async def test_a_traefik_that_is_started_again_counts_anew(start_proxy: Start, d
     await until(lambda: proxy.traefik_pid not in {None, pid})
     await client.close()
 
-    async def served() -> None:
-        while True:
-            try:
-                if (await client.ask("/user/ada/"))[0] == 200:
-                    return
-            except (OSError, asyncio.IncompleteReadError):
-                await client.close()
-            await asyncio.sleep(0.05)
+    async def served() -> bool:
+        try:
+            return (await client.ask("/user/ada/"))[0] == 200
+        except (OSError, asyncio.IncompleteReadError):
+            await client.close()
+            return False
 
-    await asyncio.wait_for(served(), 20)
+    await until_true(served, 20)
     assert await until_active(proxy, "/user/ada/", first.replace(microsecond=first.microsecond + 1)) > first
     await client.close()
 
@@ -341,16 +339,13 @@ async def test_no_hub_sees_another_ones(
 async def until_metrics(proxy: KVTraefikProxy) -> None:
     """Wait until an external Traefik has been set up to show its metrics, and a first look was taken at them."""
 
-    async def wait() -> None:
-        while True:
-            await proxy.get_all_routes()
-            members = await proxy._fleet_in_use.members()  # type: ignore[union-attr]
-            if all([await member.sample() is not None for member in members]):
-                break
-            await asyncio.sleep(0.05)
+    async def shown() -> bool:
         await proxy.get_all_routes()
+        members = await proxy._fleet_in_use.members()  # type: ignore[union-attr]
+        return all([await member.sample() is not None for member in members])
 
-    await asyncio.wait_for(wait(), 20)
+    await until_true(shown, 20)
+    await proxy.get_all_routes()
 
 
 @pytest.mark.hub
@@ -373,11 +368,10 @@ async def test_the_hubs_database_has_it(hub_factory: Callable[..., HubProcess], 
         async def used(client: HubClient) -> bool:
             return parse_date((await client.servers())[""]["last_activity"]) > start
 
-        async def wait(condition: Callable[[], Awaitable[bool]]) -> None:
-            while not await condition():
-                assert await get(f"{hub.url}/user/ada/") == 200
-                await asyncio.sleep(0.1)
+        async def ada_is_active() -> bool:
+            assert await get(f"{hub.url}/user/ada/") == 200
+            return await used(ada)
 
-        await asyncio.wait_for(wait(lambda: used(ada)), 30)
+        await until_true(ada_is_active, 30)
         assert not await used(bob)
     assert "Traceback" not in hub.log_text
