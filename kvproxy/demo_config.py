@@ -21,6 +21,7 @@ home = setting("DIRECTORY")
 c.JupyterHub.proxy_class = "traefik_redis"
 c.TraefikRedisProxy.redis_url = setting("REDIS_URL")
 c.TraefikRedisProxy.redis_password = setting("REDIS_PASSWORD")
+c.TraefikRedisProxy.redis_admit_traefik = True
 c.TraefikRedisProxy.redis_traefik_username = "traefik"
 c.TraefikRedisProxy.redis_traefik_password = setting("TRAEFIK_REDIS_PASSWORD")
 c.TraefikProxy.traefik_api_url = f"http://127.0.0.1:{setting('API_PORT')}"

@@ -150,6 +150,24 @@ class Store(abc.ABC):
         """
         return False
 
+    async def admitted(self) -> bool:
+        """Whether Traefik may read what is here. Asked every second, so that it should cost little.
+
+        A store that decides that, see :meth:`admit`, says False of a server that has been started anew or replaced.
+        """
+        return True
+
+    async def admit(self) -> None:
+        """Let Traefik read from now on: what it finds is complete. Also asked when it may read already.
+
+        A store that can shut Traefik out of a server that was just started, until this is called, keeps it from taking
+        a store that was emptied, or has gone back to old data, for what is wanted. One that cannot does nothing.
+
+        Raises:
+            StoreChanged: if a fenced store is not as it was left.
+        """
+        return
+
     async def forget(self) -> None:
         """Remove what the store keeps for itself beside the two spaces; asked when nobody uses the roots any more."""
         return

@@ -71,6 +71,8 @@ class StoreSync:
         self._known = False
         self._closed = False
         self._stale, self._torn = True, False
+        # Whether Traefik may read the store; who may not is not waited for.
+        self._admitted = False
         self._shaper = Shaper(store, watch, table)
         #: The revision that Traefik was told of last.
         self.revision = 0
@@ -180,7 +182,8 @@ class StoreSync:
         if self._guard.read_due(now):
             self._stale = True
             return
-        self._stale = await self._store.get(self._names.revision_key) != self._belief.revision
+        as_left = await self._store.get(self._names.revision_key) == self._belief.revision
+        self._stale = not (as_left and await self._store.admitted())
         self._guard.glanced(self._now())
 
     @staticmethod
@@ -211,7 +214,7 @@ class StoreSync:
         commits = self._promises.take_commits(names)
         waiters = {name: self._watch.waiters(name) for name in names}
         groups = [ops for name in names if (ops := self._belief.difference(name, captured[name]))]
-        tell = (bool(groups) or self._untold) and not self._watch.behind
+        tell = (bool(groups) or self._untold) and not self._behind
         try:
             await self._commit(groups, tell)
         except StoreError as error:
@@ -230,10 +233,17 @@ class StoreSync:
                 settle([waiter.done for waiter in waiters[name]])
             else:
                 self._watch.committed(waiters[name], self.revision)
+        if not self._admitted:
+            await self._store.admit()
+            self._admitted = True
+
+    @property
+    def _behind(self) -> bool:
+        return self._admitted and self._watch.behind
 
     def _take_due(self) -> list[str]:
         """Everything that is dirty; while Traefik is behind only deletions, which nobody sees Traefik for."""
-        behind = self._watch.behind
+        behind = self._behind
         due = [name for name in self._dirty if not (behind and name in self.desired)]
         for name in due:
             del self._dirty[name]
@@ -275,6 +285,7 @@ class StoreSync:
                 settle(reads, error)
             raise
         self._stale = False
+        self._admitted = self._admitted and await self._store.admitted()
         if not self._belief.shows(snapshot):
             self._compare(snapshot)
         self._guard.read(start, self._now())

@@ -5,11 +5,12 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from traitlets import Dict, Unicode
+from traitlets import Bool, Dict, Unicode
 
 from kvproxy.http_connection import HttpConnection
 from kvproxy.proxy import KVTraefikProxy
 
+from .admission import check_token
 from .connection import parse_connection, provider_environment, provider_options
 from .store import ConsulStore
 
@@ -34,6 +35,17 @@ class TraefikConsulProxy(KVTraefikProxy):
         config=True,
         help="""The ACL token that Traefik comes with; if empty, it is the hub's. It need only read what is below
         `kv_traefik_prefix`. Without effect if `should_start` is False.
+        """,
+    )
+    consul_admit_traefik = Bool(
+        False,
+        config=True,
+        help="""Whether the hub makes the token `consul_traefik_token` itself, whenever Consul does not know it and all
+        routes are there.
+
+        Then a Consul that has lost its data keeps Traefik out until the hub has written all routes again, and Traefik
+        goes on with what it has loaded. The hub's own token must be one that a new Consul knows from its configuration
+        (`acl.tokens.initial_management`, before 1.11 `master`).
         """,
     )
     consul_username = Unicode(
@@ -74,7 +86,9 @@ class TraefikConsulProxy(KVTraefikProxy):
 
     def open_store(self) -> ConsulStore:
         """See :meth:`kvproxy.proxy.KVTraefikProxy.open_store`."""
-        return ConsulStore(self.connection, self.traefik_root, self.jupyterhub_root, self._warnings())
+        connection = self.connection
+        admits = check_token(self.consul_traefik_token, connection.token) if self.consul_admit_traefik else ""
+        return ConsulStore(connection, self.traefik_root, self.jupyterhub_root, self._warnings(), admits)
 
     def traefik_provider(self) -> dict[str, Any]:
         """See :meth:`kvproxy.proxy.KVTraefikProxy.traefik_provider`."""

@@ -16,6 +16,7 @@ from kvproxy.http_connection import HttpConnection
 from kvproxy.http_store import FENCE, Answer, HttpClient, moved, strange, time_of, wrong_protocol
 from kvproxy.store import Capabilities, Operation, Snapshot, Space, Store, Transaction
 
+from .admission import Admission
 from .connection import CONSUL
 
 #: Below each root, a key that nobody ever sets.
@@ -54,6 +55,7 @@ class ConsulStore(Store):
         traefik_root: root of the configuration, without slashes at its ends.
         jupyterhub_root: root of the records, likewise.
         warnings: what :meth:`check` is to say besides.
+        admits: the token that Traefik comes with, if it is this store that makes it; else empty.
     """
 
     #: Consul takes 64 operations (128 from 1.14 on), the fence included, and 512 KiB of JSON, in which values are a
@@ -61,7 +63,12 @@ class ConsulStore(Store):
     capabilities = Capabilities(max_operations=63, max_bytes=360 * 1024, fenced=True)
 
     def __init__(
-        self, connection: HttpConnection, traefik_root: str, jupyterhub_root: str, warnings: Sequence[str] = ()
+        self,
+        connection: HttpConnection,
+        traefik_root: str,
+        jupyterhub_root: str,
+        warnings: Sequence[str] = (),
+        admits: str = "",
     ) -> None:
         self._connection = connection
         self._warnings = warnings
@@ -76,10 +83,14 @@ class ConsulStore(Store):
         self._unsure = False
         # Whether there was a leader when one was last needed or looked for.
         self._led = True
+        # Whether Consul has known the hub's token.
+        self._welcome = False
+        self._admission = Admission(self._http, admits, traefik_root, self._error) if admits else None
 
     async def check(self) -> list[str]:
         """See :meth:`kvproxy.store.Store.check`: whether there is a leader, and the right to read and write."""
         await self._transact(self._probes())
+        await self.admitted()
         if len(self._connection.endpoints) == 1:
             return [*self._warnings]
         answers = await self._http.ask_each("GET", _LEADER)
@@ -174,6 +185,15 @@ class ConsulStore(Store):
             return isinstance(error, StoreUnavailable)
         return False
 
+    async def admitted(self) -> bool:
+        """See :meth:`kvproxy.store.Store.admitted`."""
+        return self._admission is None or await self._admission.given()
+
+    async def admit(self) -> None:
+        """See :meth:`kvproxy.store.Store.admit`."""
+        if self._admission is not None:
+            await self._admission.give()
+
     async def aclose(self) -> None:
         """See :meth:`kvproxy.store.Store.aclose`."""
         await self._http.aclose()
@@ -212,6 +232,7 @@ class ConsulStore(Store):
         said = answer.json()
         if answer.status != 200 or not isinstance(said, dict) or "Results" not in said or said.get("Errors"):
             raise self._error(answer)
+        self._welcome = True
         return said.get("Results") or []
 
     def _passing(self, answer: Answer) -> StoreUnavailable | None:
@@ -227,6 +248,11 @@ class ConsulStore(Store):
     def _error(self, answer: Answer) -> StoreError:
         """What an answer that is no success means."""
         where, text = self._connection.at(answer.endpoint), self._connection.redact(_message(answer))
+        if _UNKNOWN in text and self._welcome:
+            return StoreUnavailable(
+                f"{where} does not know the token any more; either somebody has removed it (consul_token), or Consul "
+                "has lost its data and is to be told its tokens again."
+            )
         if _UNKNOWN in text:
             return StoreAuthError(f"{where} does not know the token; check consul_token.")
         if answer.status == 403 or _DENIED in text:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import aclosing
 from typing import Any
 
@@ -10,6 +10,7 @@ from redis.exceptions import NoPermissionError, ResponseError
 
 from kvproxy.errors import ConfigurationError, StoreError, StoreUnavailable
 
+from .admission import Login
 from .connection import Connection
 
 _SETTINGS = ("maxmemory-policy", "maxmemory", "appendonly", "save")
@@ -111,6 +112,25 @@ async def try_rights(redis: Any, root: str, records: str, fence: str, channel: s
         ("SET", fence, ""),
         ("PUBLISH", channel, "set"),
     ]
+    await _give_up(redis, fence, commands)
+
+
+async def try_admitting(redis: Any, login: Login, fence: str) -> None:
+    """Do what it takes to let Traefik in, in a transaction that is given up.
+
+    Args:
+        redis: a connected ``redis.asyncio.Redis``.
+        login: who Traefik is.
+        fence: as in :func:`try_rights`.
+
+    Raises:
+        NoPermissionError: if the hub's user may not.
+    """
+    await login.is_known(redis)
+    await _give_up(redis, fence, [login.command])
+
+
+async def _give_up(redis: Any, fence: str, commands: Sequence[tuple[str, ...]]) -> None:
     async with aclosing(redis.client()) as one:
         await one.execute_command("WATCH", fence)
         await one.execute_command("MULTI")

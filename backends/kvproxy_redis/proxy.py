@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from traitlets import Dict, List, Unicode, Union
+from traitlets import Bool, Dict, List, Unicode, Union
 
 from kvproxy.errors import ConfigurationError
 from kvproxy.proxy import KVTraefikProxy
 
+from .admission import Login, parse_login
 from .connection import Connection, parse_connection, provider_options, traefik_connection
 from .sentinels import MASTER, parse_sentinels
 
@@ -45,10 +46,21 @@ class TraefikRedisProxy(KVTraefikProxy):
 
         Give it one that may not run CONFIG: a Traefik that may makes Redis notify of every key, and then reads all
         routes again for each key of a change instead of once. If `should_start` is False, it is for
-        `kvproxy static-config` only.
+        `kvproxy static-config` and `redis_admit_traefik` only.
         """,
     )
     redis_traefik_password = Unicode(config=True, help="The password of `redis_traefik_username`.")
+    redis_admit_traefik = Bool(
+        False,
+        config=True,
+        help="""Whether the hub makes the Redis user `redis_traefik_username` itself, whenever Redis does not know it
+        and all routes are there.
+
+        Then a Redis that was restarted, or has become the master, keeps Traefik out until the hub has put right what it
+        has lost, and Traefik goes on with what it has loaded. The hub's own user needs the right to run `ACL SETUSER`
+        and `ACL GETUSER`, and Traefik's must not be in Redis' own configuration or `aclfile`.
+        """,
+    )
     redis_client_kwargs = Dict(
         config=True,
         help="""Further options of `redis.asyncio.Redis`, such as `ssl_ca_certs`, `ssl_certfile`, `ssl_keyfile` or
@@ -106,7 +118,13 @@ class TraefikRedisProxy(KVTraefikProxy):
             raise ConfigurationError(
                 "The Redis client is not installed; install it with: pip install 'kvproxy[redis]'."
             ) from None
-        return RedisStore(self.connection, self.traefik_root, self.jupyterhub_root)
+        return RedisStore(self.connection, self.traefik_root, self.jupyterhub_root, self._admits)
+
+    @property
+    def _admits(self) -> Login | None:
+        if not self.redis_admit_traefik:
+            return None
+        return parse_login(self.redis_traefik_username, self.redis_traefik_password, self.connection.username)
 
     def traefik_provider(self) -> dict[str, Any]:
         """See :meth:`kvproxy.proxy.KVTraefikProxy.traefik_provider`."""

@@ -18,8 +18,9 @@ from redis.exceptions import RedisError, WatchError
 from kvproxy.errors import StoreChanged, StoreError, StoreUnavailable
 from kvproxy.store import Capabilities, Operation, Snapshot, Space, Store, Transaction
 
+from .admission import Login
 from .cancelling import insist
-from .checks import findings, notifies_of_keys, try_rights
+from .checks import findings, notifies_of_keys, try_admitting, try_rights
 from .client import connect
 from .connection import Connection
 from .explain import explain
@@ -44,6 +45,7 @@ class RedisStore(Store):
         connection: where Redis is.
         traefik_root: root of the configuration, without slashes at its ends.
         jupyterhub_root: root of the records, likewise.
+        admits: the user that Traefik comes as, if it is this store that lets it in.
     """
 
     #: Redis has no limit of its own; this one keeps a transaction from holding up everybody else for long.
@@ -54,8 +56,11 @@ class RedisStore(Store):
         "the ACL SETUSER line in docs/how-to/redis.md; then say CONFIG SET notify-keyspace-events '' once in Redis."
     )
 
-    def __init__(self, connection: Connection, traefik_root: str, jupyterhub_root: str) -> None:
+    def __init__(
+        self, connection: Connection, traefik_root: str, jupyterhub_root: str, admits: Login | None = None
+    ) -> None:
         self._connection = connection
+        self._admits = admits
         self._redis = connect(connection)
         self._root = traefik_root + "/"
         self._records = jupyterhub_root + "/routes"
@@ -82,6 +87,8 @@ class RedisStore(Store):
             await redis.ping()
             found += await findings(redis, self._connection)
             await try_rights(redis, self._root, self._records, self._fence_key, self._channel)
+            if self._admits is not None:
+                await try_admitting(redis, self._admits, self._fence_key)
             return found
 
     async def list(self) -> Snapshot:
@@ -141,13 +148,16 @@ class RedisStore(Store):
             if found == mark:
                 return  # it was applied before, and only the answer was lost
             if knows and found != self._fence:
-                raise StoreChanged(f"Redis at {self._connection} is not as kvproxy left it.")
+                raise self._moved()
             pipe.multi()
             self._queue(pipe, transaction.operations)
             pipe.set(self._fence_key, mark)
             if transaction.wake:
                 pipe.publish(self._channel, "set")
             await pipe.execute()
+
+    def _moved(self) -> StoreChanged:
+        return StoreChanged(f"Redis at {self._connection} is not as kvproxy left it.")
 
     def _queue(self, pipe: Any, operations: tuple[Operation, ...]) -> None:
         config = [operation for operation in operations if operation.space is Space.CONFIG]
@@ -169,6 +179,25 @@ class RedisStore(Store):
         """See :meth:`kvproxy.store.Store.claimed`."""
         value = await self._try(lambda: self._redis.get(self._claim))
         return None if value is None else str(value.decode(errors="replace"))
+
+    async def admitted(self) -> bool:
+        """See :meth:`kvproxy.store.Store.admitted`."""
+        login = self._admits
+        return login is None or await self._try(lambda: login.is_known(self._redis))
+
+    async def admit(self) -> None:
+        """See :meth:`kvproxy.store.Store.admit`: behind the fence, so that it is done where all was written."""
+        if (login := self._admits) is not None:
+            await self._try(lambda: self._admit(login))
+
+    async def _admit(self, login: Login) -> None:
+        async with self._redis.pipeline(transaction=True) as pipe:
+            await pipe.watch(self._fence_key)
+            if self._knows and await pipe.get(self._fence_key) != self._fence:
+                raise self._moved()
+            pipe.multi()
+            pipe.execute_command(*login.command)
+            await pipe.execute()
 
     async def forget(self) -> None:
         """See :meth:`kvproxy.store.Store.forget`: the fence."""

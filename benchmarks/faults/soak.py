@@ -18,7 +18,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 
 import psutil
@@ -40,8 +40,6 @@ _RETRY = 0.1  # seconds until a guest tries again what a restarted part has inte
 _SAMPLES = 10  # in the second part
 _PAUSES = (3.0, 30.0)  # seconds between two disturbances: of a short soak, of a long one
 _STILL = 2.0  # seconds for which a store stands still
-_REFILLED = 5.0  # seconds after a store has come back empty until which Traefik may take it for what is wanted
-_READ_ANEW = 1.5  # seconds after a store has come back with its data until which Traefik may serve what it read in part
 
 
 class Soak:
@@ -60,10 +58,6 @@ class Soak:
         self._left: list[Callable[[], Awaitable[None]]] = []
         #: When Traefik was away.
         self._outages: list[tuple[float, float]] = []
-        #: When the store was empty, or Traefik may have found it so.
-        self._losses: list[tuple[float, float]] = []
-        #: When the store crashed, maybe while Traefik was reading it, and Traefik had not read it anew.
-        self._crashes: list[tuple[float, float]] = []
         self._store: list[Callable[[], Awaitable[None]]] = [self._delete_keys]
         self._store += [self._empty] if losses else []
         if isinstance(site.store, Killable):
@@ -77,11 +71,9 @@ class Soak:
             for number in range(_SAMPLES):
                 await self._churn(self.seconds * 2 / 3 / _SAMPLES, [*self._store, self._kill_traefik])
                 await self._sample(1 + number)
-        left = load.tally.failures
-        for name, times in {"excused": self._outages, "lost": self._losses, "read_in_part": self._crashes}.items():
-            before, left = left, [failure for failure in left if not _within(failure, times)]
-            self.counts[name] = len(before) - len(left)
-        self.counts.update(sent=load.tally.sent, failed=len(left))
+        failures = load.tally.failures
+        left = [failure for failure in failures if not _within(failure, self._outages)]
+        self.counts.update(sent=load.tally.sent, failed=len(left), excused=len(failures) - len(left))
         self.wrong = await self.site.wrong()
         self.counts["wrong"] = len(self.wrong)
         self.rows += [Row("all", RESIDENTS, "soak", 0, 0, name, float(n)) for name, n in self.counts.items()]
@@ -139,9 +131,8 @@ class Soak:
     async def _crash(self) -> None:
         store = self.site.store
         assert isinstance(store, Killable)
-        with _noted(self._crashes, _READ_ANEW):
-            await asyncio.to_thread(store.kill)
-            await asyncio.to_thread(store.start)
+        await asyncio.to_thread(store.kill)
+        await asyncio.to_thread(store.start)
         self.counts["store_restarts"] += 1
 
     async def _stand_still(self) -> None:
@@ -153,10 +144,9 @@ class Soak:
         self.counts["store_stops"] += 1
 
     async def _empty(self) -> None:
-        with _noted(self._losses, _REFILLED):
-            if isinstance(self.site.store, Killable):
-                await asyncio.to_thread(self.site.store.kill)
-            await asyncio.to_thread(self.site.store.start_empty)
+        if isinstance(self.site.store, Killable):
+            await asyncio.to_thread(self.site.store.kill)
+        await asyncio.to_thread(self.site.store.start_empty)
         self.counts["store_losses"] += 1
 
     async def _delete_keys(self) -> None:
@@ -208,14 +198,6 @@ class Soak:
 
     def _note(self, part: str, number: int, metric: str, value: float) -> None:
         self.rows.append(Row(part, RESIDENTS, "soak", number, 0, metric, float(value)))
-
-
-@contextlib.contextmanager
-def _noted(times: list[tuple[float, float]], after: float) -> Iterator[None]:
-    """Note the time from now on until so many seconds after what is done meanwhile."""
-    begin = time.monotonic()
-    yield
-    times.append((begin, time.monotonic() + after))
 
 
 def _within(failure: tuple[float, float], times: list[tuple[float, float]]) -> bool:

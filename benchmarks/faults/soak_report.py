@@ -67,17 +67,12 @@ def story(results: Results) -> str:
         return f"{count(results, name):,}"
 
     residents, store = results.sizes()[0], results.machine.get("store", "")
-    when = {
-        "lost": "in the seconds after the store had come back empty",
-        "read_in_part": "in the second after it had crashed while Traefik read it",
-    }
-    lost = "".join(f", {of(name)} more {words}" for name, words in when.items() if count(results, name))
     return (
         f"In {minutes:.3g} minutes {of('logins')} users logged in and out beside {residents} who were there all the "
         f"time. The store ({store}) crashed {of('store_restarts')} times, stood still {of('store_stops')} times, lost "
         f"everything {of('store_losses')} times and some records {of('deletions')} times; Traefik was killed "
         f"{of('traefik_restarts')} times, the hub restarted or killed {of('hub_restarts')} times. Of {of('sent')} "
-        f"requests of those who were there all the time {of('failed')} failed{lost}, and {of('excused')} more while "
+        f"requests of those who were there all the time {of('failed')} failed, and {of('excused')} more while "
         f"Traefik was being restarted. {of('refused')} logins were refused, and {of('wrong')} routes were wrong at the "
         "end."
     )

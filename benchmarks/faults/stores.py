@@ -6,6 +6,7 @@ import abc
 import re
 import secrets
 import shutil
+import uuid
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,13 +16,14 @@ import psutil
 from kvproxy.proxy import KVTraefikProxy
 from kvproxy.testing.consul_server import ConsulServer
 from kvproxy.testing.etcd_server import EtcdServer
-from kvproxy.testing.redis_server import TRAEFIK_RIGHTS
 from kvproxy.testing.server import Server
 from kvproxy.testing.servers import RedisServer
 from kvproxy_consul import TraefikConsulProxy
 from kvproxy_etcd import TraefikEtcdProxy
 from kvproxy_file import TraefikFileProviderProxy
 from kvproxy_redis import TraefikRedisProxy
+
+_REDIS_DATA = "appendonlydir"
 
 
 class StoreUnderFault(abc.ABC):
@@ -140,8 +142,8 @@ class OneServer(Killable):
         self._server.close()
 
 
-class OneRedis(OneServer):
-    """A Redis, which Traefik reads in steps."""
+class OpenRedis(OneServer):
+    """A Redis that Traefik comes to as the hub does, at any time, and reads in steps."""
 
     _server: RedisServer
 
@@ -152,21 +154,20 @@ class OneRedis(OneServer):
 
 
 def quiet_redis(_: Path) -> StoreUnderFault:
-    """Redis with a user for Traefik that may not switch keyspace notifications on."""
-    password = secrets.token_hex(16)
-    server = RedisServer(appendonly=True, acl=[f"traefik on >{password} {TRAEFIK_RIGHTS}"])
-    login = {"redis_traefik_username": "traefik", "redis_traefik_password": password}
-    return _redis(server, login)
+    """Redis to which the hub admits Traefik, as a user that may not switch keyspace notifications on."""
+    server = RedisServer(appendonly=True)
+    store = OneServer(server, server.directory, _REDIS_DATA)
+    login = {"redis_traefik_username": "traefik", "redis_traefik_password": secrets.token_hex(16)}
+    store.proxy_class = TraefikRedisProxy
+    store.traits = {"redis_url": server.url, "redis_admit_traefik": True, **login}
+    return store
 
 
 def noisy_redis(_: Path) -> StoreUnderFault:
     """Redis that notifies of every key."""
-    return _redis(RedisServer(appendonly=True, notify_keyspace_events="KEA"), {})
-
-
-def _redis(server: RedisServer, login: dict[str, str]) -> StoreUnderFault:
-    store = OneRedis(server, server.directory, "appendonlydir")
-    store.proxy_class, store.traits = TraefikRedisProxy, {"redis_url": server.url, **login}
+    server = RedisServer(appendonly=True, notify_keyspace_events="KEA")
+    store = OpenRedis(server, server.directory, _REDIS_DATA)
+    store.proxy_class, store.traits = TraefikRedisProxy, {"redis_url": server.url}
     return store
 
 
@@ -179,10 +180,12 @@ def etcd(_: Path) -> StoreUnderFault:
 
 
 def consul(_: Path) -> StoreUnderFault:
-    """One server."""
-    server = ConsulServer()
+    """One server, to which the hub admits Traefik."""
+    server = ConsulServer(acl=True)
     store = OneServer(server, server.directory, "data")
-    store.proxy_class, store.traits = TraefikConsulProxy, {"consul_url": server.url}
+    tokens = {"consul_token": server.token, "consul_traefik_token": str(uuid.uuid4())}
+    store.proxy_class = TraefikConsulProxy
+    store.traits = {"consul_url": server.url, "consul_admit_traefik": True, **tokens}
     return store
 
 

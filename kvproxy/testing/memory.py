@@ -24,6 +24,7 @@ class MemoryStore(Store):
         server: what it is connected to; a memory of its own if None.
         traefik_root: root of the configuration.
         jupyterhub_root: root of the records.
+        admits: whether Traefik may read only after it was let in, which a server that was started anew has forgotten.
     """
 
     def __init__(
@@ -32,7 +33,10 @@ class MemoryStore(Store):
         server: MemoryServer | None = None,
         traefik_root: str = "traefik",
         jupyterhub_root: str = "jupyterhub",
+        *,
+        admits: bool = False,
     ) -> None:
+        self._admits = admits
         self.capabilities = capabilities or Capabilities()
         self._server = server or MemoryServer()
         self.config = self._server.space(traefik_root)
@@ -90,6 +94,10 @@ class MemoryStore(Store):
         """Say that the memory is not as anybody left it."""
         self._server.move_fence()
 
+    def restarted(self) -> None:
+        """Say that the server has been started anew, with whatever it holds."""
+        self._server.admitted = False
+
     async def claim(self, text: str | None) -> None:
         """See :meth:`kvproxy.store.Store.claim`."""
         self._fail()
@@ -100,6 +108,23 @@ class MemoryStore(Store):
         """See :meth:`kvproxy.store.Store.claimed`."""
         self._fail()
         return self._claims.get(self._claim)
+
+    async def admitted(self) -> bool:
+        """See :meth:`kvproxy.store.Store.admitted`."""
+        self._fail()
+        return self.readable
+
+    async def admit(self) -> None:
+        """See :meth:`kvproxy.store.Store.admit`; Traefik, which has tried again and again, then reads."""
+        self._fail()
+        shut_out, self._server.admitted = not self.readable, True
+        if shut_out:
+            self.traefik.wake()
+
+    @property
+    def readable(self) -> bool:
+        """Whether Traefik may read."""
+        return self._server.admitted or not self._admits
 
     async def aclose(self) -> None:
         """See :meth:`kvproxy.store.Store.aclose`."""
@@ -119,6 +144,8 @@ class MemoryServer:
         self.stopped = False
         #: Another one after each transaction, and after all that a test does to the memory and wants to be noticed.
         self.fence = 0
+        #: Whether Traefik was let in.
+        self.admitted = False
 
     def space(self, root: str) -> dict[str, str]:
         """The keys below a root."""
@@ -139,7 +166,7 @@ class MemoryServer:
 
     def start(self) -> None:
         """Become reachable again."""
-        self.stopped = False
+        self.stopped = self.admitted = False
 
 
 class MemoryTraefik:
@@ -166,7 +193,11 @@ class MemoryTraefik:
     def wake(self) -> None:
         """Read the store, as a message from it makes Traefik do: all of it, or nothing if a key cannot be decoded."""
         self.reloads += 1
-        if not self.frozen and not any(key.startswith(ALONE.hold_key) for key in self._store.config):
+        if (
+            not self.frozen
+            and self._store.readable
+            and not any(key.startswith(ALONE.hold_key) for key in self._store.config)
+        ):
             self._loaded = dict(self._store.config)
 
     place = "Traefik's API in memory"

@@ -53,10 +53,12 @@ class Hub(RuleBasedStateMachine):
     calls = Bundle("calls")
     capabilities = Capabilities()
 
+    admits = False
+
     def __init__(self) -> None:
         super().__init__()
         self.loop = ClockLoop()
-        self.store = TornStore(self.capabilities)
+        self.store = TornStore(self.capabilities, admits=self.admits)
         self.store.config |= FOREIGN
         self.saved = Snapshot(dict(self.store.config), {})
         self.wanted: dict[str, Route | None] = {}
@@ -176,6 +178,7 @@ class Hub(RuleBasedStateMachine):
         self._become(Snapshot(dict(FOREIGN), {}))
 
     def _become(self, snapshot: Snapshot) -> None:
+        self.store.restarted()
         for space, saved in ((self.store.config, snapshot.config), (self.store.records, snapshot.records)):
             space.clear()
             space |= saved
@@ -256,7 +259,33 @@ class HubOfSmallTransactions(Hub):
     capabilities = Capabilities(max_operations=12, fenced=True)
 
 
+class HubThatAdmitsTraefik(Hub):
+    """On a store that lets Traefik in when the hub says so, and has forgotten it when it is started anew."""
+
+    admits = True
+
+    @rule()
+    def store_empty(self) -> None:
+        """The store is restarted empty, and Traefik is there at once to read."""
+        super().store_empty()
+        self.store.traefik.wake()
+
+    @rule()
+    def keys_by_hand(self) -> None:
+        """Nobody touches the store of a server that works: what is changed there, Traefik loads at once."""
+
+    @invariant()
+    def nobody_is_lost(self) -> None:
+        """Traefik, which has been there all the time, serves whoever was told that he is served."""
+        loaded = self.loop.run(self.store.traefik.table()) if self.store.traefik.failure is None else None
+        for name, route in self.wanted.items():
+            if loaded is not None and route is not None and name not in self.busy:
+                assert ALONE.route(route.key) in loaded.routers, name
+
+
 TestModel = Hub.TestCase
 TestModel.settings = settings(max_examples=150, stateful_step_count=30, deadline=None)
 TestModelOfSmallTransactions = HubOfSmallTransactions.TestCase
+TestModelOfAdmission = HubThatAdmitsTraefik.TestCase
+TestModelOfAdmission.settings = settings(max_examples=75, stateful_step_count=30, deadline=None)
 TestModelOfSmallTransactions.settings = settings(max_examples=75, stateful_step_count=30, deadline=None)

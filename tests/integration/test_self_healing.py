@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 
-from kvproxy.errors import RouteNotReadyError, StoreUnavailable, TraefikError
+from kvproxy.errors import RouteNotReadyError, StoreAuthError, StoreUnavailable, TraefikError
 from kvproxy.names import ALONE
 from kvproxy.reconciler import Reconciler
 from kvproxy.routes import Route, make_route
@@ -166,6 +166,51 @@ def test_traefik_never_loads_a_part_of_what_an_emptied_store_had() -> None:
         assert ALONE.hold_key not in store.config
 
     play(scene, store)
+
+
+@pytest.mark.parametrize("fault", [empty, old])
+def test_traefik_is_let_in_when_all_is_as_it_should_be(fault: Callable[[World], None]) -> None:
+    """And not before: it comes at once to a store that was started anew, and again and again until the hub looks."""
+
+    async def scene(world: World) -> None:
+        before = await world.traefik.table()
+        fault(world)
+        world.store.restarted()
+        while not world.store.readable:
+            world.traefik.wake()
+            assert await world.traefik.table() == before
+            await asyncio.sleep(0.01)
+        assert await world.traefik.table() == before
+        await world.reconciler.add(route("new"), SECONDS)
+
+    play(scene, MemoryStore(admits=True))
+
+
+def test_who_is_shut_out_is_not_waited_for() -> None:
+    """A Traefik that was still at work on something cannot end it before it is let in again."""
+
+    async def scene(world: World) -> None:
+        world.traefik.frozen = True
+        adding = asyncio.create_task(world.reconciler.add(route("new"), SECONDS))
+        await asyncio.sleep(0.1)
+        empty(world)
+        world.store.restarted()
+        world.traefik.frozen = False
+        await asyncio.wait_for(adding, 1.5)
+        assert len((await world.traefik.table()).routers) > 10
+
+    play(scene, MemoryStore(admits=True))
+
+
+def test_a_store_that_does_not_let_the_hub_admit_traefik_is_told_at_start() -> None:
+    """By its own words."""
+
+    class Refusing(MemoryStore):
+        async def admit(self) -> None:
+            raise StoreAuthError("Not you.")
+
+    with pytest.raises(StoreAuthError, match="Not you"):
+        play(lambda world: asyncio.sleep(0), Refusing())
 
 
 def test_a_store_that_was_left_half_written_is_completed() -> None:

@@ -9,6 +9,7 @@ import pytest
 
 from kvproxy.errors import ConfigurationError
 from kvproxy.http_connection import HttpConnection, Tls
+from kvproxy_consul import TraefikConsulProxy
 from kvproxy_consul import connection as consul
 from kvproxy_etcd import connection as etcd
 
@@ -189,3 +190,16 @@ def test_files_that_are_no_certificates_are_named(part: str, tmp_path: Path) -> 
         tls.context()
     with pytest.raises(ConfigurationError, match="authority's certificate"):
         Tls(ca="-----BEGIN CERTIFICATE-----\nx").context()
+
+
+@pytest.mark.parametrize("traefik", ["", "hunter2", "0b9e6c6c66a44bd19d6c5a5d4a0e7a11", "the hub's"])
+def test_a_token_that_the_hub_cannot_make_for_traefik_is_refused(traefik: str) -> None:
+    """Consul takes no secret that is not a UUID; and the hub's own is not to be made anew."""
+    hub = "9f2d1c38-5a2f-4a57-8f3b-2f6c1f0f8a55"
+    traits = {"consul_token": hub, "consul_traefik_token": hub if traefik == "the hub's" else traefik}
+    with pytest.raises(
+        ConfigurationError, match="consul_traefik_token to another one, in the form of a UUID"
+    ) as refused:
+        TraefikConsulProxy(consul_admit_traefik=True, **traits).open_store()
+    assert "hunter2" not in str(refused.value)
+    assert hub not in str(refused.value)

@@ -13,6 +13,7 @@ from traitlets.config import Config
 from kvproxy.errors import ConfigurationError, StoreAuthError, StoreError, StoreUnavailable
 from kvproxy.testing.redis_server import TRAEFIK_RIGHTS
 from kvproxy_redis import TraefikRedisProxy
+from kvproxy_redis.admission import RIGHTS, Login
 from kvproxy_redis.checks import refuse, warnings
 from kvproxy_redis.connection import (
     Connection,
@@ -136,6 +137,31 @@ def test_the_documented_user_for_traefik_is_the_one_that_the_tests_use() -> None
     text = (DOCS / "redis.md").read_text()
     found = re.findall(r"^(?:user|ACL SETUSER) traefik (.*)$", text, re.MULTILINE)
     assert found == [f"on >change-me-too {TRAEFIK_RIGHTS}"] * 2
+    assert " ".join(RIGHTS) == TRAEFIK_RIGHTS
+
+
+@pytest.mark.parametrize(
+    ("traits", "sentence"),
+    [
+        ({}, "redis_traefik_username and redis_traefik_password"),
+        ({"redis_traefik_username": "traefik"}, "redis_traefik_username and redis_traefik_password"),
+        ({"redis_traefik_username": "default", "redis_traefik_password": "hunter2"}, "'default'.*others come as"),
+        ({"redis_traefik_username": "hub", "redis_traefik_password": "hunter2"}, "'hub'.*others come as"),
+    ],
+)
+def test_a_user_that_the_hub_cannot_make_for_traefik_is_refused(traits: dict[str, str], sentence: str) -> None:
+    """It would take the rights of whoever else comes as that."""
+    proxy = TraefikRedisProxy(redis_url="redis://hub:one@h", redis_admit_traefik=True, **traits)
+    with pytest.raises(ConfigurationError, match=sentence) as refused:
+        proxy.open_store()
+    assert "hunter2" not in str(refused.value)
+
+
+def test_the_command_that_admits_traefik_does_not_hold_its_password() -> None:
+    """So that no error of Redis' and nobody who watches its commands (MONITOR) can show it."""
+    command = Login("traefik", "hunter2").command
+    assert command[1] == "traefik"
+    assert not any("hunter2" in word for word in command)
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,65 @@
+"""Traefik's Redis user, where the hub itself makes it: anew after each start of Redis, once the routes are complete.
+
+A user of Redis' access control is kept nowhere unless somebody says ``ACL SAVE``, and replicas do not get it. So a
+server that was restarted or has just become the master does not know Traefik, whose reads fail as a whole, and Traefik
+goes on with what it has loaded, until the hub has put right what is there.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from typing import Any, Final
+
+from kvproxy.errors import ConfigurationError
+
+#: What Traefik needs to read and to be woken, without CONFIG, by which it would have Redis notify of every key.
+RIGHTS: Final = ("~*", "&*", "+@read", "+@pubsub", "+@connection")
+
+
+@dataclass(frozen=True)
+class Login:
+    """The user that Traefik comes as.
+
+    Args:
+        username: ``redis_traefik_username``.
+        password: ``redis_traefik_password``.
+    """
+
+    username: str
+    password: str
+
+    @property
+    def command(self) -> tuple[str, ...]:
+        """The command of Redis that makes this user, whatever it was before; it does not hold the password itself."""
+        digest = hashlib.sha256(self.password.encode()).hexdigest()
+        return ("ACL SETUSER", self.username, "reset", "on", f"#{digest}", *RIGHTS)
+
+    async def is_known(self, redis: Any) -> bool:
+        """Whether a server (a connected ``redis.asyncio.Redis``) lets this user in."""
+        user = await redis.acl_getuser(self.username)
+        return bool(user and user["enabled"])
+
+
+def parse_login(username: str, password: str, hub: str) -> Login:
+    """The user that the hub makes for Traefik.
+
+    Args:
+        username: ``redis_traefik_username``.
+        password: ``redis_traefik_password``.
+        hub: the user that the hub comes as; empty for the default one.
+
+    Raises:
+        ConfigurationError: if one of the two is missing, or it is a user that others are, too.
+    """
+    if not username or not password:
+        raise ConfigurationError(
+            "redis_admit_traefik has the hub make Traefik's Redis user; say who that is to be with both "
+            "redis_traefik_username and redis_traefik_password."
+        )
+    if username in {"default", hub}:
+        raise ConfigurationError(
+            f"redis_admit_traefik has the hub make Traefik's Redis user anew, with few rights, but {username!r} "
+            "(redis_traefik_username) is one that others come as; choose another name."
+        )
+    return Login(username, password)
