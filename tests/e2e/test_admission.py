@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-import re
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
@@ -25,7 +24,7 @@ from kvproxy_redis.client import connect
 from kvproxy_redis.connection import parse_connection
 
 from .proxies import Client, Doors, Start, making, port_of
-from .rights import CONSUL_HUB
+from .rights import CONSUL_HUB, REDIS_ADMITTING, REDIS_HUB
 
 TOKEN = "0b9e6c6c-66a4-4bd1-9d6c-5a5d4a0e7a11"
 ADMITS = {"redis_admit_traefik": True, "redis_traefik_username": "traefik", "redis_traefik_password": "s3cret/too"}
@@ -33,9 +32,6 @@ ADMITS = {"redis_admit_traefik": True, "redis_traefik_username": "traefik", "red
 IN_VAIN = "Provider error, retrying"
 #: Tries in vain after which it has seen the new server; in one or two it may have met none.
 TRIES = 4
-DOCS = Path(__file__).parents[2] / "docs/how-to"
-#: What the hub's Redis user needs besides.
-RIGHTS = re.findall(r"^ACL SETUSER hub (\+acl.*)$", (DOCS / "redis.md").read_text(), re.MULTILINE)
 SECONDS = 20.0
 
 
@@ -102,9 +98,7 @@ async def test_a_user_of_redis_that_may_admit_traefik_is_enough(
     redis_factory: Callable[..., RedisServer], start_proxy: Start, doors: Doors, client_of: Callable[..., Client]
 ) -> None:
     """With the rights that the documentation tells; what it tells of is not kept by Redis, and the password nowhere."""
-    (users,) = [re.findall(r"^user hub on >change-me (.*)$", (DOCS / "redis.md").read_text(), re.MULTILINE)]
-    hub = f"hub on >s3cret {users[0]} {RIGHTS[0]}"
-    redis = redis_factory(acl=["default off", hub], appendonly=True)
+    redis = redis_factory(acl=["default off", f"hub on >s3cret {REDIS_HUB} {REDIS_ADMITTING}"], appendonly=True)
     login = {"redis_url": redis.url, "redis_username": "hub", "redis_password": "s3cret"}
     proxy = await start_proxy(**login, **ADMITS)
     target = await doors.open()

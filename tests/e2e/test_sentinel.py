@@ -7,6 +7,7 @@ import contextlib
 import logging
 import re
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,8 +24,9 @@ from kvproxy.testing.traefik_conformance import until
 from kvproxy_redis.connection import Connection
 from kvproxy_redis.store import RedisStore
 
-from .load import under_load
+from .load import Load, under_load
 from .proxies import Client, Doors, Start, port_of
+from .rights import REDIS_ADMITTING as RIGHTS
 
 DOCS = Path(__file__).parents[2] / "docs/how-to"
 PASSWORD = "s3cret/with:odd@characters%"
@@ -163,16 +165,47 @@ async def test_routes_that_a_failover_lost_come_back(
     group = sentinel_factory(ACCESS, separate=Network.possible())
     proxy = await start_proxy(**settings(group), **LOGIN)
     async with under_load(proxy, doors, client_of) as target:
-        old = group.master()
-        others = [number for number in range(3) if number != old]
-        for number in others:
-            # As a replica that lags: it takes nothing from the master from now on.
-            group.servers[number].command("REPLICAOF", "NO", "ONE")
+        old = let_replicas_lag(group)
         await proxy.add_route("/user/lost/", target, {"user": "lost"})
-        group.servers[old].kill()
-        await asyncio.to_thread(group.wait_for_another_master, old)
+        await asyncio.to_thread(fail_over, group, old)
         await until(lambda: "/user/lost/" in str(keys(group, group.master())), 30)
         assert await client_of(proxy).ask("/user/lost/") == (200, port_of(target))
+
+
+@pytest.mark.endurance
+async def test_nobody_notices_what_a_failover_has_lost_where_the_hub_admits_traefik(
+    sentinel_factory: Factory, start_proxy: Start, doors: Doors, client_of: Callable[..., Client]
+) -> None:
+    """The new master does not know Traefik before the hub has written what is missing there."""
+    hub = f"{USERS['hub']} {RIGHTS}"
+    access = replace(ACCESS, acl=["default off", hub, USERS["sentinel"], USERS["replica"]])
+    group = sentinel_factory(access, separate=Network.possible())
+    proxy = await start_proxy(**settings(group), **LOGIN, redis_admit_traefik=True)
+    async with under_load(proxy, doors, client_of) as target:
+        old = let_replicas_lag(group)
+        lost = {f"/user/lost{number}/": port_of(target) for number in range(5)}
+        await asyncio.gather(*(proxy.add_route(path, target, {}) for path in lost))
+        async with Load([client_of(proxy)], lost) as load:
+            await asyncio.to_thread(fail_over, group, old)
+            await until(lambda: "/user/lost4/" in str(keys(group, group.master())), 30)
+            await proxy.add_route("/user/new/", target, {})
+        assert load.failures == []
+        assert load.requests > 100
+
+
+def let_replicas_lag(group: SentinelGroup) -> int:
+    """Have the replicas take nothing from the master from now on; returns its number."""
+    master = group.master()
+    for number in range(3):
+        if number != master:
+            group.servers[number].command("REPLICAOF", "NO", "ONE")
+    return master
+
+
+def fail_over(group: SentinelGroup, old: int) -> None:
+    """Kill the master and wait until another one is."""
+    group.servers[old].kill()
+    group.wait_for_another_master(old)
 
 
 async def test_a_read_never_mixes_two_servers(redis_factory: Callable[..., RedisServer]) -> None:
