@@ -107,8 +107,9 @@ def listening_to_redis(directory: Path) -> set[str]:
     (redis,) = directory.glob("kvproxy-demo-*/redis")
     settings = (redis / "redis.conf").read_text()
     (port,) = re.findall(r"^port (\d+)$", settings, re.MULTILINE)
-    ((user, password),) = re.findall(r"^user (kvproxy-testing) on >(\S+)", settings, re.MULTILINE)
-    with Redis(port=int(port), username=user, password=password, decode_responses=True) as client:
+    (quoted,) = re.findall(r'^requirepass "(.*)"$', settings, re.MULTILINE)
+    password = quoted.encode().decode("unicode_escape")
+    with Redis(port=int(port), password=password, decode_responses=True) as client:
         assert client.config_get("notify-keyspace-events") == {"notify-keyspace-events": ""}
         return {listener["user"] for listener in client.client_list(_type="pubsub")}
 
