@@ -57,8 +57,12 @@ class Admission:
         """
         if await self.given():
             return
-        policies = self._read(await self._http.request("GET", "/v1/acl/policies"))
-        if all(policy.get("Name") != self._policy for policy in policies):
+        answer = await self._http.request("GET", "/v1/acl/policies")
+        try:
+            names = {policy["Name"] for policy in self._read(answer)}
+        except (KeyError, TypeError):
+            raise StoreError(f"Consul at {answer.endpoint} gives an answer that kvproxy does not understand.") from None
+        if self._policy not in names:
             policy = {"Name": self._policy, "Rules": self._rules}
             self._read(await self._http.request("PUT", "/v1/acl/policy", policy))
         token = {"SecretID": self._token, "Description": "Traefik", "Policies": [{"Name": self._policy}]}

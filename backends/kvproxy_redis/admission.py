@@ -8,7 +8,7 @@ goes on with what it has loaded, until the hub has put right what is there.
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 from kvproxy.errors import ConfigurationError
@@ -27,7 +27,7 @@ class Login:
     """
 
     username: str
-    password: str
+    password: str = field(repr=False)
 
     @property
     def command(self) -> tuple[str, ...]:

@@ -159,9 +159,9 @@ def test_a_user_that_the_hub_cannot_make_for_traefik_is_refused(traits: dict[str
 
 def test_the_command_that_admits_traefik_does_not_hold_its_password() -> None:
     """So that no error of Redis' and nobody who watches its commands (MONITOR) can show it."""
-    command = Login("traefik", "hunter2").command
-    assert command[1] == "traefik"
-    assert not any("hunter2" in word for word in command)
+    login = Login("traefik", "hunter2")
+    assert login.command[1] == "traefik"
+    assert not any("hunter2" in word for word in [*login.command, repr(login)])
 
 
 @pytest.mark.parametrize(
