@@ -9,7 +9,9 @@ from zookeeper_server import ZooKeeperServer
 
 from kvproxy.errors import ConfigurationError
 from kvproxy.testing.backend_conformance import BackendConformance
+from kvproxy.testing.doors import Doors
 from kvproxy.testing.traefik_conformance import BackendUnderTest, TraefikServerConformance
+from kvproxy.testing.traefik_kit import ClientOf, Start, StoreOf
 
 
 @pytest.fixture
@@ -27,6 +29,12 @@ class TestZooKeeper(TraefikServerConformance):
     @pytest.fixture
     def backend(self, backend: BackendUnderTest) -> BackendUnderTest:
         return backend
+
+    @pytest.mark.xfail(strict=True, reason="Traefik takes a node that is deleted while it reads for no routes at all")
+    async def test_nobody_notices_that_many_routes_come_and_go(
+        self, start_proxy: Start, doors: Doors, client_of: ClientOf, store_of: StoreOf
+    ) -> None:
+        await super().test_nobody_notices_that_many_routes_come_and_go(start_proxy, doors, client_of, store_of)
 
 
 class TestZooKeeperBackend(BackendConformance):
