@@ -119,8 +119,10 @@ class Soak:
             except (HubGoneError, OSError, EOFError, asyncio.TimeoutError):
                 # The hub was restarted, or Traefik just when its answer was looked at.
                 self.counts["interrupted"] += 1
-            except HubError:
-                self.counts["refused"] += not self._traefik_was_away()
+            except HubError as error:
+                if not self._traefik_was_away():
+                    self.counts["refused"] += 1
+                    print(f"Refused: {error}", file=sys.stderr, flush=True)
             await asyncio.sleep(_RETRY)
 
     def _traefik_was_away(self) -> bool:
