@@ -13,9 +13,11 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from kvproxy.errors import ConfigurationError, StoreAuthError, StoreError
-from kvproxy.http_store import Answer, HttpClient
+from kvproxy.http_connection import HttpConnection
+from kvproxy.http_store import Answer, HttpClient, strange
 
-_UNKNOWN: Final = "ACL not found"
+#: What Consul says of a token that it does not know.
+UNKNOWN: Final = "ACL not found"
 _OFF: Final = "ACL support disabled"
 
 
@@ -24,13 +26,21 @@ class Admission:
 
     Args:
         http: the client of the hub, whose token is one of management.
+        connection: where Consul is.
         token: ``consul_traefik_token``.
         root: what Traefik may read below, without slashes at its ends.
         explain: the error for an answer that is none of those expected.
     """
 
-    def __init__(self, http: HttpClient, token: str, root: str, explain: Callable[[Answer], StoreError]) -> None:
-        self._http = http
+    def __init__(
+        self,
+        http: HttpClient,
+        connection: HttpConnection,
+        token: str,
+        root: str,
+        explain: Callable[[Answer], StoreError],
+    ) -> None:
+        self._http, self._connection = http, connection
         self._token = token
         self._rules = f'key_prefix {json.dumps(root + "/")} {{\n  policy = "read"\n}}'
         # A policy's name takes few characters.
@@ -44,7 +54,7 @@ class Admission:
             StoreError: if it does not tell.
         """
         answer = await self._http.request("GET", "/v1/acl/token/self", headers={"X-Consul-Token": self._token})
-        if answer.status != 200 and _UNKNOWN in answer.text:
+        if answer.status != 200 and UNKNOWN in answer.text:
             return False
         self._read(answer)
         return True
@@ -61,7 +71,7 @@ class Admission:
         try:
             names = {policy["Name"] for policy in self._read(answer)}
         except (KeyError, TypeError):
-            raise StoreError(f"Consul at {answer.endpoint} gives an answer that kvproxy does not understand.") from None
+            raise strange(self._connection) from None
         if self._policy not in names:
             policy = {"Name": self._policy, "Rules": self._rules}
             self._read(await self._http.request("PUT", "/v1/acl/policy", policy))
@@ -71,14 +81,15 @@ class Admission:
     def _read(self, answer: Answer) -> Any:
         if answer.status == 200:
             return answer.json() or []
+        where = self._connection.at(answer.endpoint)
         if _OFF in answer.text:
             raise ConfigurationError(
-                f"Consul at {answer.endpoint} has its access control switched off (acl.enabled), so that there is no "
-                "token for the hub to make; switch it on, or consul_admit_traefik off."
+                f"{where} has its access control switched off (acl.enabled), so that there is no token for "
+                "the hub to make; switch it on, or consul_admit_traefik off."
             )
-        if answer.status == 403 and _UNKNOWN not in answer.text:
+        if answer.status == 403 and UNKNOWN not in answer.text:
             raise StoreAuthError(
-                f"Consul at {answer.endpoint} does not let the hub make Traefik's token (consul_admit_traefik); give "
+                f"{where} does not let the hub make Traefik's token (consul_admit_traefik); give "
                 'it as consul_token one whose policy has acl = "write", such as that of initial_management.'
             )
         raise self._explain(answer)

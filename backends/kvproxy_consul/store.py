@@ -16,7 +16,7 @@ from kvproxy.http_connection import HttpConnection
 from kvproxy.http_store import FENCE, Answer, HttpClient, moved, strange, time_of, wrong_protocol
 from kvproxy.store import Capabilities, Operation, Snapshot, Space, Store, Transaction
 
-from .admission import Admission
+from .admission import UNKNOWN, Admission
 from .connection import CONSUL
 
 #: Below each root, a key that nobody ever sets.
@@ -27,9 +27,8 @@ _NOBODY: Final = b'""'
 #: HTTP status of an answer that may be another one later or elsewhere. Consul says 500 without a leader, but also if a
 #: server that was asked on behalf of another refuses.
 _PASSING: Final = {429, 500, 502, 503, 504}
-_UNKNOWN: Final = "ACL not found"
 _DENIED: Final = "Permission denied"
-_REFUSALS: Final = (_UNKNOWN, _DENIED)
+_REFUSALS: Final = (UNKNOWN, _DENIED)
 #: What Consul says of an operation "cas" whose key has changed.
 _MOVED: Final = "index is stale"
 #: What comes of reading an answer that is not as Consul's are.
@@ -85,7 +84,7 @@ class ConsulStore(Store):
         self._led = True
         # Whether Consul has known the hub's token.
         self._welcome = False
-        self._admission = Admission(self._http, admits, traefik_root, self._error) if admits else None
+        self._admission = Admission(self._http, connection, admits, traefik_root, self._error) if admits else None
 
     async def check(self) -> list[str]:
         """See :meth:`kvproxy.store.Store.check`: whether there is a leader, and the right to read and write."""
@@ -248,12 +247,12 @@ class ConsulStore(Store):
     def _error(self, answer: Answer) -> StoreError:
         """What an answer that is no success means."""
         where, text = self._connection.at(answer.endpoint), self._connection.redact(_message(answer))
-        if _UNKNOWN in text and self._welcome:
+        if UNKNOWN in text and self._welcome:
             return StoreUnavailable(
                 f"{where} does not know the token any more; either somebody has removed it (consul_token), or Consul "
                 "has lost its data and is to be told its tokens again."
             )
-        if _UNKNOWN in text:
+        if UNKNOWN in text:
             return StoreAuthError(f"{where} does not know the token; check consul_token.")
         if answer.status == 403 or _DENIED in text:
             whose = "this token" if self._connection.token else "somebody without a token (set consul_token)"

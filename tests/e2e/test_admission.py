@@ -36,7 +36,7 @@ SECONDS = 20.0
 
 
 @contextlib.asynccontextmanager
-async def at_work(name: str, directory: Path, routes: int) -> AsyncIterator[tuple[Site, Killable, Load]]:
+async def at_work(name: str, directory: Path, routes: int) -> AsyncIterator[tuple[Site, Killable]]:
     """A store and a Traefik that is not the hub's own, and users who must not notice anything."""
     try:
         store = STORES[name][1](directory)
@@ -45,7 +45,7 @@ async def at_work(name: str, directory: Path, routes: int) -> AsyncIterator[tupl
     assert isinstance(store, Killable)
     async with Site.open(store, directory, routes=routes, managed=False) as site:
         async with Load(site.port, dict(site.table), clients=2) as load:
-            yield site, store, load
+            yield site, store
         assert load.tally.examples == []
         assert load.tally.sent > routes
 
@@ -62,7 +62,7 @@ async def test_a_store_that_has_lost_routes_is_not_read_before_they_are_back(
     name: str, old: bool, tmp_path: Path
 ) -> None:
     """The hub stands still when it comes back, and Traefik is there first."""
-    async with at_work(name, tmp_path, 50) as (site, store, _):
+    async with at_work(name, tmp_path, 50) as (site, store):
         await asyncio.to_thread(store.save)
         await site.log_in("/user/late/")
         hub = psutil.Process(site.hub.pid)
@@ -83,7 +83,7 @@ async def test_a_store_that_has_lost_routes_is_not_read_before_they_are_back(
 @pytest.mark.timeout(300)
 async def test_nobody_notices_that_redis_dies_while_traefik_reads_it(tmp_path: Path) -> None:
     """It is back at once with all that it held, where the cursor of Traefik's scan means something else."""
-    async with at_work("redis", tmp_path, 300) as (site, store, _):
+    async with at_work("redis", tmp_path, 300) as (site, store):
         for number in range(8):
             async with connect(parse_connection(store.traits["redis_url"])) as redis:
                 for _ in range(10):
@@ -124,7 +124,7 @@ async def test_a_user_of_redis_that_may_not_admit_traefik_is_told_at_start(
 
 
 async def test_a_redis_that_was_flushed_or_was_told_to_forget_traefik_lets_it_in_again(
-    redis_server: RedisServer, start_proxy: Start, doors: Doors
+    redis_server: RedisServer, start_proxy: Start
 ) -> None:
     """By itself: nobody asks for anything."""
     await start_proxy(**ADMITS)

@@ -286,6 +286,6 @@ class HubThatAdmitsTraefik(Hub):
 TestModel = Hub.TestCase
 TestModel.settings = settings(max_examples=150, stateful_step_count=30, deadline=None)
 TestModelOfSmallTransactions = HubOfSmallTransactions.TestCase
+TestModelOfSmallTransactions.settings = settings(max_examples=75, stateful_step_count=30, deadline=None)
 TestModelOfAdmission = HubThatAdmitsTraefik.TestCase
 TestModelOfAdmission.settings = settings(max_examples=75, stateful_step_count=30, deadline=None)
-TestModelOfSmallTransactions.settings = settings(max_examples=75, stateful_step_count=30, deadline=None)
