@@ -71,6 +71,11 @@ class Layout:
         """Where a route begins as Traefik is to see it."""
         return replace(route.spec, host=self.host) if self.host and not route.spec.host else route.spec
 
+    @property
+    def may_be_rooted(self) -> bool:
+        """Whether there is anything that root routers would do: tell who gets the hub's pages."""
+        return self.roots is not None and bool(self.roots.pages)
+
     def behind_roots(self, item: RouteSpec | Group) -> bool:
         """Whether a route or a group that is in no group is a child of the root routers."""
         return self.rooted and self.roots is not None and self.roots.reach(item)

@@ -1,9 +1,9 @@
 """The routers of the public entry point that belong to no route: root routers, health, paths that are refused.
 
-Traefik 3.6 and newer can put routers behind others (``parentRefs``). There, all routes and groups are children of two
-root routers. One is for requests that may be answered with a page of the hub's, the other for websockets, for clients
-that take no HTML, and for paths that are excepted. Both lead to the same children, which Traefik builds once
-(``buildRouterHandler``, 3.7), so that a request costs the same as without them.
+Traefik 3.6 and newer can put routers behind others (``parentRefs``). There, and if the hub's pages are wanted, all
+routes and groups are children of two root routers. One is for requests that may be answered with a page of the hub's.
+The other is for websockets, for clients that take no HTML, and for paths that are excepted. Both lead to the same
+children, which Traefik builds once (``buildRouterHandler``, 3.7), so that a request costs the same as without them.
 
 The root routers have low priorities: a router of the administrator's own at the same entry point comes first.
 """

@@ -54,7 +54,7 @@ class DesiredTable:
         self.groups_allowed = groups_allowed
         # Whether routers have come behind the root routers, or out from there, since this was asked.
         self._rerooted = False
-        self._layout = replace(layout, rooted=layout.roots is not None and groups_allowed is True)
+        self._layout = replace(layout, rooted=layout.may_be_rooted and groups_allowed is True)
         self.set_up(setup)
 
     @property
@@ -96,7 +96,7 @@ class DesiredTable:
 
     def _reroot(self) -> list[str]:
         """Have all that is in no group be behind the root routers, or nothing: as it has to be now."""
-        rooted = self._layout.roots is not None and self.groups_allowed is True and not self._outermost
+        rooted = self._layout.may_be_rooted and self.groups_allowed is True and not self._outermost
         if self.groups_allowed is None or rooted == self._layout.rooted:
             return []
         self._layout = replace(self._layout, rooted=rooted)
