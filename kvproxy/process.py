@@ -114,8 +114,9 @@ class TraefikProcess:
     async def stop(self) -> None:
         """Stop Traefik, at first politely, and remove all that was written for it."""
         await self._look_away()
-        await asyncio.get_running_loop().run_in_executor(None, self._terminate)
         self._output.pass_on()
+        await asyncio.get_running_loop().run_in_executor(None, self._terminate)
+        self._output.pass_on(ending=True)
         atexit.unregister(self._at_exit)
         self._clean_up()
         self._traefik = None

@@ -94,8 +94,13 @@ class TraefikLog:
         assert self._file is not None  # noqa: S101 - for the type checker
         self._file.seek(0, os.SEEK_END)
 
-    def pass_on(self) -> None:
-        """Pass the lines that have come since the last time on to the hub's log."""
+    def pass_on(self, *, ending: bool = False) -> None:
+        """Pass the lines that have come since the last time on to the hub's log.
+
+        Args:
+            ending: whether Traefik has been told to stop. What it says then, such as that it listens no longer
+                (``use of closed network connection``, 3.0), is no trouble of anybody's.
+        """
         if self._file is None:
             return
         if os.fstat(self._file.fileno()).st_size < self._file.tell():
@@ -103,7 +108,7 @@ class TraefikLog:
         # What comes after the last line break is the beginning of a line that is still being written.
         *lines, self._unfinished = (self._unfinished + self._file.read()).split(b"\n")
         for line in lines:
-            self._say(line.decode(errors="replace"))
+            self._say(line.decode(errors="replace"), ending)
         if self._file.tell() > _LIMIT:
             with contextlib.suppress(OSError):
                 os.truncate(self._path, 0)
@@ -120,9 +125,9 @@ class TraefikLog:
         self._unfinished = b""
         self._file = self._path.open("rb")
 
-    def _say(self, line: str) -> None:
+    def _say(self, line: str, ending: bool) -> None:
         for secret in self._secrets:
             line = line.replace(secret, "…")
         level, text = parse_log_line(line)
         self._last_lines.append(text)
-        self._log.log(level, "Traefik: %s", text)
+        self._log.log(logging.DEBUG if ending else level, "Traefik: %s", text)

@@ -126,6 +126,46 @@ async def test_a_traefik_that_dies_is_started_again(
     assert "Traefik was killed by signal 9; starting it again" in caplog.text
 
 
+async def test_a_proxy_may_be_stopped_by_several_at_once(
+    start_proxy: Start, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """As JupyterHub does at a second Ctrl-C. Each call returns when all is stopped; nothing is said twice."""
+    caplog.set_level(logging.INFO)
+    proxy = await start_proxy()
+    await proxy.add_route("/", "http://127.0.0.1:1", {})
+    traefik = psutil.Process(pid_of(proxy))
+
+    async def stop() -> bool:
+        await proxy.stop()
+        return traefik.is_running()
+
+    impatient = asyncio.create_task(stop())
+    await asyncio.sleep(0)
+    others = asyncio.gather(stop(), stop())
+    impatient.cancel()
+    assert await others == [False, False]
+    assert list(tmp_path.iterdir()) == []
+    assert caplog.text.count("Leaving 1 route in the store") == 1
+    await proxy.stop()
+
+
+async def test_stopping_complains_of_nothing(start_proxy: Start, caplog: pytest.LogCaptureFixture) -> None:
+    """A route that waits meanwhile is told, and one that goes is removed all the same."""
+    proxy = await start_proxy()
+    await proxy.add_route("/user/ada/", "http://127.0.0.1:1", {})
+    caplog.clear()
+    reconciler = proxy._reconciler
+    assert reconciler is not None
+    stopping = asyncio.create_task(proxy.stop())
+    await asyncio.sleep(0)
+    with pytest.raises(StoppedError):
+        await proxy.add_route("/user/bob/", "http://127.0.0.1:1", {})
+    await proxy.delete_route("/user/ada/")
+    assert reconciler.get("/user/ada/") is None
+    await stopping
+    assert [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING] == []
+
+
 async def test_https(start_proxy: Start, doors: Doors, certificates: Certificates) -> None:
     """With the hub's ssl_key and ssl_cert."""
     proxy = await start_proxy(
