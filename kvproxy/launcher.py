@@ -18,6 +18,7 @@ from typing import Final
 from .adoption import Launch, certificate_files
 from .errors import TraefikError
 from .static import StaticSettings, parse_version, static_configuration, static_file
+from .supervised import listener
 
 #: Variables of Go's runtime: garbage is collected when there is three times as much of it as there is use for, instead
 #: of as much. With thousands of routes that saves much of the CPU of requests and reloads, for more memory.
@@ -75,7 +76,8 @@ def check_free(addresses: Mapping[tuple[str, int], str]) -> None:
                 probe.bind((host, port))
             except OSError as error:
                 if error.errno == errno.EADDRINUSE:
-                    why = "another program listens there; stop it or choose another port"
+                    name = f" ({found})" if (found := listener(port)) else ""
+                    why = f"another program listens there{name}; stop it or choose another port"
                 else:
                     why = error.strerror or str(error)
                 raise TraefikError(f"Traefik cannot listen on {host or '*'}:{port} ({setting}): {why}.") from None

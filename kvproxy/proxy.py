@@ -25,6 +25,7 @@ from .startup import check_replicas, wait_for_store, wait_for_traefik
 from .static import check_url, groups_allowed
 from .store import Store
 from .store_traits import StoreTraits
+from .tasks import begin
 from .tracking import Tracker
 
 
@@ -109,7 +110,7 @@ class KVTraefikProxy(StoreTraits):
         self._process = process
         timeout, check_alive = self.check_route_timeout, process.check_alive
         loaded = partial(wait_for_traefik, traefik, reconciler.revision, timeout, self.log, check_alive)
-        await process.start(decision, check_ports, loaded)
+        await process.start(decision, check_ports, loaded, reconciler.followed_since)
         self.log.info("Traefik %s runs (process %s), configured by %s.", ".".join(map(str, version)), process.pid, file)
         await reconciler.tell_noise()
 
@@ -166,7 +167,7 @@ class KVTraefikProxy(StoreTraits):
             self.log.critical("%s", error)
             await self._close()
             raise error.with_traceback(None) from None
-        self._watching = asyncio.create_task(self._check_external(fleet, reconciler))
+        self._watching = begin(self._check_external(fleet, reconciler), "The first look at Traefik", self.log)
 
     async def _check_external(self, fleet: TraefikFleet, reconciler: Reconciler) -> None:
         replicas = await fleet.members()

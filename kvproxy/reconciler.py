@@ -31,6 +31,7 @@ from .standing import Standing
 from .store import Store
 from .sync import StoreSync
 from .table import DesiredTable
+from .tasks import begin
 from .tenure import Tenure
 from .translate import SETUP, Entry, Layout, encode_setup
 from .watch import Log, TraefikWatch, Waiter
@@ -115,8 +116,8 @@ class Reconciler(Standing):
             await self._give_up()
             raise
         self._say_flat()
-        self._watching = asyncio.create_task(self._watch.run())
-        self._tasks = [asyncio.create_task(self._sync.run()), self._watching]
+        self._watching = begin(self._watch.run(), "The task that follows Traefik", self._log)
+        self._tasks = [begin(self._sync.run(), "The task that keeps the store", self._log), self._watching]
         self._running = self._serving = True
 
     async def leave_traefik(self) -> None:

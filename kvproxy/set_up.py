@@ -142,4 +142,4 @@ class TraefikSetUp(TraefikProxy):
                 address=place,
             )
 
-        return TraefikFleet(self.traefik_api_urls, make, resolve=not self.should_start)
+        return TraefikFleet(self.traefik_api_urls, make, self.log, resolve=not self.should_start)

@@ -43,4 +43,4 @@ class Standing:
 
     def followed_since(self, moment: float) -> bool:
         """Whether Traefik was seen to have loaded a configuration of this hub's after a moment of the loop's time."""
-        return any(r.problem is None and r.seen is not None and r.answered > moment for r in self.replicas)
+        return any(r.seen is not None and r.answered > moment for r in self.replicas)

@@ -166,6 +166,21 @@ async def test_stopping_complains_of_nothing(start_proxy: Start, caplog: pytest.
     assert [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING] == []
 
 
+async def test_users_are_out_for_a_moment_only_however_often_traefik_dies(
+    start_proxy: Start, doors: Doors, client_of: Callable[..., Client], caplog: pytest.LogCaptureFixture
+) -> None:
+    """A Traefik that has worked is no crash loop, so the pause before a restart does not grow."""
+    proxy, target = await start_proxy(), await doors.open()
+    for number in range(4):
+        await proxy.add_route(f"/user/u{number}/", target, {})
+        pid = pid_of(proxy)
+        os.kill(pid, signal.SIGKILL)
+        await until(lambda pid=pid: proxy.traefik_pid not in {None, pid})  # type: ignore[misc]
+    await proxy.add_route("/user/ada/", target, {})
+    assert await client_of(proxy).ask("/user/ada/") == (200, port_of(target))
+    assert caplog.text.count("Traefik was killed by signal 9; starting it again in 0.5 s") == 4
+
+
 async def test_https(start_proxy: Start, doors: Doors, certificates: Certificates) -> None:
     """With the hub's ssl_key and ssl_cert."""
     proxy = await start_proxy(

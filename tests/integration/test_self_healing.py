@@ -491,3 +491,24 @@ def test_a_traefik_that_is_being_stopped_is_not_complained_of(caplog: pytest.Log
 
     play(scene)
     assert [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING] == []
+
+
+def test_an_answer_that_nobody_understands_does_not_end_the_watch(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is logged once, with where it came from; Traefik is asked again, and whoever waits is served."""
+
+    async def scene(world: World) -> None:
+        def broken(*_: object) -> None:
+            raise RuntimeError("not understood")
+
+        with monkeypatch.context() as patch:
+            patch.setattr(world.traefik, "router", broken)
+            patch.setattr(world.traefik, "table", broken)
+            adding = asyncio.create_task(world.reconciler.add(route("late"), 60))
+            await asyncio.sleep(10)
+        await adding
+
+    play(scene)
+    assert caplog.text.count("kvproxy does not understand what it sees of Traefik. Looking again.") == 1
+    assert caplog.text.count("RuntimeError: not understood") == 1
