@@ -17,6 +17,7 @@ from .fleet import TraefikFleet
 from .launcher import RUNTIME, check_free, find_traefik, launch_of, traefik_version
 from .metrics import GAUGES
 from .plugins import warn_of_rivals
+from .printable import shown
 from .process import TraefikProcess
 from .reconciler import Reconciler
 from .replicas import Replica
@@ -124,7 +125,7 @@ class KVTraefikProxy(StoreTraits):
         self._set_up_for = partial(self._setup, access, secret)
         timeout, setting = self.store_timeout, "c.KVTraefikProxy.store_timeout"
         for warning in await wait_for_store(store.check, timeout, setting, self.log):
-            self.log.warning("%s", warning)
+            self.log.warning("%s", shown(warning))
         if not self.should_start:
             able = await look_at(await fleet.members())
         reconciler = Reconciler(

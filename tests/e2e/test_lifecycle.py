@@ -181,6 +181,33 @@ async def test_users_are_out_for_a_moment_only_however_often_traefik_dies(
     assert caplog.text.count("Traefik was killed by signal 9; starting it again in 0.5 s") == 4
 
 
+@pytest.mark.parametrize(
+    ("keys", "complaint"),
+    [
+        ({"aaaaaaaaaaaaaaaa-kvg/rule": "Path(`/a`)"}, "router must have either a service or child routers"),
+        ({"bbbbbbbbbbbbbbbb-kvp/rule": "Path(`/b`)", "bbbbbbbbbbbbbbbb-kvp/service": "none"}, "does not exist"),
+    ],
+)
+async def test_a_half_read_state_is_no_error_in_the_log(
+    keys: dict[str, str],
+    complaint: str,
+    start_proxy: Start,
+    redis_server: RedisServer,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """Traefik complains of what it has read while it was being written, which is over with its next read."""
+    caplog.set_level(logging.DEBUG)
+    proxy = await start_proxy()
+    for key, value in keys.items():
+        redis_server.command("SET", f"traefik/http/routers/{key}", value)
+    redis_server.command("PUBLISH", "__keyspace@0__:traefik/x", "set")
+    await until(lambda: complaint in caplog.text)
+    await proxy.add_route("/user/ada/", "http://127.0.0.1:1", {})
+    said = [record for record in caplog.records if record.getMessage().startswith("Traefik: ")]
+    assert {record.levelno for record in said if complaint in record.getMessage()} == {logging.DEBUG}
+    assert [record for record in said if record.levelno >= logging.ERROR] == []
+
+
 async def test_https(start_proxy: Start, doors: Doors, certificates: Certificates) -> None:
     """With the hub's ssl_key and ssl_cert."""
     proxy = await start_proxy(
