@@ -67,8 +67,8 @@ class Launch:
 
     binary: str
     version: tuple[int, ...]
-    environment: Mapping[str, str]
-    configuration: str
+    environment: Mapping[str, str] = field(repr=False)
+    configuration: str = field(repr=False)
     files: Mapping[str, str] = field(default_factory=dict)
 
     def digests(self) -> dict[str, str]:

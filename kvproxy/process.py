@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import atexit
+import os
 import signal
 import sys
 import threading
@@ -13,7 +14,7 @@ from typing import Final, TypeVar
 
 from .adoption import Adopt, Decision, Launch, Record, Replace, command, decide
 from .errors import TraefikError
-from .launcher import remove, write_private
+from .launcher import environment_for_traefik, remove, write_private
 from .restarts import Restarts
 from .supervised import Supervised, of_file, running, this_process
 from .tasks import begin
@@ -184,7 +185,9 @@ class TraefikProcess:
         try:
             with self._output.open_for_traefik() as output:
                 self._traefik = Supervised.start(
-                    command(launch.binary, str(self._config_file)), launch.environment, output
+                    command(launch.binary, str(self._config_file)),
+                    environment_for_traefik(os.environ, launch.environment),
+                    output,
                 )
         except OSError as error:
             raise TraefikError(f"Traefik cannot be started: {error}.") from None

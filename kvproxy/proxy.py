@@ -14,7 +14,7 @@ from .abilities import Abilities, look_at
 from .adoption import Start
 from .errors import ConfigurationError, InvalidRouteError, KVProxyError, StoppedError, StoreUnavailable
 from .fleet import TraefikFleet
-from .launcher import RUNTIME, check_free, find_traefik, launch_of, traefik_version
+from .launcher import RUNTIME, check_free, find_traefik, launch_of, secrets_in, traefik_version
 from .metrics import GAUGES
 from .plugins import warn_of_rivals
 from .printable import shown
@@ -99,7 +99,8 @@ class KVTraefikProxy(StoreTraits):
         file, settings = Path(self.static_config_file), self.static_settings(self.traefik_provider(), version)
         launch = launch_of(binary, version, environment, settings, file.name)
         outlives = self.app is not None and not self.app.cleanup_proxy
-        process = TraefikProcess(file, launch, self.log, secrets=self.store_secrets(), outlives=outlives)
+        secrets = [*self.store_secrets(), self.traefik_api_password, *secrets_in(self.traefik_env)]
+        process = TraefikProcess(file, launch, self.log, secrets=secrets, outlives=outlives)
         decision = await loop.run_in_executor(None, process.decide)
         check_ports = partial(check_free, self.listen_addresses())
         if isinstance(decision, Start):

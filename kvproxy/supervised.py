@@ -43,7 +43,7 @@ class Supervised:
         """
         child = subprocess.Popen(
             command,
-            env={**os.environ, **env},
+            env=dict(env),
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,

@@ -79,7 +79,7 @@ def test_the_file_is_what_the_hub_would_give_its_own() -> None:
                 "asDefault": True,
                 "transport": {"respondingTimeouts": {"readTimeout": "0s"}},
             },
-            "auth_api": {"address": "localhost:8099"},
+            "auth_api": {"address": "127.0.0.1:8099"},
         },
         "providers": {
             "providersThrottleDuration": "0s",
