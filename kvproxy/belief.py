@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from .names import Names
 from .plan import diff
+from .printable import shown
 from .repair import describe, set_aside
 from .store import Operation, Snapshot, Space
 from .translate import Entry, stored_revision
@@ -31,7 +32,7 @@ class Findings:
     @property
     def unreadable(self) -> str:
         """A sentence about the records that nobody can read; empty if there are none."""
-        kept = ", ".join(self.set_aside)
+        kept = shown(", ".join(self.set_aside))
         return f"The store holds records of routes that kvproxy cannot read. They are kept, as {kept}." if kept else ""
 
 

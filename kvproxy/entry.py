@@ -30,8 +30,8 @@ class Entry:
         outermost: whether a hook gave the route something that Traefik allows for routers without a parent only.
     """
 
-    config: Mapping[str, str]
-    records: Mapping[str, str]
+    config: Mapping[str, str] = field(repr=False)
+    records: Mapping[str, str] = field(repr=False)
     route: Route | None = field(default=None, compare=False)
     outermost: bool = field(default=False, compare=False)
 

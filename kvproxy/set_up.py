@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 
 from .abilities import Abilities
 from .certificate import placeholder_certificate
-from .credentials import ApiAccess, api_access, derive
+from .credentials import ApiAccess, Secret, api_access, derive
 from .error_pages import not_found_page, pages_configuration
 from .fleet import TraefikFleet
 from .internal_ssl import read_identity, servers_transport, transport_name
@@ -88,7 +88,7 @@ class TraefikSetUp(TraefikProxy):
 
     def _secret(self) -> bytes:
         secret = getattr(self.app, "cookie_secret", None) or secrets.token_bytes(32)
-        return secret if isinstance(secret, bytes) else str(secret).encode()
+        return Secret(secret if isinstance(secret, bytes) else str(secret).encode())
 
     def _certificate(self, secret: bytes) -> tuple[str, str] | None:
         if self.ssl_cert and self.ssl_key and not self.hub_id:
@@ -172,7 +172,7 @@ class TraefikSetUp(TraefikProxy):
                 password=access.password,
                 validate_cert=self.traefik_api_validate_cert,
                 names=self.names,
-                address=place,
+                address=place or self.loopback,
             )
 
-        return TraefikFleet(self.traefik_api_urls, make, resolve=not self.should_start)
+        return TraefikFleet(self.traefik_api_urls, make, self.log, resolve=not self.should_start)

@@ -61,14 +61,14 @@ class StaticSettings:
     api_url: str
     entry_point: str
     api_entry_point: str
-    provider: Mapping[str, Any]
+    provider: Mapping[str, Any] = field(repr=False)
     throttle: str = "0s"
     log_level: str = ""
     version: tuple[int, ...] = (3,)
     counts: bool = False
     trusted: tuple[str, ...] = ()
     read_timeout: float = 0
-    extra: Mapping[str, Any] = field(default_factory=dict)
+    extra: Mapping[str, Any] = field(default_factory=dict, repr=False)
 
 
 def deep_merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
@@ -117,6 +117,16 @@ def address(url: str, setting: str) -> tuple[str, int]:
     """Host (may be empty: all interfaces) and port that a URL names; 80 and 443 are the default ports."""
     parts = check_url(url, setting)
     return parts.hostname or "", parts.port or (443 if parts.scheme == "https" else 80)
+
+
+def with_host(url: str, host: str) -> str:
+    """A URL that leads to another host, by the same port and path.
+
+    >>> with_host("http://localhost:8099/base", "127.0.0.1")
+    'http://127.0.0.1:8099/base'
+    """
+    parts = urlsplit(url)
+    return parts._replace(netloc=f"{host}:{parts.port}" if parts.port else host).geturl()
 
 
 def listen_address(url: str, setting: str) -> str:

@@ -8,7 +8,7 @@ import socket
 import ssl
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol, TypeVar
+from typing import Any, Final, Protocol, TypeVar
 from urllib.parse import quote
 
 import aiohttp
@@ -17,9 +17,13 @@ from aiohttp.abc import AbstractResolver, ResolveResult
 from .activity import Sample, is_wanted, parse_sample
 from .errors import TraefikError
 from .names import ALONE, HUB_HEADER, Names
+from .printable import shown
 from .readiness import revision_of
 
 T = TypeVar("T")
+
+#: Characters of a version that are shown.
+_SHOWN: Final = 100
 
 
 @dataclass(frozen=True)
@@ -126,7 +130,7 @@ class TraefikApi:
 
     async def version(self) -> str:
         """See :meth:`TraefikView.version`."""
-        return str((await self._get("/api/version") or {}).get("Version", "unknown"))
+        return shown(str((await self._get("/api/version") or {}).get("Version", "unknown")), _SHOWN)
 
     async def has_metrics(self) -> bool:
         """Whether Traefik counts requests and could show it to Prometheus."""

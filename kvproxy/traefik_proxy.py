@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import Any
+from urllib.parse import urlsplit
 
 from traitlets import Bool, Dict, Enum, Float, Integer, List, Unicode, Union, default, validate
 
@@ -11,7 +12,15 @@ from .hooked_proxy import HookedProxy
 from .names import Names, check_hub_id
 from .root_routers import parse_excepted
 from .routes import parse_routespec
-from .static import StaticSettings, address, check_network, check_url, counts_by_itself, static_file
+from .static import (
+    StaticSettings,
+    address,
+    check_network,
+    check_url,
+    counts_by_itself,
+    static_file,
+    with_host,
+)
 
 
 class TraefikProxy(HookedProxy):
@@ -86,12 +95,13 @@ class TraefikProxy(HookedProxy):
     )
     traefik_api_url = Union(
         [Unicode(), List(Unicode(), minlen=1)],
-        default_value="http://localhost:8099",
+        default_value="http://127.0.0.1:8099",
         config=True,
         help="""Where Traefik's API is (if `should_start` is True: is to be), without `/api`.
 
         Several replicas of Traefik that read the same store are given as a list of URLs, or as one whose name has
         several addresses, such as a headless Kubernetes service. A route is ready when all of them serve it.
+        With `should_start`, `localhost` is 127.0.0.1 for Traefik and for the hub.
         """,
     )
     traefik_replica_grace = Float(
@@ -240,6 +250,21 @@ class TraefikProxy(HookedProxy):
         return [self.traefik_api_url] if isinstance(self.traefik_api_url, str) else list(self.traefik_api_url)
 
     @property
+    def loopback(self) -> str | None:
+        """The address that `localhost` in :attr:`traefik_api_url` stands for; None if that is for the network to say.
+
+        It has two, and Traefik listens at one of them only: at the other, anybody on the machine could, and would be
+        told the hub's password for the API.
+        """
+        local = urlsplit(self.traefik_api_urls[0]).hostname == "localhost"
+        return "127.0.0.1" if self.should_start and local else None
+
+    @property
+    def _api_listens(self) -> str:
+        url = self.traefik_api_urls[0]
+        return with_host(url, self.loopback) if self.loopback else url
+
+    @property
     def names(self) -> Names:
         """How this hub calls what it has in Traefik's configuration."""
         return Names(self.hub_id)
@@ -273,7 +298,7 @@ class TraefikProxy(HookedProxy):
         """What the static configuration of a Traefik of this version is made from."""
         return StaticSettings(
             public_url=self.public_url,
-            api_url=self.traefik_api_urls[0],
+            api_url=self._api_listens,
             entry_point=self.traefik_entrypoint,
             api_entry_point=self.traefik_api_entrypoint,
             provider=provider,
@@ -290,5 +315,5 @@ class TraefikProxy(HookedProxy):
         """Where a Traefik that the hub starts will listen, and which setting says so."""
         return {
             address(self.public_url, "JupyterHub.bind_url"): "c.JupyterHub.bind_url",
-            address(self.traefik_api_urls[0], "traefik_api_url"): "c.TraefikProxy.traefik_api_url",
+            address(self._api_listens, "traefik_api_url"): "c.TraefikProxy.traefik_api_url",
         }

@@ -45,7 +45,7 @@ class Held:
 
     entries: Mapping[str, Entry]
     revision: int | None = None
-    foreign: Mapping[str, str] = field(default_factory=dict)
+    foreign: Mapping[str, str] = field(default_factory=dict, repr=False)
     names: Names = ALONE
     quarantined: tuple[str, ...] = ()
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from ..errors import ConfigurationError
@@ -46,7 +46,7 @@ class Source:
 
     routes: Sequence[Route]
     refused: Sequence[tuple[str, str]]
-    foreign: dict[str, str]
+    foreign: dict[str, str] = field(repr=False)
     removals: Sequence[Removal]
     revision: int | None = None
     at_work: str = ""

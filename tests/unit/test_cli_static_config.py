@@ -81,7 +81,7 @@ def test_the_file_is_what_the_hub_would_give_its_own() -> None:
                 "http": {"encodeQuerySemicolons": True, "sanitizePath": False},
                 "transport": {"respondingTimeouts": {"readTimeout": "3600s"}},
             },
-            "auth_api": {"address": "localhost:8099"},
+            "auth_api": {"address": "127.0.0.1:8099"},
         },
         "providers": {
             "providersThrottleDuration": "0s",
