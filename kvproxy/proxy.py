@@ -67,7 +67,6 @@ class KVTraefikProxy(TraefikSetUp):
         config=True,
         help="""Seconds that the store may be late when the hub starts, or away while a route is removed.""",
     )
-
     store_check_interval = Float(
         2,
         min=0,
@@ -166,6 +165,7 @@ class KVTraefikProxy(TraefikSetUp):
     ) -> tuple[Reconciler, TraefikFleet]:
         access = self._access(secret := self._secret())
         warn_of_rivals(type(self), self.log)
+        self.dynamic_config(able)
         self._store = store = self.open_store()
         self._fleet_in_use = fleet = self._fleet(access)
         self._set_up_for = partial(self._setup, access, secret)
@@ -173,7 +173,7 @@ class KVTraefikProxy(TraefikSetUp):
         for warning in await wait_for_store(store.check, timeout, setting, self.log):
             self.log.warning("%s", warning)
         if not self.should_start:
-            able = await look_at(await fleet.members())
+            self.dynamic_config(able := await look_at(await fleet.members()))
         reconciler = Reconciler(
             store,
             fleet,

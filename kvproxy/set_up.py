@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import secrets
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from .abilities import Abilities
 from .certificate import placeholder_certificate
+from .checking import Reader
 from .credentials import ApiAccess, api_access, derive
+from .dynamic_config import checked_dynamic_config
 from .error_pages import pages_configuration
 from .fleet import TraefikFleet
 from .internal_ssl import read_identity, servers_transport, transport_name
@@ -41,6 +44,10 @@ class TraefikSetUp(TraefikProxy):
     def traefik_environment(self) -> dict[str, str]:
         """What makes Traefik read the same store as well, where its configuration has no place for it."""
         return {}
+
+    def reader(self) -> Reader:
+        """The properties of Traefik's provider: as the strictest one that is known, unless the backend knows better."""
+        return Reader()
 
     def store_secrets(self) -> list[str]:
         """Texts that must never be logged."""
@@ -105,6 +112,20 @@ class TraefikSetUp(TraefikProxy):
             return {}
         return pages_configuration(url, self.servers_transport, self.names, able.version)
 
+    def dynamic_config(self, able: Abilities | None = None) -> dict[str, Any]:
+        """:attr:`extra_dynamic_config` as Traefik reads it from this store; empty if kvproxy does not write it.
+
+        Args:
+            able: the abilities of the Traefik that reads it; any version if None.
+
+        Raises:
+            ConfigurationError: if Traefik could not read it, or would read something else.
+        """
+        if not self.sets_up:
+            return {}
+        reader = self.reader() if able is None else replace(self.reader(), version=able.version)
+        return checked_dynamic_config(self.extra_dynamic_config, reader)
+
     def _setup(self, access: ApiAccess, secret: bytes, able: Abilities | None = None) -> dict[str, Any]:
         if not self.sets_up:
             return {}
@@ -114,7 +135,7 @@ class TraefikSetUp(TraefikProxy):
             api_entry_point=self.traefik_api_entrypoint,
             api_users=list(access.users),
             certificate=self._certificate(secret),
-            extra=deep_merge(self._transport(), deep_merge(self._pages(able), self.extra_dynamic_config)),
+            extra=deep_merge(self._transport(), deep_merge(self._pages(able), self.dynamic_config())),
             names=self.names,
             metrics=self.tracks_activity and able.metrics,
         )

@@ -39,6 +39,8 @@ PURE = {
     "credentials",
     "certificate",
     "vocabulary",
+    "checking",
+    "dynamic_config",
 }
 #: Those of the command line.
 PURE_CLI = {"certificates", "comparison", "external", "findings", "migration", "peer"}
