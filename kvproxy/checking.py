@@ -107,7 +107,7 @@ class Checker:
             return {name: self._set(item, kind.kind, at(where, name)) for name, item in named.items()}
         if isinstance(kind, tuple):
             items = self._items(value, where)
-            return [self.check(item, kind[0], f"{where}[{index}]") for index, item in enumerate(items)]
+            return [self._item(item, kind[0], f"{where}[{index}]") for index, item in enumerate(items)]
         if kind == "texts":
             items = self._items(value, where)
             return [self._in_list(item, f"{where}[{index}]") for index, item in enumerate(items)]
@@ -133,11 +133,16 @@ class Checker:
                     f"leave it out, or install Traefik {_dotted(since)} or newer"
                 )
             found[name] = self._set(item, kind.known[name], at(where, name))
-        if not may_be_empty or any(item is not None and item != [] for item in found.values()):
+        if not may_be_empty or not _says_nothing(found):
             return found
         if kind.empty_in_files and not self.reader.nested:
             raise NotInStores(f"{where} with nothing in it, which Traefik takes from a file only")
         return {}
+
+    def _item(self, value: Any, kind: Fields, where: str) -> dict[str, Any]:
+        if _says_nothing(found := self._fields(value, kind, where)):
+            raise Unusable(f"{where} with nothing in it")
+        return found
 
     def _named(self, value: Any, where: str, may_be_empty: bool = False) -> dict[str, Any]:
         if not isinstance(value, Mapping):
@@ -193,9 +198,10 @@ class Checker:
                 named = self._named(value, where, may_be_empty)
                 if brackets := [name for name in named if name.startswith("[") and name.endswith("]")]:
                     raise Unusable(f"{where} with the name {brackets[0]!r}, which Traefik takes for a place in a list")
-                return {
-                    name: None if item is None else self._any(item, at(where, name)) for name, item in named.items()
+                found = {
+                    name: item if item is None else self._any(item, at(where, name)) for name, item in named.items()
                 }
+                return {} if may_be_empty and _says_nothing(found) else found
             if isinstance(value, (list, tuple)):
                 return self._any_items(value, where)
         except RecursionError:
@@ -216,6 +222,10 @@ class Checker:
 def at(where: str, name: str) -> str:
     """The place of a field, for sentences."""
     return f"{where}.{name}" if where else name
+
+
+def _says_nothing(found: Mapping[str, Any]) -> bool:
+    return all(item is None or item == [] for item in found.values())
 
 
 def _known(given: str, kind: Fields, where: str) -> str:

@@ -69,7 +69,7 @@ def _fields(words: str = "", may_be_empty: bool = False, empty_in_files: bool = 
     return Fields({**known, **nested}, may_be_empty, empty_in_files, since)
 
 
-_IP: Final = _fields("depth:whole excludedIPs:texts ipv6Subnet:whole", may_be_empty=True)
+_IP: Final = _fields("depth:whole excludedIPs:texts ipv6Subnet:whole@3.1", may_be_empty=True)
 _CRITERION: Final = _fields("requestHeaderName requestHost:flag", ipStrategy=_IP)
 _CLIENT_TLS: Final = "ca cert key insecureSkipVerify:flag"
 _ISSUER: Final = (
@@ -87,13 +87,13 @@ _HEADERS: Final = _fields(
     "addVaryHeader:flag allowedHosts:texts hostsProxyHeaders:texts sslProxyHeaders:names stsSeconds:whole "
     "stsIncludeSubdomains:flag stsPreload:flag forceSTSHeader:flag frameDeny:flag customFrameOptionsValue "
     "contentTypeNosniff:flag browserXssFilter:flag customBrowserXSSValue contentSecurityPolicy "
-    "contentSecurityPolicyReportOnly publicKey referrerPolicy permissionsPolicy isDevelopment:flag featurePolicy "
+    "contentSecurityPolicyReportOnly@3.1 publicKey referrerPolicy permissionsPolicy isDevelopment:flag featurePolicy "
     "sslRedirect:flag sslTemporaryRedirect:flag sslHost sslForceHost:flag"
 )
 _FORWARD_AUTH: Final = _fields(
     "address trustForwardHeader:flag authResponseHeaders:texts authResponseHeadersRegex authRequestHeaders:texts "
-    "maxResponseBodySize:whole addAuthCookiesToResponse:texts headerField forwardBody:flag maxBodySize:whole "
-    "preserveLocationHeader:flag preserveRequestMethod:flag authSigninURL",
+    "maxResponseBodySize:whole addAuthCookiesToResponse:texts headerField@3.1 forwardBody:flag@3.3 maxBodySize:whole@3.3 "
+    "preserveLocationHeader:flag@3.3 preserveRequestMethod:flag@3.4 authSigninURL@3.7",
     tls=_fields(_CLIENT_TLS + " caOptional:flag"),
 )
 _ENCODED: Final = ("Slash", "BackSlash", "NullCharacter", "Semicolon", "Percent", "QuestionMark", "Hash")
@@ -103,6 +103,7 @@ _ROUTER_TLS: Final = _fields("options certResolver", may_be_empty=True, domains=
 
 #: The kinds of middlewares; each is one of them.
 MIDDLEWARE: Final = _fields(
+    "encodedCharacters@3.7",
     addPrefix=_fields("prefix"),
     stripPrefix=_fields("prefixes:texts forceSlash:flag"),
     stripPrefixRegex=_fields("regex:texts"),
@@ -113,8 +114,8 @@ MIDDLEWARE: Final = _fields(
     ipAllowList=_fields("sourceRange:texts rejectStatusCode:whole", ipStrategy=_IP),
     headers=_HEADERS,
     encodedCharacters=_fields(" ".join(f"allowEncoded{name}:flag" for name in _ENCODED)),
-    errors=_fields("status:texts statusRewrites:statuses service query errorRequestHeaders:texts"),
-    rateLimit=_fields("average:whole period:time burst:whole", sourceCriterion=_CRITERION, redis=_REDIS),
+    errors=_fields("status:texts statusRewrites:statuses@3.4 service query errorRequestHeaders:texts"),
+    rateLimit=_fields("average:whole period:time burst:whole redis@3.4", sourceCriterion=_CRITERION, redis=_REDIS),
     redirectRegex=_fields("regex replacement permanent:flag"),
     redirectScheme=_fields("scheme port permanent:flag"),
     basicAuth=_fields("users:texts usersFile realm removeHeader:flag headerField"),
@@ -129,7 +130,7 @@ MIDDLEWARE: Final = _fields(
         "expression checkPeriod:time fallbackDuration:time recoveryDuration:time responseCode:whole"
     ),
     compress=_fields(
-        "excludedContentTypes:texts includedContentTypes:texts minResponseBodyBytes:whole encodings:texts "
+        "excludedContentTypes:texts includedContentTypes:texts minResponseBodyBytes:whole encodings:texts@3.1 "
         "defaultEncoding",
         may_be_empty=True,
     ),
@@ -142,8 +143,8 @@ MIDDLEWARE: Final = _fields(
         ),
     ),
     retry=_fields(
-        "attempts:whole timeout:time initialInterval:time maxRequestBodyBytes:whole status:texts "
-        "disableRetryOnNetworkError:flag retryNonIdempotentMethod:flag"
+        "attempts:whole timeout:time@3.7 initialInterval:time maxRequestBodyBytes:whole@3.7 status:texts@3.7 "
+        "disableRetryOnNetworkError:flag@3.7 retryNonIdempotentMethod:flag@3.7"
     ),
     contentType=_fields("autoDetect:flag", may_be_empty=True),
     grpcWeb=_fields("allowOrigins:texts"),
@@ -151,22 +152,22 @@ MIDDLEWARE: Final = _fields(
 )
 #: The fields of a router that a hook may set; the others are kvproxy's.
 ROUTER: Final = _fields(
-    "middlewares:texts",
+    "middlewares:texts observability@3.3",
     tls=_ROUTER_TLS,
-    observability=_fields("accessLogs:flag metrics:flag tracing:flag traceVerbosity"),
+    observability=_fields("accessLogs:flag metrics:flag tracing:flag traceVerbosity@3.5"),
 )
 _STICKY: Final = _fields(
     may_be_empty=True,
-    cookie=_fields("name secure:flag httpOnly:flag sameSite maxAge:whole path domain", may_be_empty=True),
+    cookie=_fields("name secure:flag httpOnly:flag sameSite maxAge:whole path@3.3 domain@3.4", may_be_empty=True),
 )
 #: A service of a route: a load balancer over servers.
 SERVICE: Final = _fields(
     loadBalancer=_fields(
-        "strategy passHostHeader:flag serversTransport",
-        servers=(_fields("url weight:whole preservePath:flag"),),
+        "strategy@3.4 passHostHeader:flag serversTransport passiveHealthCheck@3.6",
+        servers=(_fields("url weight:whole preservePath:flag@3.1"),),
         sticky=_STICKY,
         healthCheck=_fields(
-            "scheme mode path method status:whole port:whole interval:time unhealthyInterval:time timeout:time "
+            "scheme mode path method status:whole port:whole interval:time unhealthyInterval:time@3.5 timeout:time "
             "hostname followRedirects:flag headers:names"
         ),
         passiveHealthCheck=_fields("failureWindow:time maxFailedAttempts:whole"),
@@ -186,26 +187,26 @@ _UPSTREAM_TLS: Final = _fields(
     spiffe=_fields("ids:texts trustDomain", empty_in_files=True),
 )
 _TRANSPORT: Final = _UPSTREAM_TLS + _fields(
-    "cipherSuites:texts minVersion maxVersion maxIdleConnsPerHost:whole disableHTTP2:flag",
+    "cipherSuites:texts@3.7 minVersion@3.7 maxVersion@3.7 maxIdleConnsPerHost:whole disableHTTP2:flag",
     forwardingTimeouts=_fields(
         "dialTimeout:time responseHeaderTimeout:time idleConnTimeout:time readIdleTimeout:time pingTimeout:time"
     ),
 )
 _HTTP: Final = _fields(
-    routers=Entries(ROUTER + _fields("entryPoints:texts service rule parentRefs:texts ruleSyntax priority:whole")),
+    routers=Entries(ROUTER + _fields("entryPoints:texts service rule parentRefs:texts@3.6 ruleSyntax priority:whole")),
     services=Entries(
         SERVICE
         + _fields(
-            "middlewares:texts",
+            "middlewares:texts@3.7 highestRandomWeight@3.6",
             highestRandomWeight=_fields(services=(_SHARE,), healthCheck=_HEALTHY),
             weighted=_fields(services=(_SHARE,), sticky=_STICKY, healthCheck=_HEALTHY),
             mirroring=_fields(
-                "service mirrorBody:flag maxBodySize:whole",
+                "service mirrorBody:flag@3.1 maxBodySize:whole",
                 mirrors=(_fields("name percent:whole"),),
                 healthCheck=_HEALTHY,
             ),
             failover=_fields(
-                "service fallback",
+                "service fallback errors@3.7",
                 healthCheck=_fields(empty_in_files=True),
                 errors=_fields("maxRequestBodyBytes:whole status:texts"),
             ),
@@ -226,14 +227,14 @@ _TCP: Final = _fields(
     services=Entries(
         _fields(
             loadBalancer=_fields(
-                "serversTransport terminationDelay:whole",
+                "serversTransport terminationDelay:whole healthCheck@3.6",
                 servers=(_fields("address tls:flag"),),
                 proxyProtocol=_PROXY_PROTOCOL,
                 healthCheck=_fields(
                     "port:whole send expect interval:time unhealthyInterval:time timeout:time", may_be_empty=True
                 ),
             ),
-            weighted=_fields(services=(_SHARE,), healthCheck=_HEALTHY),
+            weighted=_fields("healthCheck@3.6", services=(_SHARE,), healthCheck=_HEALTHY),
         )
     ),
     middlewares=Entries(_fields(inFlightConn=_fields("amount:whole"), ipWhiteList=_RANGES, ipAllowList=_RANGES)),
@@ -257,7 +258,7 @@ _TLS: Final = _fields(
     options=Entries(
         _fields(
             "minVersion maxVersion cipherSuites:texts curvePreferences:texts sniStrict:flag alpnProtocols:texts "
-            "disableSessionTickets:flag preferServerCipherSuites:flag",
+            "disableSessionTickets:flag@3.4 preferServerCipherSuites:flag",
             may_be_empty=True,
             clientAuth=_fields("caFiles:texts clientAuthType"),
         )
