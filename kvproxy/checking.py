@@ -133,11 +133,9 @@ class Checker:
                     f"leave it out, or install Traefik {_dotted(since)} or newer"
                 )
             found[name] = self._set(item, kind.known[name], at(where, name))
-        if not may_be_empty or not _says_nothing(found):
-            return found
-        if kind.empty_in_files and not self.reader.nested:
+        if kind.empty_in_files and not self.reader.nested and _says_nothing(found):
             raise NotInStores(f"{where} with nothing in it, which Traefik takes from a file only")
-        return {}
+        return found
 
     def _item(self, value: Any, kind: Fields, where: str) -> dict[str, Any]:
         if _says_nothing(found := self._fields(value, kind, where)):
@@ -198,10 +196,7 @@ class Checker:
                 named = self._named(value, where, may_be_empty)
                 if brackets := [name for name in named if name.startswith("[") and name.endswith("]")]:
                     raise Unusable(f"{where} with the name {brackets[0]!r}, which Traefik takes for a place in a list")
-                found = {
-                    name: item if item is None else self._any(item, at(where, name)) for name, item in named.items()
-                }
-                return {} if may_be_empty and _says_nothing(found) else found
+                return {name: self._any_entry(item, at(where, name)) for name, item in named.items()}
             if isinstance(value, (list, tuple)):
                 return self._any_items(value, where)
         except RecursionError:
@@ -209,6 +204,9 @@ class Checker:
         if may_be_empty:
             raise Unusable(f"{where} that is no mapping but of type {type(value).__name__}")
         return self._scalar(value, "text", where)
+
+    def _any_entry(self, value: Any, where: str) -> Any:
+        return None if value is None else self._any(value, where)
 
     def _any_items(self, value: Any, where: str) -> list[Any]:
         items = self._items(value, where)

@@ -11,7 +11,7 @@ from .abilities import Abilities
 from .certificate import placeholder_certificate
 from .checking import Reader
 from .credentials import ApiAccess, api_access, derive
-from .dynamic_config import checked_dynamic_config
+from .dynamic_config import checked_dynamic_config, without_unset
 from .error_pages import pages_configuration
 from .fleet import TraefikFleet
 from .internal_ssl import read_identity, servers_transport, transport_name
@@ -130,7 +130,7 @@ class TraefikSetUp(TraefikProxy):
         if not self.sets_up:
             return {}
         able = able or Abilities()
-        return setup_configuration(
+        configuration = setup_configuration(
             api_url=self.traefik_api_urls[0],
             api_entry_point=self.traefik_api_entrypoint,
             api_users=list(access.users),
@@ -139,6 +139,7 @@ class TraefikSetUp(TraefikProxy):
             names=self.names,
             metrics=self.tracks_activity and able.metrics,
         )
+        return without_unset(configuration)
 
     def _access(self, secret: bytes) -> ApiAccess:
         return api_access(

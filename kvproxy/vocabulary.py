@@ -23,7 +23,7 @@ class Fields:
         known: name of a field -> its kind.
         may_be_empty: whether Traefik takes one without any field (its tag ``allowEmpty``, or an entry of a mapping).
         empty_in_files: whether only Traefik's file provider takes one without any field.
-        since: name of a field -> the first minor version of Traefik that knows it, where that is later than 3.0.
+        since: name of a field -> the first version of Traefik that knows it, where that is later than 3.0.
     """
 
     known: Mapping[str, Kind]
@@ -56,7 +56,8 @@ Kind: TypeAlias = "str | Fields | Entries | tuple[Fields]"
 def _fields(words: str = "", may_be_empty: bool = False, empty_in_files: bool = False, **nested: Kind) -> Fields:
     """Fields as ``name`` (of text) or ``name:kind``, and those that have fields of their own.
 
-    ``@3.4`` at the end of a word is the first version that knows the field.
+    ``@3.4`` at the end of a word is the first version that knows the field, found by giving each field to Traefik
+    3.0.4, the first and last releases of 3.2 to 3.6, and 3.7.0; ``@3.1`` means 3.1 or 3.2.
     """
     known: dict[str, Kind] = {}
     since: dict[str, Version] = {}
@@ -92,8 +93,8 @@ _HEADERS: Final = _fields(
 )
 _FORWARD_AUTH: Final = _fields(
     "address trustForwardHeader:flag authResponseHeaders:texts authResponseHeadersRegex authRequestHeaders:texts "
-    "maxResponseBodySize:whole addAuthCookiesToResponse:texts headerField@3.1 forwardBody:flag@3.3 maxBodySize:whole@3.3 "
-    "preserveLocationHeader:flag@3.3 preserveRequestMethod:flag@3.4 authSigninURL@3.7",
+    "maxResponseBodySize:whole@3.6.9 addAuthCookiesToResponse:texts headerField@3.1 forwardBody:flag@3.3 "
+    "maxBodySize:whole@3.3 preserveLocationHeader:flag@3.3 preserveRequestMethod:flag@3.4 authSigninURL@3.7",
     tls=_fields(_CLIENT_TLS + " caOptional:flag"),
 )
 _ENCODED: Final = ("Slash", "BackSlash", "NullCharacter", "Semicolon", "Percent", "QuestionMark", "Hash")
@@ -114,7 +115,7 @@ MIDDLEWARE: Final = _fields(
     ipAllowList=_fields("sourceRange:texts rejectStatusCode:whole", ipStrategy=_IP),
     headers=_HEADERS,
     encodedCharacters=_fields(" ".join(f"allowEncoded{name}:flag" for name in _ENCODED)),
-    errors=_fields("status:texts statusRewrites:statuses@3.4 service query errorRequestHeaders:texts"),
+    errors=_fields("status:texts statusRewrites:statuses@3.4 service query errorRequestHeaders:texts@3.6.15"),
     rateLimit=_fields("average:whole period:time burst:whole redis@3.4", sourceCriterion=_CRITERION, redis=_REDIS),
     redirectRegex=_fields("regex replacement permanent:flag"),
     redirectScheme=_fields("scheme port permanent:flag"),
@@ -183,7 +184,6 @@ _UPSTREAM_TLS: Final = _fields(
     "serverName insecureSkipVerify:flag rootCAs:texts peerCertURI",
     may_be_empty=True,
     certificates=(_PAIR,),
-    peerCertSANs=(_fields("type value"),),
     spiffe=_fields("ids:texts trustDomain", empty_in_files=True),
 )
 _TRANSPORT: Final = _UPSTREAM_TLS + _fields(
@@ -240,7 +240,7 @@ _TCP: Final = _fields(
     middlewares=Entries(_fields(inFlightConn=_fields("amount:whole"), ipWhiteList=_RANGES, ipAllowList=_RANGES)),
     serversTransports=Entries(
         _fields(
-            "dialKeepAlive:time dialTimeout:time terminationDelay:time",
+            "dialKeepAlive:time dialTimeout:time terminationDelay:time proxyProtocol@3.5.2",
             may_be_empty=True,
             proxyProtocol=_PROXY_PROTOCOL,
             tls=_UPSTREAM_TLS,
