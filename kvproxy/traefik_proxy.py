@@ -42,8 +42,8 @@ class TraefikProxy(HookedProxy):
         help="""Dynamic configuration (middlewares, routers …) that is kept in the store beside the routes.
 
         It means what it means in a file of Traefik's. The hub does not start with one that Traefik could not read, or
-        would read differently; docs/how-to/extra-configuration.md lists these. What is removed here is removed from the store at the next start. Without effect if both
-        `should_start` and `enable_setup_dynamic_config` are False.
+        would read differently; docs/how-to/extra-configuration.md lists these. What is removed here is removed from
+        the store at the next start. Without effect if both `should_start` and `enable_setup_dynamic_config` are False.
         """,
     )
     enable_setup_dynamic_config = Bool(
