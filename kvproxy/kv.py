@@ -8,6 +8,7 @@ from typing import Any
 from traitlets import Unicode
 from traitlets.config import Config
 
+from .checking import Reader
 from .errors import ConfigurationError
 from .plugins import import_proxy_class, load_backends
 from .proxy import KVTraefikProxy
@@ -69,6 +70,10 @@ class TraefikKVProxy(KVTraefikProxy):
     def traefik_provider(self) -> dict[str, Any]:
         """See :meth:`kvproxy.proxy.KVTraefikProxy.traefik_provider`."""
         return self.backend_proxy.traefik_provider()
+
+    def reader(self) -> Reader:
+        """See :meth:`kvproxy.set_up.TraefikSetUp.reader`."""
+        return self.backend_proxy.reader()
 
     def traefik_environment(self) -> dict[str, str]:
         """See :meth:`kvproxy.proxy.KVTraefikProxy.traefik_environment`."""

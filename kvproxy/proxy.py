@@ -121,6 +121,7 @@ class KVTraefikProxy(StoreTraits):
     ) -> tuple[Reconciler, TraefikFleet]:
         access = self._access(secret := self._secret())
         warn_of_rivals(type(self), self.log)
+        self.dynamic_config(able)
         self._store = store = self.open_store()
         self._fleet_in_use = fleet = self._fleet(access)
         self._set_up_for = partial(self._setup, access, secret, entry_points=entry_points)
@@ -128,7 +129,7 @@ class KVTraefikProxy(StoreTraits):
         for warning in await wait_for_store(store.check, timeout, setting, self.log):
             self.log.warning("%s", shown(warning))
         if not self.should_start:
-            able = await look_at(await fleet.members())
+            self.dynamic_config(able := await look_at(await fleet.members()))
         reconciler = Reconciler(
             store,
             fleet,

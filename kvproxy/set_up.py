@@ -10,7 +10,9 @@ from urllib.parse import urlsplit
 
 from .abilities import Abilities
 from .certificate import placeholder_certificate
+from .checking import Reader
 from .credentials import ApiAccess, Secret, api_access, derive
+from .dynamic_config import checked_dynamic_config, without_unset
 from .error_pages import not_found_page, pages_configuration
 from .fleet import TraefikFleet
 from .internal_ssl import read_identity, servers_transport, transport_name
@@ -54,6 +56,10 @@ class TraefikSetUp(TraefikProxy):
     def traefik_environment(self) -> dict[str, str]:
         """What makes Traefik read the same store as well, where its configuration has no place for it."""
         return {}
+
+    def reader(self) -> Reader:
+        """The properties of Traefik's provider: as the strictest one that is known, unless the backend knows better."""
+        return Reader()
 
     def store_secrets(self) -> list[str]:
         """Texts that must never be logged."""
@@ -135,6 +141,20 @@ class TraefikSetUp(TraefikProxy):
         not_found = not_found_page(url, names, able.version) if url else None
         return deep_merge(pages, public_configuration(names, entry_points, not_found, able.ping))
 
+    def dynamic_config(self, able: Abilities | None = None) -> dict[str, Any]:
+        """:attr:`extra_dynamic_config` as Traefik reads it from this store; empty if kvproxy does not write it.
+
+        Args:
+            able: the abilities of the Traefik that reads it; any version if None.
+
+        Raises:
+            ConfigurationError: if Traefik could not read it, or would read something else.
+        """
+        if not self.sets_up:
+            return {}
+        reader = self.reader() if able is None else replace(self.reader(), version=able.version)
+        return checked_dynamic_config(self.extra_dynamic_config, reader)
+
     def _setup(
         self, access: ApiAccess, secret: bytes, able: Abilities | None = None, entry_points: tuple[str, ...] = ()
     ) -> dict[str, Any]:
@@ -142,15 +162,16 @@ class TraefikSetUp(TraefikProxy):
             return {}
         able = able or Abilities()
         ours = deep_merge(self._transport(), self._public(able, entry_points))
-        return setup_configuration(
+        configuration = setup_configuration(
             api_url=self.traefik_api_urls[0],
             api_entry_point=self.traefik_api_entrypoint,
             api_users=list(access.users),
             certificate=self._certificate(secret),
-            extra=deep_merge(ours, self.extra_dynamic_config),
+            extra=deep_merge(ours, self.dynamic_config()),
             names=self.names,
             metrics=self.tracks_activity and able.metrics,
         )
+        return without_unset(configuration)
 
     def _access(self, secret: bytes) -> ApiAccess:
         return api_access(

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
+import re
+from typing import Any, Final
 from urllib.parse import urlsplit
 
-from traitlets import Bool, Dict, Enum, Float, Integer, List, Unicode, Union, default, validate
+from traitlets import Bool, CaselessStrEnum, Dict, Enum, Float, Integer, List, Unicode, Union, default, validate
 
 from .errors import ConfigurationError, InvalidRouteError
 from .hooked_proxy import HookedProxy
@@ -21,6 +22,9 @@ from .static import (
     static_file,
     with_host,
 )
+
+#: Traefik takes almost any name, but a store splits lists of them at commas, and a command line names them too.
+_ENTRY_POINT: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*")
 
 
 class TraefikProxy(HookedProxy):
@@ -47,8 +51,9 @@ class TraefikProxy(HookedProxy):
         config=True,
         help="""Dynamic configuration (middlewares, routers …) that is kept in the store beside the routes.
 
-        What is removed here is removed from the store at the next start. Without effect if both `should_start` and
-        `enable_setup_dynamic_config` are False.
+        It means what it means in a file of Traefik's. The hub does not start with one that Traefik could not read, or
+        would read differently; docs/how-to/extra-configuration.md lists these. What is removed here is removed from
+        the store at the next start. Without effect if both `should_start` and `enable_setup_dynamic_config` are False.
         """,
     )
     enable_setup_dynamic_config = Bool(
@@ -192,9 +197,11 @@ class TraefikProxy(HookedProxy):
         `entryPoints.….transport.respondingTimeouts.readTimeout`, which `kvproxy static-config` writes.
         """,
     )
-    traefik_log_level = Unicode(
+    traefik_log_level = CaselessStrEnum(
+        ["", "TRACE", "DEBUG", "INFO", "WARN", "ERROR", "FATAL", "PANIC"],
+        "",
         config=True,
-        help="""Traefik's log level (DEBUG, INFO, WARN, ERROR); ERROR if empty. Its lines appear in the hub's log.""",
+        help="""Traefik's log level (DEBUG, INFO, WARN, ERROR …); ERROR if empty. Its lines appear in the hub's log.""",
     )
     traefik_env = Dict(config=True, help="Environment variables for Traefik. Only if `should_start` is True.")
     check_route_timeout = Integer(
@@ -218,6 +225,15 @@ class TraefikProxy(HookedProxy):
                 "api.basePath."
             )
         return urls if len(urls) > 1 else urls[0]
+
+    @validate("traefik_entrypoint", "traefik_api_entrypoint")
+    def _valid_entry_point(self, proposal: Any) -> str:
+        if proposal.value and not _ENTRY_POINT.fullmatch(proposal.value):
+            raise ConfigurationError(
+                f"c.TraefikProxy.{proposal.trait.name} = {proposal.value!r} cannot be the name of an entry point of "
+                "Traefik's; use letters, digits, '-', '_' and '.', such as 'websecure'."
+            )
+        return str(proposal.value)
 
     @validate("hub_id")
     def _valid_hub_id(self, proposal: Any) -> str:

@@ -7,6 +7,7 @@ from typing import Any
 
 from traitlets import Bool, Dict, Unicode
 
+from kvproxy.checking import Reader
 from kvproxy.http_connection import HttpConnection
 from kvproxy.proxy import KVTraefikProxy
 
@@ -89,6 +90,10 @@ class TraefikConsulProxy(KVTraefikProxy):
         connection = self.connection
         admits = check_token(self.consul_traefik_token, connection.token) if self.consul_admit_traefik else ""
         return ConsulStore(connection, self.traefik_root, self.jupyterhub_root, self._warnings(), admits)
+
+    def reader(self) -> Reader:
+        """See :meth:`kvproxy.set_up.TraefikSetUp.reader`."""
+        return Reader(drops_empty=False)
 
     def traefik_provider(self) -> dict[str, Any]:
         """See :meth:`kvproxy.proxy.KVTraefikProxy.traefik_provider`."""

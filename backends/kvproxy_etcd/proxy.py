@@ -6,6 +6,7 @@ from typing import Any
 
 from traitlets import Dict, Unicode
 
+from kvproxy.checking import Reader
 from kvproxy.http_connection import HttpConnection
 from kvproxy.proxy import KVTraefikProxy
 
@@ -73,6 +74,10 @@ class TraefikEtcdProxy(KVTraefikProxy):
     def open_store(self) -> EtcdStore:
         """See :meth:`kvproxy.proxy.KVTraefikProxy.open_store`."""
         return EtcdStore(self.connection, self.traefik_root, self.jupyterhub_root)
+
+    def reader(self) -> Reader:
+        """See :meth:`kvproxy.set_up.TraefikSetUp.reader`."""
+        return Reader(drops_empty=False)
 
     def traefik_provider(self) -> dict[str, Any]:
         """See :meth:`kvproxy.proxy.KVTraefikProxy.traefik_provider`."""

@@ -9,6 +9,7 @@ from urllib.parse import unquote, urlsplit
 
 from traitlets import Unicode, validate
 
+from kvproxy.checking import Reader
 from kvproxy.errors import ConfigurationError
 from kvproxy.proxy import KVTraefikProxy
 
@@ -57,6 +58,10 @@ class TraefikFileProviderProxy(KVTraefikProxy):
     def store_place(self) -> str:
         """See :meth:`kvproxy.proxy.KVTraefikProxy.store_place`."""
         return f"in {self.file}"
+
+    def reader(self) -> Reader:
+        """See :meth:`kvproxy.set_up.TraefikSetUp.reader`."""
+        return Reader(drops_empty=False, nested=True)
 
     def traefik_provider(self) -> dict[str, Any]:
         """See :meth:`kvproxy.proxy.KVTraefikProxy.traefik_provider`."""

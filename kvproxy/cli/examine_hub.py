@@ -6,6 +6,7 @@ import stat
 from collections.abc import Iterator
 from pathlib import Path
 
+from ..errors import ConfigurationError
 from ..plugins import rivals
 from ..static import check_url
 from .findings import Finding, error, ok, warning
@@ -18,6 +19,7 @@ def configuration(hub: Hub) -> list[Finding]:
     check_url(proxy.public_url, "JupyterHub.bind_url")
     found = [ok("configuration", f"{hub.file} makes the hub use {type(proxy).__module__}.{type(proxy).__name__}.")]
     found += [warning("configuration", said.rstrip(".") + ".") for said in hub.warnings]
+    found += _dynamic_config(hub)
     if others := rivals():
         said = f"Another package provides proxies of the same names: {', '.join(others)}."
         found.append(warning("configuration", said, "Uninstall it, or name the class in full in proxy_class."))
@@ -27,6 +29,15 @@ def configuration(hub: Hub) -> list[Finding]:
         advice = "" if hub.access is None else "Until then the API is asked with traefik_api_password."
         found.append(warning("cookie secret", hub.secret_problem, advice))
     return found
+
+
+def _dynamic_config(hub: Hub) -> list[Finding]:
+    """Problems for which the hub would not start, found by the function that the hub itself calls."""
+    try:
+        hub.proxy.dynamic_config()
+    except ConfigurationError as problem:
+        return [error("configuration", str(problem))]
+    return []
 
 
 def permissions(hub: Hub) -> list[Finding]:

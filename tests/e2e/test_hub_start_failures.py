@@ -56,6 +56,16 @@ def test_redis_refuses_the_password_at_once(hub_factory, redis_factory):
     assert "wr0ng-0ne" not in hub.log_text
 
 
+def test_a_mistake_in_the_dynamic_configuration_leaves_no_key(hub_factory, redis_server):
+    extra = {"http": {"middlewares": {"a": {"headers": {"customRequestHeader": {"X-A": "b"}}}}}}
+    settings = {"TraefikRedisProxy.redis_url": redis_server.url, "TraefikProxy.extra_dynamic_config": extra}
+    assert why_it_failed(hub_factory(settings)) == (
+        "c.TraefikProxy.extra_dynamic_config has http.middlewares.a.headers.customRequestHeader, which Traefik does "
+        "not know there (is customRequestHeaders meant?). Nothing was written."
+    )
+    assert redis_server.command("KEYS", "*") == []
+
+
 def test_redis_comes_late(hub_factory):
     redis = RedisServer()
     hub = hub_factory({"TraefikRedisProxy.redis_url": redis.url})

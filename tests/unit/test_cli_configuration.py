@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from kvproxy.cli.examine_hub import configuration
+from kvproxy.cli.findings import Level
 from kvproxy.cli.hub_configuration import Hub, load_hub
 from kvproxy.cli.living_hub import hub_answers
 from kvproxy.errors import ConfigurationError
@@ -70,6 +72,13 @@ def test_files_may_load_others_and_read_the_environment(monkeypatch: pytest.Monk
     assert load("c = get_config()\n" + REDIS + 'load_subconfig("more.py")\n').proxy.traefik_root == "from-environment"
 
 
+@pytest.mark.parametrize("level", ["", "debug", "WARN"])
+def test_log_levels_of_traefik_are_taken_in_any_case(level: str) -> None:
+    """jupyterhub-traefik-proxy's configurations have them in lower case too."""
+    proxy = load(REDIS + f"c.TraefikProxy.traefik_log_level = {level!r}\n").proxy
+    assert proxy.static_settings({}, (3, 7)).log_level.upper() == level.upper()
+
+
 def test_arguments_of_the_hub_win_over_the_file() -> None:
     """As on its command line."""
     hub = load(REDIS + 'c.JupyterHub.bind_url = "http://127.0.0.1:1/"\n', "--JupyterHub.bind_url=http://127.0.0.1:2/")
@@ -99,6 +108,18 @@ def test_misspelt_settings_are_told_of() -> None:
         ("c.x = (\n", "jupyterhub_config.py:1 cannot be run: SyntaxError: '(' was never closed."),
         ("import sys\nsys.exit('no')", "jupyterhub_config.py:2 cannot be run: SystemExit: no."),
         (REDIS + "c.JupyterHub.bind_url = 8000", "The 'bind_url' trait of a JupyterHub instance expected a unicode"),
+        (
+            REDIS + "c.TraefikProxy.traefik_log_level = 'verbose'",
+            "The 'traefik_log_level' trait of a TraefikRedisProxy",
+        ),
+        (
+            REDIS + "c.TraefikProxy.traefik_entrypoint = 'web x'",
+            "c.TraefikProxy.traefik_entrypoint = 'web x' cannot be",
+        ),
+        (
+            REDIS + "c.TraefikProxy.traefik_api_entrypoint = 'a,b'",
+            "c.TraefikProxy.traefik_api_entrypoint = 'a,b' cannot",
+        ),
         (REDIS + "c.TraefikProxy.route_layout = 'bush'", "The 'route_layout' trait of a TraefikRedisProxy instance"),
         (REDIS + "c.TraefikProxy.traefik_api_url = 'ftp://x'", "traefik_api_url must look like http[s]://host:port/"),
     ],
@@ -189,3 +210,16 @@ def test_nothing_is_left_behind(directory: Path) -> None:
 async def test_a_hub_that_is_not_there_does_not_answer() -> None:
     """Nor does one on a socket that cannot be asked."""
     assert not await hub_answers(load(REDIS + 'c.JupyterHub.hub_bind_url = "http://127.0.0.1:1"'))
+
+
+def test_check_refuses_a_dynamic_configuration_as_the_hub_does() -> None:
+    """In the same words; a sound one is no finding."""
+    sound = load(REDIS + 'c.TraefikProxy.extra_dynamic_config = {"http": {"middlewares": {"zip": {"compress": {}}}}}\n')
+    assert [one for one in configuration(sound) if one.level is Level.ERROR] == []
+    wrong = load(REDIS + 'c.TraefikProxy.extra_dynamic_config = {"http": {"middleware": {}}}\n')
+    (finding,) = [one for one in configuration(wrong) if one.level is Level.ERROR]
+    assert finding.about == "configuration"
+    with pytest.raises(ConfigurationError) as refused:
+        wrong.proxy.dynamic_config()
+    assert finding.said == str(refused.value)
+    assert "http.middleware, which Traefik does not know there (is middlewares meant?)" in finding.said
