@@ -26,10 +26,11 @@ from .set_up import TraefikSetUp
 from .startup import check_replicas, wait_for_store, wait_for_traefik
 from .static import check_url, groups_allowed
 from .store import Store, roots
+from .succession import SucceedingProxy
 from .tracking import Tracker
 
 
-class KVTraefikProxy(TraefikSetUp):
+class KVTraefikProxy(SucceedingProxy, TraefikSetUp):
     """A proxy whose routes are in a key-value store that Traefik reads.
 
     A backend derives from it, names the provider, and says how to open its store and how Traefik is to open it, both
@@ -78,7 +79,6 @@ class KVTraefikProxy(TraefikSetUp):
         """,
     )
 
-    _reconciler: Reconciler | None = None
     _store: Store | None = None
     _fleet_in_use: TraefikFleet | None = None
     _process: TraefikProcess | None = None

@@ -8,6 +8,7 @@ from typing import Final
 
 from .errors import HookError
 from .grouping import Group, stem
+from .peer import ROUTERS, left_routes, lowering
 from .places import Item
 from .routes import Route
 from .translate import (
@@ -47,8 +48,12 @@ class DesiredTable:
         # Names of the routes that cannot be in a group.
         self._outermost: set[str] = set()
         #: The desired entries.
-        self.entries: dict[str, Entry] = {SETUP: setup} if setup.config else {}
-        self.setup = setup
+        self.entries: dict[str, Entry] = {}
+        #: The setup as it was asked for, and as it is to be in the store.
+        self.asked = self.setup = setup
+        self._left: Mapping[str, str] = {}
+        self._prevailing = False
+        self._set_up()
         #: Whether Traefik can read groups. As long as that is not known, they are left as they are.
         self.groups_allowed = groups_allowed
 
@@ -80,9 +85,11 @@ class DesiredTable:
             the names of other entries that this has changed.
         """
         before = middlewares_of(self.entries.get(name), name, self._layout)
-        self.entries[name] = entry
         if name == SETUP:
-            self.setup = entry
+            self.asked = entry
+            self._set_up()
+            return []
+        self.entries[name] = entry
         if entry.route is None:
             return []
         if not entry.config:
@@ -93,6 +100,37 @@ class DesiredTable:
             groups = self._tree.under(at)
         self._outermost.discard(name)
         return self._encode([*groups, *self._expose(name, entry)])
+
+    def see(self, config: Mapping[str, str]) -> bool:
+        """Learn what the store holds: jupyterhub-traefik-proxy may have left routes there, see :meth:`prevail`.
+
+        Returns:
+            whether that changes the setup.
+        """
+        self._left = {key: value for key, value in config.items() if key.startswith(ROUTERS)}
+        return self._set_up()
+
+    def prevail(self) -> int:
+        """Want all that jupyterhub-traefik-proxy has left to be behind the routes that there are now.
+
+        Not before the hub has added those of all servers that run: until then, what was left leads to some of them.
+
+        Returns:
+            how many routes it has left.
+        """
+        self._prevailing = True
+        self._set_up()
+        return left_routes(self._left)
+
+    def _set_up(self) -> bool:
+        """Want the setup that was asked for, with what puts another proxy's routers behind ours."""
+        before, lowered = self.setup, lowering(self._left, self._prevailing)
+        self.setup = replace(self.asked, config={**self.asked.config, **lowered}) if lowered else self.asked
+        if self.setup.config:
+            self.entries[SETUP] = self.setup
+        else:
+            self.entries.pop(SETUP, None)
+        return self.setup != before
 
     def _expose(self, name: str, entry: Entry) -> list[Item]:
         if not entry.outermost:

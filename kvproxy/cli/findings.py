@@ -11,9 +11,9 @@ from typing import Any, Final
 from ..diagnosis import suspicion
 from ..errors import ConfigurationError
 from ..names import is_kvproxys
+from ..peer import is_peers, is_peers_record
 from ..static import groups_allowed, parse_version
 from .comparison import Held, Row, Seen, State
-from .peer import is_peers, is_peers_record
 
 #: Seconds by which clocks may differ, and that an answer may take besides.
 _CLOCKS: Final = 5.0

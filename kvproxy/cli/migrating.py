@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from typing import TypeAlias
 
 from ..errors import ConfigurationError, KVProxyError, StoreError
+from ..peer import is_peers
 from ..plan import revision_operation, transactions
 from ..proxy import KVTraefikProxy
 from ..store import Store
@@ -16,7 +17,6 @@ from .hub_configuration import Hub
 from .living_hub import hub_answers, hub_at_work
 from .looking import layout_of, opened
 from .migration import Kind, Plan, missing, plan_migration
-from .peer import is_peers
 from .sources import Source, reading, reading_peer, remove, same_store, source_proxy
 
 #: Called with how many groups of operations there are in all, and how many are written.

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from ..errors import ConfigurationError
 from ..names import is_kvproxys
+from ..peer import is_peers, peer_groups, peer_routes
 from ..plan import diff, transactions
 from ..plugins import import_proxy_class, load_backends
 from ..proxy import KVTraefikProxy
@@ -20,7 +21,6 @@ from .hub_configuration import Hub, load_hub
 from .living_hub import hub_at_work
 from .looking import opened
 from .migration import chunks, deletions
-from .peer import is_peers, peer_groups, peer_routes
 
 
 @dataclass(frozen=True)

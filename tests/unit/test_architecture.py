@@ -23,6 +23,7 @@ PURE = {
     "hooking",
     "names",
     "ownership",
+    "peer",
     "repair",
     "places",
     "table",
@@ -41,7 +42,7 @@ PURE = {
     "vocabulary",
 }
 #: Those of the command line.
-PURE_CLI = {"certificates", "comparison", "external", "findings", "migration", "peer"}
+PURE_CLI = {"certificates", "comparison", "external", "findings", "migration"}
 IO = {"asyncio", "traitlets", "jupyterhub", "subprocess", "socket", "aiohttp", "tornado", "redis", "psutil"}
 
 

@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 
 from kvproxy.cli.comparison import Held, hold
 from kvproxy.cli.migration import Kind, Plan, chunks, missing, plan_migration
-from kvproxy.cli.peer import is_peers, is_peers_record, peer_groups, peer_routes
 from kvproxy.hooking import Hook
 from kvproxy.names import ALONE
+from kvproxy.peer import is_peers, is_peers_record, peer_groups, peer_routes
 from kvproxy.plan import apply
 from kvproxy.routes import Route, make_route
 from kvproxy.store import Snapshot

@@ -12,8 +12,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from ..errors import InvalidRouteError
-from ..routes import Route, make_route
+from .errors import InvalidRouteError
+from .routes import Route, make_route
 
 #: Keys that Traefik reads: of routes, and of the API's router and middleware.
 _CONFIG: Final = re.compile(
@@ -21,6 +21,15 @@ _CONFIG: Final = re.compile(
 )
 #: Keys of a route's record; in a configuration file they stand below ``jupyterhub``.
 _RECORD: Final = re.compile(r"(?:jupyterhub/)?routes/(router_[^/]+)/(.+)")
+#: The rules of its routers, and the key that says which of two routers wins. It never writes the latter.
+_RULE: Final = re.compile(r"(http/routers/(?:router_[^/]+|route_api)/)rule")
+_PRIORITY: Final = re.compile(r"http/routers/(?:router_[^/]+|route_api)/priority")
+_API_ROUTER: Final = "http/routers/route_api/"
+#: Beginnings of the keys that :func:`lowering` and :func:`left_routes` look at.
+ROUTERS: Final = ("http/routers/router_", _API_ROUTER)
+#: Added to the priority that a rule has by its length. Nobody else's router is behind this.
+_BEHIND_ALL: Final = -1_000_000
+_LOWERED: Final = re.compile("-9[0-9]{5}")
 #: Data that JupyterHub gives as booleans; all else that it gives is text.
 _BOOLEANS: Final = {"hub", "extra"}
 
@@ -51,7 +60,45 @@ def is_peers(config_key: str) -> bool:
 
 def is_peers_record(record_key: str) -> bool:
     """Whether the key of a record is that of one of jupyterhub-traefik-proxy's values, in a store with such keys."""
-    return _RECORD.fullmatch(f"routes/{record_key}") is not None
+    # Each of kvproxy's own ends with a slash.
+    return not record_key.endswith("/") and _RECORD.fullmatch(f"routes/{record_key}") is not None
+
+
+def is_lowering(config_key: str, value: str) -> bool:
+    """Whether this is one of the keys that :func:`lowering` gives."""
+    return _PRIORITY.fullmatch(config_key) is not None and _LOWERED.fullmatch(value) is not None
+
+
+def lowering(config: Mapping[str, str], everything: bool) -> dict[str, str]:
+    """Keys that put routers of jupyterhub-traefik-proxy behind all others, in the order that they had.
+
+    Traefik takes the length of the rule for the priority of a router that has none (``GetRulePriority``, 3.0 to 3.7),
+    and priorities may be negative. So one more key below its name takes the precedence from a router, and none of its
+    own keys is changed.
+
+    Args:
+        config: all keys below the root of the configuration.
+        everything: whether its routes are to be behind, too. If not, those are that are so already, and the router of
+            the API, as the hub knows no password for that one.
+
+    >>> lowering({"http/routers/router__2F/rule": "PathPrefix(`/`)"}, True)
+    {'http/routers/router__2F/priority': '-999985'}
+    """
+    found = {}
+    for key, rule in config.items():
+        if match := _RULE.fullmatch(key):
+            priority = f"{match[1]}priority"
+            before = config.get(priority)
+            if before is not None and not is_lowering(priority, before):
+                continue
+            if everything or before is not None or match[1] == _API_ROUTER:
+                found[priority] = str(len(rule.encode(errors="surrogatepass")) + _BEHIND_ALL)
+    return found
+
+
+def left_routes(config: Iterable[str]) -> int:
+    """How many routes jupyterhub-traefik-proxy has left in a configuration."""
+    return sum(1 for key in config if key.startswith(ROUTERS[0]) and _RULE.fullmatch(key))
 
 
 def peer_routes(keys: Mapping[str, str]) -> PeerRoutes:
