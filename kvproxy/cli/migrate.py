@@ -12,7 +12,7 @@ import click
 from .main import examples, hub_options, json_option
 
 if TYPE_CHECKING:
-    from .migrating import Outcome
+    from .migrating import Outcome, Wish
     from .migration import Step
 
 #: Routes that are listed on a terminal.
@@ -88,10 +88,10 @@ def command(
         report = {"written": outcome.written, "removed": outcome.removed, "warnings": list(outcome.warnings)}
         click.echo(dump({**report, **outcome.plan.as_dict()}, indent=2))
     else:
-        _print(place_of(hub.proxy), outcome, wish.copy_foreign)
+        _print(place_of(hub.proxy), outcome, wish)
 
 
-def _print(place: str, outcome: Outcome, copied: bool) -> None:
+def _print(place: str, outcome: Outcome, wish: Wish) -> None:
     from .console import on_terminal
 
     steps = [step for step in outcome.plan.steps if step.kind.value != "keep"]
@@ -103,7 +103,7 @@ def _print(place: str, outcome: Outcome, copied: bool) -> None:
     counts = {kind.value: number for kind, number in outcome.plan.counts.items()}
     told = ", ".join(f"{counts[kind]} {words}" for kind, (words, _) in _KINDS.items() if kind in counts)
     click.echo(f"Routes {place}: {told or 'none were found'}.")
-    if outcome.foreign and not copied:
+    if outcome.foreign and not wish.copy_foreign:
         what = (
             "1 key below the root there is"
             if outcome.foreign == 1
@@ -112,11 +112,19 @@ def _print(place: str, outcome: Outcome, copied: bool) -> None:
         click.echo(f"{what} not the proxy's; --copy-foreign copies such keys, too.")
     for warning in outcome.warnings:
         click.secho(warning, fg="yellow")
-    if not outcome.written:
-        click.echo("Nothing was written; --execute does it.")
-        return
-    click.echo(f"Written. {outcome.removed} old keys were removed." if outcome.removed else "Written.")
-    click.echo("Start the hub now; it finds the routes and adds what is not about routes.")
+    click.echo(_result(outcome, wish.execute))
+
+
+def _result(outcome: Outcome, executed: bool) -> str:
+    """What was done, in a sentence or two."""
+    if outcome.written:
+        removed = f" {outcome.removed} old keys were removed." if outcome.removed else ""
+        return f"Written.{removed} Start the hub now; it finds the routes and adds what is not about routes."
+    if executed or not outcome.due:
+        return "There is nothing to do; nothing was written."
+    if outcome.warnings:
+        return "Nothing was written, and --execute is refused as long as that is so."
+    return "Nothing was written; --execute does it."
 
 
 def _line(step: Step) -> str:

@@ -52,13 +52,15 @@ class Outcome:
         plan: what was to be written.
         foreign: how many keys there are at the source that are neither's.
         warnings: what stands in the way of writing, or is left to do; sentences.
-        written: whether it was written.
+        due: whether there is anything to write or to remove.
+        written: whether anything was written or removed.
         removed: how many keys were removed.
     """
 
     plan: Plan
     foreign: int
     warnings: tuple[str, ...] = ()
+    due: bool = True
     written: bool = False
     removed: int = 0
 
@@ -86,7 +88,8 @@ async def migrate(hub: Hub, wish: Wish, progress: Progress = lambda done, total:
         layout = replace(layout_of(hub.proxy), pages="")
         plan = plan_migration(source.routes, source.refused, held, layout, foreign)
         warnings = await _obstacles(hub, other, wish, held, (source.at_work, await hub_at_work(store)))
-        outcome = Outcome(plan, 0 if in_place else len(source.foreign), warnings)
+        due = bool(plan.groups) or (wish.delete_old and any(removal.groups for removal in source.removals))
+        outcome = Outcome(plan, 0 if in_place else len(source.foreign), warnings, due)
         if not wish.execute:
             return outcome
         if warnings:
@@ -105,8 +108,9 @@ async def _obstacles(hub: Hub, other: Hub | None, wish: Wish, held: Held, at_wor
     if any(map(is_peers, held.foreign)) and not (wish.peer and wish.delete_old):
         found.append(
             "The store holds keys of jupyterhub-traefik-proxy below the root that kvproxy is to use, and Traefik would "
-            "prefer them to kvproxy's. Remove them in the same run (--from-peer --delete-old), or give kvproxy another "
-            "root (c.KVTraefikProxy.kv_traefik_prefix), which a Traefik of your own must know of as well."
+            "prefer them to what is written now. Remove them in the same run (--from-peer --delete-old), or give "
+            "kvproxy another root (c.KVTraefikProxy.kv_traefik_prefix), which a Traefik of your own must know of as "
+            "well."
         )
     return tuple(dict.fromkeys(found))
 
@@ -124,7 +128,7 @@ async def _carry_out(
     refused = outcome.plan.counts[Kind.REFUSE]
     removed = sum([await remove(removal) for removal in source.removals]) if wish.delete_old else 0
     left = f"{refused} routes that cannot be taken were removed with the rest." if refused and removed else ""
-    return Outcome(outcome.plan, outcome.foreign, (left,) if left else (), True, removed)
+    return replace(outcome, warnings=(left,) if left else (), written=outcome.due, removed=removed)
 
 
 async def _write(store: Store, held: Held, plan: Plan, progress: Progress) -> None:

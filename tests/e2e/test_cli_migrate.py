@@ -83,7 +83,10 @@ async def test_nothing_is_written_unless_it_is_asked_for(redis: RedisKeys, tmp_p
     assert "add     /user/ada/ -> http://127.0.0.1:4001" in done.out
     assert "9 to add." in done.out
     assert "--delete-old" in done.out
-    assert "Nothing was written; --execute does it." in done.out
+    assert "Nothing was written, and --execute is refused as long as that is so." in done.out
+    done = await migrate(tmp_path, "--from-peer", "--delete-old")
+    assert done.out.endswith("9 to add.\nNothing was written; --execute does it.\n")
+    assert redis.all() == before
     document = json.loads((await migrate(tmp_path, "--from-peer", "--json")).out)
     assert sorted(step["routespec"] for step in document["steps"]) == SPECS
     assert document["written"] is False
@@ -114,6 +117,7 @@ async def test_a_hub_finds_all_routes_after_the_migration(
     assert redis.peers() == set()
     again = await migrate(tmp_path, "--from-peer", "--execute")
     assert "none were found" in again.out
+    assert again.out.endswith("There is nothing to do; nothing was written.\n")
     proxy = make_proxy(redis_url=redis.server.url, redis_password=PASSWORD)
     await proxy.start()
     routes = await proxy.get_all_routes()
