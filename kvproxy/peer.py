@@ -11,8 +11,10 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
+from urllib.parse import unquote
 
 from .errors import InvalidRouteError
+from .flat import Keys, flatten
 from .routes import Route, make_route
 
 #: Keys that Traefik reads: of routes, and of the API's router and middleware.
@@ -47,6 +49,58 @@ class PeerRoutes:
     routes: Sequence[Route]
     refused: Sequence[tuple[str, str]]
     records: Sequence[Sequence[str]]
+
+
+@dataclass(frozen=True)
+class PeerEntry:
+    """One route as jupyterhub-traefik-proxy keeps it.
+
+    Args:
+        name: of its router.
+        config: keys that Traefik reads.
+        records: keys below ``kv_jupyterhub_prefix`` or, in a file, below ``jupyterhub``.
+    """
+
+    name: str
+    config: Keys
+    records: Keys
+
+
+def peer_entry(route: Route, entry_point: str) -> PeerEntry:
+    """A route as jupyterhub-traefik-proxy 2.1 would add it (``generate_rule``, ``generate_alias``).
+
+    Args:
+        route: the route.
+        entry_point: name of the public entry point.
+
+    Raises:
+        InvalidRouteError: if its rule would be a broken one.
+
+    >>> peer_entry(make_route("/user/ada/", "http://h:1", {}), "http").name
+    'router__2Fuser_2Fada_2F'
+    """
+    spec = unquote(route.routespec)
+    if "`" in spec:
+        raise InvalidRouteError("jupyterhub-traefik-proxy cannot serve a path with a back quote.")
+    host, slash, path = spec.partition("/")
+    path = slash + path
+    rule = f"PathPrefix(`{path}`)" if path == "/" else f"( PathPrefix(`{path}`) || Path(`{path.rstrip('/')}`) )"
+    alias = "".join(c if re.match("[A-Za-z0-9-]", c) else _escaped(c) for c in route.routespec)
+    router, service = f"router_{alias}", f"service_{alias}"
+    rule = f"Host(`{host}`) && {rule}" if host else rule
+    server = {"servers": [{"url": route.target}], "passHostHeader": True}
+    http = {
+        "routers": {router: {"service": service, "rule": rule, "entryPoints": [entry_point]}},
+        "services": {service: {"loadBalancer": server}},
+    }
+    data = route.as_dict()["data"]
+    record = {"routespec": route.routespec, "target": route.target, "router": router, "service": service}
+    records = flatten({"routes": {router: record | ({"data": data} if data else {})}})
+    return PeerEntry(router, flatten({"http": http}), records)
+
+
+def _escaped(character: str) -> str:
+    return "".join(f"_{byte:X}" for byte in character.encode(errors="surrogatepass"))
 
 
 def is_peers(config_key: str) -> bool:

@@ -150,16 +150,16 @@ async def _records(proxy: KVTraefikProxy) -> AsyncIterator[tuple[Store, dict[str
     The peer takes a slash at the beginning of a prefix for a part of the keys.
     """
     root = proxy.jupyterhub_root
-    async with opened(_at(proxy, root)) as plain:
+    async with opened(at_root(proxy, root)) as plain:
         keys = (await plain.list()).config
         if peer_routes(keys).records:
             yield plain, keys
             return
-    async with opened(_at(proxy, f"/{root}")) as slashed:
+    async with opened(at_root(proxy, f"/{root}")) as slashed:
         yield slashed, (await slashed.list()).config
 
 
-def _at(proxy: KVTraefikProxy, root: str) -> KVTraefikProxy:
+def at_root(proxy: KVTraefikProxy, root: str) -> KVTraefikProxy:
     """The same store with another root of the configuration, and records that nobody has."""
     twin = copy.copy(proxy)
     twin._roots = lambda: (root, f"{root}/kvproxy-none")  # type: ignore[method-assign]
