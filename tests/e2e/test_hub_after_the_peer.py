@@ -160,7 +160,7 @@ def told(hub: HubProcess) -> list[list[str]]:
 async def test_nobody_who_is_at_work_notices_that_a_hub_starts_on_what_another_proxy_has_left(
     hub_factory: Callable[..., HubProcess], traefik_server: Callable[..., TraefikServer], used: Used
 ) -> None:
-    """Its routes serve until the hub has its own, and none of its keys is changed before the command that takes them."""
+    """Its routes serve until the hub has its own, and none of its keys is changed before the command does it."""
     hub = hub_factory({**used.settings, "TraefikProxy.should_start": False, "JupyterHub.cleanup_servers": False})
     make, *_ = documented("external-traefik.md")
     assert (await asyncio.to_thread(process, hub.directory, *make)).status == 0
