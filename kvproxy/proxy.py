@@ -165,7 +165,7 @@ class KVTraefikProxy(SucceedingProxy, TraefikSetUp):
         self, entry_points: tuple[str, ...], allowed: bool | None, able: Abilities | None = None
     ) -> tuple[Reconciler, TraefikFleet]:
         access = self._access(secret := self._secret())
-        warn_of_rivals(type(self), self.log)
+        warn_of_rivals(type(self), self.named_as, self.log)
         self._store = store = self.open_store()
         self._fleet_in_use = fleet = self._fleet(access)
         self._set_up_for = partial(self._setup, access, secret)

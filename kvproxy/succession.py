@@ -34,6 +34,12 @@ class SucceedingProxy(Proxy):
         )
 
     @property
+    def named_as(self) -> str:
+        """What the hub's configuration names as its proxy; empty if there is no hub."""
+        named = self.app.config.JupyterHub.get("proxy_class", "") if self.app is not None else ""
+        return named if isinstance(named, str) else f"{named.__module__}.{named.__qualname__}"
+
+    @property
     def takeover_command(self) -> str:
         """The command that takes over, and removes, what jupyterhub-traefik-proxy has left in the hub's own store."""
         config_file = str(getattr(self.app, "config_file", ""))
