@@ -44,11 +44,13 @@ class PeerRoutes:
         routes: those that kvproxy can serve.
         refused: routespec (or the record's name) and the reason, of the others.
         records: the keys of each record, for those who remove them.
+        older: how many others there are, which a hub of kvproxy's has put behind its own.
     """
 
     routes: Sequence[Route]
     refused: Sequence[tuple[str, str]]
     records: Sequence[Sequence[str]]
+    older: int = 0
 
 
 @dataclass(frozen=True)
@@ -155,8 +157,13 @@ def left_routes(config: Iterable[str]) -> int:
     return sum(1 for key in config if key.startswith(ROUTERS[0]) and _RULE.fullmatch(key))
 
 
-def peer_routes(keys: Mapping[str, str]) -> PeerRoutes:
-    """The routes in all keys below ``kv_jupyterhub_prefix``, or in a whole configuration file."""
+def peer_routes(keys: Mapping[str, str], config: Mapping[str, str] | None = None) -> PeerRoutes:
+    """The routes in all keys below ``kv_jupyterhub_prefix``, or in a whole configuration file.
+
+    Args:
+        keys: all keys there.
+        config: what Traefik reads. Of routes that are behind all others there, kvproxy's hub knows better.
+    """
     fields: dict[str, dict[str, str]] = {}
     records: dict[str, list[str]] = {}
     # Sorted, as a store gives keys in any order and the same routes are to become the same records.
@@ -165,12 +172,20 @@ def peer_routes(keys: Mapping[str, str]) -> PeerRoutes:
             fields.setdefault(match[1], {})[match[2]] = value
             records.setdefault(match[1], []).append(key)
     routes, refused = [], []
+    older = {alias for alias in fields if _is_behind(alias, config or {})}
     for alias, record in fields.items():
+        if alias in older:
+            continue
         try:
             routes.append(_route(record))
         except InvalidRouteError as error:
             refused.append((record.get("routespec", alias), str(error)))
-    return PeerRoutes(routes, refused, list(records.values()))
+    return PeerRoutes(routes, refused, list(records.values()), len(older))
+
+
+def _is_behind(router: str, config: Mapping[str, str]) -> bool:
+    key = f"http/routers/{router}/priority"
+    return is_lowering(key, config.get(key, ""))
 
 
 def peer_groups(config_keys: Iterable[str]) -> list[list[str]]:

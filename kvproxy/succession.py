@@ -36,7 +36,7 @@ class SucceedingProxy(Proxy):
     @property
     def named_as(self) -> str:
         """What the hub's configuration names as its proxy; empty if there is no hub."""
-        named = self.app.config.JupyterHub.get("proxy_class", "") if self.app is not None else ""
+        named = self.config.JupyterHub.get("proxy_class", "")
         return named if isinstance(named, str) else f"{named.__module__}.{named.__qualname__}"
 
     @property

@@ -116,6 +116,8 @@ def _print(place: str, outcome: Outcome, wish: Wish, next_one: str) -> None:
     counts = {kind.value: number for kind, number in outcome.plan.counts.items()}
     told = ", ".join(f"{counts[kind]} {words}" for kind, (words, _) in _KINDS.items() if kind in counts)
     click.echo(f"Routes {place}: {told or 'none were found'}.")
+    if outcome.older:
+        click.echo(f"Not copied: {outcome.older} older ones, which a hub that has started since does not need.")
     if outcome.foreign and not wish.copy_foreign:
         what = (
             "1 key below the root there is"

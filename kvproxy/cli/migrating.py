@@ -55,6 +55,7 @@ class Outcome:
         due: whether there is anything to write or to remove.
         written: whether anything was written or removed.
         removed: how many keys were removed.
+        older: how many routes of the source the hub has gone on without, so that they are not copied.
     """
 
     plan: Plan
@@ -63,6 +64,7 @@ class Outcome:
     due: bool = True
     written: bool = False
     removed: int = 0
+    older: int = 0
 
 
 async def migrate(hub: Hub, wish: Wish, progress: Progress = lambda done, total: None) -> Outcome:
@@ -89,7 +91,7 @@ async def migrate(hub: Hub, wish: Wish, progress: Progress = lambda done, total:
         plan = plan_migration(source.routes, source.refused, held, layout, foreign)
         warnings = await _obstacles(hub, other, wish, held, (source.at_work, await hub_at_work(store)))
         due = bool(plan.groups) or (wish.delete_old and any(removal.groups for removal in source.removals))
-        outcome = Outcome(plan, 0 if in_place else len(source.foreign), warnings, due)
+        outcome = Outcome(plan, 0 if in_place else len(source.foreign), warnings, due, older=source.older)
         if not wish.execute:
             return outcome
         if warnings:

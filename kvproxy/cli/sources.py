@@ -42,6 +42,7 @@ class Source:
         removals: what removes all that was found but the foreign keys.
         revision: the revision there, which no other store has; None for jupyterhub-traefik-proxy's.
         at_work: the hub that is at work there, as far as the store tells; empty if none is.
+        older: how many routes there are besides that the hub has gone on without.
     """
 
     routes: Sequence[Route]
@@ -50,6 +51,7 @@ class Source:
     removals: Sequence[Removal]
     revision: int | None = None
     at_work: str = ""
+    older: int = 0
 
 
 def source_proxy(text: str, hub: Hub, prefixes: tuple[str | None, str | None]) -> tuple[KVTraefikProxy, Hub | None]:
@@ -127,16 +129,16 @@ async def reading_peer(proxy: KVTraefikProxy) -> AsyncIterator[Source]:
         config = snapshot.config
         most = store.capabilities.max_operations
         removals = [Removal(store, deletions(chunks(peer_groups(config), most)))]
-        found = peer_routes(config)
+        found = peer_routes(config, config)
         if found.records:
             # A configuration file, which holds records as well.
             removals.append(Removal(store, deletions(chunks(found.records, most))))
-            yield Source(found.routes, found.refused, {}, removals)
+            yield Source(found.routes, found.refused, {}, removals, older=found.older)
             return
         async with _records(proxy) as (records, keys):
-            found = peer_routes(keys)
+            found = peer_routes(keys, config)
             removals.append(Removal(records, deletions(chunks(found.records, most))))
-            yield Source(found.routes, found.refused, _foreign(hold(snapshot)), removals)
+            yield Source(found.routes, found.refused, _foreign(hold(snapshot)), removals, older=found.older)
 
 
 def _foreign(held: Held) -> dict[str, str]:

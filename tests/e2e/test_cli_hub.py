@@ -92,7 +92,7 @@ async def test_a_hub_goes_on_where_jupyterhub_traefik_proxy_ended(
         redis.command("FLUSHALL")
         redis.command("MSET", *(text for pair in peer_keys(routes).items() for text in pair))
 
-        see, migrate, _ = documented("from-jupyterhub-traefik-proxy.md")
+        see, migrate, back, _ = documented("from-jupyterhub-traefik-proxy.md")
         done = await run(hub, *see)
         assert "2 to add." in done.out
         assert "Nothing was written" in done.out
@@ -105,4 +105,13 @@ async def test_a_hub_goes_on_where_jupyterhub_traefik_proxy_ended(
         assert "missing route" not in hub.log_text
         assert "stale route" not in hub.log_text
         assert (await ada.server("GET", f"api/kernels/{kernel}")).status == 200
+        refused = await run(hub, *back)
+        assert refused.status == 1
+        assert "A hub is running at" in refused.err
         assert hub.end() == 0
+        done = await run(hub, *back)
+        assert (done.status, done.err) == (0, ""), done.out
+        assert "Start jupyterhub-traefik-proxy's hub now" in done.out
+        left = redis.command("KEYS", "*")
+        assert isinstance(left, list)
+        assert sorted(map(str, left)) == sorted(key for key in peer_keys(routes) if "_api" not in key)

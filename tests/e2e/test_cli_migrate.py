@@ -127,6 +127,27 @@ async def test_a_hub_finds_all_routes_after_the_migration(
     assert await client_of(proxy).ask("/user/ada/lab") == (200, port_of(door))
 
 
+async def test_routes_that_a_hub_has_gone_on_without_do_not_come_back(
+    redis: RedisKeys, make_proxy: Callable[..., TraefikRedisProxy], doors: Doors, tmp_path: Path
+) -> None:
+    """Their servers may be elsewhere by now; what the hub has written stays, and the rest is only removed."""
+    door = await doors.open()
+    proxy = make_proxy(redis_url=redis.server.url, redis_password=PASSWORD)
+    await proxy.start()
+    await proxy.add_route("/user/ada/", door, {"user": "ada"})
+    assert proxy._reconciler is not None
+    proxy._reconciler.prevail()
+    await proxy.add_route("/", door, {"hub": True})
+    await proxy.stop()
+    done = await migrate(tmp_path, "--from-peer", "--delete-old", "--execute")
+    assert (done.status, done.err) == (0, "")
+    assert "Not copied: 9 older ones" in done.out
+    assert redis.peers() == set()
+    records = redis.all()["jupyterhub/routes"]
+    assert sorted(records) == ["/", "/user/ada/", "setup"]
+    assert door in records["/user/ada/"]
+
+
 async def test_what_was_interrupted_is_done_by_running_it_again(redis: RedisKeys, tmp_path: Path) -> None:
     """What is there is kept, what is not is added, and what the hub would do is not undone."""
     await migrate(tmp_path, "--from-peer", "--delete-old", "--execute")
