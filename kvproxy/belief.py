@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from .names import Names
-from .plan import diff
+from .plan import apart, diff
 from .printable import shown
 from .repair import describe, set_aside
 from .store import Operation, Snapshot, Space
@@ -92,9 +92,9 @@ class Belief:
             self.entries[name] = entry
         return changed
 
-    def difference(self, name: str, wanted: Entry | None) -> tuple[Operation, ...]:
-        """What makes an entry be as it is wanted."""
-        return (*self._aside.pop(name, ()), *diff(self.entries.get(name), wanted))
+    def difference(self, name: str, wanted: Entry | None) -> list[tuple[Operation, ...]]:
+        """What makes an entry be as it is wanted: groups of operations, see :func:`kvproxy.plan.transactions`."""
+        return apart((*self._aside.pop(name, ()), *diff(self.entries.get(name), wanted)))
 
     def compare(
         self, snapshot: Snapshot, found: Mapping[str, Entry], desired: Mapping[str, Entry], known: int

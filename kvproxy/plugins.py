@@ -179,14 +179,15 @@ def rivals(found: Iterable[EntryPoint] | None = None) -> list[str]:
     return sorted(f"{entry.name} ({entry.dist.name if entry.dist else entry.value})" for entry in others)
 
 
-def warn_of_rivals(used: type[Any], log: Logger | LoggerAdapter[Any]) -> None:
-    """Say which of two proxies of one name the hub uses, if there are two.
+def warn_of_rivals(used: type[Any], named: str, log: Logger | LoggerAdapter[Any]) -> None:
+    """Say which of two proxies of one name the hub uses, if there are two, and the configuration leaves that open.
 
     Args:
         used: the class of the proxy.
+        named: ``c.JupyterHub.proxy_class`` as the configuration has it: a name, or a class in full.
         log: the hub's logger.
     """
-    if others := rivals():
+    if "." not in named and (others := rivals()):
         log.warning(
             "This hub uses %s of kvproxy, but another package provides proxies of the same names: %s. Uninstall it, or "
             "name the class in full in c.JupyterHub.proxy_class.",

@@ -26,11 +26,12 @@ from .startup import check_replicas, wait_for_store, wait_for_traefik
 from .static import check_url, groups_allowed
 from .store import Store
 from .store_traits import StoreTraits
+from .succession import SucceedingProxy
 from .tasks import begin
 from .tracking import Tracker
 
 
-class KVTraefikProxy(StoreTraits):
+class KVTraefikProxy(SucceedingProxy, StoreTraits):
     """A proxy whose routes are in a key-value store that Traefik reads.
 
     A backend derives from it, names the provider, and says how to open its store and how Traefik is to open it, both
@@ -48,7 +49,6 @@ class KVTraefikProxy(StoreTraits):
                 return {"zooKeeper": {"endpoints": [endpoint], "rootKey": self.traefik_root}}
     """
 
-    _reconciler: Reconciler | None = None
     _store: Store | None = None
     _fleet_in_use: TraefikFleet | None = None
     _process: TraefikProcess | None = None
@@ -120,7 +120,7 @@ class KVTraefikProxy(StoreTraits):
         self, entry_points: tuple[str, ...], allowed: bool | None, able: Abilities | None = None
     ) -> tuple[Reconciler, TraefikFleet]:
         access = self._access(secret := self._secret())
-        warn_of_rivals(type(self), self.log)
+        warn_of_rivals(type(self), self.named_as, self.log)
         self.dynamic_config(able)
         self._store = store = self.open_store()
         self._fleet_in_use = fleet = self._fleet(access)

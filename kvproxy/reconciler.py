@@ -38,8 +38,6 @@ from .watch import Log, TraefikWatch, Waiter
 
 #: Seconds that a failed add_route waits for its own rollback before it raises all the same.
 _ROLLBACK_WAIT: Final = 5.0
-#: Seconds that giving up the claim to the store may take.
-_FAREWELL: Final = 2.0
 
 
 class Reconciler(Standing):
@@ -113,7 +111,8 @@ class Reconciler(Standing):
         try:
             await self._sync.step()
         except BaseException:
-            await self._give_up()
+            if self._tenure is not None:
+                await self._tenure.end()
             raise
         self._say_flat()
         self._watching = begin(self._watch.run(), "The task that follows Traefik", self._log)
@@ -139,15 +138,11 @@ class Reconciler(Standing):
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         self._tasks = []
-        await self._give_up()
+        if self._tenure is not None:
+            await self._tenure.end()
         self._watch.fail_all(_stopped())
         self._sync.fail_all(_stopped())
         await self._observer.aclose()
-
-    async def _give_up(self) -> None:
-        if self._tenure is not None:
-            with contextlib.suppress(asyncio.TimeoutError):
-                await asyncio.wait_for(self._tenure.end(), _FAREWELL)
 
     async def tell_noise(self) -> None:
         """Say what an added route costs Traefik at the present number, if the store wakes it for each key.
@@ -164,8 +159,14 @@ class Reconciler(Standing):
     def set_up(self, configuration: Mapping[str, Any]) -> None:
         """Want another dynamic configuration that is not about routes."""
         entry = encode_setup(configuration)
-        if self._sync.table.given_setup != entry:
+        if self._sync.table.asked != entry:
             self._sync.want(SETUP, entry)
+
+    def prevail(self) -> int:
+        """See :meth:`kvproxy.table.DesiredTable.prevail`."""
+        left = self._sync.table.prevail()
+        self._sync.want(SETUP, self._sync.table.asked)
+        return left
 
     async def all(self, timeout: float) -> dict[str, dict[str, Any]]:
         """Read the store in full, start the repair of what differs, and give back all routes.
@@ -244,8 +245,6 @@ class Reconciler(Standing):
             raise
         if before is not None and before.route is not None:
             self._observer.removed(before.route.routespec)
-
-    # -- what callers wait for
 
     def _check_running(self) -> None:
         if not self._running:

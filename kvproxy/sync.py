@@ -157,7 +157,7 @@ class StoreSync:
                 self._outage.over()
 
     def close(self) -> None:
-        """Have :meth:`run` come to its end. Cancelling it is not enough: a store's client may lose that."""
+        """End :meth:`run`. Cancelling it is not enough: a store's client may lose that."""
         self._closed = True
         self._kick.set()
 
@@ -214,7 +214,7 @@ class StoreSync:
         captured = {name: self.desired.get(name) for name in names}
         commits = self._promises.take_commits(names)
         waiters = {name: self._watch.waiters(name) for name in names}
-        groups = [ops for name in names if (ops := self._belief.difference(name, captured[name]))]
+        groups = [ops for name in names for ops in self._belief.difference(name, captured[name])]
         tell = (bool(groups) or self._untold) and not self._behind
         try:
             await self._commit(groups, tell)
@@ -293,6 +293,8 @@ class StoreSync:
         settle(reads)
 
     def _compare(self, snapshot: Snapshot) -> None:
+        if self.table.see(snapshot.config):
+            self._dirty[SETUP] = None
         found = group(snapshot.config, snapshot.records, self.table.setup.config, self._names)
         first, self._known = not self._known, True
         revision = snapshot.config.get(self._names.revision_key, "")

@@ -8,6 +8,7 @@ from typing import Final
 
 from .errors import HookError
 from .grouping import Group, stem
+from .peer import ROUTERS, left_routes, lowering
 from .places import Item
 from .routes import Route
 from .translate import (
@@ -42,7 +43,7 @@ class DesiredTable:
     """
 
     def __init__(self, layout: Layout, setup: Entry, groups_allowed: bool | None = None) -> None:
-        self._layout = layout
+        self._layout = replace(layout, rooted=layout.may_be_rooted and groups_allowed is True)
         #: How this hub calls its routers and services.
         self.names = layout.names
         self._tree = RoutingTree(layout.limits, layout.hosts)
@@ -54,8 +55,11 @@ class DesiredTable:
         self.groups_allowed = groups_allowed
         # Whether routers have come behind the root routers, or out from there, since this was asked.
         self._rerooted = False
-        self._layout = replace(layout, rooted=layout.may_be_rooted and groups_allowed is True)
-        self.set_up(setup)
+        #: The setup as it was asked for, and as it is to be in the store.
+        self.asked = self.setup = setup
+        self._left: Mapping[str, str] = {}
+        self._prevailing = False
+        self._set_up()
 
     @property
     def count(self) -> int:
@@ -77,14 +81,8 @@ class DesiredTable:
 
     def set_up(self, setup: Entry) -> None:
         """Want another setup, beside the root routers."""
-        #: The setup as it was given.
-        self.given_setup = setup
-        #: The setup as it is to be in the store.
-        self.setup = with_public_routers(setup, self._layout)
-        if self.setup.config:
-            self.entries[SETUP] = self.setup
-        else:
-            self.entries.pop(SETUP, None)
+        self.asked = setup
+        self._set_up()
 
     def take_rerooted(self) -> bool:
         """Tell if routers have come behind the root routers, or out from there, since the last call.
@@ -101,7 +99,7 @@ class DesiredTable:
             return []
         self._layout = replace(self._layout, rooted=rooted)
         self._rerooted = True
-        self.set_up(self.given_setup)
+        self._set_up()
         return [SETUP, *self._encode(self._tree.outermost)]
 
     def _place(self, route: Route) -> Group | None:
@@ -129,6 +127,39 @@ class DesiredTable:
         self._outermost.discard(name)
         exposed = self._expose(name, entry)
         return [*self._encode([*groups, *exposed]), *self._reroot()]
+
+    def see(self, config: Mapping[str, str]) -> bool:
+        """Learn what the store holds: jupyterhub-traefik-proxy may have left routes there, see :meth:`prevail`.
+
+        Returns:
+            whether that changes the setup.
+        """
+        self._left = {key: value for key, value in config.items() if key.startswith(ROUTERS)}
+        return self._set_up()
+
+    def prevail(self) -> int:
+        """Want all that jupyterhub-traefik-proxy has left to be behind the routes that there are now.
+
+        Not before the hub has added those of all servers that run: until then, what was left leads to some of them.
+
+        Returns:
+            how many routes it has left.
+        """
+        self._prevailing = True
+        self._set_up()
+        return left_routes(self._left)
+
+    def _set_up(self) -> bool:
+        """Want the setup that was asked for, the root routers, and what puts another proxy's routers behind ours."""
+        before, lowered = self.setup, lowering(self._left, self._prevailing)
+        self.setup = setup = with_public_routers(self.asked, self._layout)
+        if lowered:
+            self.setup = replace(setup, config={**setup.config, **lowered})
+        if self.setup.config:
+            self.entries[SETUP] = self.setup
+        else:
+            self.entries.pop(SETUP, None)
+        return self.setup != before
 
     def _expose(self, name: str, entry: Entry) -> list[Item]:
         if not entry.outermost:
@@ -161,7 +192,7 @@ class DesiredTable:
         rooted = is_rooted(found.get(SETUP), self.names)
         if self.groups_allowed is None and self._layout.roots is not None:
             self._layout = replace(self._layout, rooted=rooted)
-            self.set_up(self.given_setup)
+            self._set_up()
         for name, entry in found.items():
             route = route_of(entry)
             if route is not None and name == self.names.route(route.key):

@@ -26,6 +26,7 @@ from .flat import Keys, flatten
 from .grouping import NO_REQUEST, Group
 from .hooking import apply_hooks
 from .names import ALONE, Names
+from .peer import is_lowering, is_peers_record
 from .routes import Route, RouteSpec, make_route
 from .rules import priority, rule
 
@@ -268,12 +269,13 @@ def group(
     configs: dict[str, Keys] = {}
     for key, value in config.items():
         # Whatever a manifest says: a route's keys and the revision are no part of the setup.
-        name = names.owner(key) or (SETUP if key in of_setup and key != names.revision_key else None)
+        set_up = (key in of_setup and key != names.revision_key) or is_lowering(key, value)
+        name = names.owner(key) or (SETUP if set_up else None)
         if name is not None:
             configs.setdefault(name, {})[key] = value
     recorded: dict[str, dict[str, str]] = {}
     for key, value in records.items():
-        if not key.startswith(QUARANTINE):
+        if not key.startswith(QUARANTINE) and not is_peers_record(key):
             recorded.setdefault(_record_owner(key, names), {})[key] = value
     return {name: Entry(configs.get(name, {}), recorded.get(name, {})) for name in {**configs, **recorded}}
 

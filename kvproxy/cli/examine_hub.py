@@ -20,7 +20,7 @@ def configuration(hub: Hub) -> list[Finding]:
     found = [ok("configuration", f"{hub.file} makes the hub use {type(proxy).__module__}.{type(proxy).__name__}.")]
     found += [warning("configuration", said.rstrip(".") + ".") for said in hub.warnings]
     found += _dynamic_config(hub)
-    if others := rivals():
+    if "." not in proxy.named_as and (others := rivals()):
         said = f"Another package provides proxies of the same names: {', '.join(others)}."
         found.append(warning("configuration", said, "Uninstall it, or name the class in full in proxy_class."))
     if hub.secret_from:

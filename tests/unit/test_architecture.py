@@ -28,6 +28,7 @@ PURE = {
     "hooking",
     "names",
     "ownership",
+    "peer",
     "repair",
     "places",
     "table",
@@ -50,7 +51,7 @@ PURE = {
     "dynamic_config",
 }
 #: Those of the command line.
-PURE_CLI = {"certificates", "comparison", "external", "findings", "migration", "peer"}
+PURE_CLI = {"certificates", "comparison", "external", "findings", "migration"}
 IO = {"asyncio", "traitlets", "jupyterhub", "subprocess", "socket", "aiohttp", "tornado", "redis", "psutil"}
 
 
@@ -101,7 +102,7 @@ def test_the_loops_know_neither_the_hub_nor_traitlets(name: str) -> None:
 
 @pytest.mark.parametrize("file", [*CORE, *sorted((ROOT / "backends").rglob("*.py"))], ids=lambda file: file.stem)
 def test_modules_are_short(file: Path) -> None:
-    """About 300 lines."""
+    """A module is cut at its joints; one that is longer has several reasons to change."""
     assert len(file.read_text().splitlines()) <= 400
 
 
