@@ -11,6 +11,7 @@ from traitlets.config import Config
 from .errors import ConfigurationError
 from .plugins import import_proxy_class, load_backends
 from .proxy import KVTraefikProxy
+from .setting_names import Reader
 from .store import Store
 
 
@@ -56,6 +57,14 @@ class TraefikKVProxy(KVTraefikProxy):
             if section in config:
                 config[section].pop("store_url", None)
         return config
+
+    @property
+    def reader(self) -> Reader:
+        """See :attr:`kvproxy.former_names.FormerNames.reader`; the backend's settings are read too."""
+        try:
+            return super().reader.beside(self.backend_proxy.reader)
+        except ConfigurationError:
+            return super().reader
 
     @property
     def provider_name(self) -> str:  # type: ignore[override]

@@ -17,7 +17,6 @@ from .errors import ConfigurationError, InvalidRouteError, KVProxyError, Stopped
 from .fleet import TraefikFleet
 from .launcher import RUNTIME, check_free, find_traefik, launch_of, traefik_version
 from .metrics import GAUGES
-from .plugins import warn_of_rivals
 from .process import TraefikProcess
 from .reconciler import Reconciler
 from .replicas import Replica
@@ -47,6 +46,8 @@ class KVTraefikProxy(TraefikSetUp):
                 return {"zooKeeper": {"endpoints": [endpoint], "rootKey": self.traefik_root}}
     """
 
+    former_section = "TKvProxy"
+
     kv_traefik_prefix = Unicode(
         "traefik",
         config=True,
@@ -67,7 +68,6 @@ class KVTraefikProxy(TraefikSetUp):
         config=True,
         help="""Seconds that the store may be late when the hub starts, or away while a route is removed.""",
     )
-
     store_check_interval = Float(
         2,
         min=0,
@@ -165,7 +165,7 @@ class KVTraefikProxy(TraefikSetUp):
         self, entry_points: tuple[str, ...], allowed: bool | None, able: Abilities | None = None
     ) -> tuple[Reconciler, TraefikFleet]:
         access = self._access(secret := self._secret())
-        warn_of_rivals(type(self), self.log)
+        self.tell_oddities()
         self._store = store = self.open_store()
         self._fleet_in_use = fleet = self._fleet(access)
         self._set_up_for = partial(self._setup, access, secret)

@@ -7,6 +7,7 @@ from typing import Any
 from traitlets import Bool, Dict, Enum, Float, Integer, List, Unicode, Union, default, validate
 
 from .errors import ConfigurationError, InvalidRouteError
+from .former_names import former_name
 from .hooked_proxy import HookedProxy
 from .names import Names, check_hub_id
 from .routes import parse_routespec
@@ -29,6 +30,7 @@ class TraefikProxy(HookedProxy):
         decides on the format. Beside it stand Traefik's log and process id.
         """,
     )
+    toml_static_config_file = former_name("static_config_file")
     extra_static_config = Dict(
         config=True,
         help="""Static configuration that is merged over what kvproxy, or `kvproxy static-config`, writes.""",

@@ -7,6 +7,7 @@ from typing import Any
 
 from traitlets import Bool, Dict, Unicode
 
+from kvproxy.former_names import former_name
 from kvproxy.http_connection import HttpConnection
 from kvproxy.proxy import KVTraefikProxy
 
@@ -67,6 +68,10 @@ class TraefikConsulProxy(KVTraefikProxy):
         (seconds for one request). They win over everything else.
         """,
     )
+
+    kv_url = former_name("consul_url")
+    kv_username = former_name("consul_username")
+    kv_password = former_name("consul_password")
 
     @property
     def connection(self) -> HttpConnection:

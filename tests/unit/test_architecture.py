@@ -34,6 +34,7 @@ PURE = {
     "translate",
     "plan",
     "readiness",
+    "setting_names",
     "static",
     "store",
     "credentials",
