@@ -1,0 +1,163 @@
+"""Every set-up that jupyterhub-traefik-proxy documents, with real hubs, stores and Traefiks."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from string import Template
+from typing import Any
+
+import bcrypt
+import pytest
+import requests
+from traitlets.config.loader import PyFileConfigLoader
+
+from kvproxy.static import deep_merge
+from kvproxy.testing.hub import HubProcess
+from kvproxy.testing.programs import free_port
+from kvproxy.testing.servers import Certificates, TraefikServer
+
+from .peer_set_ups import LETS_ENCRYPT, SET_UPS, SetUp
+from .proxies import Doors, Start, port_of, until_true
+from .test_documented_settings import HUB, AcmeServer, acme, fetch, secure  # noqa: F401 - a fixture
+
+pytestmark = [pytest.mark.hub, pytest.mark.timeout(240)]
+
+PASSWORD = "s3cret"
+API = ("api_admin", "api-secret")
+
+
+@pytest.fixture
+def store(request: pytest.FixtureRequest) -> Callable[[str], dict[str, str]]:
+    """Starts a store of a kind that asks for credentials; its address, and what to log in with."""
+
+    def start(kind: str) -> dict[str, str]:
+        if kind == "redis":
+            acl = [f"ada on >{PASSWORD} ~* &* +@all"]
+            redis = request.getfixturevalue("redis_factory")(password="unused", acl=acl)
+            return {"store": f"127.0.0.1:{redis.port}", "user": "ada", "password": PASSWORD}
+        if kind == "etcd":
+            etcd = request.getfixturevalue("etcd_factory")(root_password=PASSWORD)
+            return {"store": etcd.endpoint, "user": "root", "password": PASSWORD}
+        if kind == "consul":
+            consul = request.getfixturevalue("guarded_consul")
+            return {"store": consul.endpoint, "password": consul.token}
+        return {}
+
+    return start
+
+
+@pytest.fixture
+def stack() -> Iterator[ExitStack]:
+    with ExitStack() as made:
+        yield made
+
+
+@pytest.mark.parametrize("name", SET_UPS)
+def test_a_hub_works_as_it_is_configured_there(
+    name: str,
+    store: Callable[[str], dict[str, str]],
+    certificates: Certificates,
+    tmp_path: Path,
+    stack: ExitStack,
+) -> None:
+    """Its page is served at the public URL, the API takes the user that is named there, and nothing is ignored."""
+    set_up = SET_UPS[name]
+    ends_tls = certificates if "ssl_cert" in set_up.config else None
+    hub = HubProcess(tmp_path, certificates=ends_tls)
+    values = {
+        "public": str(hub.port),
+        "api": str(hub.api_port),
+        "dir": str(tmp_path),
+        "cert": str(certificates.server_certificate),
+        "key": str(certificates.server_key),
+        "hashed": bcrypt.hashpw(API[1].encode(), bcrypt.gensalt(4)).decode(),
+        **store(set_up.store),
+    }
+    # Where the former name of the static configuration's file is tested, the kit's own line must not win.
+    removed = 'c.TraefikProxy.pop("static_config_file")\n' if "toml_static" in set_up.config else ""
+    with (tmp_path / "jupyterhub_config.py").open("a") as file:
+        file.write(removed + Template(set_up.config).substitute(values))
+    if set_up.static:
+        start_traefik(set_up, values, hub, tmp_path, stack)
+    stack.callback(hub.close)
+    hub.start()
+
+    reply = requests.get(f"http://127.0.0.1:{hub.api_port}/api/overview", auth=API, timeout=10)
+    assert reply.status_code == 200
+    assert reply.json()["http"]["routers"]["errors"] == 0
+    assert requests.get(f"http://127.0.0.1:{hub.api_port}/api/overview", timeout=10).status_code == 401
+    entry_point = "for_users" if "for_users" in set_up.config else "https" if ends_tls else "http"
+    points = requests.get(f"http://127.0.0.1:{hub.api_port}/api/entrypoints", auth=API, timeout=10).json()
+    assert entry_point in {point["name"] for point in points}
+
+    assert "not recognized" not in hub.log_text
+    assert "is not used" not in hub.log_text
+    former = re.findall(r"is the former name of (?:the proxy class )?'?([\w.]+\w)", hub.log_text)
+    assert set(former) == {name.replace("c.TraefikToml", "c.TraefikFileProvider") for name in expected(set_up)}
+    assert PASSWORD not in hub.log_text
+    for file in re.findall(r'(?:static|dynamic)_config_file = "\$dir/(.*)"', set_up.config):
+        assert (tmp_path / file).exists()
+    assert hub.end() == 0
+    assert hub.log_text.partition("Traceback")[2][:3000] == ""
+
+
+def expected(set_up: SetUp) -> set[str]:
+    """The present names that the log names."""
+    return {"traefik_file" if name == "TraefikTomlProxy" else name for name in set_up.former}
+
+
+def start_traefik(set_up: SetUp, values: dict[str, str], hub: HubProcess, directory: Path, stack: ExitStack) -> None:
+    """Start the administrator's Traefik, with its own dynamic configuration if there is one."""
+    (directory / "dynamic").mkdir()
+    if set_up.dynamic:
+        (directory / "dynamic" / "own.toml").write_text(Template(set_up.dynamic).substitute(values))
+    file = directory / "own-traefik.toml"
+    file.write_text(Template(set_up.static).substitute(values))
+    stack.enter_context(TraefikServer(file, [hub.port, hub.api_port]))
+
+
+@pytest.mark.parametrize("name", ["Prefixes of one's own", "`c.TKvProxy`"])
+def test_routes_are_below_the_prefixes_that_are_set(
+    name: str, redis_factory: Callable[..., Any], hub_factory: Callable[..., HubProcess]
+) -> None:
+    """Both, without the slashes at their ends."""
+    redis = redis_factory(password="unused", acl=[f"ada on >{PASSWORD} ~* &* +@all"])
+    values = {"store": f"127.0.0.1:{redis.port}", "user": "ada", "password": PASSWORD}
+    hub = hub_factory(config=Template(SET_UPS[name].config).substitute(values))
+    hub.start()
+    roots = {"/".join(str(key).split("/")[:2]) for key in redis.command("KEYS", "*")}
+    assert roots == {"mine/traefik", "mine/hub"}
+
+
+async def test_lets_encrypt_by_settings(
+    start_proxy: Start,
+    acme: AcmeServer,  # noqa: F811
+    doors: Doors,
+    tmp_path: Path,
+) -> None:
+    """The default certificate is the one that comes from an ACME server, asked for by extra_dynamic_config."""
+    port, plain = free_port(), free_port()
+    file = tmp_path / "documented.py"
+    values = {"public": port, "plain": plain, "dir": tmp_path, "name": HUB}
+    file.write_text(Template(LETS_ENCRYPT).substitute(values))
+    settings = dict(PyFileConfigLoader(str(file)).load_config().TraefikProxy)
+    here = {"caServer": acme.url, "caCertificates": [str(acme.ca)]}
+    settings["extra_static_config"] = deep_merge(
+        settings["extra_static_config"], {"certificatesResolvers": {"letsencrypt": {"acme": here}}}
+    )
+    proxy = await start_proxy(public_url=f"http://127.0.0.1:{port}/", **settings)
+    target = await doors.open()
+    await proxy.add_route("/", target, {})
+    trust = secure(await acme.root(secure(acme.ca), tmp_path / "root.pem"))
+
+    async def served() -> bool:
+        try:
+            ask = {"ssl": trust, "server_hostname": HUB, "headers": {"Host": HUB}}
+            return (await fetch(f"https://127.0.0.1:{port}/", **ask))[:2] == (200, port_of(target))
+        except OSError:
+            return False  # another certificate, until that one has come
+
+    await until_true(served, 60)
