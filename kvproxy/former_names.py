@@ -69,10 +69,13 @@ class FormerNames(Proxy):
             ConfigurationError: if a setting cannot be followed.
         """
         warn_of_rivals(type(self), self.log)
-        for remark in self.setting_remarks():
+        found = self.setting_remarks()
+        for remark in found:
+            if remark.weight is not Weight.ERROR:
+                (self.log.warning if remark.weight is Weight.WARNING else self.log.info)("%s", remark)
+        for remark in found:
             if remark.weight is Weight.ERROR:
                 raise ConfigurationError(str(remark))
-            (self.log.warning if remark.weight is Weight.WARNING else self.log.info)("%s", remark)
 
     def _take_over(self, change: Any) -> None:
         new = self._former_settings()[change.name]

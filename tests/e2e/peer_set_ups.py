@@ -324,20 +324,8 @@ c.TKvProxy.kv_separator = "/"
     ),
 }
 
-#: Let's Encrypt by settings, where the hub starts Traefik; of `$plain` and `$public`, users come to the latter.
-LETS_ENCRYPT: Final = """
+_GENERATED: Final = """
 c.TraefikProxy.traefik_entrypoint = "https"
-c.TraefikProxy.extra_static_config = {
-    "entryPoints": {
-        "http": {"address": "127.0.0.1:$plain"},
-        "https": {"address": "127.0.0.1:$public", "http": {"tls": {"options": "default"}}},
-    },
-    "certificatesResolvers": {
-        "letsencrypt": {
-            "acme": {"email": "me@example.org", "storage": "$dir/acme.json", "tlsChallenge": {}},
-        },
-    },
-}
 c.TraefikProxy.extra_dynamic_config = {
     "tls": {
         "stores": {
@@ -348,3 +336,57 @@ c.TraefikProxy.extra_dynamic_config = {
     },
 }
 """
+
+#: The same for Let's Encrypt. Users come to the port `$public`, and to `$plain` without TLS.
+LETS_ENCRYPT: Final = {
+    "Let's Encrypt by settings": SetUp(
+        "redis",
+        _GENERATED
+        + """
+c.TraefikProxy.extra_static_config = {
+    "entryPoints": {
+        "http": {"address": "127.0.0.1:$plain"},
+        "https": {"address": "127.0.0.1:$public", "http": {"tls": {"options": "default"}}},
+    },
+    "certificatesResolvers": {
+        "letsencrypt": {
+            "acme": {"email": "me@example.org", "storage": "$dir/acme.json", "caServer": "$acme", "tlsChallenge": {}},
+        },
+    },
+}
+""",
+    ),
+    "Let's Encrypt, Traefik of one's own": SetUp(
+        "redis",
+        "c.TraefikProxy.should_start = False" + _GENERATED + API,
+        """
+[api]
+
+[entryPoints.auth_api]
+address = "localhost:$api"
+
+[entrypoints.httponly]
+address = "127.0.0.1:$plain"
+[entryPoints.httponly.http.redirections.entryPoint]
+to = "https"
+scheme = "https"
+
+[entrypoints.https]
+address = "127.0.0.1:$public"
+
+[entrypoints.https.http.tls]
+options = "default"
+
+[certificatesResolvers.letsencrypt.acme]
+email = "me@example.org"
+storage = "$dir/acme.json"
+caServer = "$acme"
+
+[certificatesResolvers.letsencrypt.acme.tlsChallenge]
+
+[providers.redis]
+endpoints = ["$store"]
+rootKey = "traefik"
+""",
+    ),
+}

@@ -14,19 +14,23 @@ import pytest
 import requests
 from traitlets.config.loader import PyFileConfigLoader
 
-from kvproxy.static import deep_merge
 from kvproxy.testing.hub import HubProcess
 from kvproxy.testing.programs import free_port
-from kvproxy.testing.servers import Certificates, TraefikServer
+from kvproxy.testing.servers import Certificates, RedisServer, TraefikServer
+from kvproxy_redis import TraefikRedisProxy
 
 from .peer_set_ups import LETS_ENCRYPT, SET_UPS, SetUp
-from .proxies import Doors, Start, port_of, until_true
+from .proxies import Doors, port_of, until_true
 from .test_documented_settings import HUB, AcmeServer, acme, fetch, secure  # noqa: F401 - a fixture
 
 pytestmark = [pytest.mark.hub, pytest.mark.timeout(240)]
 
 PASSWORD = "s3cret"
 API = ("api_admin", "api-secret")
+
+
+PAGE = Path(__file__).parents[2] / "docs" / "how-to" / "from-jupyterhub-traefik-proxy.md"
+PREFIXES = ("Prefixes of one's own", "`c.TKvProxy`")
 
 
 @pytest.fixture
@@ -119,7 +123,7 @@ def start_traefik(set_up: SetUp, values: dict[str, str], hub: HubProcess, direct
     stack.enter_context(TraefikServer(file, [hub.port, hub.api_port]))
 
 
-@pytest.mark.parametrize("name", ["Prefixes of one's own", "`c.TKvProxy`"])
+@pytest.mark.parametrize("name", PREFIXES)
 def test_routes_are_below_the_prefixes_that_are_set(
     name: str, redis_factory: Callable[..., Any], hub_factory: Callable[..., HubProcess]
 ) -> None:
@@ -132,23 +136,34 @@ def test_routes_are_below_the_prefixes_that_are_set(
     assert roots == {"mine/traefik", "mine/hub"}
 
 
+@pytest.mark.parametrize("name", LETS_ENCRYPT)
 async def test_lets_encrypt_by_settings(
-    start_proxy: Start,
+    name: str,
+    make_proxy: Callable[..., TraefikRedisProxy],
+    redis_server: RedisServer,
     acme: AcmeServer,  # noqa: F811
     doors: Doors,
     tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    stack: ExitStack,
 ) -> None:
     """The default certificate is the one that comes from an ACME server, asked for by extra_dynamic_config."""
-    port, plain = free_port(), free_port()
+    # Traefik's way to trust the ACME server of the tests.
+    monkeypatch.setenv("LEGO_CA_CERTIFICATES", str(acme.ca))
+    set_up, port, api, plain = LETS_ENCRYPT[name], free_port(), free_port(), free_port()
+    places = {"public": str(port), "api": str(api), "plain": str(plain), "dir": str(tmp_path)}
+    values = {**places, "store": f"127.0.0.1:{redis_server.port}", "name": HUB, "acme": acme.url}
     file = tmp_path / "documented.py"
-    values = {"public": port, "plain": plain, "dir": tmp_path, "name": HUB}
-    file.write_text(Template(LETS_ENCRYPT).substitute(values))
+    file.write_text(Template(set_up.config).substitute(values))
     settings = dict(PyFileConfigLoader(str(file)).load_config().TraefikProxy)
-    here = {"caServer": acme.url, "caCertificates": [str(acme.ca)]}
-    settings["extra_static_config"] = deep_merge(
-        settings["extra_static_config"], {"certificatesResolvers": {"letsencrypt": {"acme": here}}}
-    )
-    proxy = await start_proxy(public_url=f"http://127.0.0.1:{port}/", **settings)
+    urls = {"public_url": f"http://127.0.0.1:{port}/", "traefik_api_url": f"http://localhost:{api}"}
+    proxy = make_proxy(**urls, **settings)
+    if set_up.static:
+        own = tmp_path / "own-traefik.toml"
+        own.write_text(Template(set_up.static).substitute(values))
+        stack.enter_context(TraefikServer(own, [port, api]))
+    else:
+        await proxy.start()
     target = await doors.open()
     await proxy.add_route("/", target, {})
     trust = secure(await acme.root(secure(acme.ca), tmp_path / "root.pem"))
@@ -161,3 +176,15 @@ async def test_lets_encrypt_by_settings(
             return False  # another certificate, until that one has come
 
     await until_true(served, 60)
+
+
+def test_the_documented_table_leads_here_for_these_set_ups_only() -> None:
+    """By their names."""
+    lines = PAGE.read_text(encoding="utf-8").splitlines()
+
+    def leading_to(test: Callable[..., Any]) -> set[str]:
+        return {line.split(" | ")[0].strip("| ") for line in lines if f'"{test.__name__}"' in line}
+
+    assert leading_to(test_a_hub_works_as_it_is_configured_there) == set(SET_UPS)
+    assert leading_to(test_routes_are_below_the_prefixes_that_are_set) == set(PREFIXES)
+    assert leading_to(test_lets_encrypt_by_settings) == set(LETS_ENCRYPT)
