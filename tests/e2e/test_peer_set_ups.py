@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
 from string import Template
 from typing import Any
@@ -30,25 +31,38 @@ API = ("api_admin", "api-secret")
 
 
 PAGE = Path(__file__).parents[2] / "docs" / "how-to" / "from-jupyterhub-traefik-proxy.md"
-PREFIXES = ("Prefixes of one's own", "`c.TKvProxy`")
+
+
+@dataclass(frozen=True)
+class Store:
+    """A store of one kind that asks for credentials.
+
+    Args:
+        values: its address, and what to log in with.
+        held: asks for the keys that it holds.
+    """
+
+    values: dict[str, str]
+    held: Callable[[], Iterable[str]]
 
 
 @pytest.fixture
-def store(request: pytest.FixtureRequest) -> Callable[[str], dict[str, str]]:
-    """Starts a store of a kind that asks for credentials; its address, and what to log in with."""
+def store(request: pytest.FixtureRequest) -> Callable[[str], Store]:
+    """Starts a store of a kind."""
 
-    def start(kind: str) -> dict[str, str]:
+    def start(kind: str) -> Store:
         if kind == "redis":
             acl = [f"ada on >{PASSWORD} ~* &* +@all"]
             redis = request.getfixturevalue("redis_factory")(password="unused", acl=acl)
-            return {"store": f"127.0.0.1:{redis.port}", "user": "ada", "password": PASSWORD}
+            login = {"store": f"127.0.0.1:{redis.port}", "user": "ada", "password": PASSWORD}
+            return Store(login, lambda: redis.command("KEYS", "*"))
         if kind == "etcd":
             etcd = request.getfixturevalue("etcd_factory")(root_password=PASSWORD)
-            return {"store": etcd.endpoint, "user": "root", "password": PASSWORD}
+            return Store({"store": etcd.endpoint, "user": "root", "password": PASSWORD}, etcd.all)
         if kind == "consul":
             consul = request.getfixturevalue("guarded_consul")
-            return {"store": consul.endpoint, "password": consul.token}
-        return {}
+            return Store({"store": consul.endpoint, "password": consul.token}, consul.all)
+        return Store({}, tuple)
 
     return start
 
@@ -62,7 +76,7 @@ def stack() -> Iterator[ExitStack]:
 @pytest.mark.parametrize("name", SET_UPS)
 def test_a_hub_works_as_it_is_configured_there(
     name: str,
-    store: Callable[[str], dict[str, str]],
+    store: Callable[[str], Store],
     certificates: Certificates,
     tmp_path: Path,
     stack: ExitStack,
@@ -70,7 +84,7 @@ def test_a_hub_works_as_it_is_configured_there(
     """Its page is served at the public URL, the API takes the user that is named there, and nothing is ignored."""
     set_up = SET_UPS[name]
     ends_tls = certificates if "ssl_cert" in set_up.config else None
-    hub = HubProcess(tmp_path, certificates=ends_tls)
+    hub, used = HubProcess(tmp_path, certificates=ends_tls), store(set_up.store)
     values = {
         "public": str(hub.port),
         "api": str(hub.api_port),
@@ -78,7 +92,7 @@ def test_a_hub_works_as_it_is_configured_there(
         "cert": str(certificates.server_certificate),
         "key": str(certificates.server_key),
         "hashed": bcrypt.hashpw(API[1].encode(), bcrypt.gensalt(4)).decode(),
-        **store(set_up.store),
+        **used.values,
     }
     # Where the former name of the static configuration's file is tested, the kit's own line must not win.
     removed = 'c.TraefikProxy.pop("static_config_file")\n' if "toml_static" in set_up.config else ""
@@ -102,6 +116,9 @@ def test_a_hub_works_as_it_is_configured_there(
     former = re.findall(r"is the former name of (?:the proxy class )?'?([\w.]+\w)", hub.log_text)
     assert set(former) == {name.replace("c.TraefikToml", "c.TraefikFileProvider") for name in expected(set_up)}
     assert PASSWORD not in hub.log_text
+    if set_up.store != "file":
+        roots = {found[1] for key in used.held() if (found := re.match(r"(mine/\w+|\w+)/", key))}
+        assert roots == ({"mine/traefik", "mine/hub"} if "prefix" in set_up.config else {"traefik", "jupyterhub"})
     for file in re.findall(r'(?:static|dynamic)_config_file = "\$dir/(.*)"', set_up.config):
         assert (tmp_path / file).exists()
     assert hub.end() == 0
@@ -121,19 +138,6 @@ def start_traefik(set_up: SetUp, values: dict[str, str], hub: HubProcess, direct
     file = directory / "own-traefik.toml"
     file.write_text(Template(set_up.static).substitute(values))
     stack.enter_context(TraefikServer(file, [hub.port, hub.api_port]))
-
-
-@pytest.mark.parametrize("name", PREFIXES)
-def test_routes_are_below_the_prefixes_that_are_set(
-    name: str, redis_factory: Callable[..., Any], hub_factory: Callable[..., HubProcess]
-) -> None:
-    """Both, without the slashes at their ends."""
-    redis = redis_factory(password="unused", acl=[f"ada on >{PASSWORD} ~* &* +@all"])
-    values = {"store": f"127.0.0.1:{redis.port}", "user": "ada", "password": PASSWORD}
-    hub = hub_factory(config=Template(SET_UPS[name].config).substitute(values))
-    hub.start()
-    roots = {"/".join(str(key).split("/")[:2]) for key in redis.command("KEYS", "*")}
-    assert roots == {"mine/traefik", "mine/hub"}
 
 
 @pytest.mark.parametrize("name", LETS_ENCRYPT)
@@ -186,5 +190,4 @@ def test_the_documented_table_leads_here_for_these_set_ups_only() -> None:
         return {line.split(" | ")[0].strip("| ") for line in lines if f'"{test.__name__}"' in line}
 
     assert leading_to(test_a_hub_works_as_it_is_configured_there) == set(SET_UPS)
-    assert leading_to(test_routes_are_below_the_prefixes_that_are_set) == set(PREFIXES)
     assert leading_to(test_lets_encrypt_by_settings) == set(LETS_ENCRYPT)

@@ -37,13 +37,13 @@ FORMER = [
     (TraefikTomlProxy, "TraefikTomlProxy", "toml_static_config_file", "static_config_file", "/a.toml"),  # 0.1.0a1
     (TraefikFileProviderProxy, "TraefikTomlProxy", "toml_dynamic_config_file", "dynamic_config_file", "/a.toml"),
     (TraefikRedisProxy, "TraefikProxy", "toml_static_config_file", "static_config_file", "/a.toml"),  # 0.1 to 2.1
-    (TraefikEtcdProxy, "TraefikEtcdProxy", "kv_url", "etcd_url", "http://a:1"),  # 0.1 to 2.1
-    (TraefikEtcdProxy, "TKvProxy", "kv_url", "etcd_url", "http://a:1"),  # 0.1 to 0.3
+    (TraefikEtcdProxy, "TraefikEtcdProxy", "kv_url", "etcd_url", "http://a:1"),  # 0.1.4 to 2.1
+    (TraefikEtcdProxy, "TKvProxy", "kv_url", "etcd_url", "http://a:1"),  # 0.1.4 to 0.3
     (TraefikEtcdProxy, "TraefikEtcdProxy", "kv_username", "etcd_username", "ada"),
     (TraefikEtcdProxy, "TraefikEtcdProxy", "kv_password", "etcd_password", SECRET),
-    (TraefikEtcdProxy, "TraefikEtcdProxy", "etcd_traefik_prefix", "kv_traefik_prefix", "/a/"),  # 0.1.0 and 0.1.1
+    (TraefikEtcdProxy, "TraefikEtcdProxy", "etcd_traefik_prefix", "kv_traefik_prefix", "/a/"),  # 0.1.0 to 0.1.3
     (TraefikEtcdProxy, "TraefikEtcdProxy", "etcd_jupyterhub_prefix", "kv_jupyterhub_prefix", "/a/"),
-    (TraefikConsulProxy, "TraefikConsulProxy", "kv_url", "consul_url", "http://a:1"),  # 0.1 to 2.1
+    (TraefikConsulProxy, "TraefikConsulProxy", "kv_url", "consul_url", "http://a:1"),  # 0.1.4 to 2.1
     (TraefikConsulProxy, "TraefikConsulProxy", "kv_username", "consul_username", "ada"),
     (TraefikConsulProxy, "TraefikConsulProxy", "kv_password", "consul_password", SECRET),
     (TraefikConsulProxy, "TKvProxy", "kv_password", "consul_password", SECRET),
@@ -122,7 +122,7 @@ def test_the_former_section_of_all_stores_is_read(cls: type[KVTraefikProxy]) -> 
 
 
 def test_the_former_proxy_class_says_what_to_write() -> None:
-    """In full, as there may be another package with that name."""
+    """Once, with the name that takes its place."""
     assert said(make(TraefikTomlProxy, {})) == [
         "TraefikTomlProxy is the former name of the proxy class 'traefik_file', and works as that does. Write "
         'c.JupyterHub.proxy_class = "traefik_file".'
