@@ -12,6 +12,7 @@ from .checking import Reader
 from .errors import ConfigurationError
 from .plugins import import_proxy_class, load_backends
 from .proxy import KVTraefikProxy
+from .setting_names import AcceptedSettings
 from .store import Store
 
 
@@ -57,6 +58,14 @@ class TraefikKVProxy(KVTraefikProxy):
             if section in config:
                 config[section].pop("store_url", None)
         return config
+
+    @property
+    def accepted_settings(self) -> AcceptedSettings:
+        """See :attr:`kvproxy.former_names.FormerNames.accepted_settings`; the backend's settings are read too."""
+        try:
+            return super().accepted_settings.beside(self.backend_proxy.accepted_settings)
+        except ConfigurationError:
+            return super().accepted_settings
 
     @property
     def provider_name(self) -> str:  # type: ignore[override]

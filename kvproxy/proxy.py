@@ -49,6 +49,8 @@ class KVTraefikProxy(SucceedingProxy, StoreTraits):
                 return {"zooKeeper": {"endpoints": [endpoint], "rootKey": self.traefik_root}}
     """
 
+    former_section = "TKvProxy"
+
     _store: Store | None = None
     _fleet_in_use: TraefikFleet | None = None
     _process: TraefikProcess | None = None
@@ -121,6 +123,7 @@ class KVTraefikProxy(SucceedingProxy, StoreTraits):
     ) -> tuple[Reconciler, TraefikFleet]:
         access = self._access(secret := self._secret())
         warn_of_rivals(type(self), self.named_as, self.log)
+        self.tell_oddities()
         self.dynamic_config(able)
         self._store = store = self.open_store()
         self._fleet_in_use = fleet = self._fleet(access)

@@ -103,6 +103,9 @@ class TraefikSetUp(TraefikProxy):
             # Two providers with a default certificate cancel each other out (Traefik 3.7, `mergeConfiguration`), and
             # a Traefik with https must have one from somewhere. Of several hubs, none may speak for the others.
             return None
+        if self.extra_dynamic_config.get("tls", {}).get("stores", {}).get("default"):
+            # A `defaultCertificate` wins over a `defaultGeneratedCert` (Traefik 3.7, `getDefaultCertificate`).
+            return None
         return placeholder_certificate(derive(secret, "placeholder certificate"))
 
     @property

@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 from traitlets import Bool, CaselessStrEnum, Dict, Enum, Float, Integer, List, Unicode, Union, default, validate
 
 from .errors import ConfigurationError, InvalidRouteError
+from .former_names import former_name
 from .hooked_proxy import HookedProxy
 from .names import Names, check_hub_id
 from .root_routers import parse_excepted
@@ -43,6 +44,7 @@ class TraefikProxy(HookedProxy):
         decides on the format. Beside it stand Traefik's log and process id.
         """,
     )
+    toml_static_config_file = former_name("static_config_file")
     extra_static_config = Dict(
         config=True,
         help="""Static configuration that is merged over what kvproxy, or `kvproxy static-config`, writes.""",

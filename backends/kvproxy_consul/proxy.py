@@ -8,6 +8,7 @@ from typing import Any
 from traitlets import Bool, Dict, Unicode
 
 from kvproxy.checking import Reader
+from kvproxy.former_names import former_name
 from kvproxy.http_connection import HttpConnection
 from kvproxy.proxy import KVTraefikProxy
 
@@ -68,6 +69,10 @@ class TraefikConsulProxy(KVTraefikProxy):
         (seconds for one request). They win over everything else.
         """,
     )
+
+    kv_url = former_name("consul_url")
+    kv_username = former_name("consul_username")
+    kv_password = former_name("consul_password")
 
     @property
     def connection(self) -> HttpConnection:

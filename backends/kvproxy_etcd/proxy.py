@@ -7,6 +7,7 @@ from typing import Any
 from traitlets import Dict, Unicode
 
 from kvproxy.checking import Reader
+from kvproxy.former_names import former_name
 from kvproxy.http_connection import HttpConnection
 from kvproxy.proxy import KVTraefikProxy
 
@@ -56,6 +57,12 @@ class TraefikEtcdProxy(KVTraefikProxy):
         (seconds for one request) and `verify` (False: do not check etcd's certificate). They win over everything else.
         """,
     )
+
+    kv_url = former_name("etcd_url")
+    kv_username = former_name("etcd_username")
+    kv_password = former_name("etcd_password")
+    etcd_traefik_prefix = former_name("kv_traefik_prefix")
+    etcd_jupyterhub_prefix = former_name("kv_jupyterhub_prefix")
 
     @property
     def connection(self) -> HttpConnection:

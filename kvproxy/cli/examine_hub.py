@@ -5,12 +5,16 @@ from __future__ import annotations
 import stat
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Final
 
 from ..errors import ConfigurationError
 from ..plugins import rivals
+from ..setting_names import Weight
 from ..static import check_url
 from .findings import Finding, error, ok, warning
 from .hub_configuration import Hub
+
+_FINDINGS: Final = {Weight.INFO: ok, Weight.WARNING: warning, Weight.ERROR: error}
 
 
 def configuration(hub: Hub) -> list[Finding]:
@@ -19,6 +23,9 @@ def configuration(hub: Hub) -> list[Finding]:
     check_url(proxy.public_url, "JupyterHub.bind_url")
     found = [ok("configuration", f"{hub.file} makes the hub use {type(proxy).__module__}.{type(proxy).__name__}.")]
     found += [warning("configuration", said.rstrip(".") + ".") for said in hub.warnings]
+    found += [
+        _FINDINGS[remark.weight]("configuration", remark.said, remark.advice) for remark in proxy.setting_remarks()
+    ]
     found += _dynamic_config(hub)
     if "." not in proxy.named_as and (others := rivals()):
         said = f"Another package provides proxies of the same names: {', '.join(others)}."

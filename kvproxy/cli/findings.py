@@ -55,9 +55,9 @@ class Finding:
         return {"level": self.level.value, "about": self.about, "said": self.said, "advice": self.advice}
 
 
-def ok(about: str, said: str) -> Finding:
+def ok(about: str, said: str, advice: str = "") -> Finding:
     """All is well."""
-    return Finding(Level.OK, about, said)
+    return Finding(Level.OK, about, said, advice)
 
 
 def warning(about: str, said: str, advice: str = "") -> Finding:

@@ -42,6 +42,7 @@ PURE = {
     "translate",
     "plan",
     "readiness",
+    "setting_names",
     "static",
     "store",
     "credentials",

@@ -103,7 +103,27 @@ def test_misspelt_settings_are_told_of() -> None:
     ("text", "said"),
     [
         ("", "ConfigurableHTTPProxy, which is none of kvproxy's proxies; set c.JupyterHub.proxy_class to"),
-        ("c.JupyterHub.proxy_class = 'traefik_rediss'", "JupyterHub would refuse jupyterhub_config.py:"),
+        (
+            "c.JupyterHub.proxy_class = 'traefik_reids'",
+            "JupyterHub would refuse jupyterhub_config.py: it cannot import c.JupyterHub.proxy_class = 'traefik_reids'."
+            ' Did you mean "traefik_redis"? kvproxy\'s are "traefik_consul", "traefik_etcd", "traefik_file", '
+            '"traefik_kv" or "traefik_redis".',
+        ),
+        ("c.JupyterHub.proxy_class = 'nonsense'", "proxy_class = 'nonsense'. kvproxy's are \"traefik_consul\", "),
+        (
+            "c.JupyterHub.spawner_class = 'none'",
+            "The 'spawner_class' trait of a JupyterHub instance must be a type, but",
+        ),
+        (
+            "from jupyterhub_traefik_proxy.redis import TraefikRedisProxy",
+            "jupyterhub_config.py:1 cannot be run: ModuleNotFoundError: No module named 'jupyterhub_traefik_proxy'. "
+            'Remove the import and name the class as text: set c.JupyterHub.proxy_class to "traefik_consul", ',
+        ),
+        (
+            "from jupyterhub.proxy import Proxy\nclass TraefikRedisProxy(Proxy): pass\n"
+            "c.JupyterHub.proxy_class = TraefikRedisProxy",
+            'none of kvproxy\'s proxies; set c.JupyterHub.proxy_class = "kvproxy_redis.TraefikRedisProxy".',
+        ),
         ("\nimport nosuch", "jupyterhub_config.py:2 cannot be run: ModuleNotFoundError: No module named 'nosuch'."),
         ("c.x = (\n", "jupyterhub_config.py:1 cannot be run: SyntaxError: '(' was never closed."),
         ("import sys\nsys.exit('no')", "jupyterhub_config.py:2 cannot be run: SystemExit: no."),
@@ -130,6 +150,18 @@ def test_what_the_hub_would_refuse_is_one_sentence(text: str, said: str) -> None
     assert said in sentence
     assert "\n" not in sentence
     assert sentence.endswith(".")
+
+
+def test_what_is_set_for_another_proxy_is_told_of_by_names() -> None:
+    """By the same function as in the hub's log."""
+    proxy = load(
+        REDIS + "c.TraefikReidsProxy.redis_password = 'hidden'\nc.TraefikEtcdProxy.etcd_url = 'hidden'\n"
+    ).proxy
+    assert list(map(str, proxy.setting_remarks())) == [
+        "c.TraefikReidsProxy (redis_password) is not used: there is no proxy class of that name. Did you mean "
+        "c.TraefikRedisProxy?",
+        "c.TraefikEtcdProxy (etcd_url) is not used, as the hub uses TraefikRedisProxy.",
+    ]
 
 
 def test_wrong_secrets_are_not_repeated() -> None:
