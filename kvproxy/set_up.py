@@ -12,7 +12,7 @@ from .credentials import ApiAccess, api_access, derive
 from .error_pages import pages_configuration
 from .fleet import TraefikFleet
 from .internal_ssl import read_identity, servers_transport, transport_name
-from .static import deep_merge, setup_configuration
+from .static import deep_merge, further_providers, setup_configuration
 from .store import Store
 from .traefik import TraefikApi
 from .traefik_proxy import TraefikProxy
@@ -67,11 +67,21 @@ class TraefikSetUp(TraefikProxy):
     def _certificate(self, secret: bytes) -> tuple[str, str] | None:
         if self.ssl_cert and self.ssl_key and not self.hub_id:
             return str(Path(self.ssl_cert).absolute()), str(Path(self.ssl_key).absolute())
-        if self.hub_id or (self.is_https and not self.should_start):
-            # Two providers with a default certificate cancel each other out (Traefik 3.7, `mergeConfiguration`), and
-            # a Traefik with https must have one from somewhere. Of several hubs, none may speak for the others.
+        if not self.gives_placeholder:
             return None
         return placeholder_certificate(derive(secret, "placeholder certificate"))
+
+    @property
+    def gives_placeholder(self) -> bool:
+        """True if Traefik gets a placeholder as its default certificate where the hub has no certificate.
+
+        Two providers with a default certificate cancel each other out (Traefik 3.7, ``mergeConfiguration``), so an own
+        one would be displaced. Only of a Traefik that the hub starts is it known what else that reads. Of several hubs,
+        none may speak for the others.
+        """
+        if self.placeholder_certificate is not None:
+            return bool(self.placeholder_certificate) and not self.hub_id
+        return bool(self.should_start) and not further_providers(self.extra_static_config, self.provider_name)
 
     @property
     def _internal_ssl(self) -> bool:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import replace
 from typing import Final
 
 from .errors import HookError
 from .grouping import Group, stem
+from .manifest import of_default_store
 from .places import Item
 from .routes import Route
 from .translate import (
@@ -23,6 +24,7 @@ from .translate import (
     parent_name,
     route_of,
     withheld,
+    without_default_store,
 )
 from .tree import RoutingTree
 
@@ -48,7 +50,9 @@ class DesiredTable:
         self._outermost: set[str] = set()
         #: The desired entries.
         self.entries: dict[str, Entry] = {SETUP: setup} if setup.config else {}
+        #: All of the setup that is wanted, also what is left out for now.
         self.setup = setup
+        self._yields = False
         #: Whether Traefik can read groups. As long as that is not known, they are left as they are.
         self.groups_allowed = groups_allowed
 
@@ -80,9 +84,10 @@ class DesiredTable:
             the names of other entries that this has changed.
         """
         before = middlewares_of(self.entries.get(name), name, self._layout)
-        self.entries[name] = entry
         if name == SETUP:
             self.setup = entry
+            entry = without_default_store(entry) if self._yields else entry
+        self.entries[name] = entry
         if entry.route is None:
             return []
         if not entry.config:
@@ -93,6 +98,20 @@ class DesiredTable:
             groups = self._tree.under(at)
         self._outermost.discard(name)
         return self._encode([*groups, *self._expose(name, entry)])
+
+    def make_way(self, foreign: Collection[str]) -> list[str]:
+        """Leave Traefik's default certificate to somebody else's keys in the store, and no longer if there are none.
+
+        Returns:
+            the names of the entries that this has changed.
+        """
+        if self._yields == bool(foreign):
+            return []
+        self._yields = bool(foreign)
+        if not any(map(of_default_store, self.setup.config)):
+            return []
+        self.put(SETUP, self.setup)
+        return [SETUP]
 
     def _expose(self, name: str, entry: Entry) -> list[Item]:
         if not entry.outermost:

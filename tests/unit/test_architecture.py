@@ -21,6 +21,7 @@ PURE = {
     "grouping",
     "guard",
     "hooking",
+    "manifest",
     "names",
     "ownership",
     "repair",
