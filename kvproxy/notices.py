@@ -59,9 +59,9 @@ def make_way(table: DesiredTable, snapshot: Snapshot, log: Log) -> list[str]:
     if changed and foreign:
         chosen = any(of_default_store(key) and not value.startswith("-----BEGIN") for key, value in setup.items())
         (log.warning if chosen else log.info)(
-            "The store holds a default certificate for Traefik that the hub has not written (%s); it is left alone%s.",
+            "The store holds a default certificate for Traefik that the hub has not written (%s), and it stays.%s",
             ", ".join(sorted(foreign)),
-            ", and the hub's own (ssl_cert, extra_dynamic_config) is left out. Remove these keys to have that one served"
+            " The hub's own (ssl_cert, extra_dynamic_config) is not served. Remove these keys to change that."
             if chosen
             else "",
         )
