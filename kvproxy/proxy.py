@@ -23,7 +23,7 @@ from .reconciler import Reconciler
 from .replicas import Replica
 from .routes import make_route, parse_routespec
 from .set_up import TraefikSetUp
-from .startup import check_replicas, wait_for_store, wait_for_traefik
+from .startup import wait_for_store, wait_for_traefik
 from .static import check_url, groups_allowed
 from .store import Store, roots
 from .tracking import Tracker
@@ -158,6 +158,7 @@ class KVTraefikProxy(TraefikSetUp):
         timeout, check_alive = self.check_route_timeout, process.check_alive
         loaded = partial(wait_for_traefik, traefik, reconciler.revision, timeout, self.log, check_alive)
         await process.start(decision, check_ports, loaded)
+        await self._look_at_own(traefik, version)
         self.log.info("Traefik %s runs (process %s), configured by %s.", ".".join(map(str, version)), process.pid, file)
         await reconciler.tell_noise()
 
@@ -168,7 +169,7 @@ class KVTraefikProxy(TraefikSetUp):
         warn_of_rivals(type(self), self.log)
         self._store = store = self.open_store()
         self._fleet_in_use = fleet = self._fleet(access)
-        self._set_up_for = partial(self._setup, access, secret)
+        self._set_up_for, self._given = partial(self._setup, access, secret), self.default_certificate(secret)
         timeout, setting = self.store_timeout, "c.KVTraefikProxy.store_timeout"
         for warning in await wait_for_store(store.check, timeout, setting, self.log):
             self.log.warning("%s", warning)
@@ -217,9 +218,7 @@ class KVTraefikProxy(TraefikSetUp):
         self._watching = asyncio.create_task(self._check_external(fleet, reconciler))
 
     async def _check_external(self, fleet: TraefikFleet, reconciler: Reconciler) -> None:
-        replicas = await fleet.members()
-        timeout, entry_point = self.check_route_timeout, self.traefik_entrypoint
-        await check_replicas(replicas, reconciler.revision, timeout, entry_point, self.route_layout, self.log)
+        await self._look_at_external(await fleet.members(), reconciler.revision)
         await self._adjust(fleet, reconciler)
         await reconciler.tell_noise()
 

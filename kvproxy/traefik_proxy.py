@@ -219,6 +219,11 @@ class TraefikProxy(HookedProxy):
         return bool(self.public_url.startswith("https:"))
 
     @property
+    def users_come_by_https(self) -> bool:
+        """True if users reach the hub by https, at Traefik or at something in front of it."""
+        return str(getattr(self.app, "public_url", "") or getattr(self.app, "subdomain_host", "")).startswith("https:")
+
+    @property
     def sets_up(self) -> bool:
         """Whether kvproxy writes the dynamic configuration that is not about routes."""
         return bool(self.should_start or self.enable_setup_dynamic_config)

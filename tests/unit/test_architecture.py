@@ -28,6 +28,7 @@ PURE = {
     "places",
     "table",
     "tree",
+    "entry_point",
     "error_pages",
     "errors",
     "routes",
