@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import datetime
+from pathlib import Path
+from typing import Final
 
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -11,6 +13,25 @@ from cryptography.x509.oid import NameOID
 
 _FROM = datetime.datetime(2020, 1, 1, tzinfo=datetime.timezone.utc)
 _UNTIL = datetime.datetime(2120, 1, 1, tzinfo=datetime.timezone.utc)
+
+
+#: What is said of a Traefik, after its name, that does not serve the default certificate that the hub has set up.
+CERTIFICATE_LOST: Final = (
+    "does not serve the default certificate that the hub gives it: Traefik cannot read the files, or another of its "
+    "providers has a default certificate too (tls.stores.default), and of two Traefik serves neither. Remove one of "
+    "them; the hub's is that of c.JupyterHub.ssl_cert or of c.TraefikProxy.placeholder_certificate."
+)
+
+
+def der_of(certificate: str) -> bytes:
+    """A certificate that is given as PEM text, or as the path of a file with it, in DER.
+
+    Raises:
+        OSError: if the file cannot be read.
+        ValueError: if it holds no certificate.
+    """
+    pem = certificate.encode() if certificate.startswith("-----BEGIN") else Path(certificate).read_bytes()
+    return x509.load_pem_x509_certificates(pem)[0].public_bytes(Encoding.DER)
 
 
 def placeholder_certificate(seed: bytes) -> tuple[str, str]:

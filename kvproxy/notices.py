@@ -5,9 +5,11 @@ from __future__ import annotations
 from typing import Final
 
 from .errors import StoreError
+from .manifest import foreign_default, of_default_store
 from .routes import counted, make_route
-from .store import Store
+from .store import Snapshot, Store
 from .table import DesiredTable
+from .translate import SETUP
 from .watch import Log
 
 #: A route like any other, to count its keys by, and the number of them from which on their cost is worth a warning.
@@ -38,6 +40,32 @@ async def tell_noise(store: Store, table: DesiredTable, log: Log) -> None:
             reads,
             store.quieter,
         )
+
+
+def make_way(table: DesiredTable, snapshot: Snapshot, log: Log) -> list[str]:
+    """Leave Traefik's default certificate to somebody else's keys in the store, and say so once.
+
+    Args:
+        table: what the store is to hold.
+        snapshot: what it holds.
+        log: where to say it.
+
+    Returns:
+        the names of the entries that this has changed.
+    """
+    setup = table.setup.config
+    foreign = foreign_default(snapshot.config, snapshot.records.get(SETUP, ""), setup)
+    changed = table.make_way(foreign)
+    if changed and foreign:
+        chosen = any(of_default_store(key) and not value.startswith("-----BEGIN") for key, value in setup.items())
+        (log.warning if chosen else log.info)(
+            "The store holds a default certificate for Traefik that the hub has not written (%s), and it stays.%s",
+            ", ".join(sorted(foreign)),
+            " The hub's own (ssl_cert, extra_dynamic_config) is not served. Remove these keys to change that."
+            if chosen
+            else "",
+        )
+    return changed
 
 
 def tell_flat(table: DesiredTable, log: Log) -> bool:

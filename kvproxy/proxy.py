@@ -22,7 +22,7 @@ from .process import TraefikProcess
 from .reconciler import Reconciler
 from .replicas import Replica
 from .routes import counted, make_route, parse_routespec
-from .startup import check_replicas, wait_for_store, wait_for_traefik
+from .startup import wait_for_store, wait_for_traefik
 from .static import check_url, groups_allowed
 from .store import Store
 from .store_traits import StoreTraits
@@ -115,6 +115,7 @@ class KVTraefikProxy(SucceedingProxy, StoreTraits):
         timeout, check_alive = self.check_route_timeout, process.check_alive
         loaded = partial(wait_for_traefik, traefik, reconciler.revision, timeout, self.log, check_alive)
         await process.start(decision, check_ports, loaded, reconciler.followed_since)
+        await self._look_at_own(traefik, version)
         self.log.info("Traefik %s runs (process %s), configured by %s.", ".".join(map(str, version)), process.pid, file)
         await reconciler.tell_noise()
 
@@ -128,6 +129,7 @@ class KVTraefikProxy(SucceedingProxy, StoreTraits):
         self._store = store = self.open_store()
         self._fleet_in_use = fleet = self._fleet(access)
         self._set_up_for = partial(self._setup, access, secret, entry_points=entry_points)
+        self._given = self.default_certificate(secret)
         timeout, setting = self.store_timeout, "c.KVTraefikProxy.store_timeout"
         for warning in await wait_for_store(store.check, timeout, setting, self.log):
             self.log.warning("%s", shown(warning))
@@ -176,9 +178,7 @@ class KVTraefikProxy(SucceedingProxy, StoreTraits):
         self._watching = begin(self._check_external(fleet, reconciler), "The first look at Traefik", self.log)
 
     async def _check_external(self, fleet: TraefikFleet, reconciler: Reconciler) -> None:
-        replicas = await fleet.members()
-        timeout, entry_point = self.check_route_timeout, self.traefik_entrypoint
-        await check_replicas(replicas, reconciler.revision, timeout, entry_point, self.route_layout, self.log)
+        await self._look_at_external(await fleet.members(), reconciler.revision)
         await self._adjust(fleet, reconciler)
         await reconciler.tell_noise()
 

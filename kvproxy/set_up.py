@@ -3,22 +3,25 @@
 from __future__ import annotations
 
 import secrets
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import urlsplit
 
 from .abilities import Abilities
-from .certificate import placeholder_certificate
+from .certificate import der_of, placeholder_certificate
 from .checking import Reader
 from .credentials import ApiAccess, Secret, api_access, derive
 from .dynamic_config import checked_dynamic_config, without_unset
+from .entry_point import entry_point_advice, plain_https_advice, trust_advice
 from .error_pages import not_found_page, pages_configuration
 from .fleet import TraefikFleet
 from .internal_ssl import read_identity, servers_transport, transport_name
 from .root_routers import RootRouters, parse_excepted, public_configuration
 from .routes import parse_routespec
-from .static import deep_merge, setup_configuration
+from .startup import check_certificate, check_replicas, warn_once
+from .static import deep_merge, further_providers, setup_configuration, static_configuration
 from .store import Store
 from .traefik import TraefikApi
 from .traefik_proxy import TraefikProxy
@@ -30,6 +33,9 @@ TEMPLATES: Final = str(Path(__file__).with_name("templates"))
 
 class TraefikSetUp(TraefikProxy):
     """What a proxy writes for Traefik besides routes; what only its backend can say of that is left to the backend."""
+
+    #: The default certificate that Traefik was given, DER; None for none, or one that cannot be read here.
+    _given: bytes | None = None
 
     def __init__(self, **traits: Any) -> None:
         super().__init__(**traits)
@@ -99,14 +105,60 @@ class TraefikSetUp(TraefikProxy):
     def _certificate(self, secret: bytes) -> tuple[str, str] | None:
         if self.ssl_cert and self.ssl_key and not self.hub_id:
             return str(Path(self.ssl_cert).absolute()), str(Path(self.ssl_key).absolute())
-        if self.hub_id or (self.is_https and not self.should_start):
-            # Two providers with a default certificate cancel each other out (Traefik 3.7, `mergeConfiguration`), and
-            # a Traefik with https must have one from somewhere. Of several hubs, none may speak for the others.
+        if not self.gives_placeholder:
             return None
         if self.extra_dynamic_config.get("tls", {}).get("stores", {}).get("default"):
             # A `defaultCertificate` wins over a `defaultGeneratedCert` (Traefik 3.7, `getDefaultCertificate`).
             return None
         return placeholder_certificate(derive(secret, "placeholder certificate"))
+
+    @property
+    def gives_placeholder(self) -> bool:
+        """True if Traefik gets a placeholder as its default certificate where the hub has no certificate.
+
+        Two providers with a default certificate cancel each other out (Traefik 3.7, ``mergeConfiguration``), so an own
+        one would be displaced. Only of a Traefik that the hub starts is it known what else that reads. Of several hubs,
+        none may speak for the others.
+        """
+        if self.placeholder_certificate is not None:
+            return bool(self.placeholder_certificate) and not self.hub_id
+        return bool(self.should_start) and not further_providers(self.extra_static_config, self.provider_name)
+
+    def advice(self, version: tuple[int, ...], shown: Mapping[str, Any] | None = None) -> list[str]:
+        """Sentences about what Traefik's public entry point would do to users' requests.
+
+        Args:
+            version: Traefik's.
+            shown: what its API says of the entry point; None for a Traefik that the hub starts.
+        """
+        public_https = self.users_come_by_https
+        bind_url = str(self.config.get("JupyterHub", {}).get("bind_url", ""))
+        if shown is not None:
+            found = entry_point_advice(version, shown, public_https=public_https)
+        else:
+            configuration = static_configuration(self.static_settings({}, version))
+            shown = configuration["entryPoints"][self.traefik_entrypoint]
+            found = trust_advice(shown, "c.TraefikProxy.trusted_proxies", public_https=public_https)
+        return [*found, *plain_https_advice(bind_url, shown)]
+
+    def default_certificate(self, secret: bytes) -> bytes | None:
+        """The default certificate that the hub gives Traefik, DER; None for none, or one that cannot be read here."""
+        try:
+            pair = self._certificate(secret) if self.sets_up else None
+            return der_of(pair[0]) if pair is not None else None
+        except (OSError, ValueError):
+            return None
+
+    async def _look_at_own(self, traefik: TraefikApi, version: tuple[int, ...]) -> None:
+        """Say what is not as it should be at a Traefik that the hub has started."""
+        warn_once(self.advice(version), self.log)
+        await check_certificate([traefik], self._given, self.log)
+
+    async def _look_at_external(self, replicas: Sequence[TraefikApi], revision: int) -> None:
+        """Say what is not as it should be at Traefiks that the hub has not started."""
+        timeout, entry_point, layout = self.check_route_timeout, self.traefik_entrypoint, self.route_layout
+        await check_replicas(replicas, revision, timeout, entry_point, layout, self.log, self.advice)
+        await check_certificate(replicas, self._given, self.log)
 
     @property
     def _internal_ssl(self) -> bool:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
-from typing import Final, TypeVar
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from itertools import chain
+from typing import Any, Final, TypeVar
 
+from .certificate import CERTIFICATE_LOST
 from .errors import ConfigurationError, StoreUnavailable, TraefikError
 from .static import groups_allowed, parse_version
 from .traefik import TraefikApi
@@ -86,7 +88,13 @@ async def wait_for_traefik(
 
 
 async def check_replicas(
-    replicas: Sequence[TraefikApi], revision: int, timeout: float, entry_point: str, layout: str, log: Log
+    replicas: Sequence[TraefikApi],
+    revision: int,
+    timeout: float,
+    entry_point: str,
+    layout: str,
+    log: Log,
+    advise: Callable[[tuple[int, ...], Mapping[str, Any]], Sequence[str]] = lambda version, shown: (),
 ) -> None:
     """Tell the administrator early what a Traefik lacks that the hub has not started; who adds a route waits himself.
 
@@ -97,21 +105,50 @@ async def check_replicas(
         entry_point: name of the entry point that each must have.
         layout: ``route_layout``.
         log: where to say it.
+        advise: sentences about the entry point of a Traefik of this version; each is said once for all replicas.
     """
 
-    async def check(traefik: TraefikApi) -> None:
+    async def check(traefik: TraefikApi) -> Sequence[str]:
         try:
             await wait_for_traefik(traefik, revision, timeout, log)
-            if await traefik.entry_point(entry_point) is None:
+            version, shown = await traefik.version(), await traefik.entry_point(entry_point)
+            if shown is None:
                 log.error(
                     "%s has no entry point %r; set c.TraefikProxy.traefik_entrypoint to its public one.",
                     traefik.place,
                     entry_point,
                 )
-            version = await traefik.version()
             log.info("Traefik %s serves the routes.", version)
             groups_allowed(layout, parse_version(version))
+            return advise(parse_version(version), shown) if shown is not None else ()
         except (TraefikError, ConfigurationError) as error:
+            log.error("%s", error)
+            return ()
+
+    said = await asyncio.gather(*map(check, replicas))
+    warn_once(chain.from_iterable(said), log)
+
+
+def warn_once(sentences: Iterable[str], log: Log) -> None:
+    """Warn of each sentence once."""
+    for sentence in dict.fromkeys(sentences):
+        log.warning("%s", sentence)
+
+
+async def check_certificate(replicas: Sequence[TraefikApi], certificate: bytes | None, log: Log) -> None:
+    """Tell the administrator that a Traefik does not serve the default certificate that it was given.
+
+    Args:
+        replicas: the APIs of all replicas, which have loaded the set-up.
+        certificate: the certificate in DER; None if Traefik was given none, or it cannot be read here.
+        log: where to say it.
+    """
+
+    async def check(traefik: TraefikApi) -> None:
+        try:
+            if certificate is not None and await traefik.has_certificate(certificate) is False:
+                log.error("%s %s", traefik.place, CERTIFICATE_LOST)
+        except TraefikError as error:
             log.error("%s", error)
 
     await asyncio.gather(*map(check, replicas))

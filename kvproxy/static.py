@@ -17,6 +17,8 @@ from urllib.parse import SplitResult, urlsplit
 import tomli_w
 
 from .errors import ConfigurationError
+from .flat import flatten
+from .manifest import of_default_store
 from .names import ALONE, HUB_HEADER, Names
 
 #: The first version in which routers may have parents.
@@ -26,6 +28,9 @@ _REFUSING_ENCODED: Final = ((3, 6, 4), (3, 6, 7))
 #: The first version that can be told to leave paths as they are (``sanitizePath``); an older one refuses to start.
 _RAW_PATHS_SINCE: Final = (3, 3, 6)
 _ENCODED: Final = ("Slash", "BackSlash", "NullCharacter", "Semicolon", "Percent", "QuestionMark", "Hash")
+
+#: Options of a provider that make it read files or places besides the one that it is set up for.
+_READ_MORE: Final = {"directory", "namespaces"}
 
 #: Requests by service only, with as few buckets for their duration as can be; shown at a router of kvproxy's own.
 _COUNTS: Final = {"addEntryPointsLabels": False, "addServicesLabels": True, "buckets": [1.0], "manualRouting": True}
@@ -193,6 +198,24 @@ def counts_by_itself(extra: Mapping[str, Any]) -> bool:
     return isinstance(metrics, Mapping) and "prometheus" in metrics
 
 
+def further_providers(extra: Mapping[str, Any], own: str) -> list[str]:
+    """Names of the providers that static configuration of the administrator's adds to the hub's own one.
+
+    Options of the hub's own one do not count, unless they make it read more than the hub's store.
+
+    >>> further_providers({"providers": {"redis": {"endpoints": ["h:1"]}, "docker": {}}}, "redis")
+    ['docker']
+    """
+    providers = _lowered(_lowered(extra).get("providers"))
+    known = {"providersthrottleduration", own.lower()}
+    return sorted(name for name in providers if name not in known or _READ_MORE & _lowered(providers[name]).keys())
+
+
+def _lowered(section: Any) -> dict[str, Any]:
+    """A section by its names in lower case, as Traefik reads them in any; empty if it is none."""
+    return {str(name).lower(): value for name, value in section.items()} if isinstance(section, Mapping) else {}
+
+
 def parse_version(text: str) -> tuple[int, ...]:
     """The version that Traefik says it has, such as ``3.7.15``, as numbers; ``(3,)`` if it is no release.
 
@@ -246,8 +269,9 @@ def setup_configuration(
         api_url: where Traefik's API answers; a path in it is Traefik's ``api.basePath``.
         api_entry_point: name of the entry point of the API.
         api_users: ``name:hash`` of those who may use the API; empty for no authentication.
-        certificate: the default certificate and its key, as paths or PEM text. Without one, Traefik makes a new
-            RSA key at each reload (``pkg/tls/generate``, 3.7), which costs more than everything else of a small reload.
+        certificate: the default certificate and its key, as paths or PEM text; a default store in ``extra`` replaces
+            it. Without one, Traefik makes a new RSA key at each reload (``pkg/tls/generate``, 3.7), which costs more
+            than everything else of a small reload.
         extra: merged over all else.
         names: how the hub calls what it has there. Several hubs on one Traefik have a router each, told by a header.
         metrics: whether Traefik has metrics, which are shown to whom the API is.
@@ -269,7 +293,7 @@ def setup_configuration(
         shown = {"rule": f'Path("{base}/metrics"){ours}', "service": "prometheus@internal"}
         http["routers"][names.metrics] = router | shown
     configuration: dict[str, Any] = {"http": http}
-    if certificate is not None:
+    if certificate is not None and not any(map(of_default_store, flatten(extra))):
         pair = {"certFile": certificate[0], "keyFile": certificate[1]}
         configuration["tls"] = {"stores": {"default": {"defaultCertificate": pair}}}
     return deep_merge(configuration, extra)

@@ -16,6 +16,7 @@ from . import plan
 from .belief import Belief
 from .errors import OwnershipError, StoreError, StoreUnavailable
 from .guard import Guard
+from .notices import make_way
 from .observing import Observer, withhold
 from .outage import Outage
 from .promises import Promises, settle
@@ -275,8 +276,7 @@ class StoreSync:
 
     async def _read(self) -> None:
         """Learn what the store holds; what is not as it should be becomes dirty."""
-        reads = self._promises.take_reads()
-        start = self._now()
+        reads, start = self._promises.take_reads(), self._now()
         try:
             snapshot = await self._store.list()
         except StoreError as error:
@@ -295,6 +295,7 @@ class StoreSync:
     def _compare(self, snapshot: Snapshot) -> None:
         if self.table.see(snapshot.config):
             self._dirty[SETUP] = None
+        self._mark(*make_way(self.table, snapshot, self._log))
         found = group(snapshot.config, snapshot.records, self.table.setup.config, self._names)
         first, self._known = not self._known, True
         revision = snapshot.config.get(self._names.revision_key, "")

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import replace
 from typing import Final
 
 from .errors import HookError
 from .grouping import Group, stem
+from .manifest import of_default_store
 from .peer import ROUTERS, left_routes, lowering
 from .places import Item
 from .routes import Route
@@ -26,6 +27,7 @@ from .translate import (
     route_of,
     with_public_routers,
     withheld,
+    without_default_store,
 )
 from .tree import RoutingTree
 
@@ -55,10 +57,10 @@ class DesiredTable:
         self.groups_allowed = groups_allowed
         # Whether routers have come behind the root routers, or out from there, since this was asked.
         self._rerooted = False
-        #: The setup as it was asked for, and as it is to be in the store.
+        #: The setup as it was asked for, and with all that is wanted, also what is left out for now.
         self.asked = self.setup = setup
         self._left: Mapping[str, str] = {}
-        self._prevailing = False
+        self._prevailing = self._yields = False
         self._set_up()
 
     @property
@@ -151,15 +153,30 @@ class DesiredTable:
 
     def _set_up(self) -> bool:
         """Want the setup that was asked for, the root routers, and what puts another proxy's routers behind ours."""
-        before, lowered = self.setup, lowering(self._left, self._prevailing)
-        self.setup = setup = with_public_routers(self.asked, self._layout)
-        if lowered:
-            self.setup = replace(setup, config={**setup.config, **lowered})
-        if self.setup.config:
-            self.entries[SETUP] = self.setup
+        before, lowered = self.entries.get(SETUP), lowering(self._left, self._prevailing)
+        setup = with_public_routers(self.asked, self._layout)
+        # What was lowered is no part of the record: the keys stay where they are if the hub does not need them.
+        self.setup = replace(setup, config={**setup.config, **lowered}) if lowered else setup
+        here = without_default_store(setup) if self._yields else setup
+        if here.config or lowered:
+            self.entries[SETUP] = replace(here, config={**here.config, **lowered}) if lowered else here
         else:
             self.entries.pop(SETUP, None)
-        return self.setup != before
+        return self.entries.get(SETUP) != before
+
+    def make_way(self, foreign: Collection[str]) -> list[str]:
+        """Leave Traefik's default certificate to somebody else's keys in the store, and no longer if there are none.
+
+        Returns:
+            the names of the entries that this has changed.
+        """
+        if self._yields == bool(foreign):
+            return []
+        self._yields = bool(foreign)
+        if not any(map(of_default_store, self.setup.config)):
+            return []
+        self._set_up()
+        return [SETUP]
 
     def _expose(self, name: str, entry: Entry) -> list[Item]:
         if not entry.outermost:

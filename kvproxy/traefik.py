@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import os
+import re
 import socket
 import ssl
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
+from hashlib import sha256
 from typing import Any, Final, Protocol, TypeVar
 from urllib.parse import quote
 
@@ -132,6 +135,20 @@ class TraefikApi:
         """See :meth:`TraefikView.version`."""
         return shown(str((await self._get("/api/version") or {}).get("Version", "unknown")), _SHOWN)
 
+    async def overview(self) -> Mapping[str, Any]:
+        """What Traefik says of itself as a whole: its providers, and since 3.7 how many certificates it has."""
+        return await self._get("/api/overview") or {}
+
+    async def has_certificate(self, certificate: bytes) -> bool | None:
+        """Whether Traefik serves a certificate, by its name or by default; None if it does not tell (before 3.7).
+
+        Args:
+            certificate: in DER.
+        """
+        if "certificates" not in await self.overview():
+            return None
+        return await self._get(f"/api/certificates/{sha256(certificate).hexdigest()}") is not None
+
     async def has_metrics(self) -> bool:
         """Whether Traefik counts requests and could show it to Prometheus."""
         return await self._get("/api/http/services/prometheus@internal") is not None
@@ -198,11 +215,22 @@ class TraefikApi:
                 f"{where} has a certificate that is not trusted; see traefik_api_validate_cert."
             ) from None
         except aiohttp.ClientConnectorError as error:
-            raise TraefikError(f"{where} cannot be reached ({error.os_error.strerror or error.os_error}).") from None
+            raise TraefikError(f"{where} cannot be reached ({_reason(error.os_error)}).") from None
         except asyncio.TimeoutError:
             raise TraefikError(f"{where} did not answer within {self._timeout.total:g} s.") from None
         except (aiohttp.ClientError, ValueError, LookupError, RecursionError) as error:
             raise TraefikError(f"{where} gave no proper answer ({type(error).__name__}).") from None
+
+
+def _reason(error: OSError) -> str:
+    """Why a connection was not made, without the addresses that were tried.
+
+    >>> _reason(OSError("Multiple exceptions: [Errno 111] Connect call failed ('::1', 1, 0, 0), [Errno 111] Connect …"))
+    'connection refused'
+    """
+    numbers = [error.errno] if error.errno else map(int, re.findall(r"\[Errno (\d+)\]", str(error)))
+    reasons = dict.fromkeys(os.strerror(number).lower() for number in numbers if number > 0)
+    return ", ".join(reasons) or error.strerror or str(error)
 
 
 async def _wanted_lines(response: aiohttp.ClientResponse) -> str:

@@ -67,6 +67,18 @@ class TraefikProxy(HookedProxy):
         If False, `traefik_api_url`, `traefik_api_username` and `traefik_api_password` must fit what you set up.
         """,
     )
+    placeholder_certificate = Bool(
+        default_value=None,
+        allow_none=True,
+        config=True,
+        help="""Whether Traefik gets a placeholder as its default certificate where the hub has none (`ssl_cert`).
+
+        Without any default certificate, Traefik makes an RSA key at each reload, and a new route is served 0.1 to 1 s
+        later. But of two default certificates from two of its providers Traefik serves neither. So if this is None,
+        only a Traefik that the hub starts and that reads nothing but the hub's store gets the placeholder. True gives
+        it to any other Traefik: set it if no other provider of yours has a default certificate (`tls.stores.default`).
+        """,
+    )
     hub_id = Unicode(
         config=True,
         help="""Tells this hub from others that use the same store and the same Traefik, which none of them starts.
@@ -291,6 +303,11 @@ class TraefikProxy(HookedProxy):
     def is_https(self) -> bool:
         """Whether users reach the hub by https at Traefik itself."""
         return bool(self.public_url.startswith("https:"))
+
+    @property
+    def users_come_by_https(self) -> bool:
+        """True if users reach the hub by https, at Traefik or at something in front of it."""
+        return str(getattr(self.app, "public_url", "") or getattr(self.app, "subdomain_host", "")).startswith("https:")
 
     @property
     def sets_up(self) -> bool:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import contextlib
 import json
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Final
 from urllib.parse import urlsplit
@@ -25,6 +25,7 @@ from .errors import InvalidRouteError
 from .flat import Keys, flatten
 from .grouping import NO_REQUEST, Group
 from .hooking import apply_hooks
+from .manifest import foreign_default, of_default_store, setup_keys, write_manifest
 from .names import ALONE, Names
 from .peer import is_lowering, is_peers_record
 from .routes import Route, RouteSpec, make_route
@@ -224,9 +225,13 @@ def with_public_routers(setup: Entry, layout: Layout) -> Entry:
     return _setup_entry({**flatten({"http": {"routers": routers}}), **setup.config})
 
 
+def without_default_store(entry: Entry) -> Entry:
+    """A setup that leaves Traefik's default certificate to others."""
+    return _setup_entry({key: value for key, value in entry.config.items() if not of_default_store(key)})
+
+
 def _setup_entry(keys: Keys) -> Entry:
-    manifest = json.dumps(sorted(keys), separators=(",", ":"))
-    return Entry(keys, {SETUP: manifest} if keys else {})
+    return Entry(keys, {SETUP: write_manifest(keys)} if keys else {})
 
 
 def parse_revision(text: str) -> int | None:
@@ -245,27 +250,19 @@ def _record_owner(key: str, names: Names) -> str:
     return key.removeprefix(_GROUP_RECORD) if key.startswith(_GROUP_RECORD) else names.route(key)
 
 
-def setup_keys(records: Mapping[str, str]) -> Iterable[str]:
-    """The configuration keys that an earlier start set and that are not about routes."""
-    try:
-        manifest = json.loads(records.get(SETUP, "[]"))
-    except (ValueError, RecursionError):
-        return []
-    return [key for key in manifest if isinstance(key, str)] if isinstance(manifest, list) else []
-
-
 def group(
-    config: Mapping[str, str], records: Mapping[str, str], setup: Iterable[str], names: Names = ALONE
+    config: Mapping[str, str], records: Mapping[str, str], setup: Mapping[str, str], names: Names = ALONE
 ) -> dict[str, Entry]:
     """What a store holds, sorted by the name of what it belongs to; keys of others are left out.
 
     Args:
         config: all keys below the root of the configuration.
         records: all records.
-        setup: configuration keys that belong to the setup now (those of its stored manifest are added).
+        setup: the keys and values of the present setup (those of its stored manifest are added).
         names: how this hub calls its routers and services.
     """
-    of_setup = {*setup, *setup_keys(records)}
+    manifest = records.get(SETUP, "")
+    of_setup = {*setup, *setup_keys(manifest)} - foreign_default(config, manifest, setup)
     configs: dict[str, Keys] = {}
     for key, value in config.items():
         # Whatever a manifest says: a route's keys and the revision are no part of the setup.

@@ -70,7 +70,7 @@ class Held:
 
 def hold(snapshot: Snapshot, names: Names = ALONE) -> Held:
     """Sort what a store holds."""
-    entries = group(snapshot.config, snapshot.records, (), names)
+    entries = group(snapshot.config, snapshot.records, {}, names)
     ours = {key for entry in entries.values() for key in entry.config} | {names.revision_key}
     revision = snapshot.config.get(names.revision_key, "")
     foreign = {key: value for key, value in snapshot.config.items() if key not in ours}

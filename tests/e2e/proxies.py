@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import Any, TypeVar
 
 import pytest
 from aiohttp import web
+from cryptography import x509
 
 from kvproxy.proxy import KVTraefikProxy
 from kvproxy.testing.doors import Doors, port_of
@@ -123,6 +125,21 @@ def external(
         return make_proxy(should_start=False, **urls, **traits)
 
     return start
+
+
+def number_in(file: Path) -> int:
+    """The serial number of the certificate in a file."""
+    return x509.load_pem_x509_certificate(file.read_bytes()).serial_number
+
+
+async def served_number(port: int, name: str = "localhost") -> int:
+    """The serial number of the certificate that is served for a name."""
+    context = ssl.create_default_context()
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    _, writer = await asyncio.open_connection("127.0.0.1", port, ssl=context, server_hostname=name)
+    der = writer.get_extra_info("ssl_object").getpeercert(binary_form=True)
+    writer.close()
+    return x509.load_der_x509_certificate(der).serial_number
 
 
 async def until_true(condition: Callable[[], Awaitable[bool]], seconds: float) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import shutil
 import ssl
@@ -13,7 +12,6 @@ from typing import Any
 import aiohttp
 import pytest
 import trustme
-from cryptography import x509
 from traitlets.config.loader import PyFileConfigLoader
 
 from kvproxy.static import deep_merge
@@ -22,7 +20,7 @@ from kvproxy.testing.programs import Program, accepts, free_port
 from kvproxy.testing.servers import Certificates, EchoServer, RedisServer, TraefikServer
 from kvproxy_redis import TraefikRedisProxy
 
-from .proxies import Doors, Start, port_of, until_true
+from .proxies import Doors, Start, number_in, port_of, served_number, until_true
 
 DOCS = Path(__file__).parents[2] / "docs" / "how-to"
 HUB = "hub.example.org"
@@ -78,21 +76,6 @@ async def test_http_is_redirected_to_https(
     status, _, headers = await fetch(f"http://localhost:{plain}/user/ada/lab?x=1")
     assert (status, headers["Location"]) == (301, f"https://localhost:{port}/user/ada/lab?x=1")
     assert (await fetch(headers["Location"], ssl=secure(certificates.ca)))[:2] == (200, port_of(target))
-
-
-def number_in(file: Path) -> int:
-    """The serial number of the certificate in a file."""
-    return x509.load_pem_x509_certificate(file.read_bytes()).serial_number
-
-
-async def served_number(port: int, name: str = "localhost") -> int:
-    """The serial number of the certificate that is served for a name."""
-    context = ssl.create_default_context()
-    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
-    _, writer = await asyncio.open_connection("127.0.0.1", port, ssl=context, server_hostname=name)
-    der = writer.get_extra_info("ssl_object").getpeercert(binary_form=True)
-    writer.close()
-    return x509.load_der_x509_certificate(der).serial_number
 
 
 async def test_a_renewed_certificate_is_served_with_the_next_route(

@@ -13,13 +13,14 @@ from hypothesis import strategies as st
 
 from kvproxy.errors import InvalidRouteError
 from kvproxy.grouping import Group, Limits
+from kvproxy.manifest import setup_keys
 from kvproxy.names import ALONE
 from kvproxy.readiness import Ready, judge
 from kvproxy.reconciler import Reconciler
 from kvproxy.routes import Route, make_route
 from kvproxy.store import Capabilities
 from kvproxy.testing.memory import MemoryStore
-from kvproxy.translate import SETUP, Entry, Layout, decode_record, encode, encode_group, encode_setup, setup_keys
+from kvproxy.translate import SETUP, Entry, Layout, decode_record, encode, encode_group, encode_setup
 
 LOG = logging.getLogger("test-fuzz")
 # What it says about each junk key is not the matter here, and would bury the example that failed.
@@ -103,7 +104,7 @@ def routes_in(records: Mapping[str, str]) -> dict[str, Route]:
 
 def of_others(config: Mapping[str, str], records: Mapping[str, str]) -> dict[str, str]:
     """Keys of the configuration that neither are kvproxy's nor were said to be."""
-    claimed = {*setup_keys(records), *encode_setup(SETTING).config, ALONE.revision_key}
+    claimed = {*setup_keys(records.get(SETUP, "")), *encode_setup(SETTING).config, ALONE.revision_key}
     return {key: value for key, value in config.items() if ALONE.owner(key) is None and key not in claimed}
 
 

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from kvproxy.errors import InvalidRouteError
 from kvproxy.grouping import Group, stem
+from kvproxy.manifest import setup_keys
 from kvproxy.names import ALONE
 from kvproxy.plan import apply, diff, transactions
 from kvproxy.readiness import Pending, Ready, Rejected, judge, revision_of
@@ -28,7 +29,6 @@ from kvproxy.translate import (
     group_of,
     parse_revision,
     route_of,
-    setup_keys,
     stored_revision,
 )
 
@@ -196,13 +196,13 @@ owned = routes().map(lambda route: f"http/routers/{ALONE.route(route.key)}/rule"
 def test_no_manifest_claims_what_is_a_routes(config: dict[str, str], records: dict[str, str], manifest: str) -> None:
     """What a store holds is sorted, whatever it is, and the revision and routes stay what they are."""
     records[SETUP] = manifest
-    found = group(config, records, [])
-    assert all(isinstance(key, str) for key in setup_keys(records))
+    found = group(config, records, {})
+    assert all(isinstance(key, str) for key in setup_keys(records.get(SETUP, "")))
     for name, entry in found.items():
         assert ALONE.revision_key not in entry.config
         for key in entry.config:
             assert ALONE.owner(key) == name or (
-                name == SETUP and ALONE.owner(key) is None and key in setup_keys(records)
+                name == SETUP and ALONE.owner(key) is None and key in setup_keys(records.get(SETUP, ""))
             )
     claimed = {key for entry in found.values() for key in entry.config}
     assert {key for key in config if ALONE.owner(key) is not None} <= claimed
@@ -210,8 +210,8 @@ def test_no_manifest_claims_what_is_a_routes(config: dict[str, str], records: di
 
 def test_the_deepest_manifest_is_no_manifest() -> None:
     """It counts as lost."""
-    assert list(setup_keys({SETUP: DEEP})) == []
-    assert group({"a": "b"}, {SETUP: DEEP}, ["a"])[SETUP].config == {"a": "b"}
+    assert list(setup_keys(DEEP)) == []
+    assert group({"a": "b"}, {SETUP: DEEP}, {"a": "b"})[SETUP].config == {"a": "b"}
 
 
 @given(routes(), st.integers(1, 60), st.integers(6, 20), st.booleans())
@@ -330,5 +330,5 @@ def test_any_answer_about_the_revision_is_a_number_or_none(middleware: Any) -> N
 def test_the_setup_is_found_again_whatever_is_beside_it(value: Any) -> None:
     """A manifest that is right counts."""
     setup = encode_setup({"http": {"middlewares": {"m": {"compress": {}}}}})
-    found = group({**setup.config, "other": "x"}, {**setup.records, "/x/": json.dumps(value)}, [])
+    found = group({**setup.config, "other": "x"}, {**setup.records, "/x/": json.dumps(value)}, {})
     assert found[SETUP] == setup

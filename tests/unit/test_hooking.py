@@ -328,7 +328,7 @@ def test_whatever_a_hook_adds_is_the_routes_own(table: list[Route], made: dict[s
     assert len(config) == len(foreign) + sum(len(entry.config) for ours in entries.values() for entry in ours)
     for names in HUBS:
         records = {key: value for entry in entries[names] for key, value in entry.records.items()}
-        found = group(config, records, [], names)
+        found = group(config, records, {}, names)
         assert found == {names.route(route.key): entry for route, entry in zip(table, entries[names], strict=True)}
         assert all(route_of(entry) is not None for entry in found.values())
         for entry in entries[names]:

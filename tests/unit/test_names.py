@@ -26,7 +26,7 @@ def test_no_hub_takes_anothers_keys_for_its_own(table: list[Route]) -> None:
     assert len(config) == sum(len(entry.config) for ours in entries.values() for entry in ours)
     for names in HUBS:
         records = {key: value for entry in entries[names] for key, value in entry.records.items()}
-        found = group(config, records, [], names)
+        found = group(config, records, {}, names)
         assert {name: route_of(entry) for name, entry in found.items()} == {
             names.route(route.key): route for route in table
         }

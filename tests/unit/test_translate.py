@@ -34,7 +34,7 @@ def test_a_table_comes_back_from_the_store(table: dict[str, Route], layout: Layo
         entry = encode(route, layout)
         config |= entry.config
         records |= entry.records
-    found = group(config, records, [])
+    found = group(config, records, {})
     assert {name: route_of(entry) for name, entry in found.items()} == {ALONE.route(k): r for k, r in table.items()}
     assert found == {ALONE.route(key): encode(route, layout) for key, route in table.items()}
 
@@ -97,13 +97,13 @@ def test_names_are_never_numbers_and_begin_with_their_digest(key: str) -> None:
 def test_keys_of_others_belong_to_nobody_of_ours(key: str) -> None:
     """So they are never changed or deleted."""
     assert ALONE.owner(key) is None
-    assert group({key: "x"}, {}, []) == {}
+    assert group({key: "x"}, {}, {}) == {}
 
 
 def test_the_setup_remembers_its_keys() -> None:
     """What a later configuration no longer has can be found and removed."""
     old = encode_setup({"http": {"middlewares": {"m": {"compress": {}}}}})
-    found = group({**old.config, "http/middlewares/other/compress": "true"}, old.records, [])
+    found = group({**old.config, "http/middlewares/other/compress": "true"}, old.records, {})
     assert found == {SETUP: old}
     assert [o.key for o in diff(found[SETUP], encode_setup({}))] == ["http/middlewares/m/compress", SETUP]
 
@@ -133,7 +133,7 @@ def test_a_corrupt_record_is_named(value: str) -> None:
     """And spoils nothing else: it counts as an entry without a route."""
     with pytest.raises(InvalidRouteError):
         decode_record("/x/", value)
-    assert route_of(group({}, {"/x/": value}, [])[ALONE.route("/x/")]) is None
+    assert route_of(group({}, {"/x/": value}, {})[ALONE.route("/x/")]) is None
 
 
 def test_two_spellings_are_one_route_and_the_given_one_comes_back() -> None:
