@@ -15,6 +15,7 @@ from kvproxy.errors import StoreAuthError, StoreError, StoreUnavailable
 from kvproxy.http_connection import HttpConnection
 from kvproxy.http_store import FENCE, Answer, HttpClient, moved, strange, time_of, wrong_protocol
 from kvproxy.store import Capabilities, Operation, Snapshot, Space, Store, Transaction
+from kvproxy.strangers import open_door
 
 from .admission import UNKNOWN, Admission
 from .connection import CONSUL
@@ -29,6 +30,10 @@ _NOBODY: Final = b'""'
 _PASSING: Final = {429, 500, 502, 503, 504}
 _DENIED: Final = "Permission denied"
 _REFUSALS: Final = (UNKNOWN, _DENIED)
+_CLOSE: Final = (
+    'Switch its access control on, acl { enabled = true, default_policy = "deny" }, and set consul_token '
+    "(docs/how-to/consul.md)."
+)
 #: What Consul says of an operation "cas" whose key has changed.
 _MOVED: Final = "index is stale"
 #: What comes of reading an answer that is not as Consul's are.
@@ -90,11 +95,18 @@ class ConsulStore(Store):
         """See :meth:`kvproxy.store.Store.check`: whether there is a leader, and the right to read and write."""
         await self._transact(self._probes())
         await self.admitted()
-        if len(self._connection.endpoints) == 1:
-            return [*self._warnings]
-        answers = await self._http.ask_each("GET", _LEADER)
-        away = [f"{answer} The others are asked." for answer in answers if isinstance(answer, StoreUnavailable)]
-        return [*self._warnings, *away]
+        warnings = [*self._warnings]
+        warnings += await open_door(self._connection, "PUT", "/v1/txn", self._probes(), _CLOSE)
+        if len(self._connection.endpoints) > 1:
+            answers = await self._http.ask_each("GET", _LEADER)
+            warnings += [
+                f"{answer} The others are asked." for answer in answers if isinstance(answer, StoreUnavailable)
+            ]
+        return warnings
+
+    def in_clear_text(self) -> list[str]:
+        """See :meth:`kvproxy.store.Store.in_clear_text`."""
+        return self._connection.in_clear_text()
 
     async def list(self) -> Snapshot:
         """See :meth:`kvproxy.store.Store.list`: one transaction, so that both spaces are of the same moment."""

@@ -24,6 +24,7 @@ from .checks import findings, notifies_of_keys, try_admitting, try_rights
 from .client import connect
 from .connection import Connection
 from .explain import explain
+from .exposure import exposure, in_clear_text
 from .sentinel_checks import sentinel_findings
 
 T = TypeVar("T")
@@ -86,10 +87,15 @@ class RedisStore(Store):
         async with self._errors(), connect(self._connection) as redis:
             await redis.ping()
             found += await findings(redis, self._connection)
+            found += await exposure(redis, self._connection)
             await try_rights(redis, self._root, self._records, self._fence_key, self._channel)
             if self._admits is not None:
                 await try_admitting(redis, self._admits, self._fence_key)
             return found
+
+    def in_clear_text(self) -> list[str]:
+        """See :meth:`kvproxy.store.Store.in_clear_text`."""
+        return in_clear_text(self._connection)
 
     async def list(self) -> Snapshot:
         """See :meth:`kvproxy.store.Store.list`."""

@@ -5,7 +5,9 @@ from __future__ import annotations
 import stat
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.parse import urlsplit
 
+from ..clear_text import clear_text
 from ..plugins import rivals
 from ..static import check_url
 from .findings import Finding, error, ok, warning
@@ -27,6 +29,25 @@ def configuration(hub: Hub) -> list[Finding]:
         advice = "" if hub.access is None else "Until then the API is asked with traefik_api_password."
         found.append(warning("cookie secret", hub.secret_problem, advice))
     return found
+
+
+def network(hub: Hub) -> list[Finding]:
+    """Whether others in the network can read along what the hub says to Traefik's API."""
+    proxy = hub.proxy
+    parts = [urlsplit(url) for url in proxy.traefik_api_urls]
+    found = []
+    for tls in (False, True):
+        found += clear_text(
+            "Traefik's API",
+            [part.hostname or "" for part in parts if (part.scheme == "https") == tls],
+            tls=tls,
+            verify=proxy.traefik_api_validate_cert,
+            what="the API's password",
+            mend="Give its entry point TLS and begin traefik_api_url with https://."
+            if not tls
+            else "Give the API a certificate that the hub's machine trusts and set traefik_api_validate_cert.",
+        )
+    return [warning("network", said) for said in found]
 
 
 def permissions(hub: Hub) -> list[Finding]:
