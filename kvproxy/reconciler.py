@@ -27,6 +27,7 @@ from .observing import Observer
 from .readiness import Pending
 from .replicas import Fleet, Replica
 from .routes import Route
+from .startup import first_step
 from .store import Store
 from .sync import StoreSync
 from .table import DesiredTable
@@ -108,7 +109,7 @@ class Reconciler:
         if self._tenure is not None:
             await self._tenure.begin()
         try:
-            await self._sync.step()
+            await first_step(self._sync)
         except BaseException:
             await self._give_up()
             raise
@@ -270,9 +271,8 @@ class Reconciler:
             raise InvalidRouteError(f"The route {route.routespec!r} cannot be stored. {error}") from None
 
     def _fallback(self, name: str, before: Entry | None) -> Entry | None:
-        if waiters := self._watch.waiters(name):
-            return waiters[-1].fallback
-        return before
+        waiters = self._watch.waiters(name)
+        return waiters[-1].fallback if waiters else before
 
     async def _await_store(self, done: asyncio.Future[None], timeout: float, verb: str) -> None:
         try:
@@ -313,8 +313,8 @@ class Reconciler:
                 await asyncio.wait_for(self._sync.next_commit(waiter.name), _ROLLBACK_WAIT)
 
     def _explain(self, waiter: Waiter) -> str:
-        if waiter.revision is None and self._sync.problem:
-            return self._sync.problem
+        if waiter.revision is None and (self._sync.problem or not self._watch.behind):
+            return self._sync.problem or "The store has not answered yet to what it was asked for."
         if self._watch.problem or waiter.revision is None or (self._watch.seen or 0) < waiter.revision:
             return self._watch.explain()
         return waiter.verdict.why if isinstance(waiter.verdict, Pending) else "Traefik's answers changed meanwhile."

@@ -28,6 +28,8 @@ _NOBODY: Final = b'""'
 #: HTTP status of an answer that may be another one later or elsewhere. Consul says 500 without a leader, but also if a
 #: server that was asked on behalf of another refuses.
 _PASSING: Final = {429, 500, 502, 503, 504}
+#: Those of an answer after which nothing of a transaction is going to be applied: rolled back, too large, denied.
+_CERTAIN: Final = {403, 409, 413}
 _DENIED: Final = "Permission denied"
 _REFUSALS: Final = (UNKNOWN, _DENIED)
 _CLOSE: Final = (
@@ -149,12 +151,14 @@ class ConsulStore(Store):
         expected, self._fence = self._fence, None
         if expected is None:
             expected, _ = await self._look_at_fence()
-        self._unsure = True
+        before, self._unsure = self._unsure, True
         mark = secrets.token_hex(8)
         fence = _set(self._fence_key, mark)
         fence["KV"] |= {"Verb": "cas", "Index": expected}
         operations = [self._operation(operation) for operation in transaction.operations]
         answer = await self._ask([*operations, fence])
+        if answer.alone and answer.status in _CERTAIN:
+            self._unsure = before
         refused = answer.status == 409 and _MOVED in _message(answer)
         index, found = await self._look_at_fence() if refused else self._fence_in(self._results(answer))
         self._unsure = False

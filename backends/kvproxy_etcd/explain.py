@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Final
 
-from kvproxy.errors import StoreAuthError, StoreError, StoreUnavailable
+from kvproxy.errors import StoreAuthError, StoreError, StoreUnavailable, StoreWriteRefused
 from kvproxy.http_connection import HttpConnection
 from kvproxy.http_store import Answer, wrong_protocol
 
@@ -13,6 +13,7 @@ from .answers import UNAUTHENTICATED, code_of, message_of
 from .connection import ETCD
 
 _NO_PERMISSION: Final = 7
+_EXHAUSTED: Final = 8
 #: Cancelled by a server that stops, deadline, abort, and unavailable: no leader, a leader that changed, a time-out.
 _PASSING: Final = {1, 4, 10, 14}
 #: What a member says that is busier than the others, or is there but does not vote yet (etcd's rpctypes, 3.4 to 3.8).
@@ -24,7 +25,9 @@ def passing(answer: Answer, connection: HttpConnection) -> StoreUnavailable | No
     if answer.status == 200:
         return None
     text = connection.redact(message_of(answer))
-    passing = code_of(answer) in _PASSING or answer.status in {502, 503, 504}
+    code = code_of(answer)
+    # Without a code, the answer is that of a gateway or proxy in front of etcd.
+    passing = code in _PASSING or (code is None and answer.status in {429, 500, 502, 503, 504})
     if not passing and not any(reason in text for reason in _ELSEWHERE):
         return None
     said = text or f"HTTP {answer.status}"
@@ -46,9 +49,12 @@ def explain(answer: Answer, connection: HttpConnection, roots: Iterable[str]) ->
             f"{' and '.join(map(repr, roots))}; grant its role that."
         )
     if "database space exceeded" in text:
-        return StoreError(
-            f"{where} is full; compact and defragment it, disarm its alarm, and set --auto-compaction-retention."
+        return StoreWriteRefused(
+            f"{where} is full; compact and defragment it, disarm its alarm, and set --auto-compaction-retention.",
+            certain=answer.alone,
         )
+    if code == _EXHAUSTED:
+        return StoreWriteRefused(f"{where} takes no more just now ({text}).", certain=answer.alone)
     if answer.status == 404:
         return StoreError(
             f"{where} has no JSON gateway; start it with --enable-grpc-gateway=true, or correct etcd_url if this "

@@ -10,7 +10,7 @@ import secrets
 from collections.abc import Sequence
 from typing import Any, Final
 
-from kvproxy.errors import ConfigurationError, StoreError, StoreUnavailable
+from kvproxy.errors import ConfigurationError, StoreError, StoreUnavailable, StoreWriteRefused
 from kvproxy.http_connection import HttpConnection
 from kvproxy.http_store import FENCE, Answer, HttpClient, moved, strange, time_of
 from kvproxy.store import Capabilities, Operation, Snapshot, Space, Store, Transaction
@@ -76,8 +76,12 @@ class EtcdStore(Store):
         if number < _OLDEST:
             raise ConfigurationError(f"{self._connection} is version {version}; kvproxy needs etcd 3.4 or later.")
         self._token = None
-        await self._call("kv/txn", self._probe_of_rights())
-        warnings = await self._look_at_members()
+        warnings = []
+        try:
+            await self._call("kv/txn", self._probe_of_rights())
+        except StoreWriteRefused as error:
+            warnings.append(f"{error} Routes that are there are served; new ones have to wait.")
+        warnings += await self._look_at_members()
         unused = " and etcd_username is not used" if self._connection.username and not self._token else ""
         close = f"Its authentication is off{unused}: switch it on with 'etcdctl auth enable' (docs/how-to/etcd.md)."
         warnings += await open_door(self._connection, "POST", "/v3/kv/txn", self._probe_of_rights(), close)
@@ -117,7 +121,12 @@ class EtcdStore(Store):
     async def list(self) -> Snapshot:
         """See :meth:`kvproxy.store.Store.list`: one transaction, so that both spaces are of the same moment."""
         shut = [self._move_of_fence()] if self._unsure else []
-        answer = await self._call("kv/txn", {"success": [*shut, *map(self._range, self._roots)]})
+        try:
+            answer = await self._call("kv/txn", {"success": [*shut, *map(self._range, self._roots)]})
+        except StoreWriteRefused:
+            if shut:
+                raise
+            answer = {"responses": await self._ranges()}
         try:
             found = [found_in(part) for part in answer["responses"][len(shut) :]]
             config, records = (below(root, pairs) for root, pairs in zip(self._roots.values(), found, strict=True))
@@ -131,6 +140,19 @@ class EtcdStore(Store):
             raise strange(self._connection) from None
         records.pop(FENCE, None)
         return Snapshot(config, records)
+
+    async def _ranges(self) -> Sequence[dict[str, Any]]:
+        """Both spaces as of one moment, without a transaction: a full etcd 3.5.1 refuses those that only read, too."""
+        at: dict[str, Any] = {}
+        found = []
+        for space in self._roots:
+            answer = await self._call("kv/range", self._range(space, **at)["requestRange"])
+            try:
+                at = at or {"revision": answer["header"]["revision"]}
+            except _STRANGE:
+                raise strange(self._connection) from None
+            found.append({"response_range": answer})
+        return found
 
     async def get(self, key: str) -> str | None:
         """See :meth:`kvproxy.store.Store.get`."""
@@ -148,12 +170,16 @@ class EtcdStore(Store):
         expected, self._fence = self._fence, None
         if expected is None:
             expected = await self._look_at_fence()
-        self._unsure = True
+        before, self._unsure = self._unsure, True
         move = self._move_of_fence()
         unmoved = {"key": encode(self._fence_key), "target": "MOD", "mod_revision": str(expected)}
         operations = [*map(self._operation, transaction.operations), move]
         request = {"compare": [unmoved], "success": operations, "failure": [range_of(self._fence_key)]}
-        answer = await self._call("kv/txn", request)
+        try:
+            answer = await self._call("kv/txn", request)
+        except StoreWriteRefused as error:
+            self._unsure = before or not error.certain
+            raise
         self._unsure = False
         self._fence = self._fence_after(answer, move["requestPut"]["value"])
         await self._catch_up(self._fence)

@@ -8,14 +8,20 @@ goes on with what it has loaded, until the hub has put right what is there.
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
 from kvproxy.errors import ConfigurationError
 
+from .transactions import ask
+
 #: The commands that Traefik needs to read and to be notified. CONFIG, with which it would have Redis notify it of every
 #: key, is not among them, nor is PUBLISH. All Redis versions from 6.2 on know them.
 _COMMANDS: Final = ("+@read", "+psubscribe", "+punsubscribe", "+@connection", "-@dangerous")
+
+#: What Redis gives in any order.
+_ORDERED: Final = {"commands", "flags", "passwords"}
 
 
 def rights(root: str) -> tuple[str, ...]:
@@ -54,10 +60,33 @@ class Login:
         digest = hashlib.sha256(self.password.encode()).hexdigest()
         return ("ACL SETUSER", self.username, "reset", "on", f"#{digest}", *rights(self.root))
 
-    async def is_known(self, redis: Any) -> bool:
-        """Whether a server (a connected ``redis.asyncio.Redis``) lets this user in."""
-        user = await redis.acl_getuser(self.username)
-        return bool(user and user["enabled"])
+    @property
+    def question(self) -> tuple[str, ...]:
+        """The command by which Redis describes this user."""
+        return ("ACL GETUSER", self.username)
+
+    async def known(self, redis: Any) -> Mapping[str, Any] | None:
+        """How a server (a connected ``redis.asyncio.Redis``) describes this user, None if it does not let it in."""
+        user = described(await ask(redis, *self.question))
+        return user if user and b"on" in user["flags"] else None
+
+
+def described(answer: Any) -> Mapping[str, Any] | None:
+    """An answer to ``ACL GETUSER``, in a form in which two are equal if they are about the same rights.
+
+    Redis tells the commands in another order from one time to the next.
+
+    >>> described({b"flags": [b"on"], b"commands": b"-@all +@read"})
+    {'flags': [b'on'], 'commands': [b'+@read', b'-@all']}
+    """
+    if answer is None:
+        return None
+    pairs = answer.items() if isinstance(answer, Mapping) else zip(answer[::2], answer[1::2], strict=True)
+    user = {name.decode(): value for name, value in pairs}
+    return {
+        name: sorted(value.split() if name == "commands" else value) if name in _ORDERED else value
+        for name, value in user.items()
+    }
 
 
 def parse_login(username: str, password: str, hub: str, root: str) -> Login:

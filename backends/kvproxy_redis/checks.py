@@ -13,6 +13,7 @@ from kvproxy.errors import ConfigurationError, StoreError, StoreUnavailable
 from .admission import Login
 from .connection import Connection
 from .exposure import replay
+from .transactions import is_wrong_type
 
 _SETTINGS = ("maxmemory-policy", "maxmemory", "appendonly", "save")
 _SECTIONS = ("cluster", "replication", "persistence", "memory")
@@ -126,7 +127,12 @@ async def try_rights(redis: Any, root: str, records: str, fence: str, channel: s
     """
     key = root + "kvproxy-probe-of-rights"
     await redis.get(key)
-    await redis.hget(records, key)
+    try:
+        await redis.hget(records, key)
+    except ResponseError as error:
+        # Somebody has put something else there, which is written over.
+        if not is_wrong_type(error):
+            raise
     commands = [
         ("MSET", key, ""),
         ("DEL", key),
@@ -149,7 +155,7 @@ async def try_admitting(redis: Any, login: Login, fence: str) -> None:
     Raises:
         NoPermissionError: if the hub's user may not.
     """
-    await login.is_known(redis)
+    await login.known(redis)
     await _give_up(redis, fence, [login.command])
 
 
