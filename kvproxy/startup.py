@@ -8,8 +8,9 @@ from itertools import chain
 from typing import Any, Final, TypeVar
 
 from .certificate import CERTIFICATE_LOST
-from .errors import ConfigurationError, StoreUnavailable, TraefikError
+from .errors import ConfigurationError, StoreUnavailable, StoreWriteRefused, TraefikError
 from .static import groups_allowed, parse_version
+from .sync import StoreSync
 from .traefik import TraefikApi
 from .watch import Log
 
@@ -47,6 +48,23 @@ async def wait_for_store(action: Callable[[], Awaitable[T]], timeout: float, set
                 told = True
         await asyncio.sleep(min(pause, max(deadline - loop.time(), 0)))
         pause = min(2 * pause, _LAST_PAUSE)
+
+
+async def first_step(sync: StoreSync) -> None:
+    """Read the store and bring it to the desired state, as far as it takes changes.
+
+    A store that is full, and holds what an earlier hub has written, is enough to begin with: Traefik serves that, and
+    the rest is written as soon as the store takes it.
+
+    Raises:
+        StoreError: whatever the store says.
+    """
+    try:
+        await sync.step()
+    except StoreWriteRefused as error:
+        if not sync.revision:
+            raise
+        sync.failed(error)
 
 
 async def wait_for_traefik(

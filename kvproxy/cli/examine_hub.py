@@ -6,7 +6,9 @@ import stat
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
+from urllib.parse import urlsplit
 
+from ..clear_text import clear_text
 from ..errors import ConfigurationError
 from ..plugins import rivals
 from ..setting_names import Weight
@@ -45,6 +47,25 @@ def _dynamic_config(hub: Hub) -> list[Finding]:
     except ConfigurationError as problem:
         return [error("configuration", str(problem))]
     return []
+
+
+def network(hub: Hub) -> list[Finding]:
+    """Whether others in the network can read along what the hub says to Traefik's API."""
+    proxy = hub.proxy
+    parts = [urlsplit(url) for url in proxy.traefik_api_urls]
+    found = []
+    for tls in (False, True):
+        found += clear_text(
+            "Traefik's API",
+            [part.hostname or "" for part in parts if (part.scheme == "https") == tls],
+            tls=tls,
+            verify=proxy.traefik_api_validate_cert,
+            what="the API's password",
+            mend="Give its entry point TLS and begin traefik_api_url with https://."
+            if not tls
+            else "Give the API a certificate that the hub's machine trusts and set traefik_api_validate_cert.",
+        )
+    return [warning("network", said) for said in found]
 
 
 def permissions(hub: Hub) -> list[Finding]:

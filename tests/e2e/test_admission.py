@@ -17,6 +17,7 @@ from benchmarks.faults.stores import STORES, Killable
 from kvproxy.errors import ConfigurationError, StoreAuthError
 from kvproxy.testing.consul_server import ConsulServer
 from kvproxy.testing.programs import ServerError
+from kvproxy.testing.redis_server import CLOSED
 from kvproxy.testing.servers import RedisServer
 from kvproxy.testing.traefik_conformance import until
 from kvproxy_consul import TraefikConsulProxy
@@ -98,7 +99,7 @@ async def test_a_user_of_redis_that_may_admit_traefik_is_enough(
     redis_factory: Callable[..., RedisServer], start_proxy: Start, doors: Doors, client_of: Callable[..., Client]
 ) -> None:
     """With the rights that the documentation tells; what it tells of is not kept by Redis, and the password nowhere."""
-    redis = redis_factory(acl=["default off", f"hub on >s3cret {REDIS_HUB} {REDIS_ADMITTING}"], appendonly=True)
+    redis = redis_factory(acl=[CLOSED, f"hub on >s3cret {REDIS_HUB} {REDIS_ADMITTING}"], appendonly=True)
     login = {"redis_url": redis.url, "redis_username": "hub", "redis_password": "s3cret"}
     proxy = await start_proxy(**login, **ADMITS)
     target = await doors.open()
@@ -116,7 +117,7 @@ async def test_a_user_of_redis_that_may_not_admit_traefik_is_told_at_start(
     redis_factory: Callable[..., RedisServer], start_proxy: Start
 ) -> None:
     """By name, before anything is written."""
-    redis = redis_factory(acl=["default off", "hub on >s3cret ~* &* +@all -@dangerous +info"])
+    redis = redis_factory(acl=[CLOSED, "hub on >s3cret ~* &* +@all -@dangerous +info"])
     login = {"redis_url": redis.url, "redis_username": "hub", "redis_password": "s3cret"}
     with pytest.raises(StoreAuthError, match=r"'hub'.*acl\|getuser"):
         await start_proxy(**login, **ADMITS)
