@@ -1,0 +1,81 @@
+"""The page of the documentation, as text: made from the recording of configurable-http-proxy and the expectations.
+
+What is seen behind kvproxy needs no recording: a run fails unless it is what configurable-http-proxy shows, but for the
+differences that are expected.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+
+from .case import Case, Expected, Facts
+from .cases import SUBJECTS
+from .expected import of
+from .running import Views
+
+_ORDER = ["worse", "different", "better", "same"]
+_HEAD = """\
+# On the wire
+
+<!-- Written by `nox -s wire` from tests/wire; change nothing here. -->
+
+The same bytes were sent through configurable-http-proxy {chp} and through kvproxy with Traefik, both set up as JupyterHub sets
+them up. One server behind them recorded what arrives, and the client recorded the answer. Of {total} cases, kvproxy is
+{counts}.
+
+Each case is a test. `nox -s wire` runs all of them through both proxies, writes this page and the recording of
+configurable-http-proxy, and fails if anything differs in another way than this page says. Every run of the tests repeats the
+quick ones behind kvproxy and compares them with the recording.
+
+A request's path is shown as if the route were `/user/x/`.
+"""
+_TABLE = """
+| | configurable-http-proxy | kvproxy | verdict | why, and the setting that helps |
+|---|---|---|---|---|
+"""
+
+
+def page(there: Views, versions: dict[str, str]) -> str:
+    """The text of the page."""
+    verdicts = [of(case.name).verdict for cases in SUBJECTS.values() for case in cases]
+    words = {"same": "the same in", "better": "better in", "different": "different in", "worse": "worse in"}
+    counts = ", ".join(f"{words[verdict]} {verdicts.count(verdict)}" for verdict in reversed(_ORDER))
+    text = _HEAD.format(chp=versions["configurable-http-proxy"], total=len(verdicts), counts=counts)
+    return text + "".join(_section(subject, cases, there) for subject, cases in SUBJECTS.items())
+
+
+def _section(subject: str, cases: Iterable[Case], there: Views) -> str:
+    rows = sorted(cases, key=lambda case: _ORDER.index(of(case.name).verdict))
+    return f"\n## {subject}\n{_TABLE}" + "".join(_row(case, of(case.name), _facts(case, there)) for case in rows)
+
+
+def _facts(case: Case, there: Views) -> Facts:
+    return there.get(case.setups[0].name, {}).get(case.name, {})
+
+
+def _row(case: Case, expected: Expected, there: Facts) -> str:
+    here = {name: fact for name, fact in {**there, **expected.here}.items() if fact is not None}
+    names = list(expected.here) or [name for name in case.show if name in there]
+    why = " ".join(text for text in (expected.why, expected.setting) if text)
+    left = _cell(names, there)
+    right = _cell(names, here) if expected.here else "the same"
+    verdict = expected.verdict if expected.verdict in {"same", "different"} else f"**{expected.verdict}**"
+    return f"| {case.what.replace('|', chr(92) + '|')} | {left} | {right} | {verdict} | {why} |\n"
+
+
+def _cell(names: list[str], facts: Facts) -> str:
+    return "<br>".join(_fact(name, facts.get(name)) for name in names)
+
+
+def _fact(name: str, fact: str | None) -> str:
+    if fact is None:
+        return f"no {name}"
+    label = "" if name == "status" else f"{name} "
+    return label + (_code(fact) if re.search(r"[^a-z0-9 ,.]", fact) or name == "status" else fact)
+
+
+def _code(text: str) -> str:
+    """A text as code in a table's cell."""
+    text = text.replace("|", "\\|")
+    return f"`` {text} ``" if "`" in text else f"`{text}`"
