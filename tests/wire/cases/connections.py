@@ -1,0 +1,273 @@
+"""Connections of clients: TLS, HTTP/2, and how long one may be idle."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import ssl
+
+from ..backend import Talk
+from ..case import HOSTS, PLAIN, SHORT, Case, Facts, chosen, seen
+from ..client import AT_ONCE, Link, Site, Watch, span, trusting
+from ..http1 import chunk
+from .streams import both_ways, in_time
+
+
+def speaking(version: ssl.TLSVersion, ciphers: str = ""):
+    """A client that speaks one version of TLS, and some ciphers of it only."""
+
+    async def run(site: Site) -> Facts:
+        context = trusting()
+        context.minimum_version = context.maximum_version = version
+        if ciphers:
+            context.set_ciphers(f"{ciphers}:@SECLEVEL=0")
+        try:
+            link = await site.connect(context)
+        except (ssl.SSLError, ConnectionError):
+            return {"handshake": "refused"}
+        await link.send(site.head())
+        return {"handshake": "done", "status": (await link.answer()).status}
+
+    return run
+
+
+def offering(*protocols: str):
+    """A client that offers protocols in its handshake."""
+
+    async def run(site: Site) -> Facts:
+        return {"agreed on": (await site.connect(trusting(protocols))).protocol}
+
+    return run
+
+
+async def cleartext(site: Site) -> Facts:
+    """A client that sends plain HTTP to a port of TLS."""
+    link = Link(*await asyncio.open_connection("127.0.0.1", site.port))
+    site.links.append(link)
+    await link.send(site.head())
+    return {"status": (await asyncio.wait_for(link.answer(), 10)).status}
+
+
+def upgrading(*fields: str):
+    """A client that offers another protocol and takes HTTP/1.1 too."""
+
+    async def run(site: Site) -> Facts:
+        link = await site.connect()
+        await link.send(site.head("GET", "{path}/", *fields))
+        try:
+            answer = await asyncio.wait_for(link.answer(), AT_ONCE)
+        except asyncio.TimeoutError:
+            return {"status": "none"}
+        return chosen(seen(site, answer), SHORT)
+
+    return run
+
+
+async def prior_knowledge(site: Site) -> Facts:
+    """A client that begins with HTTP/2 at once, without TLS."""
+    link = await site.connect()
+    await link.send(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + b"\0\0\0\x04\0\0\0\0\0")
+    try:
+        first = await asyncio.wait_for(link.reader.readexactly(9), AT_ONCE)
+    except (asyncio.TimeoutError, asyncio.IncompleteReadError, ConnectionError):
+        return {"answer": "none"}
+    return {"answer": "HTTP/2" if first[3] == 4 else "HTTP/1.1"}
+
+
+class Http2:
+    """One request of a client that speaks HTTP/2."""
+
+    def __init__(self, link: Link):
+        import h2.config
+        import h2.connection
+
+        self._link = link
+        self._h2 = h2.connection.H2Connection(h2.config.H2Configuration(header_encoding="utf-8"))
+        self._h2.initiate_connection()
+        self.status = ""
+        self.body = b""
+        self.ended = False
+
+    async def start(self, method: str, path: str, host: str, *, end: bool) -> None:
+        """Send the head."""
+        fields = [(":method", method), (":path", path), (":scheme", "https"), (":authority", host)]
+        self._h2.send_headers(1, [*fields, ("accept-encoding", "identity")], end_stream=end)
+        await self._flush()
+
+    async def send(self, data: bytes, *, end: bool) -> None:
+        """Send a piece of the body."""
+        self._h2.send_data(1, data, end_stream=end)
+        await self._flush()
+
+    async def receive(self) -> None:
+        """Take in what comes next."""
+        import h2.events
+
+        data = await self._link.reader.read(65536)
+        self.ended = self.ended or not data
+        for event in self._h2.receive_data(data):
+            if isinstance(event, h2.events.ResponseReceived):
+                self.status = dict(event.headers)[":status"]
+            elif isinstance(event, h2.events.DataReceived):
+                self.body += event.data
+                self._h2.acknowledge_received_data(event.flow_controlled_length, 1)
+            elif isinstance(event, (h2.events.StreamEnded, h2.events.StreamReset)):
+                self.ended = True
+        await self._flush()
+
+    async def _flush(self) -> None:
+        await self._link.send(self._h2.data_to_send())
+
+
+async def http2(site: Site) -> Facts:
+    """A request over HTTP/2 if it is to be had, else over HTTP/1.1."""
+    link = await site.connect(trusting(("h2", "http/1.1")))
+    if link.protocol != "h2":
+        await link.send(site.head("GET", "{path}/a//b?c"))
+        return {"over": "HTTP/1.1", **seen(site, await link.answer())}
+    asking = Http2(link)
+    await asking.start("GET", site.fill("{path}/a//b?c"), site.host, end=True)
+    while not asking.ended:
+        await asking.receive()
+    facts = {"over": "HTTP/2", "status": asking.status, "answer body": asking.body.decode()}
+    request = site.backend.requests[0]
+    return {
+        **facts,
+        "arrives": site.plain(request.first).removesuffix(" HTTP/1.1"),
+        "header host": site.plain(request.get("host")),
+    }
+
+
+async def http2_duplex(site: Site) -> Facts:
+    """An answer that begins before its upload has ended, over HTTP/2 if it is to be had."""
+    link = await site.connect(trusting(("h2", "http/1.1")))
+    if link.protocol != "h2":
+        await link.send(site.head("POST", "{path}/", "Transfer-Encoding: chunked") + chunk(b"one"))
+        await asyncio.wait_for(link.head(), 10)
+        await link.send(chunk(b"two") + chunk(b""))
+        rest = b""
+        while b"two" not in rest and (data := await asyncio.wait_for(link.reader.read(65536), 10)):
+            rest += data
+        return {"over": "HTTP/1.1", "what comes back": "all" if b"two" in rest else "only the beginning"}
+    asking = Http2(link)
+    await asking.start("POST", site.fill("{path}/"), site.host, end=False)
+    await asking.send(b"one", end=False)
+    while asking.body != b"one" and not asking.ended:
+        await asking.receive()
+    await asking.send(b"two", end=True)
+    while not asking.ended:
+        await asking.receive()
+    return {"over": "HTTP/2", "what comes back": "all" if asking.body == b"onetwo" else "only the beginning"}
+
+
+async def half_head(site: Site) -> Facts:
+    """A client that sends half a head and then nothing."""
+    link = await site.connect()
+    await link.send(b"GET / HTTP/1.1\r\nHost: ")
+    watch = Watch()
+    closing = asyncio.ensure_future(link.answer())
+    if not await in_time(asyncio.shield(closing), 140):
+        closing.cancel()
+        return {"after 140 s": "open"}
+    return {"after 140 s": "closed", "status": (await closing).status, "closed after": span(watch.seconds, 5, 50, 120)}
+
+
+async def slow_body(site: Site) -> Facts:
+    """A client that stops within its body."""
+    link = await site.connect()
+    await link.send(site.head("POST", "{path}/", "Content-Length: 10") + b"x")
+    closing = asyncio.ensure_future(link.answer())
+    if not await in_time(asyncio.shield(closing), 330):
+        closing.cancel()
+        return {"after 330 s": "open"}
+    return {"after 330 s": "closed", "status": (await closing).status}
+
+
+async def idle(site: Site) -> Facts:
+    """A client that keeps its connection and asks nothing more."""
+    link = await site.connect()
+    await link.send(site.head())
+    status, watch = (await link.answer()).status, Watch()
+    with contextlib.suppress(asyncio.TimeoutError):
+        await asyncio.wait_for(link.ended(), 250)
+    return {"status": status, "closed after": span(watch.seconds, 3, 30, 150, 220)}
+
+
+async def slow_answer(talk: Talk) -> None:
+    """Thinks for long."""
+    await talk.request()
+    await asyncio.sleep(330)
+    await talk.send(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
+
+
+async def patient(site: Site) -> Facts:
+    """A client that waits."""
+    return {"status": (await site.ask(site.head())).status}
+
+
+_TLS, _HELLO = (HOSTS,), ("handshake",)
+_TWO, _THREE = ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3
+
+CASES = [
+    Case("tls-1-3", "TLS 1.3", speaking(_THREE), setups=_TLS, show=_HELLO),
+    Case(
+        "tls-1-2",
+        "TLS 1.2, ECDHE with AES-GCM",
+        speaking(_TWO, "ECDHE-RSA-AES128-GCM-SHA256"),
+        setups=_TLS,
+        show=_HELLO,
+    ),
+    Case(
+        "tls-1-2-chacha",
+        "TLS 1.2, ECDHE with ChaCha20",
+        speaking(_TWO, "ECDHE-RSA-CHACHA20-POLY1305"),
+        setups=_TLS,
+        show=_HELLO,
+    ),
+    Case("tls-rsa", "TLS 1.2, RSA key exchange", speaking(_TWO, "AES128-GCM-SHA256"), setups=_TLS, show=_HELLO),
+    Case(
+        "tls-cbc",
+        "TLS 1.2, ECDHE with AES-CBC and SHA-1",
+        speaking(_TWO, "ECDHE-RSA-AES128-SHA"),
+        setups=_TLS,
+        show=_HELLO,
+    ),
+    Case(
+        "tls-cbc-256",
+        "TLS 1.2, ECDHE with AES-CBC and SHA-256",
+        speaking(_TWO, "ECDHE-RSA-AES128-SHA256"),
+        setups=_TLS,
+        show=_HELLO,
+    ),
+    Case("tls-1-1", "TLS 1.1", speaking(ssl.TLSVersion.TLSv1_1, "ALL"), setups=_TLS, show=_HELLO),
+    Case("alpn", "HTTP/2 is offered", offering("h2", "http/1.1"), setups=_TLS, show=("agreed on",)),
+    Case(
+        "alpn-1",
+        "Only HTTP/1.1 is offered, as by browsers for websockets",
+        offering("http/1.1"),
+        setups=_TLS,
+        show=("agreed on",),
+    ),
+    Case("cleartext", "Plain HTTP at a port of TLS", cleartext, setups=_TLS, show=("status",)),
+    Case(
+        "h2c",
+        "`Upgrade: h2c`",
+        upgrading("Connection: Upgrade, HTTP2-Settings", "Upgrade: h2c", "HTTP2-Settings: AAMAAABkAAQAAP__"),
+    ),
+    Case("upgrade-tls", "`Upgrade: TLS/1.0`", upgrading("Connection: Upgrade", "Upgrade: TLS/1.0")),
+    Case("h2c-prior", "HTTP/2 at once, without TLS", prior_knowledge, show=("answer",)),
+    Case("http2", "A request over the best protocol", http2, setups=_TLS, full=True, show=("over",)),
+    Case(
+        "http2-duplex",
+        "An answer that begins before its upload has ended, over the best protocol",
+        http2_duplex,
+        both_ways,
+        setups=_TLS,
+        full=True,
+        show=("over", "what comes back"),
+    ),
+    Case("half-head", "Half a head", half_head, full=True, setups=(PLAIN,)),
+    Case("half-body", "A client that stops within its body", slow_body, full=True, show=("after 330 s",)),
+    Case("idle", "A connection that is kept, and idle", idle, full=True, show=("closed after",)),
+    Case("slow-answer", "A server that thinks for 330 s", patient, slow_answer, full=True, show=("status",)),
+]

@@ -1,0 +1,200 @@
+"""Websockets: the handshake, and then every byte in both directions."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Awaitable, Callable
+
+from websockets.frames import Close, Frame, Opcode
+
+from ..backend import Behaviour, Talk
+from ..case import ALL, Case, Facts, brief, seen
+from ..client import Link, Site
+from .headers import with_fields
+
+FIELDS = (
+    "Connection: Upgrade",
+    "Upgrade: websocket",
+    "Sec-WebSocket-Version: 13",
+    "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==",
+)
+_SWITCH = (
+    "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+    "Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n"
+)
+
+
+def from_client(data: bytes, opcode: Opcode = Opcode.BINARY) -> bytes:
+    """A frame of a client's."""
+    return Frame(opcode, data).serialize(mask=True)
+
+
+def from_server(data: bytes, opcode: Opcode = Opcode.BINARY) -> bytes:
+    """A frame of a server's."""
+    return Frame(opcode, data).serialize(mask=False)
+
+
+def agreeing(*fields: str, first: bytes = b"", receive: int = 0, answer: bytes = b"", end: bool = False) -> Behaviour:
+    """Agrees, sends bytes right away, receives so many, sends others, and closes the connection or waits for its end."""
+
+    async def behave(talk: Talk) -> None:
+        await talk.head()
+        await talk.send("".join([_SWITCH, *(f"{field}\r\n" for field in fields), "\r\n"]).encode() + first)
+        talk.backend.notes["received"] = brief(await talk.reader.readexactly(receive))
+        await talk.send(answer)
+        talk.backend.go_on.set()
+        if not end:
+            await talk.gone()
+
+    return behave
+
+
+Further = Callable[[Site, Link], Awaitable[Facts]]
+
+
+def shaking(*fields: str, along: bytes = b"", further: Further | None = None) -> Callable[[Site], Awaitable[Facts]]:
+    """A client that asks for a websocket, with bytes along with its request, and goes on if it gets one."""
+
+    async def run(site: Site) -> Facts:
+        link = await site.connect()
+        await link.send(site.head("GET", "{path}/ws?a=1", *FIELDS, *fields) + along)
+        facts = seen(site, await link.answer())
+        return {**facts, **(await further(site, link) if further and facts["status"] == "101" else {})}
+
+    return run
+
+
+def exchanging(data: bytes, count: int, wait: float = 0) -> Further:
+    """Sends bytes and receives so many."""
+
+    async def run(site: Site, link: Link) -> Facts:
+        await asyncio.sleep(wait)
+        await link.send(data)
+        sent_back = await asyncio.wait_for(link.reader.readexactly(count), 30)
+        await asyncio.wait_for(site.backend.go_on.wait(), 30)
+        return {"to the server": site.backend.notes["received"], "to the client": brief(sent_back)}
+
+    return run
+
+
+async def until_closed(site: Site, link: Link) -> Facts:
+    """All that comes until the connection is closed."""
+    with contextlib.suppress(ConnectionError):
+        return {"to the client": brief(await asyncio.wait_for(link.reader.read(), 10)), "then": "closed"}
+    return {"then": "reset"}
+
+
+async def leaving(site: Site, link: Link) -> Facts:
+    """Closes with a code and a reason, as a browser does, and without waiting."""
+    await link.send(from_client(Close(4001, "bye").serialize(), Opcode.CLOSE))
+    await asyncio.wait_for(site.backend.go_on.wait(), 10)
+    link.close()
+    await asyncio.wait_for(site.backend.left.wait(), 10)
+    return {"to the server": site.backend.notes["received"], "then": "closed"}
+
+
+def refused(status: str, *fields: str) -> Case:
+    """A server that refuses."""
+    code = status[:3]
+    return Case(
+        f"ws-{code}", f"Refused with {code}", shaking(), with_fields(*fields, status=status, body=b"no"), show=_REFUSED
+    )
+
+
+_REFUSED = ("status", "answer body")
+_BOTH = ("to the server", "to the client")
+_HELLO, _HI = from_client(b"hello"), from_server(b"hi")
+_BIG, _BACK = from_client(b"x" * 3_000_000), from_server(b"y" * 3_000_000)
+_LAST = from_server(Close(4001, "gone to lunch").serialize(), Opcode.CLOSE)
+
+CASES = [
+    Case(
+        "ws",
+        "A websocket",
+        shaking(further=exchanging(_HELLO, len(_HI))),
+        agreeing(receive=len(_HELLO), answer=_HI),
+        setups=ALL,
+        show=("status", *_BOTH),
+    ),
+    Case(
+        "ws-protocols",
+        "Subprotocols",
+        shaking("Sec-WebSocket-Protocol: a, b"),
+        agreeing("Sec-WebSocket-Protocol: b"),
+        show=("header sec-websocket-protocol", "answer header sec-websocket-protocol"),
+    ),
+    Case(
+        "ws-extensions",
+        "Compression",
+        shaking("Sec-WebSocket-Extensions: permessage-deflate"),
+        agreeing("Sec-WebSocket-Extensions: permessage-deflate"),
+        show=("header sec-websocket-extensions", "answer header sec-websocket-extensions"),
+    ),
+    Case(
+        "ws-fields",
+        "Cookies, origin and token",
+        shaking("Cookie: a=1", "Origin: https://a.example", "Authorization: token x"),
+        agreeing("Set-Cookie: b=2", "X-B: 1"),
+        show=("header cookie", "answer header set-cookie"),
+    ),
+    Case(
+        "ws-big",
+        "Messages of 3 MB",
+        shaking(further=exchanging(_BIG, len(_BACK))),
+        agreeing(receive=len(_BIG), answer=_BACK),
+        setups=ALL,
+        show=_BOTH,
+    ),
+    Case(
+        "ws-at-once",
+        "A message of the server's along with its answer",
+        shaking(further=exchanging(_HELLO, len(_HI))),
+        agreeing(first=_HI, receive=len(_HELLO)),
+        show=_BOTH,
+    ),
+    Case(
+        "ws-along",
+        "A message of the client's along with its request",
+        shaking(along=_HELLO, further=exchanging(b"", len(_HI))),
+        agreeing(receive=len(_HELLO), answer=_HI),
+        show=_BOTH,
+    ),
+    Case(
+        "ws-close",
+        "The server closes, with 4001 and a reason",
+        shaking(further=until_closed),
+        agreeing(answer=_LAST, end=True),
+        show=("to the client", "then"),
+    ),
+    Case(
+        "ws-leave",
+        "The client closes, with 4001 and a reason",
+        shaking(further=leaving),
+        agreeing(receive=len(from_client(Close(4001, "bye").serialize(), Opcode.CLOSE))),
+        show=("to the server", "then"),
+    ),
+    Case(
+        "ws-cut", "The server is gone without a word", shaking(further=until_closed), agreeing(end=True), show=("then",)
+    ),
+    *map(
+        refused,
+        [
+            "403 Forbidden",
+            "404 Not Found",
+            "500 Internal Server Error",
+            "503 Service Unavailable",
+            "426 Upgrade Required",
+        ],
+    ),
+    refused("302 Found", "Location: /login"),
+    Case("ws-no-upgrade", "The server answers 200", shaking(), with_fields(), show=_REFUSED),
+    Case(
+        "ws-idle",
+        "Nothing is said for 305 s",
+        shaking(further=exchanging(_HELLO, len(_HI), wait=305)),
+        agreeing(receive=len(_HELLO), answer=_HI),
+        full=True,
+        show=_BOTH,
+    ),
+]
