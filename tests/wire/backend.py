@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import ssl
 from collections.abc import Awaitable, Callable
 
 from .http1 import LIMIT, Message, read_body, read_head
@@ -58,7 +57,7 @@ Behaviour = Callable[[Talk], Awaitable[None]]
 def answering(answer: bytes = OK) -> Behaviour:
     """Answers each request, once it is there with its body; closes the connection after an answer without a length."""
     head = answer.partition(b"\r\n\r\n")[0].lower()
-    ends = b"content-length" not in head and b"chunked" not in head or b"connection: close" in head
+    ends = (b"content-length" not in head and b"chunked" not in head) or b"connection: close" in head
 
     async def behave(talk: Talk) -> None:
         while await talk.request():
@@ -74,12 +73,10 @@ class Backend:
 
     Args:
         behave: what it does with each connection, which is closed when that returns.
-        tls: makes it speak TLS.
     """
 
-    def __init__(self, behave: Behaviour, tls: ssl.SSLContext | None = None):
+    def __init__(self, behave: Behaviour):
         self._behave = behave
-        self._tls = tls
         self._server: asyncio.Server | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self._count = 0
@@ -88,11 +85,11 @@ class Backend:
         #: What the case's two sides tell each other.
         self.go_on = asyncio.Event()
         self.left = asyncio.Event()
-        self.notes: dict[str, str] = {}
+        self.received = b""
 
     async def open(self) -> str:
         """Listen on a free port; the server's URL."""
-        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0, limit=LIMIT, ssl=self._tls)
+        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0, limit=LIMIT)
         return f"http://127.0.0.1:{self._server.sockets[0].getsockname()[1]}"
 
     async def close(self) -> None:

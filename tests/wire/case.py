@@ -14,7 +14,7 @@ from .http1 import Message
 Facts = dict[str, str]
 Ask = Callable[[Site], Awaitable[Facts]]
 
-#: Header fields that differ in all requests and answers, or from run to run. Each has a case of its own that looks at it.
+#: Header fields that differ in all messages, or from run to run. Cases of their own look at them.
 _ADDED = {"x-forwarded-for", "x-forwarded-host", "x-forwarded-port", "x-forwarded-proto", "x-forwarded-server"}
 AMBIENT = {*_ADDED, "x-real-ip", "connection", "keep-alive", "date"}
 _LONG = 160  # characters
@@ -34,6 +34,7 @@ class Setup:
         tls: the proxy speaks TLS.
         layout: kvproxy's ``route_layout``.
         trusted: kvproxy's ``trusted_proxies``.
+        excepted: kvproxy's ``error_pages_except``.
         hub: whether the hub answers.
     """
 
@@ -43,11 +44,12 @@ class Setup:
     tls: bool = False
     layout: str = "flat"
     trusted: tuple[str, ...] = ()
+    excepted: tuple[str, ...] = ()
     hub: bool = True
 
 
 PLAIN = Setup("plain")
-BELOW = Setup("below", base="/jh/", layout="tree", trusted=("127.0.0.0/8",))
+BELOW = Setup("below", base="/jh/", layout="tree", trusted=("127.0.0.0/8",), excepted=("/jh/user/own-502-excepted/",))
 HOSTS = Setup("hosts", hosts=True, tls=True)
 HUBLESS = Setup("hubless", hub=False)
 SETUPS = {setup.name: setup for setup in (PLAIN, BELOW, HOSTS, HUBLESS)}
@@ -69,7 +71,6 @@ class Case:
         show: the facts that the page shows if both are the same, as far as they are there.
         target: where the route leads instead of to the server; a function, as it may have to be made.
         spec: the route's spec, ``{base}`` in it; None for the one of a user of the case's name.
-        tls: whether the server speaks TLS.
     """
 
     name: str
@@ -81,7 +82,6 @@ class Case:
     show: tuple[str, ...] = ("arrives", "status")
     target: Callable[[], Awaitable[str]] | None = None
     spec: str | None = None
-    tls: bool = False
 
 
 def get(*fields: str, method: str = "GET", path: str = "/", body: bytes = b"", only: tuple[str, ...] = ()) -> Ask:
@@ -95,7 +95,7 @@ def get(*fields: str, method: str = "GET", path: str = "/", body: bytes = b"", o
 def ask(
     *fields: str, method: str = "GET", target: str, body: bytes = b"", only: tuple[str, ...] = (), host: str = ""
 ) -> Ask:
-    """The same with the whole target, in which ``{path}`` and ``{base}`` stand for the route's path and the base URL."""
+    """The same with the whole target; ``{path}`` and ``{base}`` in it are the route's path and the base URL."""
 
     async def run(site: Site) -> Facts:
         answer = await site.ask(site.head(method, target, *fields, host=host), body, method=method)
@@ -170,7 +170,7 @@ class Expected:
 
     Args:
         verdict: of kvproxy: "same", "better", "different" or "worse".
-        here: the facts that are not as behind configurable-http-proxy, as they are here; None for one that is not there.
+        here: the facts that differ, as they are behind kvproxy; None for one that is missing.
         why: the reason, or who notices.
         setting: that helps.
         row: of the list of known differences, if it has one.

@@ -87,11 +87,14 @@ class Site:
     tls: bool = False
     links: list[Link] = field(default_factory=list)
 
-    async def connect(self, context: ssl.SSLContext | None = None) -> Link:
-        """A connection, which is closed when the case ends."""
+    async def connect(self, context: ssl.SSLContext | None = None, name: str | None = None) -> Link:
+        """A connection, which is closed when the case ends.
+
+        name: what the TLS handshake names instead of the site's host; empty for nothing.
+        """
         if self.tls and context is None:
             context = trusting()
-        name = self.host if context else None
+        name = (self.host if name is None else name) if context else None
         opened = await asyncio.open_connection("127.0.0.1", self.port, limit=LIMIT, ssl=context, server_hostname=name)
         self.links.append(Link(*opened))
         return self.links[-1]

@@ -6,7 +6,6 @@ import asyncio
 import logging
 import os
 import secrets
-import ssl
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
@@ -60,12 +59,6 @@ class Tls:
         server.cert_chain_pems[0].write_to_path(self.certificate)
         self.key.chmod(0o600)
 
-    def server(self) -> ssl.SSLContext:
-        """For a server that shows it."""
-        context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-        context.load_cert_chain(self.certificate, self.key)
-        return context
-
 
 @asynccontextmanager
 async def kvproxy(setup: Setup, hub: str, tls: Tls, directory: Path) -> AsyncIterator[Contestant]:
@@ -84,9 +77,10 @@ async def kvproxy(setup: Setup, hub: str, tls: Tls, directory: Path) -> AsyncIte
     }
     if setup.tls:
         traits |= {"ssl_cert": str(tls.certificate), "ssl_key": str(tls.key)}
-    # TODO(lead): a plain entry once the trait is there.
-    if setup.trusted and TraefikFileProviderProxy.class_traits().get("trusted_proxies"):
-        traits["trusted_proxies"] = list(setup.trusted)
+    # TODO: plain entries above, as soon as both traits are there.
+    known = TraefikFileProviderProxy.class_traits()
+    wanted = {"trusted_proxies": list(setup.trusted), "error_pages_except": list(setup.excepted)}
+    traits |= {name: value for name, value in wanted.items() if name in known}
     proxy = TraefikFileProviderProxy(**traits)
     await proxy.start()
     try:
@@ -133,7 +127,9 @@ async def hub_pages(talk: Talk) -> None:
         status, page = ("200 OK", code) if found else ("404 Not Found", "404")
         if target.endswith("/hub/home"):
             status, page = "200 OK", "home"
-        text = f"the hub's page: {page}".encode()
+        # A proxy may tell the hub which URL was asked for, and then its token too.
+        told = " (the hub was told the token)" if "token" in request.first else ""
+        text = f"the hub's page: {page}{told}".encode()
         head = f"HTTP/1.1 {status}\r\nContent-Type: text/html\r\nContent-Length: {len(text)}\r\n\r\n".encode()
         await talk.send(head if request.first.startswith("HEAD ") else head + text)
 

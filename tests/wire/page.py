@@ -20,13 +20,13 @@ _HEAD = """\
 
 <!-- Written by `nox -s wire` from tests/wire; change nothing here. -->
 
-The same bytes were sent through configurable-http-proxy {chp} and through kvproxy with Traefik, both set up as JupyterHub sets
-them up. One server behind them recorded what arrives, and the client recorded the answer. Of {total} cases, kvproxy is
-{counts}.
+The same bytes were sent through configurable-http-proxy {chp} and through kvproxy with Traefik, both set up as
+JupyterHub sets them up. A server behind them recorded what arrives, a client before them the answer. Of {total} cases,
+kvproxy is {counts}.
 
 Each case is a test. `nox -s wire` runs all of them through both proxies, writes this page and the recording of
-configurable-http-proxy, and fails if anything differs in another way than this page says. Every run of the tests repeats the
-quick ones behind kvproxy and compares them with the recording.
+configurable-http-proxy, and fails if anything differs in another way than this page says. Every run of the tests
+repeats the quick ones behind kvproxy and compares them with the recording.
 
 A request's path is shown as if the route were `/user/x/`.
 """

@@ -9,7 +9,7 @@ import ssl
 from ..backend import Talk
 from ..case import HOSTS, PLAIN, SHORT, Case, Facts, chosen, seen
 from ..client import AT_ONCE, Link, Site, Watch, span, trusting
-from ..http1 import chunk
+from ..http1 import Message, chunk
 from .streams import both_ways, in_time
 
 
@@ -36,6 +36,17 @@ def offering(*protocols: str):
 
     async def run(site: Site) -> Facts:
         return {"agreed on": (await site.connect(trusting(protocols))).protocol}
+
+    return run
+
+
+def naming(name: str):
+    """A client whose TLS handshake names another host than its request, or none."""
+
+    async def run(site: Site) -> Facts:
+        link = await site.connect(name=name)
+        await link.send(site.head())
+        return chosen(seen(site, await link.answer()), SHORT)
 
     return run
 
@@ -84,14 +95,15 @@ class Http2:
         self._link = link
         self._h2 = h2.connection.H2Connection(h2.config.H2Configuration(header_encoding="utf-8"))
         self._h2.initiate_connection()
-        self.status = ""
-        self.body = b""
+        self.answer = Message("none")
         self.ended = False
 
     async def start(self, method: str, path: str, host: str, *, end: bool) -> None:
         """Send the head."""
         fields = [(":method", method), (":path", path), (":scheme", "https"), (":authority", host)]
-        self._h2.send_headers(1, [*fields, ("accept-encoding", "identity")], end_stream=end)
+        # Browsers send each cookie in a field of its own.
+        more = [("accept-encoding", "identity"), ("cookie", "a=1"), ("cookie", "b=2")]
+        self._h2.send_headers(1, [*fields, *more], end_stream=end)
         await self._flush()
 
     async def send(self, data: bytes, *, end: bool) -> None:
@@ -107,9 +119,10 @@ class Http2:
         self.ended = self.ended or not data
         for event in self._h2.receive_data(data):
             if isinstance(event, h2.events.ResponseReceived):
-                self.status = dict(event.headers)[":status"]
+                status, *fields = event.headers
+                self.answer = Message(f"HTTP/2 {status[1]}", fields)
             elif isinstance(event, h2.events.DataReceived):
-                self.body += event.data
+                self.answer.body += event.data
                 self._h2.acknowledge_received_data(event.flow_controlled_length, 1)
             elif isinstance(event, (h2.events.StreamEnded, h2.events.StreamReset)):
                 self.ended = True
@@ -123,19 +136,13 @@ async def http2(site: Site) -> Facts:
     """A request over HTTP/2 if it is to be had, else over HTTP/1.1."""
     link = await site.connect(trusting(("h2", "http/1.1")))
     if link.protocol != "h2":
-        await link.send(site.head("GET", "{path}/a//b?c"))
+        await link.send(site.head("GET", "{path}/a%2Fb?c", "Cookie: a=1; b=2"))
         return {"over": "HTTP/1.1", **seen(site, await link.answer())}
     asking = Http2(link)
-    await asking.start("GET", site.fill("{path}/a//b?c"), site.host, end=True)
+    await asking.start("GET", site.fill("{path}/a%2Fb?c"), site.host, end=True)
     while not asking.ended:
         await asking.receive()
-    facts = {"over": "HTTP/2", "status": asking.status, "answer body": asking.body.decode()}
-    request = site.backend.requests[0]
-    return {
-        **facts,
-        "arrives": site.plain(request.first).removesuffix(" HTTP/1.1"),
-        "header host": site.plain(request.get("host")),
-    }
+    return {"over": "HTTP/2", **seen(site, asking.answer)}
 
 
 async def http2_duplex(site: Site) -> Facts:
@@ -152,12 +159,12 @@ async def http2_duplex(site: Site) -> Facts:
     asking = Http2(link)
     await asking.start("POST", site.fill("{path}/"), site.host, end=False)
     await asking.send(b"one", end=False)
-    while asking.body != b"one" and not asking.ended:
+    while asking.answer.body != b"one" and not asking.ended:
         await asking.receive()
     await asking.send(b"two", end=True)
     while not asking.ended:
         await asking.receive()
-    return {"over": "HTTP/2", "what comes back": "all" if asking.body == b"onetwo" else "only the beginning"}
+    return {"over": "HTTP/2", "what comes back": "all" if asking.answer.body == b"onetwo" else "only the beginning"}
 
 
 async def half_head(site: Site) -> Facts:
@@ -248,6 +255,8 @@ CASES = [
         setups=_TLS,
         show=("agreed on",),
     ),
+    Case("no-sni", "A handshake that names no host", naming(""), setups=_TLS),
+    Case("other-sni", "A handshake that names another host than the request", naming("other.example"), setups=_TLS),
     Case("cleartext", "Plain HTTP at a port of TLS", cleartext, setups=_TLS, show=("status",)),
     Case(
         "h2c",

@@ -1,4 +1,4 @@
-"""Servers that do not answer, answer nonsense, or answer with an error of their own; and requests that no route fits."""
+"""Servers that do not answer, answer nonsense or an error of their own; and requests that no route fits."""
 
 from __future__ import annotations
 
@@ -15,6 +15,8 @@ from .websockets import shaking
 
 _PAGE = ("status", "answer body")
 _HTML, _JSON = "Accept: text/html,*/*", "Accept: application/json"
+#: As TLS servers answer to HTTP: a fatal alert, "unexpected message".
+_ALERT = b"\x15\x03\x01\x00\x02\x02\x0a"
 #: Connections that fill queues; they live as long as the process.
 _HELD: list[socket.socket] = []
 
@@ -81,9 +83,11 @@ def unrouted(name: str, what: str, target: str, setup: Setup, host: str = "") ->
 CASES = [
     gone("gone", "A user's server that is gone, for a browser", _HTML),
     gone("gone-json", "… for a script", _JSON),
+    gone("gone-any", "… for a client without `Accept`"),
+    gone("gone-token", "… for a URL with a token", _HTML, path="/lab?token=secret"),
     gone("gone-post", "… with an upload", _HTML, "Content-Length: 100000", method="POST", body=b"x" * 100_000),
     gone("gone-head", "… for `HEAD`", _HTML, method="HEAD"),
-    Case("gone-ws", "… for a websocket", shaking(), target=nobody, show=_PAGE),
+    Case("gone-ws", "… for a websocket", shaking(only=_PAGE), target=nobody, show=_PAGE),
     gone("gone-below", "… below a base URL", _HTML, setup=BELOW),
     gone("gone-hosts", "… with a host name of its own", _HTML, setup=HOSTS),
     gone("gone-hubless", "A user's server that is gone, and the hub too", _HTML, setup=HUBLESS),
@@ -113,8 +117,16 @@ CASES = [
     Case(
         "own-502-ws",
         "A server's own 502 to a websocket",
-        shaking(),
+        shaking(only=_PAGE),
         with_fields(status="502 Bad Gateway", body=b"its own"),
+        show=_PAGE,
+    ),
+    Case(
+        "own-502-excepted",
+        "A server's own 502, for a browser, at a path that is excepted",
+        get(_HTML, only=_PAGE),
+        with_fields(status="502 Bad Gateway", body=b"its own"),
+        setups=(BELOW,),
         show=_PAGE,
     ),
     Case(
@@ -137,7 +149,13 @@ CASES = [
     unrouted("error-page", "The hub's own pages for errors", "/hub/error/503", PLAIN),
     Case("no-http", "A server that answers no HTTP", get(_HTML, only=_PAGE), saying(b"hello\r\n\r\n"), show=_PAGE),
     Case("no-http-first", "A server that speaks first, and no HTTP", get(_HTML, only=_PAGE), handshake, show=_PAGE),
-    Case("speaks-tls", "A server that speaks TLS where HTTP is expected", get(_HTML, only=_PAGE), tls=True, show=_PAGE),
+    Case(
+        "speaks-tls",
+        "A server that speaks TLS where HTTP is expected",
+        get(_HTML, only=_PAGE),
+        saying(_ALERT),
+        show=_PAGE,
+    ),
     Case("no-answer", "A server that dies before it answers", get(_HTML, only=_PAGE), saying(b""), show=_PAGE),
     Case(
         "half-answer",

@@ -161,7 +161,6 @@ CASES = [
         with_fields(
             "Server: s",
             "X-B: 1",
-            "X-B: 2",
             "Content-Encoding: br",
             "WWW-Authenticate: Basic",
             "Content-Security-Policy: x",
@@ -203,8 +202,9 @@ CASES = [
         "length-and-chunks",
         "A length and chunks, as smugglers send them",
         raw(
-            "POST {path}/ HTTP/1.1\r\nHost: {host}\r\nContent-Length: 6\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\nX",
-            only=SHORT,
+            "POST {path}/ HTTP/1.1\r\nHost: {host}\r\nContent-Length: 6\r\nTransfer-Encoding: chunked\r\n\r\n"
+            "0\r\n\r\nX",
+            only=(*SHORT, "header content-length", "header transfer-encoding"),
         ),
     ),
     Case(

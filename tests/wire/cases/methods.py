@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ..backend import answering
-from ..case import SHORT, Case, Facts, get
+from ..case import SHORT, Case, Facts, chosen, get, seen
 from ..client import Site
 from ..http1 import chunk
 
@@ -23,9 +23,16 @@ async def pipelined(site: Site) -> Facts:
     }
 
 
-def plain_method(method: str, **more: bytes) -> Case:
+async def connecting(site: Site) -> Facts:
+    """A client that takes the proxy for a forward proxy."""
+    link = await site.connect()
+    await link.send(b"CONNECT wire.test:443 HTTP/1.1\r\nHost: wire.test:443\r\n\r\n")
+    return chosen(seen(site, await link.answer()), SHORT)
+
+
+def plain_method(method: str) -> Case:
     """A case of one method."""
-    return Case(f"method-{method.lower()}", f"`{method}`", get(method=method, **more))
+    return Case(f"method-{method.lower()}", f"`{method}`", get(method=method, only=SHORT))
 
 
 CASES = [
@@ -35,9 +42,11 @@ CASES = [
         get(method="HEAD"),
         answering(b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\nX-B: 1\r\n\r\n"),
     ),
-    *map(plain_method, ["OPTIONS", "PATCH", "PROPFIND", "REPORT", "MKCALENDAR", "LOCK", "SEARCH", "QUERY", "TRACE"]),
+    Case("method-options", "`OPTIONS`", get(method="OPTIONS")),
+    *map(plain_method, ["PATCH", "PROPFIND", "REPORT", "MKCALENDAR", "LOCK", "SEARCH", "QUERY", "TRACE"]),
     Case("method-own", "A method that nobody knows", get(method="FROBNICATE", only=SHORT)),
     Case("method-lower", "`get` in lower case", get(method="get", only=SHORT)),
+    Case("connect", "`CONNECT`", connecting),
     Case("put", "`PUT` with a body", get("Content-Length: 3", method="PUT", body=b"abc"), show=_BODY),
     Case("get-body", "`GET` with a body", get("Content-Length: 3", body=b"abc"), show=_BODY),
     Case("get-chunks", "`GET` with a chunked body", get(_CHUNKED, body=_CHUNKS), show=_BODY),

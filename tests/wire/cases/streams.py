@@ -183,32 +183,41 @@ async def refused_upload(site: Site) -> Facts:
     await link.send(site.head("POST", "{path}/", "Content-Length: 50000000") + b"x" * 100_000)
     answer = asyncio.ensure_future(link.answer())
     soon = await in_time(asyncio.shield(answer))
+    for _ in range(49):
+        if not answer.done():
+            await link.send(b"x" * 1_000_000)
     site.backend.go_on.set()
     return {"the refusal comes": _when(soon), "status": (await asyncio.wait_for(answer, 10)).status}
 
 
-def continuing(answer: bytes) -> Behaviour:
-    """Decides by the head whether it wants the body."""
+async def wanting(talk: Talk) -> None:
+    """Thinks, and then wants the body."""
+    await talk.head()
+    await asyncio.sleep(0.3)
+    talk.backend.go_on.set()
+    await talk.send(b"HTTP/1.1 100 Continue\r\n\r\n")
+    await talk.reader.readexactly(3)
+    await talk.send(OK)
 
-    async def behave(talk: Talk) -> None:
-        await talk.head()
-        if answer:
-            await talk.send(answer)
-            await talk.gone()
-            return
-        await talk.send(b"HTTP/1.1 100 Continue\r\n\r\n")
-        talk.backend.notes["body"] = (await talk.reader.readexactly(3)).decode()
-        await talk.send(OK)
 
-    return behave
+async def refusing(talk: Talk) -> None:
+    """Thinks, and then does not want the body."""
+    await talk.head()
+    await asyncio.sleep(0.3)
+    talk.backend.go_on.set()
+    await talk.send(b"HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\n\r\n")
+    await talk.gone()
 
 
 async def expecting(site: Site) -> Facts:
-    """A client that sends its body only when it is asked to."""
+    """A client that sends its body when it is asked to."""
     link = await site.connect()
     await link.send(site.head("POST", "{path}/", "Expect: 100-continue", "Content-Length: 3"))
     first = (await asyncio.wait_for(link.reader.readuntil(b"\r\n\r\n"), 10)).decode().split()[1]
-    facts = {"first answer": first}
+    facts = {
+        "first answer": first,
+        "it comes": "when the server has decided" if site.backend.go_on.is_set() else "at once",
+    }
     if first == "100":
         await link.send(b"abc")
         facts["status"] = (await link.answer()).status
@@ -258,7 +267,7 @@ def sized(size: int) -> Behaviour:
     async def behave(talk: Talk) -> None:
         request = await talk.request()
         assert request is not None
-        talk.backend.notes["digest"] = hashlib.sha256(request.body).hexdigest()
+        talk.backend.received = hashlib.sha256(request.body).digest()
         await talk.send(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % size)
         for _ in range(size // 1_000_000):
             await talk.send(b"y" * 1_000_000)
@@ -277,7 +286,7 @@ def large(size: int):
             digest.update(b"x" * 1_000_000)
             await link.send(b"x" * 1_000_000)
         answer = await link.answer()
-        whole = site.backend.notes.get("digest") == digest.hexdigest()
+        whole = site.backend.received == digest.digest()
         back = answer.body == b"y" * size
         return {
             "status": answer.status,
@@ -288,14 +297,18 @@ def large(size: int):
     return run
 
 
-async def slow_upload(site: Site) -> Facts:
-    """A client that needs 320 s to send ten bytes."""
-    link = await site.connect()
-    await link.send(site.head("POST", "{path}/", "Content-Length: 10"))
-    for _ in range(10):
-        await asyncio.sleep(32)
-        await link.send(b"x")
-    return chosen(seen(site, await link.answer()), ("arrives", "body", "status"))
+def slow_upload(seconds: float):
+    """A client that needs so long to send ten bytes."""
+
+    async def run(site: Site) -> Facts:
+        link = await site.connect()
+        await link.send(site.head("POST", "{path}/", "Content-Length: 10"))
+        for _ in range(10):
+            await asyncio.sleep(seconds / 10)
+            await link.send(b"x")
+        return chosen(seen(site, await link.answer()), ("body", "status"))
+
+    return run
 
 
 _ENDS = ("ends", "status", "answer ends")
@@ -350,13 +363,13 @@ CASES = [
         early_refusal(b"HTTP/1.1 413 Too Large\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"),
         show=("status", "the refusal comes"),
     ),
-    Case("continue", "`Expect: 100-continue`", expecting, continuing(b""), show=("first answer", "status")),
+    Case("continue", "`Expect: 100-continue`", expecting, wanting, show=("first answer", "it comes", "status")),
     Case(
         "continue-refused",
         "`Expect: 100-continue`, and a server that refuses",
         expecting,
-        continuing(b"HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\n\r\n"),
-        show=("first answer",),
+        refusing,
+        show=("first answer", "it comes", "status"),
     ),
     Case(
         "early-hints",
@@ -399,5 +412,6 @@ CASES = [
         full=True,
         show=("to the server", "to the client"),
     ),
-    Case("slow-upload", "An upload that takes 320 s", slow_upload, full=True, show=("body", "status")),
+    Case("very-slow-upload", "An upload that takes 370 s", slow_upload(370), full=True, show=("body", "status")),
+    Case("slow-upload", "An upload that takes 320 s", slow_upload(320), full=True, show=("body", "status")),
 ]

@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable
 from websockets.frames import Close, Frame, Opcode
 
 from ..backend import Behaviour, Talk
-from ..case import ALL, Case, Facts, brief, seen
+from ..case import ALL, SHORT, Case, Facts, brief, chosen, seen
 from ..client import Link, Site
 from .headers import with_fields
 
@@ -19,10 +19,8 @@ FIELDS = (
     "Sec-WebSocket-Version: 13",
     "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==",
 )
-_SWITCH = (
-    "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
-    "Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n"
-)
+_SWITCH = "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\n"
+_AGREED = ("Upgrade: websocket", "Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=")
 
 
 def from_client(data: bytes, opcode: Opcode = Opcode.BINARY) -> bytes:
@@ -35,13 +33,20 @@ def from_server(data: bytes, opcode: Opcode = Opcode.BINARY) -> bytes:
     return Frame(opcode, data).serialize(mask=False)
 
 
-def agreeing(*fields: str, first: bytes = b"", receive: int = 0, answer: bytes = b"", end: bool = False) -> Behaviour:
-    """Agrees, sends bytes right away, receives so many, sends others, and closes the connection or waits for its end."""
+def agreeing(
+    *fields: str,
+    first: bytes = b"",
+    receive: int = 0,
+    answer: bytes = b"",
+    end: bool = False,
+    agreed: tuple[str, ...] = _AGREED,
+) -> Behaviour:
+    """Agrees, sends bytes right away, receives so many, sends others, and closes or waits for the end."""
 
     async def behave(talk: Talk) -> None:
         await talk.head()
-        await talk.send("".join([_SWITCH, *(f"{field}\r\n" for field in fields), "\r\n"]).encode() + first)
-        talk.backend.notes["received"] = brief(await talk.reader.readexactly(receive))
+        await talk.send("".join([_SWITCH, *(f"{field}\r\n" for field in (*agreed, *fields)), "\r\n"]).encode() + first)
+        talk.backend.received = await talk.reader.readexactly(receive)
         await talk.send(answer)
         talk.backend.go_on.set()
         if not end:
@@ -53,27 +58,42 @@ def agreeing(*fields: str, first: bytes = b"", receive: int = 0, answer: bytes =
 Further = Callable[[Site, Link], Awaitable[Facts]]
 
 
-def shaking(*fields: str, along: bytes = b"", further: Further | None = None) -> Callable[[Site], Awaitable[Facts]]:
+def shaking(
+    *fields: str,
+    along: bytes = b"",
+    further: Further | None = None,
+    only: tuple[str, ...] = (),
+    path: str = "/ws?a=1",
+    asked: tuple[str, ...] = FIELDS,
+) -> Callable[[Site], Awaitable[Facts]]:
     """A client that asks for a websocket, with bytes along with its request, and goes on if it gets one."""
 
     async def run(site: Site) -> Facts:
         link = await site.connect()
-        await link.send(site.head("GET", "{path}/ws?a=1", *FIELDS, *fields) + along)
-        facts = seen(site, await link.answer())
+        await link.send(site.head("GET", "{path}" + path, *asked, *fields) + along)
+        facts = chosen(seen(site, await link.answer()), only)
         return {**facts, **(await further(site, link) if further and facts["status"] == "101" else {})}
 
     return run
 
 
-def exchanging(data: bytes, count: int, wait: float = 0) -> Further:
-    """Sends bytes and receives so many."""
+def compared(sent: bytes, received: bytes) -> str:
+    """Whether bytes arrived as they were sent."""
+    return f"all {len(sent):,} bytes" if sent == received else brief(received)
+
+
+def exchanging(data: bytes, expected: bytes, wait: float = 0, sent: bytes = b"") -> Further:
+    """Sends bytes, behind those that were sent before, and receives what the server sends."""
 
     async def run(site: Site, link: Link) -> Facts:
         await asyncio.sleep(wait)
         await link.send(data)
-        sent_back = await asyncio.wait_for(link.reader.readexactly(count), 30)
+        back = await asyncio.wait_for(link.reader.readexactly(len(expected)), 30)
         await asyncio.wait_for(site.backend.go_on.wait(), 30)
-        return {"to the server": site.backend.notes["received"], "to the client": brief(sent_back)}
+        return {
+            "to the server": compared(sent + data, site.backend.received),
+            "to the client": compared(expected, back),
+        }
 
     return run
 
@@ -87,11 +107,11 @@ async def until_closed(site: Site, link: Link) -> Facts:
 
 async def leaving(site: Site, link: Link) -> Facts:
     """Closes with a code and a reason, as a browser does, and without waiting."""
-    await link.send(from_client(Close(4001, "bye").serialize(), Opcode.CLOSE))
+    await link.send(_BYE)
     await asyncio.wait_for(site.backend.go_on.wait(), 10)
     link.close()
     await asyncio.wait_for(site.backend.left.wait(), 10)
-    return {"to the server": site.backend.notes["received"], "then": "closed"}
+    return {"to the server": compared(_BYE, site.backend.received), "then": "closed"}
 
 
 def refused(status: str, *fields: str) -> Case:
@@ -102,19 +122,37 @@ def refused(status: str, *fields: str) -> Case:
     )
 
 
+_FIREFOX = ("Connection: keep-alive, Upgrade", *FIELDS[1:])
+_OWN = ("Connection: Upgrade", "Upgrade: own")
 _REFUSED = ("status", "answer body")
 _BOTH = ("to the server", "to the client")
 _HELLO, _HI = from_client(b"hello"), from_server(b"hi")
 _BIG, _BACK = from_client(b"x" * 3_000_000), from_server(b"y" * 3_000_000)
+_BYE = from_client(Close(4001, "bye").serialize(), Opcode.CLOSE)
 _LAST = from_server(Close(4001, "gone to lunch").serialize(), Opcode.CLOSE)
 
 CASES = [
     Case(
         "ws",
         "A websocket",
-        shaking(further=exchanging(_HELLO, len(_HI))),
+        shaking(further=exchanging(_HELLO, _HI)),
         agreeing(receive=len(_HELLO), answer=_HI),
         setups=ALL,
+        show=("status", *_BOTH),
+    ),
+    Case("ws-path", "Its path and query", shaking(path="/a//b%2Fc?d=/e;f"), agreeing(), show=("arrives",)),
+    Case(
+        "ws-firefox",
+        "`Connection: keep-alive, Upgrade`, as Firefox sends it",
+        shaking(asked=_FIREFOX),
+        agreeing(),
+        show=("status",),
+    ),
+    Case(
+        "own-protocol",
+        "Another protocol than websocket",
+        shaking(asked=_OWN, further=exchanging(_HELLO, _HI), only=SHORT),
+        agreeing(receive=len(_HELLO), answer=_HI, agreed=("Upgrade: own",)),
         show=("status", *_BOTH),
     ),
     Case(
@@ -141,7 +179,7 @@ CASES = [
     Case(
         "ws-big",
         "Messages of 3 MB",
-        shaking(further=exchanging(_BIG, len(_BACK))),
+        shaking(further=exchanging(_BIG, _BACK)),
         agreeing(receive=len(_BIG), answer=_BACK),
         setups=ALL,
         show=_BOTH,
@@ -149,14 +187,14 @@ CASES = [
     Case(
         "ws-at-once",
         "A message of the server's along with its answer",
-        shaking(further=exchanging(_HELLO, len(_HI))),
+        shaking(further=exchanging(_HELLO, _HI)),
         agreeing(first=_HI, receive=len(_HELLO)),
         show=_BOTH,
     ),
     Case(
         "ws-along",
         "A message of the client's along with its request",
-        shaking(along=_HELLO, further=exchanging(b"", len(_HI))),
+        shaking(along=_HELLO, further=exchanging(b"", _HI, sent=_HELLO)),
         agreeing(receive=len(_HELLO), answer=_HI),
         show=_BOTH,
     ),
@@ -171,7 +209,7 @@ CASES = [
         "ws-leave",
         "The client closes, with 4001 and a reason",
         shaking(further=leaving),
-        agreeing(receive=len(from_client(Close(4001, "bye").serialize(), Opcode.CLOSE))),
+        agreeing(receive=len(_BYE)),
         show=("to the server", "then"),
     ),
     Case(
@@ -192,7 +230,7 @@ CASES = [
     Case(
         "ws-idle",
         "Nothing is said for 305 s",
-        shaking(further=exchanging(_HELLO, len(_HI), wait=305)),
+        shaking(further=exchanging(_HELLO, _HI, wait=305)),
         agreeing(receive=len(_HELLO), answer=_HI),
         full=True,
         show=_BOTH,
