@@ -120,7 +120,7 @@ def seen(site: Site, answer: Message, request: Message | None = None) -> Facts:
 
 
 def _request(site: Site, request: Message) -> Facts:
-    facts = {"arrives": shortened(site.plain(request.first).removesuffix(" HTTP/1.1"))}
+    facts = {"arrives": shortened(readable(site.plain(request.first).removesuffix(" HTTP/1.1")))}
     for name, values in _fields(request.fields).items():
         facts[f"header {name}"] = site.plain(values)
     if request.body:
@@ -157,11 +157,19 @@ def brief(data: bytes) -> str:
     return shortened(data.decode("latin-1"))
 
 
+def readable(text: str) -> str:
+    """Bytes that were read as Latin-1 as what they are, if they are UTF-8."""
+    try:
+        return text.encode("latin-1").decode()
+    except UnicodeDecodeError:
+        return text
+
+
 def shortened(text: str) -> str:
     """A text, a long one as its length and digest."""
     if len(text) <= _LONG:
         return text
-    return f"{len(text)} bytes, SHA-256 {hashlib.sha256(text.encode('latin-1')).hexdigest()[:12]}"
+    return f"{len(text)} bytes, SHA-256 {hashlib.sha256(text.encode()).hexdigest()[:12]}"
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import ssl
 import time
+from collections.abc import Awaitable
 from dataclasses import dataclass, field
 
 from .backend import Backend
@@ -159,3 +160,17 @@ class Watch:
     def seconds(self) -> float:
         """So many."""
         return time.monotonic() - self._start
+
+
+async def in_time(work: Awaitable[object], seconds: float = AT_ONCE) -> bool:
+    """Whether something happens within that time."""
+    try:
+        await asyncio.wait_for(work, seconds)
+    except asyncio.TimeoutError:
+        return False
+    return True
+
+
+def when(soon: bool) -> str:
+    """The words for it."""
+    return "at once" if soon else "late"

@@ -20,29 +20,43 @@ _HEAD = """\
 
 <!-- Written by `nox -s wire` from tests/wire; change nothing here. -->
 
-The same bytes were sent through configurable-http-proxy {chp} and through kvproxy with Traefik, both set up as
-JupyterHub sets them up. A server behind them recorded what arrives, a client before them the answer. Of {total} cases,
-kvproxy is {counts}.
+The same bytes were sent through configurable-http-proxy {chp} and through kvproxy with Traefik {traefik}, both set up
+as JupyterHub sets them up. A server behind them recorded what arrives, a client before them the answers.
 
-Each case is a test. `nox -s wire` runs all of them through both proxies, writes this page and the recording of
-configurable-http-proxy, and fails if anything differs in another way than this page says. Every run of the tests
-repeats the quick ones behind kvproxy and compares them with the recording.
+| cases | worse | different | better | same |
+|---|---|---|---|---|
+{counts}
+*Worse* and *better* are said of kvproxy. *Different* means that neither is, or that it depends on the server. Each case
+is a test: `nox -s wire` runs all of them through both proxies, writes this page, and fails if anything differs in
+another way than it says. Every run of the tests repeats the quick ones.
 
-A request's path is shown as if the route were `/user/x/`.
+In the tables, *arrives* is the request as the server receives it, a number in a column is the status of the answer, and
+the route is always `/user/x/`.
 """
 _TABLE = """
-| | configurable-http-proxy | kvproxy | verdict | why, and the setting that helps |
+| what | configurable-http-proxy | kvproxy | verdict | why, and the setting that helps |
 |---|---|---|---|---|
 """
 
 
 def page(there: Views, versions: dict[str, str]) -> str:
     """The text of the page."""
-    verdicts = [of(case.name).verdict for cases in SUBJECTS.values() for case in cases]
-    words = {"same": "the same in", "better": "better in", "different": "different in", "worse": "worse in"}
-    counts = ", ".join(f"{words[verdict]} {verdicts.count(verdict)}" for verdict in reversed(_ORDER))
-    text = _HEAD.format(chp=versions["configurable-http-proxy"], total=len(verdicts), counts=counts)
+    rows = [(f"[{subject}](#{_anchor(subject)})", cases) for subject, cases in SUBJECTS.items()]
+    everything = [case for cases in SUBJECTS.values() for case in cases]
+    counts = "".join(_counts(name, cases) for name, cases in [*rows, ("all", everything)])
+    text = _HEAD.format(
+        chp=versions["configurable-http-proxy"], traefik=versions["traefik"].rpartition(".")[0], counts=counts
+    )
     return text + "".join(_section(subject, cases, there) for subject, cases in SUBJECTS.items())
+
+
+def _anchor(heading: str) -> str:
+    return re.sub(r"[^a-z0-9]+", "-", heading.lower()).strip("-")
+
+
+def _counts(name: str, cases: Iterable[Case]) -> str:
+    verdicts = [of(case.name).verdict for case in cases]
+    return f"| {name} | {' | '.join(str(verdicts.count(verdict)) for verdict in _ORDER)} |\n"
 
 
 def _section(subject: str, cases: Iterable[Case], there: Views) -> str:
@@ -71,6 +85,8 @@ def _cell(names: list[str], facts: Facts) -> str:
 def _fact(name: str, fact: str | None) -> str:
     if fact is None:
         return f"no {name}"
+    if (name, fact) == ("arrives", "nothing"):
+        return "nothing arrives"
     label = "" if name == "status" else f"{name} "
     return label + (_code(fact) if re.search(r"[^a-z0-9 ,.]", fact) or name == "status" else fact)
 

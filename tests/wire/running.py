@@ -83,7 +83,7 @@ async def _ask(case: Case, site: Site, slots: asyncio.Semaphore) -> Facts:
     try:
         async with contextlib.nullcontext() if case.full else slots:
             return await asyncio.wait_for(case.ask(site), _LONG_SECONDS if case.full else _SECONDS)
-    except (OSError, asyncio.TimeoutError, AssertionError) as error:
+    except Exception as error:
         # One case that goes wrong is one line of the report, not its end.
         return {"failed": f"{type(error).__name__}: {error}"}
     finally:

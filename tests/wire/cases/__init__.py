@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from ..case import Case
-from . import connections, errors, forwarded, headers, methods, paths, streams, websockets
+from . import connections, errors, forwarded, headers, methods, paths, streams, uploads, websockets
 
 #: Headings of the page and their cases.
 SUBJECTS: dict[str, list[Case]] = {
     "Paths and queries": paths.CASES,
-    "Balancers and who asks": forwarded.CASES,
+    "Balancers": forwarded.CASES,
     "Header fields": headers.CASES,
     "Methods and bodies": methods.CASES,
-    "Streams and uploads": streams.CASES,
+    "Streams": streams.CASES,
+    "Uploads": uploads.CASES,
     "Websockets": websockets.CASES,
     "Errors": errors.CASES,
-    "Connections": connections.CASES,
+    "TLS, HTTP/2 and idle connections": connections.CASES,
 }
 CASES = [case for cases in SUBJECTS.values() for case in cases]

@@ -5,20 +5,25 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import ssl
+import warnings
 
 from ..backend import Talk
-from ..case import HOSTS, PLAIN, SHORT, Case, Facts, chosen, seen
-from ..client import AT_ONCE, Link, Site, Watch, span, trusting
-from ..http1 import Message, chunk
-from .streams import both_ways, in_time
+from ..case import HOSTS, PLAIN, SHORT, Ask, Case, Facts, chosen, seen
+from ..client import AT_ONCE, Link, Site, Watch, in_time, span, trusting
+from ..http1 import chunk
+from ..http2 import Http2
+from .uploads import both_ways
 
 
-def speaking(version: ssl.TLSVersion, ciphers: str = ""):
+def speaking(version: ssl.TLSVersion, ciphers: str = "") -> Ask:
     """A client that speaks one version of TLS, and some ciphers of it only."""
 
     async def run(site: Site) -> Facts:
         context = trusting()
-        context.minimum_version = context.maximum_version = version
+        with warnings.catch_warnings():
+            # That old versions should not be used is what the case is about.
+            warnings.simplefilter("ignore", DeprecationWarning)
+            context.minimum_version = context.maximum_version = version
         if ciphers:
             context.set_ciphers(f"{ciphers}:@SECLEVEL=0")
         try:
@@ -31,7 +36,7 @@ def speaking(version: ssl.TLSVersion, ciphers: str = ""):
     return run
 
 
-def offering(*protocols: str):
+def offering(*protocols: str) -> Ask:
     """A client that offers protocols in its handshake."""
 
     async def run(site: Site) -> Facts:
@@ -40,7 +45,7 @@ def offering(*protocols: str):
     return run
 
 
-def naming(name: str):
+def naming(name: str) -> Ask:
     """A client whose TLS handshake names another host than its request, or none."""
 
     async def run(site: Site) -> Facts:
@@ -59,7 +64,7 @@ async def cleartext(site: Site) -> Facts:
     return {"status": (await asyncio.wait_for(link.answer(), 10)).status}
 
 
-def upgrading(*fields: str):
+def upgrading(*fields: str) -> Ask:
     """A client that offers another protocol and takes HTTP/1.1 too."""
 
     async def run(site: Site) -> Facts:
@@ -83,53 +88,6 @@ async def prior_knowledge(site: Site) -> Facts:
     except (asyncio.TimeoutError, asyncio.IncompleteReadError, ConnectionError):
         return {"answer": "none"}
     return {"answer": "HTTP/2" if first[3] == 4 else "HTTP/1.1"}
-
-
-class Http2:
-    """One request of a client that speaks HTTP/2."""
-
-    def __init__(self, link: Link):
-        import h2.config
-        import h2.connection
-
-        self._link = link
-        self._h2 = h2.connection.H2Connection(h2.config.H2Configuration(header_encoding="utf-8"))
-        self._h2.initiate_connection()
-        self.answer = Message("none")
-        self.ended = False
-
-    async def start(self, method: str, path: str, host: str, *, end: bool) -> None:
-        """Send the head."""
-        fields = [(":method", method), (":path", path), (":scheme", "https"), (":authority", host)]
-        # Browsers send each cookie in a field of its own.
-        more = [("accept-encoding", "identity"), ("cookie", "a=1"), ("cookie", "b=2")]
-        self._h2.send_headers(1, [*fields, *more], end_stream=end)
-        await self._flush()
-
-    async def send(self, data: bytes, *, end: bool) -> None:
-        """Send a piece of the body."""
-        self._h2.send_data(1, data, end_stream=end)
-        await self._flush()
-
-    async def receive(self) -> None:
-        """Take in what comes next."""
-        import h2.events
-
-        data = await self._link.reader.read(65536)
-        self.ended = self.ended or not data
-        for event in self._h2.receive_data(data):
-            if isinstance(event, h2.events.ResponseReceived):
-                status, *fields = event.headers
-                self.answer = Message(f"HTTP/2 {status[1]}", fields)
-            elif isinstance(event, h2.events.DataReceived):
-                self.answer.body += event.data
-                self._h2.acknowledge_received_data(event.flow_controlled_length, 1)
-            elif isinstance(event, (h2.events.StreamEnded, h2.events.StreamReset)):
-                self.ended = True
-        await self._flush()
-
-    async def _flush(self) -> None:
-        await self._link.send(self._h2.data_to_send())
 
 
 async def http2(site: Site) -> Facts:

@@ -60,17 +60,16 @@ Further = Callable[[Site, Link], Awaitable[Facts]]
 
 def shaking(
     *fields: str,
-    along: bytes = b"",
     further: Further | None = None,
     only: tuple[str, ...] = (),
     path: str = "/ws?a=1",
     asked: tuple[str, ...] = FIELDS,
 ) -> Callable[[Site], Awaitable[Facts]]:
-    """A client that asks for a websocket, with bytes along with its request, and goes on if it gets one."""
+    """A client that asks for a websocket, and goes on if it gets one."""
 
     async def run(site: Site) -> Facts:
         link = await site.connect()
-        await link.send(site.head("GET", "{path}" + path, *asked, *fields) + along)
+        await link.send(site.head("GET", "{path}" + path, *asked, *fields))
         facts = chosen(seen(site, await link.answer()), only)
         return {**facts, **(await further(site, link) if further and facts["status"] == "101" else {})}
 
@@ -82,8 +81,8 @@ def compared(sent: bytes, received: bytes) -> str:
     return f"all {len(sent):,} bytes" if sent == received else brief(received)
 
 
-def exchanging(data: bytes, expected: bytes, wait: float = 0, sent: bytes = b"") -> Further:
-    """Sends bytes, behind those that were sent before, and receives what the server sends."""
+def exchanging(data: bytes, expected: bytes, wait: float = 0) -> Further:
+    """Sends bytes, after a while, and receives what the server sends."""
 
     async def run(site: Site, link: Link) -> Facts:
         await asyncio.sleep(wait)
@@ -91,7 +90,7 @@ def exchanging(data: bytes, expected: bytes, wait: float = 0, sent: bytes = b"")
         back = await asyncio.wait_for(link.reader.readexactly(len(expected)), 30)
         await asyncio.wait_for(site.backend.go_on.wait(), 30)
         return {
-            "to the server": compared(sent + data, site.backend.received),
+            "to the server": compared(data, site.backend.received),
             "to the client": compared(expected, back),
         }
 
@@ -189,13 +188,6 @@ CASES = [
         "A message of the server's along with its answer",
         shaking(further=exchanging(_HELLO, _HI)),
         agreeing(first=_HI, receive=len(_HELLO)),
-        show=_BOTH,
-    ),
-    Case(
-        "ws-along",
-        "A message of the client's along with its request",
-        shaking(along=_HELLO, further=exchanging(b"", _HI, sent=_HELLO)),
-        agreeing(receive=len(_HELLO), answer=_HI),
         show=_BOTH,
     ),
     Case(
