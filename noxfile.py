@@ -208,7 +208,7 @@ def faults(session: nox.Session) -> None:
 @nox.session
 def wire(session: nox.Session) -> None:
     """Compare with configurable-http-proxy byte for byte (docs/reference/wire.md); `-- --short` takes seconds."""
-    session.install("-e", ".[test,file,traefik]", "h2>=4.1")
+    session.install("-e", ".[file,traefik]", "trustme>=1.1", "websockets>=13", "h2>=4.1")
     program = chp(session)
     if not program:
         session.warn(

@@ -247,6 +247,7 @@ _ERRORS = {
     "own-502-ws": same(row="W4"),
     "own-502-excepted": same(setting=_EXCEPT, row="W4"),
     "no-route": same(row="W6"),
+    "no-route-json": same(row="W6"),
     "no-route-path": same(row="W6"),
     "no-route-host": same(row="W6"),
     "no-route-user": same(row="W6"),

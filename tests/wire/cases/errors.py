@@ -75,9 +75,9 @@ def own(status: str, *fields: str, name: str, what: str) -> Case:
     return Case(name, what, get(*fields, only=_PAGE), with_fields(status=status, body=b"its own"), show=_PAGE)
 
 
-def unrouted(name: str, what: str, target: str, setup: Setup, host: str = "") -> Case:
+def unrouted(name: str, what: str, target: str, setup: Setup, host: str = "", accept: str = _HTML) -> Case:
     """A request that no route fits."""
-    return Case(name, what, ask(_HTML, target=target, only=_PAGE, host=host), setups=(setup,), show=_PAGE)
+    return Case(name, what, ask(accept, target=target, only=_PAGE, host=host), setups=(setup,), show=_PAGE)
 
 
 CASES = [
@@ -142,6 +142,7 @@ CASES = [
         for code in (400, 401, 403, 404, 424, 500, 501, 503, 599)
     ),
     unrouted("no-route", "`/` where the hub is below a base URL", "/", BELOW),
+    unrouted("no-route-json", "… for a script", "/", BELOW, accept=_JSON),
     unrouted("no-route-path", "A path beside the base URL", "/other/path?a=1", BELOW),
     unrouted("no-route-host", "A host that nobody has", "/", HOSTS, host="other.example"),
     unrouted("no-route-user", "The host of a user who has no server", "/user/nobody/", HOSTS, host="nobody.wire.test"),

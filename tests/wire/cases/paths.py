@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ..case import ALL, HOSTS, PLAIN, SHORT, Case, ask, get
+from ..case import ALL, HOSTS, SHORT, Case, ask, get
 
 UTF_8 = "zoë".encode().decode("latin-1")
 
@@ -63,7 +63,7 @@ CASES = [
         "health",
         "`/_chp_healthz`",
         ask(target="/_chp_healthz", only=("status", "answer body")),
-        setups=(PLAIN,),
+        setups=ALL,
         show=("status", "answer body"),
     ),
 ]
