@@ -33,6 +33,8 @@ another way than it says. Every run of the tests repeats the quick ones.
 In the tables, *arrives* is the request as the server receives it, a number in a column is the status of the answer, and
 the route is always `/user/x/`.
 """
+#: The beginnings of names of facts that are bytes as they were seen, and no words about them.
+_SENT = ("arrives", "header", "body", "trailer", "answer header", "answer body", "answer trailer", "reason", "X-")
 _TABLE = """
 | what | configurable-http-proxy | kvproxy | verdict | why, and the setting that helps |
 |---|---|---|---|---|
@@ -79,16 +81,18 @@ def _row(case: Case, expected: Expected, there: Facts) -> str:
 
 
 def _cell(names: list[str], facts: Facts) -> str:
-    return "<br>".join(_fact(name, facts.get(name)) for name in names)
+    return "<br>".join(filter(None, (_fact(name, facts.get(name)) for name in names)))
 
 
 def _fact(name: str, fact: str | None) -> str:
+    if name == "status":
+        return {None: "no answer", "closed": "connection closed"}.get(fact) or f"`{fact}`"
+    sent = name.startswith(_SENT)
     if fact is None:
-        return f"no {name}"
+        return f"no {name}" if sent else ""
     if (name, fact) == ("arrives", "nothing"):
         return "nothing arrives"
-    label = "" if name == "status" else f"{name} "
-    return label + (_code(fact) if re.search(r"[^a-z0-9 ,.]", fact) or name == "status" else fact)
+    return f"{name} {_code(fact) if sent else fact}"
 
 
 def _code(text: str) -> str:

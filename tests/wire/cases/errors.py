@@ -82,14 +82,21 @@ def unrouted(name: str, what: str, target: str, setup: Setup, host: str = "", ac
 
 CASES = [
     gone("gone", "A user's server that is gone, for a browser", _HTML),
-    gone("gone-json", "… for a script", _JSON),
-    gone("gone-any", "… for a client without `Accept`"),
-    gone("gone-token", "… for a URL with a token", _HTML, path="/lab?token=secret"),
-    gone("gone-post", "… with an upload", _HTML, "Content-Length: 100000", method="POST", body=b"x" * 100_000),
-    gone("gone-head", "… for `HEAD`", _HTML, method="HEAD"),
-    Case("gone-ws", "… for a websocket", shaking(only=_PAGE), target=nobody, show=_PAGE),
-    gone("gone-below", "… below a base URL", _HTML, setup=BELOW),
-    gone("gone-hosts", "… with a host name of its own", _HTML, setup=HOSTS),
+    gone("gone-json", "A user's server that is gone, for a script", _JSON),
+    gone("gone-any", "A user's server that is gone, for a client without `Accept`"),
+    gone("gone-token", "A user's server that is gone, for a URL with a token", _HTML, path="/lab?token=secret"),
+    gone(
+        "gone-post",
+        "A user's server that is gone, with an upload",
+        _HTML,
+        "Content-Length: 100000",
+        method="POST",
+        body=b"x" * 100_000,
+    ),
+    gone("gone-head", "A user's server that is gone, for `HEAD`", _HTML, method="HEAD"),
+    Case("gone-ws", "A user's server that is gone, for a websocket", shaking(only=_PAGE), target=nobody, show=_PAGE),
+    gone("gone-below", "A user's server that is gone, below a base URL", _HTML, setup=BELOW),
+    gone("gone-hosts", "A user's server that is gone, with a host name of its own", _HTML, setup=HOSTS),
     gone("gone-hubless", "A user's server that is gone, and the hub too", _HTML, setup=HUBLESS),
     Case(
         "service-gone",
@@ -142,7 +149,7 @@ CASES = [
         for code in (400, 401, 403, 404, 424, 500, 501, 503, 599)
     ),
     unrouted("no-route", "`/` where the hub is below a base URL", "/", BELOW),
-    unrouted("no-route-json", "… for a script", "/", BELOW, accept=_JSON),
+    unrouted("no-route-json", "`/` where the hub is below a base URL, for a script", "/", BELOW, accept=_JSON),
     unrouted("no-route-path", "A path beside the base URL", "/other/path?a=1", BELOW),
     unrouted("no-route-host", "A host that nobody has", "/", HOSTS, host="other.example"),
     unrouted("no-route-user", "The host of a user who has no server", "/user/nobody/", HOSTS, host="nobody.wire.test"),
