@@ -22,10 +22,12 @@ class Abilities:
     Args:
         version: at least this one; ``(3,)`` as long as it is not known.
         metrics: it counts requests, and shows that to Prometheus (``metrics.prometheus`` in its static configuration).
+        ping: it answers health checks (``ping`` in its static configuration).
     """
 
     version: tuple[int, ...] = (3,)
     metrics: bool = False
+    ping: bool = False
 
 
 async def look_at(replicas: Sequence[TraefikApi], timeout: float = 2.0) -> Abilities | None:
@@ -45,11 +47,16 @@ async def look_at(replicas: Sequence[TraefikApi], timeout: float = 2.0) -> Abili
     answers = [answer for answer in told if isinstance(answer, Abilities)]
     if not answers:
         return None
-    return Abilities(min(answer.version for answer in answers), all(answer.metrics for answer in answers))
+    return Abilities(
+        min(answer.version for answer in answers),
+        all(answer.metrics for answer in answers),
+        all(answer.ping for answer in answers),
+    )
 
 
 async def _ask(replica: TraefikApi) -> Abilities | None:
     try:
-        return Abilities(parse_version(await replica.version()), await replica.has_metrics())
+        version = parse_version(await replica.version())
+        return Abilities(version, await replica.has_metrics(), await replica.has_ping())
     except TraefikError:
         return None

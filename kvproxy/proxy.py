@@ -152,7 +152,7 @@ class KVTraefikProxy(TraefikSetUp):
             check_ports()
         allowed = groups_allowed(self.route_layout, version)
         # A Traefik that an earlier hub has left serves on until the store is reached.
-        reconciler, fleet = await self._start_reconciler((), allowed, Abilities(version, metrics=True))
+        reconciler, fleet = await self._start_reconciler((), allowed, Abilities(version, metrics=True, ping=True))
         [traefik] = await fleet.members()
         self._process = process
         timeout, check_alive = self.check_route_timeout, process.check_alive
@@ -168,7 +168,7 @@ class KVTraefikProxy(TraefikSetUp):
         warn_of_rivals(type(self), self.log)
         self._store = store = self.open_store()
         self._fleet_in_use = fleet = self._fleet(access)
-        self._set_up_for = partial(self._setup, access, secret)
+        self._set_up_for = partial(self._setup, access, secret, entry_points=entry_points)
         timeout, setting = self.store_timeout, "c.KVTraefikProxy.store_timeout"
         for warning in await wait_for_store(store.check, timeout, setting, self.log):
             self.log.warning("%s", warning)

@@ -175,7 +175,7 @@ class Reconciler:
     def set_up(self, configuration: Mapping[str, Any]) -> None:
         """Want another dynamic configuration that is not about routes."""
         entry = encode_setup(configuration)
-        if self._sync.desired.get(SETUP) != entry:
+        if self._sync.table.given_setup != entry:
             self._sync.want(SETUP, entry)
 
     async def all(self, timeout: float) -> dict[str, dict[str, Any]]:

@@ -68,8 +68,7 @@ class StoreSync:
         self._dirty: dict[str, None] = {SETUP: None}
         self._promises = Promises()
         self._untold = False
-        self._known = False
-        self._closed = False
+        self._known = self._closed = False
         self._stale, self._torn = True, False
         # Whether Traefik may read the store; who may not is not waited for.
         self._admitted = False
@@ -103,6 +102,8 @@ class StoreSync:
         self._mark(name, *others)
 
     def _mark(self, *names: str) -> None:
+        # Behind the root routers, or no longer: whatever sees a part of that would lead requests wrongly.
+        self._torn = self.table.take_rerooted() or self._torn
         if names:
             self._dirty.update(dict.fromkeys(names))
             self._kick.set()
@@ -309,7 +310,7 @@ class StoreSync:
         hopeful = not first and not self._watch.settled
         other = revision != plan.revision_operation(self._names, self.revision).value
         # Traefik may serve what the store has lost.
-        self._torn = other and not first
+        self._torn = (other and not first) or self.table.take_rerooted()
         if hopeful or other or self._belief.release():
             self._untold = True
         if findings.wrong and not first:

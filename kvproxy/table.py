@@ -18,10 +18,12 @@ from .translate import (
     encode_group,
     group_of,
     is_active,
+    is_rooted,
     middlewares_of,
     moved,
     parent_name,
     route_of,
+    with_public_routers,
     withheld,
 )
 from .tree import RoutingTree
@@ -47,10 +49,13 @@ class DesiredTable:
         # Names of the routes that cannot be in a group.
         self._outermost: set[str] = set()
         #: The desired entries.
-        self.entries: dict[str, Entry] = {SETUP: setup} if setup.config else {}
-        self.setup = setup
+        self.entries: dict[str, Entry] = {}
         #: Whether Traefik can read groups. As long as that is not known, they are left as they are.
         self.groups_allowed = groups_allowed
+        # Whether routers have come behind the root routers, or out from there, since this was asked.
+        self._rerooted = False
+        self._layout = replace(layout, rooted=layout.may_be_rooted and groups_allowed is True)
+        self.set_up(setup)
 
     @property
     def count(self) -> int:
@@ -70,6 +75,35 @@ class DesiredTable:
         """A route that was encoded earlier as it would be in the store now. No hook is asked again."""
         return entry if entry.route is None else moved(entry, self._layout, self._place(entry.route))
 
+    def set_up(self, setup: Entry) -> None:
+        """Want another setup, beside the root routers."""
+        #: The setup as it was given.
+        self.given_setup = setup
+        #: The setup as it is to be in the store.
+        self.setup = with_public_routers(setup, self._layout)
+        if self.setup.config:
+            self.entries[SETUP] = self.setup
+        else:
+            self.entries.pop(SETUP, None)
+
+    def take_rerooted(self) -> bool:
+        """Tell if routers have come behind the root routers, or out from there, since the last call.
+
+        A Traefik that sees only a part of that would lead requests wrongly.
+        """
+        rerooted, self._rerooted = self._rerooted, False
+        return rerooted
+
+    def _reroot(self) -> list[str]:
+        """Have all that is in no group be behind the root routers, or nothing: as it has to be now."""
+        rooted = self._layout.may_be_rooted and self.groups_allowed is True and not self._outermost
+        if self.groups_allowed is None or rooted == self._layout.rooted:
+            return []
+        self._layout = replace(self._layout, rooted=rooted)
+        self._rerooted = True
+        self.set_up(self.given_setup)
+        return [SETUP, *self._encode(self._tree.outermost)]
+
     def _place(self, route: Route) -> Group | None:
         return self._tree.place(self.names.route(route.key), self._stem(route))
 
@@ -79,10 +113,11 @@ class DesiredTable:
         Returns:
             the names of other entries that this has changed.
         """
+        if name == SETUP:
+            self.set_up(entry)
+            return []
         before = middlewares_of(self.entries.get(name), name, self._layout)
         self.entries[name] = entry
-        if name == SETUP:
-            self.setup = entry
         if entry.route is None:
             return []
         if not entry.config:
@@ -92,7 +127,8 @@ class DesiredTable:
         if before != middlewares_of(entry, name, self._layout):
             groups = self._tree.under(at)
         self._outermost.discard(name)
-        return self._encode([*groups, *self._expose(name, entry)])
+        exposed = self._expose(name, entry)
+        return [*self._encode([*groups, *exposed]), *self._reroot()]
 
     def _expose(self, name: str, entry: Entry) -> list[Item]:
         if not entry.outermost:
@@ -107,7 +143,7 @@ class DesiredTable:
 
     def _leave(self, name: str) -> list[str]:
         self._outermost.discard(name)
-        return self._encode(self._tree.drop(name))
+        return [*self._encode(self._tree.drop(name)), *self._reroot()]
 
     def _stem(self, route: Route) -> str:
         return stem(self._layout.spec(route))
@@ -122,10 +158,14 @@ class DesiredTable:
         """
         groups = {} if self.groups_allowed is False else self._restore_groups(found)
         refused = []
+        rooted = is_rooted(found.get(SETUP), self.names)
+        if self.groups_allowed is None and self._layout.roots is not None:
+            self._layout = replace(self._layout, rooted=rooted)
+            self.set_up(self.given_setup)
         for name, entry in found.items():
             route = route_of(entry)
             if route is not None and name == self.names.route(route.key):
-                self._restore_route(name, self._stem(route), parent_name(entry, name), groups)
+                self._restore_route(name, self._stem(route), parent_name(entry, name, self.names), groups)
                 try:
                     self.entries[name] = self.entry(route)
                 except HookError as error:
@@ -135,6 +175,8 @@ class DesiredTable:
         outermost = {name: entry for name, entry in self.entries.items() if entry.outermost}
         moves = [item for name, entry in outermost.items() for item in self._expose(name, entry)]
         self._encode([*moves, *groups.values()])
+        self._reroot()
+        self._rerooted = self.count > 0 and rooted != self._layout.rooted
         return refused
 
     def _restore_route(self, name: str, at: str, parent: str | None, groups: Mapping[str, Group]) -> None:
@@ -146,7 +188,7 @@ class DesiredTable:
     def _restore_groups(self, found: Mapping[str, Entry]) -> dict[str, Group]:
         named = {name: group_of(entry, self.names) for name, entry in found.items()}
         groups = {name: group for name, group in named.items() if group is not None and name == self.names.group(group)}
-        parents = {name: groups.get(parent_name(found[name], name) or "") for name in groups}
+        parents = {name: groups.get(parent_name(found[name], name, self.names) or "") for name in groups}
         self._tree.restore((group, parents[name], is_active(found[name], name)) for name, group in groups.items())
         return groups
 
@@ -181,7 +223,8 @@ class DesiredTable:
             the names of the entries that this has changed.
         """
         self.groups_allowed = allowed
-        return [] if allowed else self._flatten()
+        flattened = [] if allowed else self._flatten()
+        return [*flattened, *self._reroot()]
 
     def _flatten(self) -> list[str]:
         names = [self.names.group(group) for group in self._tree.nodes]

@@ -132,6 +132,10 @@ class TraefikApi:
         """Whether Traefik counts requests and could show it to Prometheus."""
         return await self._get("/api/http/services/prometheus@internal") is not None
 
+    async def has_ping(self) -> bool:
+        """Whether Traefik answers health checks."""
+        return await self._get("/api/http/services/ping@internal") is not None
+
     async def sample(self) -> Sample | None:
         """What Traefik has counted for the services of the provider, None if it shows no metrics.
 

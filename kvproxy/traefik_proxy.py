@@ -9,8 +9,9 @@ from traitlets import Bool, Dict, Enum, Float, Integer, List, Unicode, Union, de
 from .errors import ConfigurationError, InvalidRouteError
 from .hooked_proxy import HookedProxy
 from .names import Names, check_hub_id
+from .root_routers import parse_excepted
 from .routes import parse_routespec
-from .static import StaticSettings, address, check_url, counts_by_itself, static_file
+from .static import StaticSettings, address, check_network, check_url, counts_by_itself, static_file
 
 
 class TraefikProxy(HookedProxy):
@@ -142,10 +143,43 @@ class TraefikProxy(HookedProxy):
     error_pages = Bool(
         True,
         config=True,
-        help="""Whether users get the hub's own page, with status 503, where their server does not answer.
+        help="""Whether users get the hub's own page, with status 503, where a server does not answer.
 
-        Also if it is the server itself that answers 502 or 504, which Traefik cannot tell apart. Needs a Traefik that
-        kvproxy sets up (see `enable_setup_dynamic_config`); before Traefik 3.4 the status stays 502 or 504.
+        Also if it is the server itself that answers 502 or 504, which Traefik cannot tell apart: see
+        `error_pages_except`. From Traefik 3.6 on, websockets and clients that take no HTML get what the server said.
+        Needs a Traefik that kvproxy sets up (see `enable_setup_dynamic_config`); before Traefik 3.4 the status stays
+        502 or 504.
+        """,
+    )
+    error_pages_except = List(
+        Unicode(),
+        config=True,
+        help="""Paths below which a server's own 502 and 504 reach whoever asked, instead of the hub's page.
+
+        Such as `["/services/gateway/", "/user/*/proxy/"]`, with the hub's base URL; `*` stands for any one segment.
+        Before Traefik 3.6, only whole routes can be excepted.
+        """,
+    )
+    trusted_proxies = List(
+        Unicode(),
+        config=True,
+        help="""Networks of the proxies in front of Traefik, such as `["10.0.0.0/8"]`, that end TLS for it.
+
+        Their `X-Forwarded-For`, `-Proto`, `-Host` and `-Port` are believed, so that the hub and users' servers know
+        the address and the protocol that a browser has used. Nobody's are by default: everybody else could claim
+        anything. For an external Traefik this is `entryPoints.….forwardedHeaders.trustedIPs`, which
+        `kvproxy static-config` writes.
+        """,
+    )
+    read_timeout = Float(
+        3600,
+        min=0,
+        config=True,
+        help="""Seconds that a client may take to send one request, its body included; 0 for any time.
+
+        An upload that takes longer is cut off, and so is a client that sends half of a request and then nothing.
+        Answers, websockets and event streams may take as long as they like. For an external Traefik this is
+        `entryPoints.….transport.respondingTimeouts.readTimeout`, which `kvproxy static-config` writes.
         """,
     )
     traefik_log_level = Unicode(
@@ -190,6 +224,15 @@ class TraefikProxy(HookedProxy):
     def _valid_static_config_file(self, proposal: Any) -> str:
         static_file({}, proposal.value)
         return str(proposal.value)
+
+    @validate("error_pages_except")
+    def _valid_error_pages_except(self, proposal: Any) -> list[str]:
+        parse_excepted(proposal.value)
+        return list(proposal.value)
+
+    @validate("trusted_proxies")
+    def _valid_trusted_proxies(self, proposal: Any) -> list[str]:
+        return [check_network(text) for text in proposal.value]
 
     @property
     def traefik_api_urls(self) -> list[str]:
@@ -238,6 +281,8 @@ class TraefikProxy(HookedProxy):
             log_level=self.traefik_log_level,
             version=version,
             counts=self.tracks_activity and not counts_by_itself(self.extra_static_config),
+            trusted=tuple(self.trusted_proxies),
+            read_timeout=self.read_timeout,
             extra=self.extra_static_config,
         )
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TypeAlias
 
+from ..entry import without_pages
 from ..errors import ConfigurationError, KVProxyError, StoreError
 from ..plan import revision_operation, transactions
 from ..proxy import KVTraefikProxy
@@ -83,7 +84,7 @@ async def migrate(hub: Hub, wish: Wish, progress: Progress = lambda done, total:
             raise ConfigurationError("Both addresses lead to the same store; name another one with --from.")
         foreign = source.foreign if wish.copy_foreign else {}
         # The hub's pages are set up by the hub: a route that named them before would not be served.
-        layout = replace(layout_of(hub.proxy), pages="")
+        layout = without_pages(layout_of(hub.proxy))
         plan = plan_migration(source.routes, source.refused, held, layout, foreign)
         warnings = await _obstacles(hub, other, wish, held, (source.at_work, await hub_at_work(store)))
         outcome = Outcome(plan, 0 if in_place else len(source.foreign), warnings)
