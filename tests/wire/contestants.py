@@ -71,16 +71,14 @@ async def kvproxy(setup: Setup, hub: str, tls: Tls, directory: Path) -> AsyncIte
         "dynamic_config_file": str(directory / "rules.toml"),
         "route_layout": setup.layout,
         "host_routing": setup.hosts,
+        "trusted_proxies": list(setup.trusted),
+        "error_pages_except": list(setup.excepted),
         "hub": SimpleNamespace(url=hub),
         "app": SimpleNamespace(cookie_secret=secrets.token_bytes(32), cleanup_proxy=True, internal_ssl=False),
         "log": logging.getLogger("kvproxy.wire"),
     }
     if setup.tls:
         traits |= {"ssl_cert": str(tls.certificate), "ssl_key": str(tls.key)}
-    # TODO: plain entries above, as soon as both traits are there.
-    known = TraefikFileProviderProxy.class_traits()
-    wanted = {"trusted_proxies": list(setup.trusted), "error_pages_except": list(setup.excepted)}
-    traits |= {name: value for name, value in wanted.items() if name in known}
     proxy = TraefikFileProviderProxy(**traits)
     await proxy.start()
     try:
