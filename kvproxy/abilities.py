@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from .errors import TraefikError
 from .static import parse_version
-from .traefik import TraefikApi
+from .traefik import UNKNOWN, TraefikApi
 
 
 @dataclass(frozen=True)
@@ -50,6 +50,8 @@ async def look_at(replicas: Sequence[TraefikApi], timeout: float = 2.0) -> Abili
 
 async def _ask(replica: TraefikApi) -> Abilities | None:
     try:
-        return Abilities(parse_version(await replica.version()), await replica.has_metrics())
+        version = await replica.version()
+        # Before it has loaded the router of its API, it has said nothing.
+        return Abilities(parse_version(version), await replica.has_metrics()) if version != UNKNOWN else None
     except TraefikError:
         return None
