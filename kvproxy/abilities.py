@@ -22,10 +22,12 @@ class Abilities:
     Args:
         version: at least this one; ``(3,)`` as long as it is not known.
         metrics: it counts requests, and shows that to Prometheus (``metrics.prometheus`` in its static configuration).
+        ping: it answers health checks (``ping`` in its static configuration).
     """
 
     version: tuple[int, ...] = (3,)
     metrics: bool = False
+    ping: bool = False
 
 
 async def look_at(replicas: Sequence[TraefikApi], timeout: float = 2.0) -> Abilities | None:
@@ -45,13 +47,19 @@ async def look_at(replicas: Sequence[TraefikApi], timeout: float = 2.0) -> Abili
     answers = [answer for answer in told if isinstance(answer, Abilities)]
     if not answers:
         return None
-    return Abilities(min(answer.version for answer in answers), all(answer.metrics for answer in answers))
+    return Abilities(
+        min(answer.version for answer in answers),
+        all(answer.metrics for answer in answers),
+        all(answer.ping for answer in answers),
+    )
 
 
 async def _ask(replica: TraefikApi) -> Abilities | None:
     try:
         version = await replica.version()
-        # Before it has loaded the router of its API, it has said nothing.
-        return Abilities(parse_version(version), await replica.has_metrics()) if version != UNKNOWN else None
+        if version == UNKNOWN:
+            # Before it has loaded the router of its API, it has said nothing.
+            return None
+        return Abilities(parse_version(version), await replica.has_metrics(), await replica.has_ping())
     except TraefikError:
         return None

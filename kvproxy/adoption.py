@@ -67,8 +67,8 @@ class Launch:
 
     binary: str
     version: tuple[int, ...]
-    environment: Mapping[str, str]
-    configuration: str
+    environment: Mapping[str, str] = field(repr=False)
+    configuration: str = field(repr=False)
     files: Mapping[str, str] = field(default_factory=dict)
 
     def digests(self) -> dict[str, str]:
@@ -169,7 +169,7 @@ def decide(
 
     Args:
         record: what an earlier hub has left in the file, None if it left nothing that can be read.
-        running: the processes of those named in the record that run now, by their ids.
+        running: the processes that run now, by their ids: those named in the record, and others of the same file.
         me: this hub.
         launch: what Traefik is to be started with.
         config_file: absolute path of the static configuration file.
@@ -177,8 +177,22 @@ def decide(
     Raises:
         ConfigurationError: if another hub looks after it at this moment.
     """
-    if record is None:
-        return Start()
+    recorded = _recorded(record, running, me, launch, config_file) if record is not None else Start()
+    if isinstance(recorded, Start):
+        for other in running.values():
+            if is_of(other, config_file):
+                return Replace(other.identity, "nobody has recorded what it was started with")
+    return recorded
+
+
+def is_of(process: Running, config_file: str) -> bool:
+    """Whether a process is a Traefik of a static configuration file; an interpreter may stand in front."""
+    return list(process.command[-2:]) == command("", config_file)[1:]
+
+
+def _recorded(
+    record: Record, running: Mapping[int, Running], me: Identity, launch: Launch, config_file: str
+) -> Decision:
     hub = running.get(record.hub.pid)
     if hub is not None and hub.identity.is_same(record.hub) and not me.is_same(record.hub):
         raise ConfigurationError(
@@ -186,8 +200,7 @@ def decide(
             f"static_config_file ({config_file}). Stop that hub, or set another c.TraefikProxy.static_config_file."
         )
     traefik = running.get(record.traefik.pid)
-    # Where the binary is a script, an interpreter stands in front.
-    if traefik is None or list(traefik.command[-2:]) != command("", config_file)[1:]:
+    if traefik is None or not is_of(traefik, config_file):
         return Start()
     if not traefik.identity.is_same(record.traefik):
         return Replace(traefik.identity, "it is not the one that was recorded")

@@ -6,7 +6,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from .names import Names
-from .plan import diff
+from .plan import apart, diff
+from .printable import shown
 from .repair import describe, set_aside
 from .store import Operation, Snapshot, Space
 from .translate import Entry, stored_revision
@@ -31,7 +32,7 @@ class Findings:
     @property
     def unreadable(self) -> str:
         """A sentence about the records that nobody can read; empty if there are none."""
-        kept = ", ".join(self.set_aside)
+        kept = shown(", ".join(self.set_aside))
         return f"The store holds records of routes that kvproxy cannot read. They are kept, as {kept}." if kept else ""
 
 
@@ -91,9 +92,9 @@ class Belief:
             self.entries[name] = entry
         return changed
 
-    def difference(self, name: str, wanted: Entry | None) -> tuple[Operation, ...]:
-        """What makes an entry be as it is wanted."""
-        return (*self._aside.pop(name, ()), *diff(self.entries.get(name), wanted))
+    def difference(self, name: str, wanted: Entry | None) -> list[tuple[Operation, ...]]:
+        """What makes an entry be as it is wanted: groups of operations, see :func:`kvproxy.plan.transactions`."""
+        return apart((*self._aside.pop(name, ()), *diff(self.entries.get(name), wanted)))
 
     def compare(
         self, snapshot: Snapshot, found: Mapping[str, Entry], desired: Mapping[str, Entry], known: int

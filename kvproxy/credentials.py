@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import hmac
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 import bcrypt
@@ -20,6 +20,15 @@ _BASE64: Final = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz012345678
 _BCRYPT_BASE64: Final = b"./ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789"
 
 
+class Secret(bytes):
+    """A secret that no representation shows, its own or that of whatever holds it."""
+
+    def __repr__(self) -> str:
+        return f"<{len(self)} secret bytes>"
+
+    __str__ = __repr__
+
+
 @dataclass(frozen=True)
 class ApiAccess:
     """How kvproxy asks Traefik's API, and who may do so at all.
@@ -31,8 +40,8 @@ class ApiAccess:
     """
 
     username: str
-    password: str
-    users: tuple[str, ...] = ()
+    password: str = field(repr=False)
+    users: tuple[str, ...] = field(default=(), repr=False)
 
 
 def derive(secret: bytes, purpose: str) -> bytes:

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping
 from typing import Final
 
 from .names import is_hold, is_kvproxys
+from .peer import is_peers
 
 #: Keys that are named in a sentence.
 _NAMED: Final = 3
@@ -47,7 +48,7 @@ def suspicion(config: Mapping[str, str]) -> str:
             "Traefik from loading a part of them. If it has stopped, start it or its standby, which completes them; "
             "remove the key only if there is neither."
         )
-    foreign = {key: value for key, value in config.items() if not is_kvproxys(key)}
+    foreign = {key: value for key, value in config.items() if not is_kvproxys(key) and not is_peers(key)}
     if wrong := [key for key in sorted(foreign) if not decodable(key, foreign[key])]:
         return (
             f"Traefik cannot decode the {_names(wrong)} below its rootKey, which "

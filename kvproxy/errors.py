@@ -6,9 +6,19 @@ ever contains a password, a token or a URL with credentials in it.
 
 from __future__ import annotations
 
+from typing import Final
+
+from .printable import shown
+
+#: Characters of an error's sentence that are shown at most; a part of it may be what a store has said.
+_LIMIT: Final = 5000
+
 
 class KVProxyError(Exception):
     """Base class of all errors raised by kvproxy."""
+
+    def __str__(self) -> str:
+        return shown(super().__str__(), _LIMIT)
 
 
 class ConfigurationError(KVProxyError):

@@ -23,13 +23,25 @@ def flatten(configuration: Mapping[str, Any]) -> Keys:
     return keys
 
 
+def places(count: int) -> list[str]:
+    """The numbers of a list's items as parts of keys, all of the same length.
+
+    Traefik sorts them as texts (``filterPairs``, 3.7), where 10 comes before 2, and 02 before 10.
+
+    >>> places(2), places(11)[1::9]
+    (['0', '1'], ['01', '10'])
+    """
+    width = len(str(count - 1))
+    return [f"{index:0{width}}" for index in range(count)]
+
+
 def _flatten_into(keys: Keys, path: str, value: Any) -> None:
     if isinstance(value, Mapping) and value:
         for name, child in value.items():
             _flatten_into(keys, f"{path}/{name}", child)
     elif isinstance(value, (list, tuple)):
-        for index, child in enumerate(value):
-            _flatten_into(keys, f"{path}/{index}", child)
+        for place, child in zip(places(len(value)), value, strict=True):
+            _flatten_into(keys, f"{path}/{place}", child)
     elif isinstance(value, Mapping):
         keys[path] = "true"
     elif value is not None:

@@ -7,7 +7,9 @@ import socket
 from collections.abc import Callable, Sequence
 from typing import Final
 
+from .replicas import Log
 from .static import address
+from .tasks import begin
 from .traefik import TraefikApi
 
 #: Seconds for which the addresses of a name are taken to be the same.
@@ -20,14 +22,16 @@ class TraefikFleet:
     Args:
         urls: where they are; each name in them may have several addresses.
         make: makes a client for a URL, and for one address of its name if that is not None.
+        log: the hub's logger.
         resolve: whether names are looked up at all.
     """
 
     def __init__(
-        self, urls: Sequence[str], make: Callable[[str, str | None], TraefikApi], *, resolve: bool = True
+        self, urls: Sequence[str], make: Callable[[str, str | None], TraefikApi], log: Log, *, resolve: bool = True
     ) -> None:
         self._urls = list(urls)
         self._make = make
+        self._log = log
         self._resolve = resolve
         self._clients: dict[tuple[str, str | None], TraefikApi] = {}
         self._looked: float | None = None
@@ -37,7 +41,7 @@ class TraefikFleet:
         """See :meth:`kvproxy.replicas.Fleet.members`. What cannot be looked up stays as it was."""
         now = asyncio.get_running_loop().time()
         if self._looked is None or (self._resolve and now - self._looked >= _FRESH and self._looking.done()):
-            self._looked, self._looking = now, asyncio.create_task(self._look())
+            self._looked, self._looking = now, begin(self._look(), "The look-up of Traefik's addresses", self._log)
         if not self._clients:
             # Later on, nobody waits for a slow name server.
             await asyncio.wait([self._looking])
@@ -62,7 +66,8 @@ class TraefikFleet:
         loop = asyncio.get_running_loop()
         try:
             found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-        except OSError:
+        except (OSError, UnicodeError):
+            # UnicodeError: a name that IDNA does not allow.
             return before
         return several([(family, str(where[0])) for family, _, _, _, where in found])
 

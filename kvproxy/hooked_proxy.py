@@ -5,18 +5,18 @@ from __future__ import annotations
 import inspect
 from typing import Any
 
-from jupyterhub.proxy import Proxy
 from traitlets import Callable, validate
 
 from .announcing import Announcer
 from .errors import ConfigurationError
+from .former_names import FormerNames
 from .hooking import Hook, Hooks
 from .metrics import Counters
 from .observing import Observer
 from .plugins import load_hooks
 
 
-class HookedProxy(Proxy):
+class HookedProxy(FormerNames):
     """A proxy whose routes can be changed and watched by functions of the administrator's."""
 
     route_hook = Callable(

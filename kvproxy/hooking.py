@@ -20,10 +20,11 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, TypeAlias
 
+from .checking import Unusable, checked
 from .errors import HookError, InvalidRouteError
 from .names import Names
 from .routes import Route, parse_target
-from .vocabulary import MIDDLEWARE, ROUTER, SERVICE, Fields, Unusable, checked
+from .vocabulary import MIDDLEWARE, ROUTER, SERVICE, Fields
 
 #: What a hook is given and gives back.
 Configuration: TypeAlias = dict[str, Any]

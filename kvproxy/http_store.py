@@ -8,7 +8,7 @@ import io
 import json
 import os
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from email.utils import parsedate_to_datetime
 from typing import Any, Final
 
@@ -38,7 +38,7 @@ class Answer:
     """
 
     status: int
-    body: bytes
+    body: bytes = field(repr=False)
     endpoint: str
     date: str = ""
 
@@ -61,8 +61,8 @@ class _Request:
 
     method: str
     path: str
-    data: bytes | None
-    headers: Mapping[str, str]
+    data: bytes | None = field(repr=False)
+    headers: Mapping[str, str] = field(repr=False)
 
 
 class HttpClient:

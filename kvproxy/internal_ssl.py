@@ -7,7 +7,7 @@ a *serversTransport*, which the services of all servers with an https URL name.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
@@ -34,7 +34,7 @@ class Identity:
 
     authorities: str
     certificate: str
-    key: str
+    key: str = field(repr=False)
 
 
 def read_identity(app: Any, *, key_as_text: bool) -> Identity:

@@ -8,9 +8,11 @@ from typing import Any
 from traitlets import Unicode
 from traitlets.config import Config
 
+from .checking import Reader
 from .errors import ConfigurationError
 from .plugins import import_proxy_class, load_backends
 from .proxy import KVTraefikProxy
+from .setting_names import AcceptedSettings
 from .store import Store
 
 
@@ -58,6 +60,14 @@ class TraefikKVProxy(KVTraefikProxy):
         return config
 
     @property
+    def accepted_settings(self) -> AcceptedSettings:
+        """See :attr:`kvproxy.former_names.FormerNames.accepted_settings`; the backend's settings are read too."""
+        try:
+            return super().accepted_settings.beside(self.backend_proxy.accepted_settings)
+        except ConfigurationError:
+            return super().accepted_settings
+
+    @property
     def provider_name(self) -> str:  # type: ignore[override]
         """See :attr:`kvproxy.traefik_proxy.TraefikProxy.provider_name`."""
         return self.backend_proxy.provider_name
@@ -69,6 +79,10 @@ class TraefikKVProxy(KVTraefikProxy):
     def traefik_provider(self) -> dict[str, Any]:
         """See :meth:`kvproxy.proxy.KVTraefikProxy.traefik_provider`."""
         return self.backend_proxy.traefik_provider()
+
+    def reader(self) -> Reader:
+        """See :meth:`kvproxy.set_up.TraefikSetUp.reader`."""
+        return self.backend_proxy.reader()
 
     def traefik_environment(self) -> dict[str, str]:
         """See :meth:`kvproxy.proxy.KVTraefikProxy.traefik_environment`."""

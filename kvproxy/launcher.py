@@ -18,10 +18,34 @@ from typing import Final
 from .adoption import Launch, certificate_files
 from .errors import TraefikError
 from .static import StaticSettings, parse_version, static_configuration, static_file
+from .supervised import listener
 
 #: Variables of Go's runtime: garbage is collected when there is three times as much of it as there is use for, instead
 #: of as much. With thousands of routes that saves much of the CPU of requests and reloads, for more memory.
 RUNTIME: Final = {"GOGC": os.environ.get("GOGC", "300")}
+
+
+#: Variables of the hub's that Traefik, which faces the network, has no use for: what JupyterHub and its authenticators
+#: (oauthenticator, ltiauthenticator) and databases read their secrets from. Others it may need, as for ACME.
+_OF_THE_HUB: Final = re.compile(
+    r"(JUPYTERHUB|JPY|CONFIGPROXY|OAUTH2?|LTI\d*)_.*(SECRET|TOKEN|KEY|PASS).*|PGPASSWORD|MYSQL_PWD"
+    r"|(AAD|AUTH0|AWSCOGNITO|BITBUCKET|CILOGON|GITHUB|GITLAB|GLOBUS|GOOGLE|MEDIAWIKI|OKPY|OPENSHIFT)_CLIENT_SECRET"
+)
+
+
+def environment_for_traefik(environ: Mapping[str, str], own: Mapping[str, str]) -> dict[str, str]:
+    """The variables that Traefik is started with.
+
+    Args:
+        environ: the hub's own, of which known secrets are left out.
+        own: those set for Traefik.
+    """
+    return {name: value for name, value in environ.items() if not _OF_THE_HUB.fullmatch(name)} | dict(own)
+
+
+def secrets_in(environment: Mapping[str, str]) -> list[str]:
+    """Values of variables whose names say that they are secrets."""
+    return [value for name, value in environment.items() if re.search("SECRET|TOKEN|KEY|PASS", name)]
 
 
 def find_traefik() -> str:
@@ -68,17 +92,37 @@ def check_free(addresses: Mapping[tuple[str, int], str]) -> None:
         TraefikError: that names the setting.
     """
     for (host, port), setting in addresses.items():
-        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        problems = [_problem(family, where) for family, where in _places(host, port)]
+        taken = [problem for problem in problems if problem and problem.errno == errno.EADDRINUSE]
+        if taken:
+            name = f" ({found})" if (found := listener(port)) else ""
+            why = f"another program listens there{name}; stop it or choose another port"
+        elif problems and all(problems):
+            why = problems[0].strerror or str(problems[0])  # type: ignore[union-attr]
+        else:
+            continue
+        raise TraefikError(f"Traefik cannot listen on {host or '*'}:{port} ({setting}): {why}.")
+
+
+def _places(host: str, port: int) -> list[tuple[int, tuple[object, ...]]]:
+    """Every address of a name, as users and the hub may come to any of them."""
+    try:
+        found = socket.getaddrinfo(host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    except OSError as error:
+        raise TraefikError(f"Traefik cannot listen on {host}:{port}: {error.strerror}.") from None
+    return [(family, where) for family, _, _, _, where in found]
+
+
+def _problem(family: int, where: tuple[object, ...]) -> OSError | None:
+    try:
         with socket.socket(family, socket.SOCK_STREAM) as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            try:
-                probe.bind((host, port))
-            except OSError as error:
-                if error.errno == errno.EADDRINUSE:
-                    why = "another program listens there; stop it or choose another port"
-                else:
-                    why = error.strerror or str(error)
-                raise TraefikError(f"Traefik cannot listen on {host or '*'}:{port} ({setting}): {why}.") from None
+            if family == socket.AF_INET6:
+                probe.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+            probe.bind(where)
+    except OSError as error:
+        return error
+    return None
 
 
 def file_digests(names: Iterable[str]) -> dict[str, str]:

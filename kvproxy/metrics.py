@@ -94,8 +94,8 @@ class Gauges(Collector):
         self._states.append(state)
 
     def forget(self, state: State) -> None:
-        """Ask this one no more."""
-        self._states.remove(state)
+        """Ask this one no more; one that is not asked is no error."""
+        self._states = [other for other in self._states if other is not state]
 
     def collect(self) -> Iterator[Metric]:
         """See ``prometheus_client``."""

@@ -30,6 +30,11 @@ _API: Final = "kvproxy-api"
 _METRICS: Final = "kvproxy-metrics"
 _PAGES: Final = "kvproxy-pages"
 _COOKIELESS: Final = "kvproxy-cookieless"
+_HTML: Final = "kvproxy-html"
+_PLAIN: Final = "kvproxy-plain"
+_NOT_FOUND: Final = "kvproxy-not-found"
+_DOTS: Final = "kvproxy-dot-segments"
+_HEALTH: Final = "kvproxy-health"
 _TRANSPORT: Final = "kvproxy-internal"
 #: Begins a key that Traefik cannot decode, so that it goes on with what it has. Its log will name it.
 _HOLD: Final = "http/kvproxy-is-writing"
@@ -38,7 +43,8 @@ _ANY_HOLD: Final = rf"{_HOLD}(?:-{_HUB})?"
 _KINDS: Final = "(?:routers|services|middlewares|serversTransports)"
 _ANY = re.compile(
     rf"http/{_KINDS}/(?:([a-z2-7]{{{_DIGEST_LENGTH}}})(-kv[pgl]|{_MIDDLEWARE}[a-z0-9_]+)"
-    rf"|{_REVISION}|{_API}|{_METRICS}|{_PAGES}|{_COOKIELESS}|{_TRANSPORT})(?:-({_HUB}))?/|{_ANY_HOLD}$"
+    rf"|{_REVISION}|{_API}|{_METRICS}|{_PAGES}|{_COOKIELESS}|{_TRANSPORT}"
+    rf"|{_HTML}|{_PLAIN}|{_NOT_FOUND}|{_DOTS}|{_HEALTH})(?:-({_HUB}))?/|{_ANY_HOLD}$"
 )
 #: The header by which requests to Traefik's API say which hub they come from, if there are several.
 HUB_HEADER: Final = "X-Kvproxy-Hub"
@@ -94,6 +100,36 @@ class Names:
     def cookieless(self) -> str:
         """The middleware that has the hub give such a page without cookies."""
         return _COOKIELESS + self._end
+
+    @property
+    def html_root(self) -> str:
+        """The root router for requests that may be answered with a page of the hub's."""
+        return _HTML + self._end
+
+    @property
+    def plain_root(self) -> str:
+        """The root router for all other requests."""
+        return _PLAIN + self._end
+
+    @property
+    def roots(self) -> str:
+        """Both root routers, as the ``parentRefs`` of their children."""
+        return f"{self.html_root},{self.plain_root}"
+
+    @property
+    def not_found(self) -> str:
+        """The router for requests that fit no route, and its middleware."""
+        return _NOT_FOUND + self._end
+
+    @property
+    def dot_segments(self) -> str:
+        """The router that refuses paths with dot segments, and its middleware."""
+        return _DOTS + self._end
+
+    @property
+    def health(self) -> str:
+        """The router that answers health checks."""
+        return _HEALTH + self._end
 
     @property
     def transport(self) -> str:

@@ -6,7 +6,7 @@ from typing import Final
 
 from .errors import StoreError
 from .manifest import foreign_default, of_default_store
-from .routes import make_route
+from .routes import counted, make_route
 from .store import Snapshot, Store
 from .table import DesiredTable
 from .translate import SETUP
@@ -34,9 +34,9 @@ async def tell_noise(store: Store, table: DesiredTable, log: Log) -> None:
         # The route's own keys, the revision, and the message that is all a quiet store sends.
         reads = len(table.entry(_USUAL, plain=True).config) + 2
         (log.warning if table.count >= _MANY else log.info)(
-            "With the present %d routes, each one that is added makes Traefik read all of them %d times instead of "
+            "With the present %s, each one that is added makes Traefik read all of them %d times instead of "
             "once, as the store wakes it for each key. %s",
-            table.count,
+            counted(table.count),
             reads,
             store.quieter,
         )

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 from .errors import HookError
-from .routes import Route
+from .routes import Route, counted
 
 #: Routes that are named in a sentence.
 _NAMED: Final = 3
@@ -59,9 +59,10 @@ def withhold(
     if refused:
         more = f" and {len(refused) - _NAMED} more" if len(refused) > _NAMED else ""
         log.error(
-            "%d routes of the store are known but not served, as they may lack what protects them: a hook fails. "
+            "%s of the store %s known but not served, for lack of what may protect them: a hook fails. "
             "Correct it and restart the hub. %s%s",
-            len(refused),
+            counted(len(refused)),
+            "is" if len(refused) == 1 else "are",
             " ".join(map(str, refused[:_NAMED])),
             more,
         )

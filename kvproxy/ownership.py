@@ -12,10 +12,14 @@ import json
 from dataclasses import asdict, dataclass, replace
 from typing import Final
 
+from .printable import shown
+
 #: Seconds between two changes of a claim.
 BEAT: Final = 2.0
 #: Seconds for which a claim must stay as it is to be taken for that of a dead hub.
 SILENCE: Final = 6.0
+#: Characters of a text in a claim that are shown; anybody who may write to the store can write one.
+_SHOWN: Final = 255
 _TYPES: Final = [str, str, str, int, str, str, int, int]
 
 
@@ -56,7 +60,7 @@ class Claim:
         return self if other is None else replace(self, term=other.term + 1)
 
     def __str__(self) -> str:
-        return f"process {self.pid} on {self.host}, at work since {self.since}"
+        return f"process {self.pid} on {shown(self.host, _SHOWN)}, at work since {shown(self.since, _SHOWN)}"
 
 
 def decode(text: str | None) -> Claim | None:

@@ -50,6 +50,11 @@ class Places:
         """Whether there is no group."""
         return not self.nodes
 
+    @property
+    def outermost(self) -> list[Item]:
+        """The routes and groups that are in no group."""
+        return list(self._children[None])
+
     def fallback(self, group: Group) -> str | None:
         """Name of the route that requests lead to which fit the group and no route in it, None if there is none."""
         return next((self._names[stem] for stem in group.above if stem in self._names), None)

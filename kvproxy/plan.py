@@ -12,6 +12,7 @@ from itertools import chain
 
 from .errors import StoreError
 from .names import Names
+from .peer import is_lowering
 from .store import Capabilities, Operation, Space, Transaction
 from .translate import Entry
 
@@ -37,6 +38,22 @@ def _sets(space: Space, before: Mapping[str, str], after: Mapping[str, str]) -> 
 
 def _deletes(space: Space, before: Mapping[str, str], after: Mapping[str, str]) -> Iterable[Operation]:
     return (Operation(space, key, None) for key in before if key not in after)
+
+
+def apart(operations: Iterable[Operation]) -> list[tuple[Operation, ...]]:
+    """The operations of one entry in groups that need not stay together.
+
+    There may be more routers of another proxy to be put behind ours than one transaction takes keys, and each is so by
+    itself.
+    """
+    together: list[Operation] = []
+    alone: list[tuple[Operation, ...]] = []
+    for operation in operations:
+        if operation.value is not None and is_lowering(operation.key, operation.value):
+            alone.append((operation,))
+        else:
+            together.append(operation)
+    return [tuple(together), *alone] if together else alone
 
 
 def revision_operation(names: Names, revision: int) -> Operation:

@@ -179,14 +179,54 @@ def rivals(found: Iterable[EntryPoint] | None = None) -> list[str]:
     return sorted(f"{entry.name} ({entry.dist.name if entry.dist else entry.value})" for entry in others)
 
 
-def warn_of_rivals(used: type[Any], log: Logger | LoggerAdapter[Any]) -> None:
-    """Say which of two proxies of one name the hub uses, if there are two.
+def proxy_classes(found: Iterable[EntryPoint] | None = None) -> dict[str, EntryPoint]:
+    """Names of the classes of all proxies that are installed, and their entry points; kvproxy's win.
+
+    Args:
+        found: entry points; those of the group ``jupyterhub.proxies`` if None.
+    """
+    everyone = entry_points(group="jupyterhub.proxies") if found is None else found
+    return {entry.attr: entry for entry in sorted(everyone, key=_is_ours)}
+
+
+def proxy_class_for(name: str, found: Iterable[EntryPoint] | None = None) -> str:
+    """What to write as ``proxy_class`` for kvproxy's class of this name, so that no other package's is meant.
+
+    Args:
+        name: of a class, which may be another package's, such as ``TraefikRedisProxy``.
+        found: entry points; those of the group ``jupyterhub.proxies`` if None.
+
+    Returns:
+        The class in full, such as ``kvproxy_redis.TraefikRedisProxy``; empty if kvproxy has none of that name.
+    """
+    entry = proxy_classes(found).get(name)
+    if entry is None or not _is_ours(entry):
+        return ""
+    named = entry.load()
+    # Where the name is a former one, the class before it is the one to write.
+    cls = named.__mro__[1] if named.successor else named
+    return f"{entry.module}.{cls.__name__}"
+
+
+def proxy_names(found: Iterable[EntryPoint] | None = None) -> list[str]:
+    """Names of kvproxy's own proxies, as ``proxy_class`` takes them, without former ones.
+
+    Args:
+        found: entry points; those of the group ``jupyterhub.proxies`` if None.
+    """
+    ours = (entry for entry in proxy_classes(found).values() if _is_ours(entry))
+    return sorted(entry.name for entry in ours if not entry.load().successor)
+
+
+def warn_of_rivals(used: type[Any], named: str, log: Logger | LoggerAdapter[Any]) -> None:
+    """Say which of two proxies of one name the hub uses, if there are two, and the configuration leaves that open.
 
     Args:
         used: the class of the proxy.
+        named: ``c.JupyterHub.proxy_class`` as the configuration has it: a name, or a class in full.
         log: the hub's logger.
     """
-    if others := rivals():
+    if "." not in named and (others := rivals()):
         log.warning(
             "This hub uses %s of kvproxy, but another package provides proxies of the same names: %s. Uninstall it, or "
             "name the class in full in c.JupyterHub.proxy_class.",

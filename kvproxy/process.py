@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import atexit
+import os
 import signal
 import sys
 import threading
 from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeVar
 
 from .adoption import Adopt, Decision, Launch, Record, Replace, command, decide
 from .errors import TraefikError
-from .launcher import remove, write_private
-from .supervised import Supervised, running, this_process
+from .launcher import environment_for_traefik, remove, write_private
+from .restarts import Restarts
+from .supervised import Supervised, of_file, running, this_process
+from .tasks import begin
 from .traefik_log import TraefikLog
 from .watch import Log
 
@@ -22,9 +25,8 @@ from .watch import Log
 _LOOK: Final = 0.2
 #: Seconds that Traefik gets to close its connections when it is asked to stop.
 _GRACE: Final = 10.0
-#: Seconds before a Traefik that has died is started again: doubled from the first to the last.
-_FIRST_RESTART: Final = 0.5
-_LAST_RESTART: Final = 30.0
+
+T = TypeVar("T")
 
 
 class TraefikProcess:
@@ -55,6 +57,11 @@ class TraefikProcess:
         self._stays = False
         self._traefik: Supervised | None = None
         self._task: asyncio.Task[None] | None = None
+        self._me = this_process()
+        self._restarts = Restarts()
+        self._launched = 0.0
+        self._works: Callable[[float], bool] = lambda moment: False
+        self._failing: set[str] = set()
 
     @property
     def pid(self) -> int | None:
@@ -72,10 +79,15 @@ class TraefikProcess:
         except OSError:
             record = None
         pids = {record.traefik.pid, record.hub.pid} if record is not None else set()
-        return decide(record, running(pids), this_process(), self._launch, str(self._config_file))
+        found = running(pids) | of_file(self._config_file)
+        return decide(record, found, self._me, self._launch, str(self._config_file))
 
     async def start(
-        self, decision: Decision, check_ports: Callable[[], None], ready: Callable[[], Awaitable[None]]
+        self,
+        decision: Decision,
+        check_ports: Callable[[], None],
+        ready: Callable[[], Awaitable[None]],
+        works: Callable[[float], bool],
     ) -> None:
         """Do what was decided, and look after Traefik from now on.
 
@@ -85,12 +97,14 @@ class TraefikProcess:
             decision: of :meth:`decide`.
             check_ports: raises if somebody else listens where Traefik is to.
             ready: returns when Traefik works.
+            works: tells whether Traefik was seen to work after a moment of the loop's time.
 
         Raises:
             TraefikError: if it cannot be started, or does not work.
         """
         atexit.register(self._at_exit)
         _exit_on_sigterm()
+        self._works = works
         if isinstance(decision, Adopt):
             problem = await self._adopt(decision, ready)
             if problem is None:
@@ -101,7 +115,7 @@ class TraefikProcess:
             check_ports()
         _write(self._log_path, "")
         self._launch_traefik()
-        self._task = asyncio.get_running_loop().create_task(self._look_after())
+        self._task = begin(self._look_after(), "The task that looks after Traefik", self._log)
         await ready()
         self._stays = self._outlives
 
@@ -114,8 +128,9 @@ class TraefikProcess:
     async def stop(self) -> None:
         """Stop Traefik, at first politely, and remove all that was written for it."""
         await self._look_away()
-        await asyncio.get_running_loop().run_in_executor(None, self._terminate)
         self._output.pass_on()
+        await asyncio.get_running_loop().run_in_executor(None, self._terminate)
+        self._output.pass_on(ending=True)
         atexit.unregister(self._at_exit)
         self._clean_up()
         self._traefik = None
@@ -140,9 +155,10 @@ class TraefikProcess:
         self._log.info("Taking over the Traefik that an earlier hub left running (process %d); it goes on.", pid)
         try:
             self._traefik = Supervised.find(decision.traefik)
-            self._record()
+            self._launched = asyncio.get_running_loop().time()
+            self._keep_record(self._traefik)
             self._output.follow_from_end()
-            self._task = asyncio.get_running_loop().create_task(self._look_after())
+            self._task = begin(self._look_after(), "The task that looks after Traefik", self._log)
             await ready()
         except (TraefikError, OSError) as error:
             return str(error)
@@ -162,46 +178,66 @@ class TraefikProcess:
     # -- one that runs
 
     def _launch_traefik(self) -> None:
-        launch = self._launch
+        launch, self._launched = self._launch, asyncio.get_running_loop().time()
         # While it ran, somebody may have removed or changed what it was started from.
         if not _holds(self._config_file, launch.configuration):
             _write(self._config_file, launch.configuration)
         try:
             with self._output.open_for_traefik() as output:
                 self._traefik = Supervised.start(
-                    command(launch.binary, str(self._config_file)), launch.environment, output
+                    command(launch.binary, str(self._config_file)),
+                    environment_for_traefik(os.environ, launch.environment),
+                    output,
                 )
         except OSError as error:
-            raise TraefikError(f"Traefik cannot be started: {error.filename}: {error.strerror}.") from None
-        self._record()
+            raise TraefikError(f"Traefik cannot be started: {error}.") from None
+        self._keep_record(self._traefik)
 
-    def _record(self) -> None:
-        assert self._traefik is not None  # noqa: S101 - for the type checker
-        record = Record(self._traefik.identity, this_process(), self._launch.digests())
-        try:
-            _write(self._record_path, record.text())
-        except TraefikError as error:
-            self._log.error("%s The next hub will not find this Traefik (process %d).", error, record.traefik.pid)
+    def _keep_record(self, traefik: Supervised) -> None:
+        """Tell the next hub which Traefik is ours; also if the file was removed, or could not be written before."""
+        record = Record(traefik.identity, self._me, self._launch.digests()).text()
+
+        def keep() -> None:
+            if not _holds(self._record_path, record):
+                _write(self._record_path, record)
+
+        self._try(f"Telling the next hub which Traefik is its own (process {traefik.identity.pid})", keep)
 
     async def _look_after(self) -> None:
-        now = asyncio.get_running_loop().time
-        pause, started = 0.0, now()
         while True:
             await asyncio.sleep(_LOOK)
-            alive = self.pid is not None
-            self._output.pass_on()
-            if alive or self._traefik is None:
-                continue
-            pause = min(2 * pause, _LAST_RESTART) if pause and now() - started < _LAST_RESTART else _FIRST_RESTART
-            self._log.error(
-                "Traefik %s; starting it again in %g s. %s", self._traefik.ending, pause, self._output.last_words
-            )
-            await asyncio.sleep(pause)
-            started = now()
-            try:
-                self._launch_traefik()
-            except TraefikError as error:
-                self._log.error("%s", error)
+            self._try("Passing on Traefik's log", self._output.pass_on)
+            if self._traefik is not None:
+                await self._look(self._traefik)
+
+    async def _look(self, traefik: Supervised) -> None:
+        # An error is no answer: a Traefik of which nothing is known just now may serve all users.
+        if self._try("Looking whether Traefik runs", lambda: traefik.alive) is False:
+            await self._start_again(traefik)
+        else:
+            self._keep_record(traefik)
+
+    async def _start_again(self, ended: Supervised) -> None:
+        lived = asyncio.get_running_loop().time() - self._launched
+        pause = self._restarts.pause(worked=self._works(self._launched), lived=lived)
+        self._log.error("Traefik %s; starting it again in %g s. %s", ended.ending, pause, self._output.last_words)
+        await asyncio.sleep(pause)
+        self._try("Starting Traefik again", self._launch_traefik)
+
+    def _try(self, what: str, action: Callable[[], T]) -> T | None:
+        """Do something that must not end the task, whatever goes wrong; each kind of trouble is logged once."""
+        try:
+            result = action()
+        except Exception as error:
+            if what not in self._failing:
+                self._failing.add(what)
+                said = str(error) if isinstance(error, TraefikError) else f"{type(error).__name__}: {error}"
+                self._log.error("%s fails. %s Trying again.", what, said)
+            return None
+        if what in self._failing:
+            self._failing.discard(what)
+            self._log.info("%s works again.", what)
+        return result
 
     async def _look_away(self) -> None:
         if self._task is not None:

@@ -9,27 +9,29 @@ from pathlib import Path
 from typing import Any
 
 from jupyterhub.metrics import PROXY_POLL_DURATION_SECONDS
-from traitlets import Float, Unicode
 
 from .abilities import Abilities, look_at
 from .adoption import Start
 from .errors import ConfigurationError, InvalidRouteError, KVProxyError, StoppedError, StoreUnavailable
 from .fleet import TraefikFleet
-from .launcher import RUNTIME, check_free, find_traefik, launch_of, traefik_version
+from .launcher import RUNTIME, check_free, find_traefik, launch_of, secrets_in, traefik_version
 from .metrics import GAUGES
 from .plugins import warn_of_rivals
+from .printable import shown
 from .process import TraefikProcess
 from .reconciler import Reconciler
 from .replicas import Replica
-from .routes import make_route, parse_routespec
-from .set_up import TraefikSetUp
+from .routes import counted, make_route, parse_routespec
 from .startup import wait_for_store, wait_for_traefik
 from .static import check_url, groups_allowed
-from .store import Store, roots
+from .store import Store
+from .store_traits import StoreTraits
+from .succession import SucceedingProxy
+from .tasks import begin
 from .tracking import Tracker
 
 
-class KVTraefikProxy(TraefikSetUp):
+class KVTraefikProxy(SucceedingProxy, StoreTraits):
     """A proxy whose routes are in a key-value store that Traefik reads.
 
     A backend derives from it, names the provider, and says how to open its store and how Traefik is to open it, both
@@ -47,38 +49,8 @@ class KVTraefikProxy(TraefikSetUp):
                 return {"zooKeeper": {"endpoints": [endpoint], "rootKey": self.traefik_root}}
     """
 
-    kv_traefik_prefix = Unicode(
-        "traefik",
-        config=True,
-        help="""The root of what Traefik reads from the store (its `rootKey`), with or without slashes at its ends.
+    former_section = "TKvProxy"
 
-        Keys that you add below it are picked up by Traefik and left alone by kvproxy. No other root in the same store
-        may begin with the same characters.
-        """,
-    )
-    kv_jupyterhub_prefix = Unicode(
-        "jupyterhub",
-        config=True,
-        help="""The root of what the hub keeps in the store about its routes, with or without slashes at its ends.""",
-    )
-    store_timeout = Float(
-        60,
-        min=0,
-        config=True,
-        help="""Seconds that the store may be late when the hub starts, or away while a route is removed.""",
-    )
-
-    store_check_interval = Float(
-        2,
-        min=0,
-        config=True,
-        help="""Seconds between two looks, at least, whether the store still holds what the hub wrote; if not, it is put
-        right. Large tables are read more rarely: it takes a fiftieth of the time at most. That a store was emptied, or
-        has gone back to old data, is noticed within a second at any size. 0 switches both off.
-        """,
-    )
-
-    _reconciler: Reconciler | None = None
     _store: Store | None = None
     _fleet_in_use: TraefikFleet | None = None
     _process: TraefikProcess | None = None
@@ -86,10 +58,7 @@ class KVTraefikProxy(TraefikSetUp):
     _set_up_for: Callable[[Abilities | None], dict[str, Any]]
     _starting: asyncio.Lock | None = None
     _watching: asyncio.Task[None] | None = None
-
-    def store_place(self) -> str:
-        """Where in the store the routes are, for the log."""
-        return f"below {self.traefik_root!r} and {self.jupyterhub_root!r}"
+    _stopping: asyncio.Task[None] | None = None
 
     @property
     def traefik_pid(self) -> int | None:
@@ -100,19 +69,6 @@ class KVTraefikProxy(TraefikSetUp):
     def traefik_replicas(self) -> list[Replica]:
         """Every replica of Traefik and what has been seen of it last; none before the proxy has begun to work."""
         return self._reconciler.replicas if self._reconciler is not None else []
-
-    @property
-    def traefik_root(self) -> str:
-        """:attr:`kv_traefik_prefix` without slashes at its ends."""
-        return self._roots()[0]
-
-    @property
-    def jupyterhub_root(self) -> str:
-        """:attr:`kv_jupyterhub_prefix` without slashes at its ends."""
-        return self._roots()[1]
-
-    def _roots(self) -> tuple[str, str]:
-        return roots(self.kv_traefik_prefix, self.kv_jupyterhub_prefix, self.hub_id)
 
     async def start(self) -> None:
         """Start Traefik and bring the store to the desired state; stop what was started if that fails.
@@ -145,19 +101,20 @@ class KVTraefikProxy(TraefikSetUp):
         file, settings = Path(self.static_config_file), self.static_settings(self.traefik_provider(), version)
         launch = launch_of(binary, version, environment, settings, file.name)
         outlives = self.app is not None and not self.app.cleanup_proxy
-        process = TraefikProcess(file, launch, self.log, secrets=self.store_secrets(), outlives=outlives)
+        secrets = [*self.store_secrets(), self.traefik_api_password, *secrets_in(self.traefik_env)]
+        process = TraefikProcess(file, launch, self.log, secrets=secrets, outlives=outlives)
         decision = await loop.run_in_executor(None, process.decide)
         check_ports = partial(check_free, self.listen_addresses())
         if isinstance(decision, Start):
             check_ports()
         allowed = groups_allowed(self.route_layout, version)
         # A Traefik that an earlier hub has left serves on until the store is reached.
-        reconciler, fleet = await self._start_reconciler((), allowed, Abilities(version, metrics=True))
+        reconciler, fleet = await self._start_reconciler((), allowed, Abilities(version, metrics=True, ping=True))
         [traefik] = await fleet.members()
         self._process = process
         timeout, check_alive = self.check_route_timeout, process.check_alive
         loaded = partial(wait_for_traefik, traefik, reconciler.revision, timeout, self.log, check_alive)
-        await process.start(decision, check_ports, loaded)
+        await process.start(decision, check_ports, loaded, reconciler.followed_since)
         await self._look_at_own(traefik, version)
         self.log.info("Traefik %s runs (process %s), configured by %s.", ".".join(map(str, version)), process.pid, file)
         await reconciler.tell_noise()
@@ -166,15 +123,18 @@ class KVTraefikProxy(TraefikSetUp):
         self, entry_points: tuple[str, ...], allowed: bool | None, able: Abilities | None = None
     ) -> tuple[Reconciler, TraefikFleet]:
         access = self._access(secret := self._secret())
-        warn_of_rivals(type(self), self.log)
+        warn_of_rivals(type(self), self.named_as, self.log)
+        self.tell_oddities()
+        self.dynamic_config(able)
         self._store = store = self.open_store()
         self._fleet_in_use = fleet = self._fleet(access)
-        self._set_up_for, self._given = partial(self._setup, access, secret), self.default_certificate(secret)
+        self._set_up_for = partial(self._setup, access, secret, entry_points=entry_points)
+        self._given = self.default_certificate(secret)
         timeout, setting = self.store_timeout, "c.KVTraefikProxy.store_timeout"
         for warning in await wait_for_store(store.check, timeout, setting, self.log):
-            self.log.warning("%s", warning)
+            self.log.warning("%s", shown(warning))
         if not self.should_start:
-            able = await look_at(await fleet.members())
+            self.dynamic_config(able := await look_at(await fleet.members()))
         reconciler = Reconciler(
             store,
             fleet,
@@ -215,7 +175,7 @@ class KVTraefikProxy(TraefikSetUp):
             self.log.critical("%s", error)
             await self._close()
             raise error.with_traceback(None) from None
-        self._watching = asyncio.create_task(self._check_external(fleet, reconciler))
+        self._watching = begin(self._check_external(fleet, reconciler), "The first look at Traefik", self.log)
 
     async def _check_external(self, fleet: TraefikFleet, reconciler: Reconciler) -> None:
         await self._look_at_external(await fleet.members(), reconciler.revision)
@@ -228,13 +188,20 @@ class KVTraefikProxy(TraefikSetUp):
             reconciler.set_up(self._set_up_for(able))
 
     async def stop(self) -> None:
-        """Stop Traefik; the routes stay in the store."""
+        """Stop Traefik; the routes stay in the store. Further calls wait for the same end."""
+        if self._stopping is None or self._stopping.done():
+            self._stopping = asyncio.create_task(self._stop())
+        # JupyterHub calls it once per signal. A caller that is cancelled must not leave the others half stopped.
+        await asyncio.shield(self._stopping)
+
+    async def _stop(self) -> None:
         if self._reconciler is not None:
             self.log.info(
-                "Leaving %d routes in the store, %s, for the next start to find.",
-                self._reconciler.count,
+                "Leaving %s in the store, %s, for the next start to find.",
+                counted(self._reconciler.count),
                 self.store_place(),
             )
+            await self._reconciler.leave_traefik()
         await self._close()
 
     async def _close(self, *, failed: bool = False) -> None:
@@ -243,11 +210,14 @@ class KVTraefikProxy(TraefikSetUp):
             await asyncio.gather(self._watching, return_exceptions=True)
         if self._reconciler is not None:
             GAUGES.forget(self._reconciler)
-        if self._process is not None:
-            await (self._process.give_up() if failed else self._process.stop())
-        for part in (self._tracker, self._reconciler, self._store, self._fleet_in_use):
-            if part is not None:
-                await part.aclose()
+        process, parts = self._process, (self._tracker, self._reconciler, self._store, self._fleet_in_use)
+        ends = [process.give_up if failed else process.stop] if process is not None else []
+        for end in [*ends, *(part.aclose for part in parts if part is not None)]:
+            try:
+                await end()
+            except Exception:
+                # The others must end all the same: Traefik above all, then the hub's claim to the store.
+                self.log.exception("A part of kvproxy did not end as it should.")
         self._watching = self._process = self._tracker = self._reconciler = self._store = self._fleet_in_use = None
 
     async def add_route(self, routespec: str, target: str, data: Mapping[str, Any]) -> None:

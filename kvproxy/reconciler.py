@@ -25,22 +25,22 @@ from .guard import Guard
 from .notices import tell_flat, tell_noise
 from .observing import Observer
 from .readiness import Pending
-from .replicas import Fleet, Replica
+from .replicas import Fleet
 from .routes import Route
+from .standing import Standing
 from .store import Store
 from .sync import StoreSync
 from .table import DesiredTable
+from .tasks import begin
 from .tenure import Tenure
 from .translate import SETUP, Entry, Layout, encode_setup
 from .watch import Log, TraefikWatch, Waiter
 
 #: Seconds that a failed add_route waits for its own rollback before it raises all the same.
 _ROLLBACK_WAIT: Final = 5.0
-#: Seconds that giving up the claim to the store may take.
-_FAREWELL: Final = 2.0
 
 
-class Reconciler:
+class Reconciler(Standing):
     """Keeps a store equal to a routing table.
 
     Args:
@@ -77,7 +77,8 @@ class Reconciler:
         self._store, self._log = store, log
         self._observer = observer or Observer()
         self._tasks: list[asyncio.Task[None]] = []
-        self._running = self._said_flat = False
+        self._watching: asyncio.Task[None] | None = None
+        self._running = self._serving = self._said_flat = False
         kick = asyncio.Event()
         self._watch = TraefikWatch(
             fleet,
@@ -110,55 +111,38 @@ class Reconciler:
         try:
             await self._sync.step()
         except BaseException:
-            await self._give_up()
+            if self._tenure is not None:
+                await self._tenure.end()
             raise
         self._say_flat()
-        self._tasks = [asyncio.create_task(self._sync.run()), asyncio.create_task(self._watch.run())]
-        self._running = True
+        self._watching = begin(self._watch.run(), "The task that follows Traefik", self._log)
+        self._tasks = [begin(self._sync.run(), "The task that keeps the store", self._log), self._watching]
+        self._running = self._serving = True
+
+    async def leave_traefik(self) -> None:
+        """Ask Traefik nothing more, as it is about to be stopped; routes can still be removed from the store.
+
+        Whoever waits for Traefik gets a :class:`StoppedError`.
+        """
+        self._serving = False
+        if self._watching is not None:
+            self._watching.cancel()
+            await asyncio.gather(self._watching, return_exceptions=True)
+        self._watch.fail_all(_stopped())
 
     async def aclose(self) -> None:
         """Stop; whoever still waits gets a :class:`StoppedError`. The store is left as it is."""
-        self._running = False
+        self._running = self._serving = False
         self._sync.close()
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         self._tasks = []
-        await self._give_up()
-        stopped = StoppedError("The proxy was stopped before the change was made.")
-        self._watch.fail_all(stopped)
-        self._sync.fail_all(stopped)
-        await self._observer.aclose()
-
-    async def _give_up(self) -> None:
         if self._tenure is not None:
-            with contextlib.suppress(asyncio.TimeoutError):
-                await asyncio.wait_for(self._tenure.end(), _FAREWELL)
-
-    @property
-    def revision(self) -> int:
-        """The revision of the configuration that Traefik was told of last."""
-        return self._sync.revision
-
-    @property
-    def replicas(self) -> list[Replica]:
-        """Every replica of Traefik, and what has been seen of it last."""
-        return self._watch.replicas.all
-
-    @property
-    def desired(self) -> Mapping[str, Entry]:
-        """What the store is to hold, by name: routes, groups of them, and the setup."""
-        return self._sync.desired
-
-    @property
-    def waiting(self) -> int:
-        """How many entries are still to be written to the store."""
-        return self._sync.waiting
-
-    @property
-    def count(self) -> int:
-        """How many routes the hub wants."""
-        return self._sync.count
+            await self._tenure.end()
+        self._watch.fail_all(_stopped())
+        self._sync.fail_all(_stopped())
+        await self._observer.aclose()
 
     async def tell_noise(self) -> None:
         """Say what an added route costs Traefik at the present number, if the store wakes it for each key.
@@ -175,8 +159,14 @@ class Reconciler:
     def set_up(self, configuration: Mapping[str, Any]) -> None:
         """Want another dynamic configuration that is not about routes."""
         entry = encode_setup(configuration)
-        if self._sync.table.setup != entry:
+        if self._sync.table.asked != entry:
             self._sync.want(SETUP, entry)
+
+    def prevail(self) -> int:
+        """See :meth:`kvproxy.table.DesiredTable.prevail`."""
+        left = self._sync.table.prevail()
+        self._sync.want(SETUP, self._sync.table.asked)
+        return left
 
     async def all(self, timeout: float) -> dict[str, dict[str, Any]]:
         """Read the store in full, start the repair of what differs, and give back all routes.
@@ -204,6 +194,8 @@ class Reconciler:
             StoreError: if the store refuses the write.
         """
         self._check_running()
+        if not self._serving:
+            raise _stopped()
         start = asyncio.get_running_loop().time()
         try:
             changed = await self._add(route, timeout)
@@ -253,8 +245,6 @@ class Reconciler:
             raise
         if before is not None and before.route is not None:
             self._observer.removed(before.route.routespec)
-
-    # -- what callers wait for
 
     def _check_running(self) -> None:
         if not self._running:
@@ -318,3 +308,7 @@ class Reconciler:
         if self._watch.problem or waiter.revision is None or (self._watch.seen or 0) < waiter.revision:
             return self._watch.explain()
         return waiter.verdict.why if isinstance(waiter.verdict, Pending) else "Traefik's answers changed meanwhile."
+
+
+def _stopped() -> StoppedError:
+    return StoppedError("The proxy was stopped before the change was made.")

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Final
 
 from .names import Names
+from .printable import shown
 from .routes import Route
 from .store import Operation, Space
 from .translate import QUARANTINE, SETUP, Entry, group_of, route_of
@@ -54,4 +55,4 @@ def describe(wrong: Sequence[str], found: Mapping[str, Entry], desired: Mapping[
 def _some(routes: Sequence[Route]) -> str:
     specs = [route.routespec for route in routes]
     more = f" and {len(specs) - _NAMED} more" if len(specs) > _NAMED else ""
-    return ", ".join(specs[:_NAMED]) + more
+    return shown(", ".join(specs[:_NAMED])) + more

@@ -71,10 +71,18 @@ def _regexp_character(character: str) -> str:
     return f"(?:{literal}|{_percent(character)})" if character in TWO_SPELLINGS else literal
 
 
-def path_regexp(spec: RouteSpec) -> str:
-    """A regular expression (RE2) for every spelling of the path and for everything below it."""
-    path = "".join("/" + "".join(map(_regexp_character, segment)) for segment in spec.segments)
-    return f"^{path}(?:/|$)"
+def path_regexp(spec: RouteSpec, any_segment: str = "") -> str:
+    """A regular expression (RE2) for every spelling of the path and for everything below it.
+
+    Args:
+        spec: the path.
+        any_segment: if not empty, what stands for any one segment.
+    """
+    return f"^{''.join('/' + _regexp_segment(segment, any_segment) for segment in spec.segments)}(?:/|$)"
+
+
+def _regexp_segment(segment: str, any_segment: str) -> str:
+    return "[^/]+" if segment == any_segment else "".join(map(_regexp_character, segment))
 
 
 def regexp_text(path: str) -> str:

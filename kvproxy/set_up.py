@@ -4,16 +4,22 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
+from urllib.parse import urlsplit
 
 from .abilities import Abilities
 from .certificate import der_of, placeholder_certificate
-from .credentials import ApiAccess, api_access, derive
+from .checking import Reader
+from .credentials import ApiAccess, Secret, api_access, derive
+from .dynamic_config import checked_dynamic_config, without_unset
 from .entry_point import entry_point_advice, plain_https_advice, trust_advice
-from .error_pages import pages_configuration
+from .error_pages import not_found_page, pages_configuration
 from .fleet import TraefikFleet
 from .internal_ssl import read_identity, servers_transport, transport_name
+from .root_routers import RootRouters, parse_excepted, public_configuration
+from .routes import parse_routespec
 from .startup import check_certificate, check_replicas, warn_once
 from .static import deep_merge, further_providers, setup_configuration, static_configuration
 from .store import Store
@@ -21,12 +27,21 @@ from .traefik import TraefikApi
 from .traefik_proxy import TraefikProxy
 from .translate import Layout
 
+#: Where the words of the page for a server that does not answer are.
+TEMPLATES: Final = str(Path(__file__).with_name("templates"))
+
 
 class TraefikSetUp(TraefikProxy):
     """What a proxy writes for Traefik besides routes; what only its backend can say of that is left to the backend."""
 
     #: The default certificate that Traefik was given, DER; None for none, or one that cannot be read here.
     _given: bytes | None = None
+
+    def __init__(self, **traits: Any) -> None:
+        super().__init__(**traits)
+        # Behind the administrator's own, which come first.
+        if (paths := getattr(self.app, "template_paths", None)) is not None and TEMPLATES not in paths:
+            paths.append(TEMPLATES)
 
     def open_store(self) -> Store:
         """The store, not yet connected.
@@ -48,6 +63,10 @@ class TraefikSetUp(TraefikProxy):
         """What makes Traefik read the same store as well, where its configuration has no place for it."""
         return {}
 
+    def reader(self) -> Reader:
+        """The properties of Traefik's provider: as the strictest one that is known, unless the backend knows better."""
+        return Reader()
+
     def store_secrets(self) -> list[str]:
         """Texts that must never be logged."""
         return []
@@ -63,17 +82,33 @@ class TraefikSetUp(TraefikProxy):
             host=self.hub_host,
             transport=self.servers_transport,
             hooks=self.hooks.route_configuration,
+            roots=self._roots_of_routes(hosts) if self.sets_up else None,
+        )
+
+    def _roots_of_routes(self, hosts: bool) -> RootRouters | None:
+        """What is in front of all routes; nothing where several hubs are told apart by more than one host or path."""
+        if self.hub_id and hosts and not self.hub_host:
+            return None
+        base = urlsplit(self.public_url).path or "/"
+        return RootRouters(
+            self.names,
+            scope=replace(parse_routespec(base), host=self.hub_host) if self.hub_id else None,
+            host=self.hub_host,
             pages=self.names.pages if self.error_pages and self._hub_url else "",
+            excepted=parse_excepted(self.error_pages_except),
         )
 
     def _secret(self) -> bytes:
         secret = getattr(self.app, "cookie_secret", None) or secrets.token_bytes(32)
-        return secret if isinstance(secret, bytes) else str(secret).encode()
+        return Secret(secret if isinstance(secret, bytes) else str(secret).encode())
 
     def _certificate(self, secret: bytes) -> tuple[str, str] | None:
         if self.ssl_cert and self.ssl_key and not self.hub_id:
             return str(Path(self.ssl_cert).absolute()), str(Path(self.ssl_key).absolute())
         if not self.gives_placeholder:
+            return None
+        if self.extra_dynamic_config.get("tls", {}).get("stores", {}).get("default"):
+            # A `defaultCertificate` wins over a `defaultGeneratedCert` (Traefik 3.7, `getDefaultCertificate`).
             return None
         return placeholder_certificate(derive(secret, "placeholder certificate"))
 
@@ -151,25 +186,47 @@ class TraefikSetUp(TraefikProxy):
         url = str(getattr(self.hub, "url", ""))
         return url if self.sets_up and url.startswith(("http://", "https://")) else ""
 
-    def _pages(self, able: Abilities) -> dict[str, Any]:
-        # They are set up without `error_pages` too: so no route ever names a middleware that is not there any more.
-        if not (url := self._hub_url):
-            return {}
-        return pages_configuration(url, self.servers_transport, self.names, able.version)
+    def _public(self, able: Abilities, entry_points: tuple[str, ...]) -> dict[str, Any]:
+        """What the public entry point answers by itself, and the hub's pages.
 
-    def _setup(self, access: ApiAccess, secret: bytes, able: Abilities | None = None) -> dict[str, Any]:
+        They are set up without `error_pages` too: so no router ever names a middleware that is not there any more.
+        """
+        url, names = self._hub_url, self.names
+        pages = pages_configuration(url, self.servers_transport, names, able.version) if url else {}
+        not_found = not_found_page(url, names, able.version) if url else None
+        return deep_merge(pages, public_configuration(names, entry_points, not_found, able.ping))
+
+    def dynamic_config(self, able: Abilities | None = None) -> dict[str, Any]:
+        """:attr:`extra_dynamic_config` as Traefik reads it from this store; empty if kvproxy does not write it.
+
+        Args:
+            able: the abilities of the Traefik that reads it; any version if None.
+
+        Raises:
+            ConfigurationError: if Traefik could not read it, or would read something else.
+        """
+        if not self.sets_up:
+            return {}
+        reader = self.reader() if able is None else replace(self.reader(), version=able.version)
+        return checked_dynamic_config(self.extra_dynamic_config, reader)
+
+    def _setup(
+        self, access: ApiAccess, secret: bytes, able: Abilities | None = None, entry_points: tuple[str, ...] = ()
+    ) -> dict[str, Any]:
         if not self.sets_up:
             return {}
         able = able or Abilities()
-        return setup_configuration(
+        ours = deep_merge(self._transport(), self._public(able, entry_points))
+        configuration = setup_configuration(
             api_url=self.traefik_api_urls[0],
             api_entry_point=self.traefik_api_entrypoint,
             api_users=list(access.users),
             certificate=self._certificate(secret),
-            extra=deep_merge(self._transport(), deep_merge(self._pages(able), self.extra_dynamic_config)),
+            extra=deep_merge(ours, self.dynamic_config()),
             names=self.names,
             metrics=self.tracks_activity and able.metrics,
         )
+        return without_unset(configuration)
 
     def _access(self, secret: bytes) -> ApiAccess:
         return api_access(
@@ -191,7 +248,7 @@ class TraefikSetUp(TraefikProxy):
                 password=access.password,
                 validate_cert=self.traefik_api_validate_cert,
                 names=self.names,
-                address=place,
+                address=place or self.loopback,
             )
 
-        return TraefikFleet(self.traefik_api_urls, make, resolve=not self.should_start)
+        return TraefikFleet(self.traefik_api_urls, make, self.log, resolve=not self.should_start)

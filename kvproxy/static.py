@@ -6,6 +6,7 @@ that is not about routes.
 
 from __future__ import annotations
 
+import ipaddress
 import json
 import re
 from collections.abc import Mapping
@@ -24,6 +25,8 @@ from .names import ALONE, HUB_HEADER, Names
 PARENTS_SINCE: Final = (3, 6)
 #: In these versions encoded characters such as %2F are refused unless allowed by name (Traefik's migration notes).
 _REFUSING_ENCODED: Final = ((3, 6, 4), (3, 6, 7))
+#: The first version that can be told to leave paths as they are (``sanitizePath``); an older one refuses to start.
+_RAW_PATHS_SINCE: Final = (3, 3, 6)
 _ENCODED: Final = ("Slash", "BackSlash", "NullCharacter", "Semicolon", "Percent", "QuestionMark", "Hash")
 
 #: Options of a provider that make it read files or places besides the one that it is set up for.
@@ -54,6 +57,8 @@ class StaticSettings:
         log_level: Traefik's log level, empty for Traefik's default.
         version: Traefik's version, such as ``(3, 7, 15)``.
         counts: whether Traefik counts the requests of each service.
+        trusted: networks of proxies whose ``X-Forwarded-…`` headers are believed, such as ``10.0.0.0/8``.
+        read_timeout: seconds that a client may take to send a request, its body included; 0 for any time.
         extra: merged over all else.
     """
 
@@ -61,12 +66,14 @@ class StaticSettings:
     api_url: str
     entry_point: str
     api_entry_point: str
-    provider: Mapping[str, Any]
+    provider: Mapping[str, Any] = field(repr=False)
     throttle: str = "0s"
     log_level: str = ""
     version: tuple[int, ...] = (3,)
     counts: bool = False
-    extra: Mapping[str, Any] = field(default_factory=dict)
+    trusted: tuple[str, ...] = ()
+    read_timeout: float = 0
+    extra: Mapping[str, Any] = field(default_factory=dict, repr=False)
 
 
 def deep_merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
@@ -95,10 +102,36 @@ def check_url(url: str, setting: str) -> SplitResult:
     return parts
 
 
+def check_network(text: str) -> str:
+    """A network or an address as Traefik takes it for a trusted proxy.
+
+    Raises:
+        ConfigurationError: if it is none, with a sentence that names the setting.
+    """
+    try:
+        network = ipaddress.ip_network(text, strict=False)
+    except ValueError:
+        raise ConfigurationError(
+            f"c.TraefikProxy.trusted_proxies has {text!r}, which is no network; give addresses such as '10.0.0.0/8', "
+            "'192.168.1.5' or 'fd00::/8', not names."
+        ) from None
+    return str(network)
+
+
 def address(url: str, setting: str) -> tuple[str, int]:
     """Host (may be empty: all interfaces) and port that a URL names; 80 and 443 are the default ports."""
     parts = check_url(url, setting)
     return parts.hostname or "", parts.port or (443 if parts.scheme == "https" else 80)
+
+
+def with_host(url: str, host: str) -> str:
+    """A URL that leads to another host, by the same port and path.
+
+    >>> with_host("http://localhost:8099/base", "127.0.0.1")
+    'http://127.0.0.1:8099/base'
+    """
+    parts = urlsplit(url)
+    return parts._replace(netloc=f"{host}:{parts.port}" if parts.port else host).geturl()
 
 
 def listen_address(url: str, setting: str) -> str:
@@ -110,21 +143,26 @@ def listen_address(url: str, setting: str) -> str:
 def static_configuration(settings: StaticSettings) -> dict[str, Any]:
     """Traefik's static configuration.
 
-    Routes need not name an entry point, as the public one is the only default one. Uploads may take as long as
-    they take: Traefik's own limit of 60 s for reading a request (``readTimeout``, since 3.0) is lifted.
+    Routes need not name an entry point, as the public one is the only default one. A request arrives as it was sent:
+    empty path segments stay, and a semicolon in a query stays a part of its value (as ``%3B``), where Traefik would
+    merge the former and take the latter for ``&``.
     """
-    public: dict[str, Any] = {
-        "address": listen_address(settings.public_url, "JupyterHub.bind_url"),
-        "asDefault": True,
-        "transport": {"respondingTimeouts": {"readTimeout": "0s"}, "lifeCycle": {"graceTimeOut": "2s"}},
-    }
-    http: dict[str, Any] = {}
+    transport = {"respondingTimeouts": {"readTimeout": seconds(settings.read_timeout)}}
+    http: dict[str, Any] = {"encodeQuerySemicolons": True}
+    if settings.version >= _RAW_PATHS_SINCE or settings.version == (3,):
+        http["sanitizePath"] = False
     if _REFUSING_ENCODED[0] <= settings.version < _REFUSING_ENCODED[1]:
         http["encodedCharacters"] = {f"allowEncoded{name}": True for name in _ENCODED}
     if urlsplit(settings.public_url).scheme == "https":
         http["tls"] = {"options": "default"}
-    if http:
-        public["http"] = http
+    public: dict[str, Any] = {
+        "address": listen_address(settings.public_url, "JupyterHub.bind_url"),
+        "asDefault": True,
+        "http": http,
+        "transport": {**transport, "lifeCycle": {"graceTimeOut": "2s"}},
+    }
+    if settings.trusted:
+        public["forwardedHeaders"] = {"trustedIPs": list(settings.trusted)}
     log = {"format": "json"} | ({"level": settings.log_level.upper()} if settings.log_level else {})
     base = urlsplit(settings.api_url).path.rstrip("/")
     api = {
@@ -135,12 +173,23 @@ def static_configuration(settings: StaticSettings) -> dict[str, Any]:
         "global": {"checkNewVersion": False, "sendAnonymousUsage": False},
         "api": {"basePath": base} if base else {},
         "log": log,
+        # A router of kvproxy's leads to it (CHP's path for health checks).
+        "ping": {"manualRouting": True},
         "entryPoints": {settings.entry_point: public, settings.api_entry_point: api},
         "providers": {"providersThrottleDuration": settings.throttle, **settings.provider},
     }
     if settings.counts:
         configuration["metrics"] = {"prometheus": _COUNTS}
     return deep_merge(configuration, settings.extra)
+
+
+def seconds(number: float) -> str:
+    """A duration as Traefik takes it.
+
+    >>> seconds(3600), seconds(0.5)
+    ('3600s', '0.5s')
+    """
+    return f"{number:g}s" if number < 1_000_000 else f"{number:.0f}s"
 
 
 def counts_by_itself(extra: Mapping[str, Any]) -> bool:

@@ -27,7 +27,7 @@ class Operation:
 
     space: Space
     key: str
-    value: str | None
+    value: str | None = field(repr=False)
 
     @property
     def size(self) -> int:
@@ -53,8 +53,8 @@ class Transaction:
 class Snapshot:
     """All keys and values of both spaces, keys relative to their roots; keys of others under the root included."""
 
-    config: dict[str, str] = field(default_factory=dict)
-    records: dict[str, str] = field(default_factory=dict)
+    config: dict[str, str] = field(default_factory=dict, repr=False)
+    records: dict[str, str] = field(default_factory=dict, repr=False)
 
 
 @dataclass(frozen=True, slots=True)

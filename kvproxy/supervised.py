@@ -11,7 +11,7 @@ from typing import IO, Final
 
 import psutil
 
-from .adoption import Identity, Running
+from .adoption import Identity, Running, is_of
 from .errors import TraefikError
 
 #: Seconds between two looks at a process that is to end.
@@ -39,17 +39,23 @@ class Supervised:
         """Start a program that outlives this process and does not hear of Ctrl-C at its terminal.
 
         Raises:
-            OSError: if it cannot be started.
+            OSError: if it cannot be started, or not be looked after; it does not run then.
         """
         child = subprocess.Popen(
             command,
-            env={**os.environ, **env},
+            env=dict(env),
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,
             start_new_session=True,
         )
-        return cls(psutil.Process(child.pid), child)
+        try:
+            return cls(psutil.Process(child.pid), child)
+        except BaseException:
+            # As without a file descriptor to read /proc by. Nobody knew of it, and it would keep the ports.
+            child.kill()
+            child.wait()
+            raise
 
     @classmethod
     def find(cls, identity: Identity) -> Supervised:
@@ -125,16 +131,41 @@ def this_process() -> Identity:
 
 
 def running(pids: Iterable[int]) -> dict[int, Running]:
-    """Those of some processes that run, by their ids."""
+    """Those of some processes that run as this user, by their ids."""
     found: dict[int, Running] = {}
     for pid in pids:
         try:
             process = psutil.Process(pid)
-            if process.status() != psutil.STATUS_ZOMBIE:
+            if process.status() != psutil.STATUS_ZOMBIE and process.uids().effective == os.geteuid():
                 found[pid] = Running(_identity(process), tuple(process.cmdline()))
         except (psutil.Error, ValueError):
             continue
     return found
+
+
+def of_file(config_file: Path) -> dict[int, Running]:
+    """The Traefiks of this user that have been started from a static configuration file, recorded or not."""
+    found = running(psutil.pids())
+    return {pid: one for pid, one in found.items() if is_of(one, str(config_file)) and _sees(pid, config_file.parent)}
+
+
+def _sees(pid: int, directory: Path) -> bool:
+    """Whether a path means the same to a process as here, as it does not in a container of its own."""
+    try:
+        return not psutil.LINUX or os.path.samefile(f"/proc/{pid}/root{directory}", directory)
+    except OSError:
+        return False
+
+
+def listener(port: int) -> str:
+    """Names the program that listens on a TCP port, empty if that is not known."""
+    try:
+        for one in psutil.net_connections("tcp"):
+            if one.status == psutil.CONN_LISTEN and one.pid and one.laddr and one.laddr.port == port:
+                return f"{psutil.Process(one.pid).name()}, process {one.pid}"
+    except (psutil.Error, OSError):
+        pass
+    return ""
 
 
 def _identity(process: psutil.Process) -> Identity:

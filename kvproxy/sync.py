@@ -69,8 +69,7 @@ class StoreSync:
         self._dirty: dict[str, None] = {SETUP: None}
         self._promises = Promises()
         self._untold = False
-        self._known = False
-        self._closed = False
+        self._known = self._closed = False
         self._stale, self._torn = True, False
         # Whether Traefik may read the store; who may not is not waited for.
         self._admitted = False
@@ -104,6 +103,8 @@ class StoreSync:
         self._mark(name, *others)
 
     def _mark(self, *names: str) -> None:
+        # Behind the root routers, or no longer: whatever sees a part of that would lead requests wrongly.
+        self._torn = self.table.take_rerooted() or self._torn
         if names:
             self._dirty.update(dict.fromkeys(names))
             self._kick.set()
@@ -157,7 +158,7 @@ class StoreSync:
                 self._outage.over()
 
     def close(self) -> None:
-        """Have :meth:`run` come to its end. Cancelling it is not enough: a store's client may lose that."""
+        """End :meth:`run`. Cancelling it is not enough: a store's client may lose that."""
         self._closed = True
         self._kick.set()
 
@@ -214,7 +215,7 @@ class StoreSync:
         captured = {name: self.desired.get(name) for name in names}
         commits = self._promises.take_commits(names)
         waiters = {name: self._watch.waiters(name) for name in names}
-        groups = [ops for name in names if (ops := self._belief.difference(name, captured[name]))]
+        groups = [ops for name in names for ops in self._belief.difference(name, captured[name])]
         tell = (bool(groups) or self._untold) and not self._behind
         try:
             await self._commit(groups, tell)
@@ -292,6 +293,8 @@ class StoreSync:
         settle(reads)
 
     def _compare(self, snapshot: Snapshot) -> None:
+        if self.table.see(snapshot.config):
+            self._dirty[SETUP] = None
         self._mark(*make_way(self.table, snapshot, self._log))
         found = group(snapshot.config, snapshot.records, self.table.setup.config, self._names)
         first, self._known = not self._known, True
@@ -310,7 +313,7 @@ class StoreSync:
         hopeful = not first and not self._watch.settled
         other = revision != plan.revision_operation(self._names, self.revision).value
         # Traefik may serve what the store has lost.
-        self._torn = other and not first
+        self._torn = (other and not first) or self.table.take_rerooted()
         if hopeful or other or self._belief.release():
             self._untold = True
         if findings.wrong and not first:

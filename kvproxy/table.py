@@ -9,6 +9,7 @@ from typing import Final
 from .errors import HookError
 from .grouping import Group, stem
 from .manifest import of_default_store
+from .peer import ROUTERS, left_routes, lowering
 from .places import Item
 from .routes import Route
 from .translate import (
@@ -19,10 +20,12 @@ from .translate import (
     encode_group,
     group_of,
     is_active,
+    is_rooted,
     middlewares_of,
     moved,
     parent_name,
     route_of,
+    with_public_routers,
     withheld,
     without_default_store,
 )
@@ -42,19 +45,23 @@ class DesiredTable:
     """
 
     def __init__(self, layout: Layout, setup: Entry, groups_allowed: bool | None = None) -> None:
-        self._layout = layout
+        self._layout = replace(layout, rooted=layout.may_be_rooted and groups_allowed is True)
         #: How this hub calls its routers and services.
         self.names = layout.names
         self._tree = RoutingTree(layout.limits, layout.hosts)
         # Names of the routes that cannot be in a group.
         self._outermost: set[str] = set()
         #: The desired entries.
-        self.entries: dict[str, Entry] = {SETUP: setup} if setup.config else {}
-        #: All of the setup that is wanted, also what is left out for now.
-        self.setup = setup
-        self._yields = False
+        self.entries: dict[str, Entry] = {}
         #: Whether Traefik can read groups. As long as that is not known, they are left as they are.
         self.groups_allowed = groups_allowed
+        # Whether routers have come behind the root routers, or out from there, since this was asked.
+        self._rerooted = False
+        #: The setup as it was asked for, and with all that is wanted, also what is left out for now.
+        self.asked = self.setup = setup
+        self._left: Mapping[str, str] = {}
+        self._prevailing = self._yields = False
+        self._set_up()
 
     @property
     def count(self) -> int:
@@ -74,6 +81,29 @@ class DesiredTable:
         """A route that was encoded earlier as it would be in the store now. No hook is asked again."""
         return entry if entry.route is None else moved(entry, self._layout, self._place(entry.route))
 
+    def set_up(self, setup: Entry) -> None:
+        """Want another setup, beside the root routers."""
+        self.asked = setup
+        self._set_up()
+
+    def take_rerooted(self) -> bool:
+        """Tell if routers have come behind the root routers, or out from there, since the last call.
+
+        A Traefik that sees only a part of that would lead requests wrongly.
+        """
+        rerooted, self._rerooted = self._rerooted, False
+        return rerooted
+
+    def _reroot(self) -> list[str]:
+        """Have all that is in no group be behind the root routers, or nothing: as it has to be now."""
+        rooted = self._layout.may_be_rooted and self.groups_allowed is True and not self._outermost
+        if self.groups_allowed is None or rooted == self._layout.rooted:
+            return []
+        self._layout = replace(self._layout, rooted=rooted)
+        self._rerooted = True
+        self._set_up()
+        return [SETUP, *self._encode(self._tree.outermost)]
+
     def _place(self, route: Route) -> Group | None:
         return self._tree.place(self.names.route(route.key), self._stem(route))
 
@@ -83,10 +113,10 @@ class DesiredTable:
         Returns:
             the names of other entries that this has changed.
         """
-        before = middlewares_of(self.entries.get(name), name, self._layout)
         if name == SETUP:
-            self.setup = entry
-            entry = without_default_store(entry) if self._yields else entry
+            self.set_up(entry)
+            return []
+        before = middlewares_of(self.entries.get(name), name, self._layout)
         self.entries[name] = entry
         if entry.route is None:
             return []
@@ -97,7 +127,42 @@ class DesiredTable:
         if before != middlewares_of(entry, name, self._layout):
             groups = self._tree.under(at)
         self._outermost.discard(name)
-        return self._encode([*groups, *self._expose(name, entry)])
+        exposed = self._expose(name, entry)
+        return [*self._encode([*groups, *exposed]), *self._reroot()]
+
+    def see(self, config: Mapping[str, str]) -> bool:
+        """Learn what the store holds: jupyterhub-traefik-proxy may have left routes there, see :meth:`prevail`.
+
+        Returns:
+            whether that changes the setup.
+        """
+        self._left = {key: value for key, value in config.items() if key.startswith(ROUTERS)}
+        return self._set_up()
+
+    def prevail(self) -> int:
+        """Want all that jupyterhub-traefik-proxy has left to be behind the routes that there are now.
+
+        Not before the hub has added those of all servers that run: until then, what was left leads to some of them.
+
+        Returns:
+            how many routes it has left.
+        """
+        self._prevailing = True
+        self._set_up()
+        return left_routes(self._left)
+
+    def _set_up(self) -> bool:
+        """Want the setup that was asked for, the root routers, and what puts another proxy's routers behind ours."""
+        before, lowered = self.entries.get(SETUP), lowering(self._left, self._prevailing)
+        setup = with_public_routers(self.asked, self._layout)
+        # What was lowered is no part of the record: the keys stay where they are if the hub does not need them.
+        self.setup = replace(setup, config={**setup.config, **lowered}) if lowered else setup
+        here = without_default_store(setup) if self._yields else setup
+        if here.config or lowered:
+            self.entries[SETUP] = replace(here, config={**here.config, **lowered}) if lowered else here
+        else:
+            self.entries.pop(SETUP, None)
+        return self.entries.get(SETUP) != before
 
     def make_way(self, foreign: Collection[str]) -> list[str]:
         """Leave Traefik's default certificate to somebody else's keys in the store, and no longer if there are none.
@@ -110,7 +175,7 @@ class DesiredTable:
         self._yields = bool(foreign)
         if not any(map(of_default_store, self.setup.config)):
             return []
-        self.put(SETUP, self.setup)
+        self._set_up()
         return [SETUP]
 
     def _expose(self, name: str, entry: Entry) -> list[Item]:
@@ -126,7 +191,7 @@ class DesiredTable:
 
     def _leave(self, name: str) -> list[str]:
         self._outermost.discard(name)
-        return self._encode(self._tree.drop(name))
+        return [*self._encode(self._tree.drop(name)), *self._reroot()]
 
     def _stem(self, route: Route) -> str:
         return stem(self._layout.spec(route))
@@ -141,10 +206,14 @@ class DesiredTable:
         """
         groups = {} if self.groups_allowed is False else self._restore_groups(found)
         refused = []
+        rooted = is_rooted(found.get(SETUP), self.names)
+        if self.groups_allowed is None and self._layout.roots is not None:
+            self._layout = replace(self._layout, rooted=rooted)
+            self._set_up()
         for name, entry in found.items():
             route = route_of(entry)
             if route is not None and name == self.names.route(route.key):
-                self._restore_route(name, self._stem(route), parent_name(entry, name), groups)
+                self._restore_route(name, self._stem(route), parent_name(entry, name, self.names), groups)
                 try:
                     self.entries[name] = self.entry(route)
                 except HookError as error:
@@ -154,6 +223,8 @@ class DesiredTable:
         outermost = {name: entry for name, entry in self.entries.items() if entry.outermost}
         moves = [item for name, entry in outermost.items() for item in self._expose(name, entry)]
         self._encode([*moves, *groups.values()])
+        self._reroot()
+        self._rerooted = self.count > 0 and rooted != self._layout.rooted
         return refused
 
     def _restore_route(self, name: str, at: str, parent: str | None, groups: Mapping[str, Group]) -> None:
@@ -165,7 +236,7 @@ class DesiredTable:
     def _restore_groups(self, found: Mapping[str, Entry]) -> dict[str, Group]:
         named = {name: group_of(entry, self.names) for name, entry in found.items()}
         groups = {name: group for name, group in named.items() if group is not None and name == self.names.group(group)}
-        parents = {name: groups.get(parent_name(found[name], name) or "") for name in groups}
+        parents = {name: groups.get(parent_name(found[name], name, self.names) or "") for name in groups}
         self._tree.restore((group, parents[name], is_active(found[name], name)) for name, group in groups.items())
         return groups
 
@@ -200,7 +271,8 @@ class DesiredTable:
             the names of the entries that this has changed.
         """
         self.groups_allowed = allowed
-        return [] if allowed else self._flatten()
+        flattened = [] if allowed else self._flatten()
+        return [*flattened, *self._reroot()]
 
     def _flatten(self) -> list[str]:
         names = [self.names.group(group) for group in self._tree.nodes]

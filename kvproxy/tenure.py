@@ -19,6 +19,8 @@ from .store import Store
 
 #: Seconds between two looks at the claim of a hub that may be dead.
 _LOOK: Final = 0.5
+#: Seconds that giving up the claim to the store may take.
+_FAREWELL: Final = 2.0
 
 
 class Tenure:
@@ -93,11 +95,14 @@ class Tenure:
         return back
 
     async def end(self) -> None:
-        """Give the claim up, so that another hub need not wait; that this may fail does not matter."""
-        with contextlib.suppress(StoreError):
-            found = decode(await self._store.claimed())
-            if found is not None and found.instance == self._mine.instance:
-                await self._store.claim(None)
+        """Give the claim up, so that another hub need not wait. A failure, or a store that is slow, does not matter."""
+        with contextlib.suppress(StoreError, asyncio.TimeoutError):
+            await asyncio.wait_for(self._end(), _FAREWELL)
+
+    async def _end(self) -> None:
+        found = decode(await self._store.claimed())
+        if found is not None and found.instance == self._mine.instance:
+            await self._store.claim(None)
 
     def _silent(self, text: str | None) -> bool:
         """Whether the other's claim has stayed as it is for so long that it must be dead."""

@@ -12,6 +12,7 @@ from typing import Any, Final
 
 from .activity import Activity
 from .errors import KVProxyError, TraefikError
+from .tasks import begin
 from .traefik import TraefikApi
 from .translate import Entry
 from .watch import Log
@@ -55,7 +56,7 @@ class Tracker:
             StoreError: whatever the reading raises.
         """
         if self._looking is None or self._looking.done():
-            self._looking = asyncio.create_task(self._look(entries))
+            self._looking = begin(self._look(entries), "The look at what Traefik has counted", self._log)
         routes = await reading
         await asyncio.wait([self._looking], timeout=_PATIENCE)
         for name in self._activity.names:

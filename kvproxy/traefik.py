@@ -20,6 +20,7 @@ from aiohttp.abc import AbstractResolver, ResolveResult
 from .activity import Sample, is_wanted, parse_sample
 from .errors import TraefikError
 from .names import ALONE, HUB_HEADER, Names
+from .printable import shown
 from .readiness import revision_of
 
 T = TypeVar("T")
@@ -27,6 +28,8 @@ T = TypeVar("T")
 #: The version of what does not answer as Traefik's API does.
 UNKNOWN: Final = "unknown"
 _STRANGER: Final = "perhaps another program listens there"
+#: Characters of a version that are shown.
+_SHOWN: Final = 100
 
 
 @dataclass(frozen=True)
@@ -138,7 +141,7 @@ class TraefikApi:
 
     async def version(self) -> str:
         """See :meth:`TraefikView.version`."""
-        return str((await self._get("/api/version") or {}).get("Version", UNKNOWN))
+        return shown(str((await self._get("/api/version") or {}).get("Version", UNKNOWN)), _SHOWN)
 
     async def overview(self) -> Mapping[str, Any]:
         """What Traefik says of itself as a whole: its providers, and since 3.7 how many certificates it has."""
@@ -157,6 +160,10 @@ class TraefikApi:
     async def has_metrics(self) -> bool:
         """Whether Traefik counts requests and could show it to Prometheus."""
         return await self._get("/api/http/services/prometheus@internal") is not None
+
+    async def has_ping(self) -> bool:
+        """Whether Traefik answers health checks."""
+        return await self._get("/api/http/services/ping@internal") is not None
 
     async def sample(self) -> Sample | None:
         """What Traefik has counted for the services of the provider, None if it shows no metrics.

@@ -2,15 +2,30 @@
 
 from __future__ import annotations
 
-from typing import Any
+import re
+from typing import Any, Final
+from urllib.parse import urlsplit
 
-from traitlets import Bool, Dict, Enum, Float, Integer, List, Unicode, Union, default, validate
+from traitlets import Bool, CaselessStrEnum, Dict, Enum, Float, Integer, List, Unicode, Union, default, validate
 
 from .errors import ConfigurationError, InvalidRouteError
+from .former_names import former_name
 from .hooked_proxy import HookedProxy
 from .names import Names, check_hub_id
+from .root_routers import parse_excepted
 from .routes import parse_routespec
-from .static import StaticSettings, address, check_url, counts_by_itself, static_file
+from .static import (
+    StaticSettings,
+    address,
+    check_network,
+    check_url,
+    counts_by_itself,
+    static_file,
+    with_host,
+)
+
+#: Traefik takes almost any name, but a store splits lists of them at commas, and a command line names them too.
+_ENTRY_POINT: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*")
 
 
 class TraefikProxy(HookedProxy):
@@ -29,6 +44,7 @@ class TraefikProxy(HookedProxy):
         decides on the format. Beside it stand Traefik's log and process id.
         """,
     )
+    toml_static_config_file = former_name("static_config_file")
     extra_static_config = Dict(
         config=True,
         help="""Static configuration that is merged over what kvproxy, or `kvproxy static-config`, writes.""",
@@ -37,8 +53,9 @@ class TraefikProxy(HookedProxy):
         config=True,
         help="""Dynamic configuration (middlewares, routers …) that is kept in the store beside the routes.
 
-        What is removed here is removed from the store at the next start. Without effect if both `should_start` and
-        `enable_setup_dynamic_config` are False.
+        It means what it means in a file of Traefik's. The hub does not start with one that Traefik could not read, or
+        would read differently; docs/how-to/extra-configuration.md lists these. What is removed here is removed from
+        the store at the next start. Without effect if both `should_start` and `enable_setup_dynamic_config` are False.
         """,
     )
     enable_setup_dynamic_config = Bool(
@@ -97,12 +114,13 @@ class TraefikProxy(HookedProxy):
     )
     traefik_api_url = Union(
         [Unicode(), List(Unicode(), minlen=1)],
-        default_value="http://localhost:8099",
+        default_value="http://127.0.0.1:8099",
         config=True,
         help="""Where Traefik's API is (if `should_start` is True: is to be), without `/api`.
 
         Several replicas of Traefik that read the same store are given as a list of URLs, or as one whose name has
         several addresses, such as a headless Kubernetes service. A route is ready when all of them serve it.
+        With `should_start`, `localhost` is 127.0.0.1 for Traefik and for the hub.
         """,
     )
     traefik_replica_grace = Float(
@@ -154,15 +172,50 @@ class TraefikProxy(HookedProxy):
     error_pages = Bool(
         True,
         config=True,
-        help="""Whether users get the hub's own page, with status 503, where their server does not answer.
+        help="""Whether users get the hub's own page, with status 503, where a server does not answer.
 
-        Also if it is the server itself that answers 502 or 504, which Traefik cannot tell apart. Needs a Traefik that
-        kvproxy sets up (see `enable_setup_dynamic_config`); before Traefik 3.4 the status stays 502 or 504.
+        Also if it is the server itself that answers 502 or 504, which Traefik cannot tell apart: see
+        `error_pages_except`. From Traefik 3.6 on, websockets and clients that take no HTML get what the server said.
+        Needs a Traefik that kvproxy sets up (see `enable_setup_dynamic_config`); before Traefik 3.4 the status stays
+        502 or 504.
         """,
     )
-    traefik_log_level = Unicode(
+    error_pages_except = List(
+        Unicode(),
         config=True,
-        help="""Traefik's log level (DEBUG, INFO, WARN, ERROR); ERROR if empty. Its lines appear in the hub's log.""",
+        help="""Paths below which a server's own 502 and 504 reach whoever asked, instead of the hub's page.
+
+        Such as `["/services/gateway/", "/user/*/proxy/"]`, with the hub's base URL; `*` stands for any one segment.
+        Before Traefik 3.6, only whole routes can be excepted.
+        """,
+    )
+    trusted_proxies = List(
+        Unicode(),
+        config=True,
+        help="""Networks of the proxies in front of Traefik, such as `["10.0.0.0/8"]`, that end TLS for it.
+
+        Their `X-Forwarded-For`, `-Proto`, `-Host` and `-Port` are believed, so that the hub and users' servers know
+        the address and the protocol that a browser has used. Nobody's are by default: everybody else could claim
+        anything. For an external Traefik this is `entryPoints.….forwardedHeaders.trustedIPs`, which
+        `kvproxy static-config` writes.
+        """,
+    )
+    read_timeout = Float(
+        3600,
+        min=0,
+        config=True,
+        help="""Seconds that a client may take to send one request, its body included; 0 for any time.
+
+        An upload that takes longer is cut off, and so is a client that sends half of a request and then nothing.
+        Answers, websockets and event streams may take as long as they like. For an external Traefik this is
+        `entryPoints.….transport.respondingTimeouts.readTimeout`, which `kvproxy static-config` writes.
+        """,
+    )
+    traefik_log_level = CaselessStrEnum(
+        ["", "TRACE", "DEBUG", "INFO", "WARN", "ERROR", "FATAL", "PANIC"],
+        "",
+        config=True,
+        help="""Traefik's log level (DEBUG, INFO, WARN, ERROR …); ERROR if empty. Its lines appear in the hub's log.""",
     )
     traefik_env = Dict(config=True, help="Environment variables for Traefik. Only if `should_start` is True.")
     check_route_timeout = Integer(
@@ -187,6 +240,15 @@ class TraefikProxy(HookedProxy):
             )
         return urls if len(urls) > 1 else urls[0]
 
+    @validate("traefik_entrypoint", "traefik_api_entrypoint")
+    def _valid_entry_point(self, proposal: Any) -> str:
+        if proposal.value and not _ENTRY_POINT.fullmatch(proposal.value):
+            raise ConfigurationError(
+                f"c.TraefikProxy.{proposal.trait.name} = {proposal.value!r} cannot be the name of an entry point of "
+                "Traefik's; use letters, digits, '-', '_' and '.', such as 'websecure'."
+            )
+        return str(proposal.value)
+
     @validate("hub_id")
     def _valid_hub_id(self, proposal: Any) -> str:
         return check_hub_id(proposal.value)
@@ -203,10 +265,34 @@ class TraefikProxy(HookedProxy):
         static_file({}, proposal.value)
         return str(proposal.value)
 
+    @validate("error_pages_except")
+    def _valid_error_pages_except(self, proposal: Any) -> list[str]:
+        parse_excepted(proposal.value)
+        return list(proposal.value)
+
+    @validate("trusted_proxies")
+    def _valid_trusted_proxies(self, proposal: Any) -> list[str]:
+        return [check_network(text) for text in proposal.value]
+
     @property
     def traefik_api_urls(self) -> list[str]:
         """:attr:`traefik_api_url` as a list."""
         return [self.traefik_api_url] if isinstance(self.traefik_api_url, str) else list(self.traefik_api_url)
+
+    @property
+    def loopback(self) -> str | None:
+        """The address that `localhost` in :attr:`traefik_api_url` stands for; None if that is for the network to say.
+
+        It has two, and Traefik listens at one of them only: at the other, anybody on the machine could, and would be
+        told the hub's password for the API.
+        """
+        local = urlsplit(self.traefik_api_urls[0]).hostname == "localhost"
+        return "127.0.0.1" if self.should_start and local else None
+
+    @property
+    def _api_listens(self) -> str:
+        url = self.traefik_api_urls[0]
+        return with_host(url, self.loopback) if self.loopback else url
 
     @property
     def names(self) -> Names:
@@ -247,7 +333,7 @@ class TraefikProxy(HookedProxy):
         """What the static configuration of a Traefik of this version is made from."""
         return StaticSettings(
             public_url=self.public_url,
-            api_url=self.traefik_api_urls[0],
+            api_url=self._api_listens,
             entry_point=self.traefik_entrypoint,
             api_entry_point=self.traefik_api_entrypoint,
             provider=provider,
@@ -255,6 +341,8 @@ class TraefikProxy(HookedProxy):
             log_level=self.traefik_log_level,
             version=version,
             counts=self.tracks_activity and not counts_by_itself(self.extra_static_config),
+            trusted=tuple(self.trusted_proxies),
+            read_timeout=self.read_timeout,
             extra=self.extra_static_config,
         )
 
@@ -262,5 +350,5 @@ class TraefikProxy(HookedProxy):
         """Where a Traefik that the hub starts will listen, and which setting says so."""
         return {
             address(self.public_url, "JupyterHub.bind_url"): "c.JupyterHub.bind_url",
-            address(self.traefik_api_urls[0], "traefik_api_url"): "c.TraefikProxy.traefik_api_url",
+            address(self._api_listens, "traefik_api_url"): "c.TraefikProxy.traefik_api_url",
         }

@@ -1,8 +1,9 @@
 """The translation layer: routing table <-> Traefik's dynamic configuration <-> flat keys; hub records as exact JSON.
 
 A route becomes three keys (a router's rule and service, a service's URL), a fourth, the priority, where the length of
-the rule, which is Traefik's default, would put it in the wrong place, one for the group that it is in or, in none, for
-the hub's error pages, and one for the certificates of an https server where the hub has made them.
+the rule, which is Traefik's default, would put it in the wrong place, one for the group or the root routers that it is
+behind or, where there are none, for the hub's error pages, and one for the certificates of an https server where the
+hub has made them.
 """
 
 from __future__ import annotations
@@ -11,81 +12,31 @@ import contextlib
 import json
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import Any, Final
 from urllib.parse import urlsplit
 
+# What others import from here, too, as it is all one to them.
+from .entry import QUARANTINE as QUARANTINE
+from .entry import SETUP as SETUP
+from .entry import Entry as Entry
+from .entry import Layout as Layout
 from .errors import InvalidRouteError
 from .flat import Keys, flatten
-from .grouping import NO_REQUEST, Group, Limits
-from .hooking import Hook, apply_hooks
+from .grouping import NO_REQUEST, Group
+from .hooking import apply_hooks
 from .manifest import foreign_default, of_default_store, setup_keys, write_manifest
 from .names import ALONE, Names
+from .peer import is_lowering, is_peers_record
 from .routes import Route, RouteSpec, make_route
 from .rules import priority, rule
 
 #: Begins the key of a group's record; no routespec begins so.
 _GROUP_RECORD: Final = "group:"
 
-#: Begins the key of a record that nobody could read; it is kept for the administrator and belongs to nothing.
-QUARANTINE: Final = "quarantine:"
-
-#: Name of the entry that holds everything that is not a route: API router, certificate, extra configuration.
-SETUP: Final = "setup"
 #: A revision as Traefik may show it, and one in a store that there may be later ones than, in as many digits.
 _REVISION = re.compile("[0-9]{1,15}")
 _STORED_REVISION = re.compile("[0-8][0-9]{12}")
-
-
-@dataclass(frozen=True)
-class Entry:
-    """What one route (or a group of them, or the setup) is in the store: configuration keys, and one record.
-
-    Args:
-        config: keys of the configuration and their values.
-        records: key and value of the record; a mapping so that a wrongly spelled second record can be seen and removed.
-        route: the route that was encoded, None for groups, for the setup, and for what was found in a store.
-        outermost: whether a hook gave the route something that Traefik allows for routers without a parent only.
-    """
-
-    config: Mapping[str, str]
-    records: Mapping[str, str]
-    route: Route | None = field(default=None, compare=False)
-    outermost: bool = field(default=False, compare=False)
-
-
-@dataclass(frozen=True)
-class Layout:
-    """How routes are laid out as keys.
-
-    Args:
-        entry_points: names of the entry points that serve the routes; empty means Traefik's default ones, which saves
-            a key a route where the static configuration marks the public entry point ``asDefault``.
-        kind: ``tree`` for routes in groups, ``flat`` for none, ``auto`` for groups where there are many routes.
-        threshold: with ``auto``, the number of routes above which there are groups. They are given up at half of it.
-        hosts: whether all routes have a host.
-        limits: when groups are made and given up.
-        names: how routers and services are called.
-        host: if not empty, routes without a host are served for this one only.
-        transport: name of the serversTransport for servers with an https URL, empty for Traefik's default one.
-        hooks: what changes the configuration of each route.
-        pages: name of the middleware with the hub's pages for users whose server does not answer, empty for none.
-    """
-
-    entry_points: tuple[str, ...] = ()
-    kind: str = "auto"
-    threshold: int = 256
-    hosts: bool = False
-    limits: Limits = field(default_factory=Limits)
-    names: Names = ALONE
-    host: str = ""
-    transport: str = ""
-    hooks: tuple[Hook, ...] = ()
-    pages: str = ""
-
-    def spec(self, route: Route) -> RouteSpec:
-        """Where a route begins as Traefik is to see it."""
-        return replace(route.spec, host=self.host) if self.host and not route.spec.host else route.spec
 
 
 def _unplaced(route: Route, layout: Layout) -> dict[str, Any]:
@@ -108,32 +59,34 @@ def _unplaced(route: Route, layout: Layout) -> dict[str, Any]:
     return http
 
 
-def _wants_pages(route: Route) -> bool:
-    """Whether the hub's pages are for those who come there: they speak of a user's server."""
-    return "user" in json.loads(route.data_text)
-
-
 def _placed(
-    layout: Layout, parent: Group | None, middlewares: Sequence[str] = (), route: Route | None = None
+    layout: Layout, parent: Group | None, item: RouteSpec | Group, middlewares: Sequence[str] = ()
 ) -> dict[str, Any]:
-    """What depends on where a router is: behind a group, or at the entry points, which Traefik allows for the outermost
-    ones only. These have the hub's pages too: what is in a group has them from there, and costs no key.
+    """What depends on where a router is: behind a group, behind the root routers, or at the entry points.
 
-    The parent and the middlewares are one value each, which Traefik's decoder splits at commas: nodes less to decode.
+    Traefik allows entry points for routers without a parent only. These have the hub's pages too: what is behind others
+    has them from there, and costs no key.
+
+    The parents and the middlewares are one value each, which Traefik's decoder splits at commas: nodes less to decode.
 
     Args:
         layout: how routes are laid out as keys.
         parent: the group that it is in, None for none.
+        item: where its route begins, or the group that it is the router of.
         middlewares: those that it has in any place.
-        route: whose router it is, None for that of a group.
     """
-    paged = layout.pages and parent is None and (route is None or _wants_pages(route))
-    order = [layout.pages, *middlewares] if paged else middlewares
-    placed: dict[str, Any] = {"middlewares": ",".join(order)} if order else {}
+    placed: dict[str, Any] = {}
+    pages = ""
     if parent is not None:
         placed["parentRefs"] = layout.names.group(parent)
-    elif layout.entry_points:
-        placed["entryPoints"] = list(layout.entry_points)
+    elif layout.behind_roots(item):
+        placed["parentRefs"] = layout.names.roots
+    else:
+        pages = layout.pages(item if isinstance(item, RouteSpec) else None)
+        if layout.entry_points:
+            placed["entryPoints"] = list(layout.entry_points)
+    if order := [pages, *middlewares] if pages else middlewares:
+        placed["middlewares"] = ",".join(order)
     return placed
 
 
@@ -170,7 +123,9 @@ def encode(route: Route, layout: Layout, parent: Group | None = None) -> Entry:
     http, name = _unplaced(route, layout), layout.names.route(route.key)
     outermost = bool(layout.hooks) and apply_hooks(http, route, layout.names, layout.hooks)
     router = http["routers"][name]
-    router |= _placed(layout, None if outermost else parent, router.pop("middlewares", ()), route)
+    # Behind nothing: Traefik allows what the hook gave it for routers without a parent only.
+    where = replace(layout, rooted=False) if outermost else layout
+    router |= _placed(where, None if outermost else parent, layout.spec(route), router.pop("middlewares", ()))
     return Entry(flatten({"http": http}), {route.key: encode_record(route)}, route, outermost)
 
 
@@ -188,14 +143,15 @@ def moved(entry: Entry, layout: Layout, parent: Group | None) -> Entry:
     places = (f"{router}parentRefs", f"{router}entryPoints/", f"{router}middlewares")
     rest = {key: value for key, value in entry.config.items() if not key.startswith(places)}
     middlewares = middlewares_of(entry, name, layout)
-    placed = flatten(_placed(layout, parent, middlewares, entry.route))
+    placed = flatten(_placed(layout, parent, layout.spec(entry.route), middlewares))
     return replace(entry, config={**rest, **{router + key: value for key, value in placed.items()}})
 
 
 def middlewares_of(entry: Entry | None, name: str, layout: Layout) -> list[str]:
     """The middlewares that the router of this name has wherever it is, in Traefik's order."""
     text = entry.config.get(f"http/routers/{name}/middlewares", "") if entry is not None else ""
-    return [one for one in text.split(",") if one and one != layout.pages]
+    pages = layout.roots.pages if layout.roots is not None else ""
+    return [one for one in text.split(",") if one and one != pages]
 
 
 def encode_group(
@@ -218,9 +174,9 @@ def encode_group(
     """
     name = layout.names.group(group)
     rule = group.rule if active else NO_REQUEST
-    routers: dict[str, Any] = {name: {"rule": rule, "priority": group.priority, **_placed(layout, parent)}}
+    routers: dict[str, Any] = {name: {"rule": rule, "priority": group.priority, **_placed(layout, parent, group)}}
     if fallback is not None:
-        inner = _placed(layout, group, middlewares)
+        inner = _placed(layout, group, group, middlewares)
         routers[layout.names.last(name)] = {"rule": group.last_rule, "service": fallback, **inner}
     record = {_GROUP_RECORD + name: json.dumps([group.prefix, *group.symbols])}
     return Entry(flatten({"http": {"routers": routers}}), record)
@@ -242,9 +198,15 @@ def is_active(entry: Entry, name: str) -> bool:
     return entry.config.get(f"http/routers/{name}/rule") not in {None, NO_REQUEST}
 
 
-def parent_name(entry: Entry, name: str) -> str | None:
+def parent_name(entry: Entry, name: str, names: Names = ALONE) -> str | None:
     """The name of the group that an entry is in, None for none."""
-    return entry.config.get(f"http/routers/{name}/parentRefs")
+    parent = entry.config.get(f"http/routers/{name}/parentRefs")
+    return None if parent == names.roots else parent
+
+
+def is_rooted(setup: Entry | None, names: Names = ALONE) -> bool:
+    """Whether there are root routers in the setup that was found in a store."""
+    return setup is not None and f"http/routers/{names.plain_root}/rule" in setup.config
 
 
 def encode_setup(configuration: Mapping[str, Any]) -> Entry:
@@ -253,6 +215,14 @@ def encode_setup(configuration: Mapping[str, Any]) -> Entry:
     The record lets a later start remove what an earlier configuration had set and this one has not.
     """
     return _setup_entry(flatten(configuration))
+
+
+def with_public_routers(setup: Entry, layout: Layout) -> Entry:
+    """The setup together with the root routers, or with what is there in their place."""
+    if layout.roots is None:
+        return setup
+    routers = layout.roots.routers(layout.entry_points, layout.rooted)
+    return _setup_entry({**flatten({"http": {"routers": routers}}), **setup.config})
 
 
 def without_default_store(entry: Entry) -> Entry:
@@ -296,12 +266,13 @@ def group(
     configs: dict[str, Keys] = {}
     for key, value in config.items():
         # Whatever a manifest says: a route's keys and the revision are no part of the setup.
-        name = names.owner(key) or (SETUP if key in of_setup and key != names.revision_key else None)
+        set_up = (key in of_setup and key != names.revision_key) or is_lowering(key, value)
+        name = names.owner(key) or (SETUP if set_up else None)
         if name is not None:
             configs.setdefault(name, {})[key] = value
     recorded: dict[str, dict[str, str]] = {}
     for key, value in records.items():
-        if not key.startswith(QUARANTINE):
+        if not key.startswith(QUARANTINE) and not is_peers_record(key):
             recorded.setdefault(_record_owner(key, names), {})[key] = value
     return {name: Entry(configs.get(name, {}), recorded.get(name, {})) for name in {**configs, **recorded}}
 

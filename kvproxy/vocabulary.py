@@ -1,30 +1,18 @@
-"""What a router, a service and a middleware of Traefik's can be told, and whether a value is of that kind.
+"""The words of Traefik's dynamic configuration: its sections, their fields, and which kind of value each takes.
 
-Traefik reads all keys of a store or none: one field that it does not know, or a number that is none, stops every update
-for everybody. So what a hook says is compared with this table before it is written. The names and kinds are those of
-Traefik 3.7 (``pkg/config/dynamic/http_config.go``, ``middlewares.go``) that its key-value providers take.
+Traefik reads all keys of a store or none: one field that it does not know, or a word in place of a number, stops every
+update of that provider. So a hook's answer and ``extra_dynamic_config`` are compared with these tables before they are
+written (:mod:`kvproxy.checking`). Names and kinds are those of Traefik 3.7 (``pkg/config/dynamic``, ``pkg/tls``) that
+its key-value providers take.
 """
 
 from __future__ import annotations
 
-import difflib
-import math
-import re
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any, Final, TypeAlias
+from dataclasses import dataclass, field
+from typing import Final, TypeAlias
 
-#: A duration as Go reads it (``time.ParseDuration``), or whole seconds.
-_TIME: Final = re.compile(r"-?\d+|-?(?:(?:\d+\.?\d*|\.\d+)(?:ns|us|µs|μs|ms|s|m|h))+")
-_WHOLE: Final = re.compile(r"-?\d+")
-#: The most values in a list whose order counts: Traefik sorts a list's numbers as texts, 10 before 2 (``filterPairs``).
-_MOST_IN_ORDER: Final = 10
-#: What a store's keys and Traefik's reader of them take as one step of a path: a number would be the place in a list.
-_STEP: Final = re.compile(r"(?!\d+$)[^/\x00-\x1f\x7f]+")
-
-
-class Unusable(ValueError):
-    """A value that Traefik could not read; the text goes on after what the value is of."""
+Version: TypeAlias = "tuple[int, ...]"
 
 
 @dataclass(frozen=True)
@@ -33,25 +21,56 @@ class Fields:
 
     Args:
         known: name of a field -> its kind.
-        may_be_empty: whether Traefik takes one without any field (its tag ``allowEmpty``).
+        may_be_empty: whether Traefik takes one without any field (its tag ``allowEmpty``, or an entry of a mapping).
+        empty_in_files: whether only Traefik's file provider takes one without any field.
+        since: name of a field -> the first version of Traefik that knows it, where that is later than 3.0.
     """
 
     known: Mapping[str, Kind]
     may_be_empty: bool = False
+    empty_in_files: bool = False
+    since: Mapping[str, Version] = field(default_factory=dict)
+
+    def __add__(self, other: Fields) -> Fields:
+        """These fields and some more; whether there may be none is as here."""
+        known, since = {**self.known, **other.known}, {**self.since, **other.since}
+        return Fields(known, self.may_be_empty, self.empty_in_files, since)
 
 
-#: ``text``, ``whole``, ``flag``, ``time``, ``texts`` (a list), ``ordered`` (a list whose order counts), ``names`` (text
-#: by any name), ``wholes`` (numbers by any name) or ``any``; fields; or a list of these in a tuple of one.
-Kind: TypeAlias = "str | Fields | tuple[Fields]"
+@dataclass(frozen=True)
+class Entries:
+    """A mapping by names of the user's choice.
+
+    Args:
+        kind: of each entry.
+    """
+
+    kind: Kind
 
 
-def _fields(words: str = "", may_be_empty: bool = False, **nested: Kind) -> Fields:
-    """Fields as ``name`` (of text) or ``name:kind``, and those that have fields of their own."""
-    flat = {name: kind or "text" for name, _, kind in (word.partition(":") for word in words.split())}
-    return Fields({**flat, **nested}, may_be_empty)
+#: ``text``, ``whole``, ``flag``, ``time``, ``texts`` (a list), ``names`` (text by any name), ``statuses`` (numbers by
+#: a status or a range of them) or ``any``; fields; entries; or a list of fields in a tuple of one.
+Kind: TypeAlias = "str | Fields | Entries | tuple[Fields]"
 
 
-_IP: Final = _fields("depth:whole excludedIPs:texts ipv6Subnet:whole", may_be_empty=True)
+def _fields(words: str = "", may_be_empty: bool = False, empty_in_files: bool = False, **nested: Kind) -> Fields:
+    """Fields as ``name`` (of text) or ``name:kind``, and those that have fields of their own.
+
+    ``@3.4`` at the end of a word is the first version that knows the field, found by giving each field to Traefik
+    3.0.4, the first and last releases of 3.2 to 3.6, and 3.7.0; ``@3.1`` means 3.1 or 3.2.
+    """
+    known: dict[str, Kind] = {}
+    since: dict[str, Version] = {}
+    for word in words.split():
+        told, _, version = word.partition("@")
+        name, _, kind = told.partition(":")
+        known[name] = kind or "text"
+        if version:
+            since[name] = tuple(map(int, version.split(".")))
+    return Fields({**known, **nested}, may_be_empty, empty_in_files, since)
+
+
+_IP: Final = _fields("depth:whole excludedIPs:texts ipv6Subnet:whole@3.1", may_be_empty=True)
 _CRITERION: Final = _fields("requestHeaderName requestHost:flag", ipStrategy=_IP)
 _CLIENT_TLS: Final = "ca cert key insecureSkipVerify:flag"
 _ISSUER: Final = (
@@ -69,30 +88,35 @@ _HEADERS: Final = _fields(
     "addVaryHeader:flag allowedHosts:texts hostsProxyHeaders:texts sslProxyHeaders:names stsSeconds:whole "
     "stsIncludeSubdomains:flag stsPreload:flag forceSTSHeader:flag frameDeny:flag customFrameOptionsValue "
     "contentTypeNosniff:flag browserXssFilter:flag customBrowserXSSValue contentSecurityPolicy "
-    "contentSecurityPolicyReportOnly publicKey referrerPolicy permissionsPolicy isDevelopment:flag"
+    "contentSecurityPolicyReportOnly@3.1 publicKey referrerPolicy permissionsPolicy isDevelopment:flag featurePolicy "
+    "sslRedirect:flag sslTemporaryRedirect:flag sslHost sslForceHost:flag"
 )
 _FORWARD_AUTH: Final = _fields(
     "address trustForwardHeader:flag authResponseHeaders:texts authResponseHeadersRegex authRequestHeaders:texts "
-    "maxResponseBodySize:whole addAuthCookiesToResponse:texts headerField forwardBody:flag maxBodySize:whole "
-    "preserveLocationHeader:flag preserveRequestMethod:flag authSigninURL",
+    "maxResponseBodySize:whole@3.6.9 addAuthCookiesToResponse:texts headerField@3.1 forwardBody:flag@3.3 "
+    "maxBodySize:whole@3.3 preserveLocationHeader:flag@3.3 preserveRequestMethod:flag@3.4 authSigninURL@3.7",
     tls=_fields(_CLIENT_TLS + " caOptional:flag"),
 )
 _ENCODED: Final = ("Slash", "BackSlash", "NullCharacter", "Semicolon", "Percent", "QuestionMark", "Hash")
 
+_DOMAIN: Final = _fields("main sans:texts")
+_ROUTER_TLS: Final = _fields("options certResolver", may_be_empty=True, domains=(_DOMAIN,))
+
 #: The kinds of middlewares; each is one of them.
 MIDDLEWARE: Final = _fields(
+    "encodedCharacters@3.7",
     addPrefix=_fields("prefix"),
     stripPrefix=_fields("prefixes:texts forceSlash:flag"),
     stripPrefixRegex=_fields("regex:texts"),
     replacePath=_fields("path"),
     replacePathRegex=_fields("regex replacement"),
-    chain=_fields("middlewares:ordered"),
+    chain=_fields("middlewares:texts"),
     ipWhiteList=_fields("sourceRange:texts", ipStrategy=_IP),
     ipAllowList=_fields("sourceRange:texts rejectStatusCode:whole", ipStrategy=_IP),
     headers=_HEADERS,
     encodedCharacters=_fields(" ".join(f"allowEncoded{name}:flag" for name in _ENCODED)),
-    errors=_fields("status:texts statusRewrites:wholes service query errorRequestHeaders:texts"),
-    rateLimit=_fields("average:whole period:time burst:whole", sourceCriterion=_CRITERION, redis=_REDIS),
+    errors=_fields("status:texts statusRewrites:statuses@3.4 service query errorRequestHeaders:texts@3.6.15"),
+    rateLimit=_fields("average:whole period:time burst:whole redis@3.4", sourceCriterion=_CRITERION, redis=_REDIS),
     redirectRegex=_fields("regex replacement permanent:flag"),
     redirectScheme=_fields("scheme port permanent:flag"),
     basicAuth=_fields("users:texts usersFile realm removeHeader:flag headerField"),
@@ -107,7 +131,7 @@ MIDDLEWARE: Final = _fields(
         "expression checkPeriod:time fallbackDuration:time recoveryDuration:time responseCode:whole"
     ),
     compress=_fields(
-        "excludedContentTypes:texts includedContentTypes:texts minResponseBodyBytes:whole encodings:texts "
+        "excludedContentTypes:texts includedContentTypes:texts minResponseBodyBytes:whole encodings:texts@3.1 "
         "defaultEncoding",
         may_be_empty=True,
     ),
@@ -120,37 +144,31 @@ MIDDLEWARE: Final = _fields(
         ),
     ),
     retry=_fields(
-        "attempts:whole timeout:time initialInterval:time maxRequestBodyBytes:whole status:texts "
-        "disableRetryOnNetworkError:flag retryNonIdempotentMethod:flag"
+        "attempts:whole timeout:time@3.7 initialInterval:time maxRequestBodyBytes:whole@3.7 status:texts@3.7 "
+        "disableRetryOnNetworkError:flag@3.7 retryNonIdempotentMethod:flag@3.7"
     ),
     contentType=_fields("autoDetect:flag", may_be_empty=True),
     grpcWeb=_fields("allowOrigins:texts"),
-    plugin="any",
+    plugin=Entries("any"),
 )
-#: What a hook may tell a router; the rest is kvproxy's.
+#: The fields of a router that a hook may set; the others are kvproxy's.
 ROUTER: Final = _fields(
-    "middlewares:texts",
-    tls=_fields(
-        "options certResolver",
-        may_be_empty=True,
-        domains=(_fields("main sans:texts"),),
-    ),
-    observability=_fields("accessLogs:flag metrics:flag tracing:flag traceVerbosity"),
+    "middlewares:texts observability@3.3",
+    tls=_ROUTER_TLS,
+    observability=_fields("accessLogs:flag metrics:flag tracing:flag traceVerbosity@3.5"),
+)
+_STICKY: Final = _fields(
+    may_be_empty=True,
+    cookie=_fields("name secure:flag httpOnly:flag sameSite maxAge:whole path@3.3 domain@3.4", may_be_empty=True),
 )
 #: A service of a route: a load balancer over servers.
 SERVICE: Final = _fields(
     loadBalancer=_fields(
-        "strategy passHostHeader:flag serversTransport",
-        servers=(_fields("url weight:whole preservePath:flag"),),
-        sticky=_fields(
-            may_be_empty=True,
-            cookie=_fields(
-                "name secure:flag httpOnly:flag sameSite maxAge:whole path domain",
-                may_be_empty=True,
-            ),
-        ),
+        "strategy@3.4 passHostHeader:flag serversTransport passiveHealthCheck@3.6",
+        servers=(_fields("url weight:whole preservePath:flag@3.1"),),
+        sticky=_STICKY,
         healthCheck=_fields(
-            "scheme mode path method status:whole port:whole interval:time unhealthyInterval:time timeout:time "
+            "scheme mode path method status:whole port:whole interval:time unhealthyInterval:time@3.5 timeout:time "
             "hostname followRedirects:flag headers:names"
         ),
         passiveHealthCheck=_fields("failureWindow:time maxFailedAttempts:whole"),
@@ -158,105 +176,100 @@ SERVICE: Final = _fields(
     )
 )
 
-
-def checked(value: Any, kind: Kind, where: str) -> Any:
-    """A copy of a value of this kind, without what is None in it.
-
-    Args:
-        value: anything.
-        kind: what it has to be.
-        where: what it is of, in a sentence: ``middlewares.limit.rateLimit``.
-
-    Raises:
-        Unusable: with a sentence's end that names the place and never shows a value, which may be secret.
-    """
-    if isinstance(kind, Fields):
-        return _checked_fields(value, kind, where)
-    if isinstance(kind, tuple):
-        return [checked(item, kind[0], f"{where}[{index}]") for index, item in enumerate(_items(value, where))]
-    if kind in {"texts", "ordered"}:
-        if kind == "ordered" and isinstance(value, (list, tuple)) and len(value) > _MOST_IN_ORDER:
-            raise Unusable(f"{where} of more than {_MOST_IN_ORDER}, which Traefik would not keep in order")
-        return [_in_list(item, f"{where}[{index}]") for index, item in enumerate(_items(value, where))]
-    if kind in {"names", "wholes"}:
-        inner = "text" if kind == "names" else "whole"
-        return {name: checked(item, inner, f"{where}.{name}") for name, item in _named(value, where).items()}
-    return _checked_any(value, where) if kind == "any" else _checked_scalar(value, kind, where)
-
-
-def _checked_fields(value: Any, kind: Fields, where: str) -> dict[str, Any]:
-    found = {}
-    for name, item in _named(value, where, may_be_empty=kind.may_be_empty).items():
-        if name not in kind.known:
-            near = difflib.get_close_matches(name, kind.known, 1, 0.7)
-            hint = f" (is {near[0]} meant?)" if near else ""
-            raise Unusable(f"{where}.{name}, which Traefik does not know there{hint}")
-        found[name] = checked(item, kind.known[name], f"{where}.{name}")
-    return found
-
-
-def _named(value: Any, where: str, may_be_empty: bool = False) -> dict[str, Any]:
-    if not isinstance(value, Mapping):
-        raise Unusable(f"{where} that is no mapping but of type {type(value).__name__}")
-    for name in value:
-        if not isinstance(name, str) or not _STEP.fullmatch(name) or not _plain(name):
-            raise Unusable(f"{where} with the name {name!r}, which cannot be a part of a key")
-    if len({name.lower() for name in value}) < len(value):
-        raise Unusable(f"{where} with names that differ in upper and lower case only, which Traefik takes for one")
-    found = {name: item for name, item in value.items() if item is not None}
-    if not found and not may_be_empty:
-        raise Unusable(f"{where} with nothing in it")
-    return found
-
-
-def _items(value: Any, where: str) -> list[Any]:
-    if not isinstance(value, (list, tuple)):
-        raise Unusable(f"{where} that is no list but of type {type(value).__name__}")
-    if not value:
-        raise Unusable(f"{where} with nothing in it")
-    return list(value)
-
-
-def _in_list(value: Any, where: str) -> str:
-    text = str(_checked_scalar(value, "text", where))
-    if "," in text or text != text.strip():
-        # Traefik's reader joins a list's values with commas and splits them again (paerser, `makeSlice`).
-        raise Unusable(f"{where} with a comma or with blanks around it, which Traefik would take for several or lose")
-    return text
-
-
-def _checked_scalar(value: Any, kind: str, where: str) -> str | int | float:
-    text = str(value).lower() if isinstance(value, bool) else str(value)
-    if not isinstance(value, (str, int, float)) or (isinstance(value, float) and not math.isfinite(value)):
-        raise Unusable(f"{where} of type {type(value).__name__}, which is not of JSON")
-    if not text:
-        raise Unusable(f"{where} that is empty; Traefik reads no empty values from a store")
-    if not _plain(text):
-        raise Unusable(f"{where} with half of a surrogate pair")
-    if kind == "whole" and (isinstance(value, bool) or not _WHOLE.fullmatch(text)):
-        raise Unusable(f"{where} that is no whole number")
-    if kind == "flag" and text not in {"true", "false"}:
-        raise Unusable(f"{where} that is neither True nor False")
-    if kind == "time" and (isinstance(value, bool) or not _TIME.fullmatch(text)):
-        raise Unusable(f"{where} that is no duration such as 10s")
-    return value
-
-
-def _checked_any(value: Any, where: str) -> Any:
-    """Of a plugin's configuration only Traefik's plugin knows what it may be."""
-    try:
-        if isinstance(value, Mapping):
-            return {name: _checked_any(item, f"{where}.{name}") for name, item in _named(value, where).items()}
-        if isinstance(value, (list, tuple)):
-            return [_checked_any(item, f"{where}[{index}]") for index, item in enumerate(_items(value, where))]
-    except RecursionError:
-        raise Unusable(f"{where} that is nested too deep") from None
-    return _checked_scalar(value, "text", where)
-
-
-def _plain(text: str) -> bool:
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
+_HEALTHY: Final = _fields(may_be_empty=True)
+_SHARE: Final = _fields("name weight:whole")
+_PAIR: Final = _fields("certFile keyFile")
+_PROXY_PROTOCOL: Final = _fields("version:whole", may_be_empty=True)
+_UPSTREAM_TLS: Final = _fields(
+    "serverName insecureSkipVerify:flag rootCAs:texts peerCertURI",
+    may_be_empty=True,
+    certificates=(_PAIR,),
+    spiffe=_fields("ids:texts trustDomain", empty_in_files=True),
+)
+_TRANSPORT: Final = _UPSTREAM_TLS + _fields(
+    "cipherSuites:texts@3.7 minVersion@3.7 maxVersion@3.7 maxIdleConnsPerHost:whole disableHTTP2:flag",
+    forwardingTimeouts=_fields(
+        "dialTimeout:time responseHeaderTimeout:time idleConnTimeout:time readIdleTimeout:time pingTimeout:time"
+    ),
+)
+_HTTP: Final = _fields(
+    routers=Entries(ROUTER + _fields("entryPoints:texts service rule parentRefs:texts@3.6 ruleSyntax priority:whole")),
+    services=Entries(
+        SERVICE
+        + _fields(
+            "middlewares:texts@3.7 highestRandomWeight@3.6",
+            highestRandomWeight=_fields(services=(_SHARE,), healthCheck=_HEALTHY),
+            weighted=_fields(services=(_SHARE,), sticky=_STICKY, healthCheck=_HEALTHY),
+            mirroring=_fields(
+                "service mirrorBody:flag@3.1 maxBodySize:whole",
+                mirrors=(_fields("name percent:whole"),),
+                healthCheck=_HEALTHY,
+            ),
+            failover=_fields(
+                "service fallback errors@3.7",
+                healthCheck=_fields(empty_in_files=True),
+                errors=_fields("maxRequestBodyBytes:whole status:texts"),
+            ),
+        )
+    ),
+    middlewares=Entries(MIDDLEWARE),
+    models=Entries(ROUTER),
+    serversTransports=Entries(_TRANSPORT),
+)
+_RANGES: Final = _fields("sourceRange:texts")
+_TCP: Final = _fields(
+    routers=Entries(
+        _fields(
+            "entryPoints:texts middlewares:texts service rule ruleSyntax priority:whole",
+            tls=_ROUTER_TLS + _fields("passthrough:flag"),
+        )
+    ),
+    services=Entries(
+        _fields(
+            loadBalancer=_fields(
+                "serversTransport terminationDelay:whole healthCheck@3.6",
+                servers=(_fields("address tls:flag"),),
+                proxyProtocol=_PROXY_PROTOCOL,
+                healthCheck=_fields(
+                    "port:whole send expect interval:time unhealthyInterval:time timeout:time", may_be_empty=True
+                ),
+            ),
+            weighted=_fields("healthCheck@3.6", services=(_SHARE,), healthCheck=_HEALTHY),
+        )
+    ),
+    middlewares=Entries(_fields(inFlightConn=_fields("amount:whole"), ipWhiteList=_RANGES, ipAllowList=_RANGES)),
+    serversTransports=Entries(
+        _fields(
+            "dialKeepAlive:time dialTimeout:time terminationDelay:time proxyProtocol@3.5.2",
+            may_be_empty=True,
+            proxyProtocol=_PROXY_PROTOCOL,
+            tls=_UPSTREAM_TLS,
+        )
+    ),
+)
+_UDP: Final = _fields(
+    routers=Entries(_fields("entryPoints:texts service")),
+    services=Entries(
+        _fields(loadBalancer=_fields(servers=(_fields("address"),)), weighted=_fields(services=(_SHARE,)))
+    ),
+)
+_TLS: Final = _fields(
+    certificates=(_PAIR + _fields("stores:texts"),),
+    options=Entries(
+        _fields(
+            "minVersion maxVersion cipherSuites:texts curvePreferences:texts sniStrict:flag alpnProtocols:texts "
+            "disableSessionTickets:flag@3.4 preferServerCipherSuites:flag",
+            may_be_empty=True,
+            clientAuth=_fields("caFiles:texts clientAuthType"),
+        )
+    ),
+    stores=Entries(
+        _fields(
+            may_be_empty=True,
+            defaultCertificate=_PAIR,
+            defaultGeneratedCert=_fields("resolver", domain=_DOMAIN),
+        )
+    ),
+)
+#: The whole of a dynamic configuration.
+DYNAMIC: Final = _fields(http=_HTTP, tcp=_TCP, udp=_UDP, tls=_TLS)

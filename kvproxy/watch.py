@@ -180,10 +180,17 @@ class TraefikWatch:
 
     async def run(self) -> None:
         """Poll for ever: often while there is something to wait for, and now and then if there is not."""
+        stumbled = False
         try:
             while True:
                 await self._rest()
-                await self._look()
+                try:
+                    await self._look()
+                    stumbled = False
+                except Exception:
+                    if not stumbled:
+                        self._log.exception("kvproxy does not understand what it sees of Traefik. Looking again.")
+                    stumbled = True
                 if self._idle():
                     self._wanted.clear()
         finally:

@@ -7,6 +7,8 @@ from typing import Any
 
 from traitlets import Bool, Dict, Unicode
 
+from kvproxy.checking import Reader
+from kvproxy.former_names import former_name
 from kvproxy.http_connection import HttpConnection
 from kvproxy.proxy import KVTraefikProxy
 
@@ -68,6 +70,10 @@ class TraefikConsulProxy(KVTraefikProxy):
         """,
     )
 
+    kv_url = former_name("consul_url")
+    kv_username = former_name("consul_username")
+    kv_password = former_name("consul_password")
+
     @property
     def connection(self) -> HttpConnection:
         """Where Consul is and as whom to come, from all the traits together.
@@ -89,6 +95,10 @@ class TraefikConsulProxy(KVTraefikProxy):
         connection = self.connection
         admits = check_token(self.consul_traefik_token, connection.token) if self.consul_admit_traefik else ""
         return ConsulStore(connection, self.traefik_root, self.jupyterhub_root, self._warnings(), admits)
+
+    def reader(self) -> Reader:
+        """See :meth:`kvproxy.set_up.TraefikSetUp.reader`."""
+        return Reader(drops_empty=False)
 
     def traefik_provider(self) -> dict[str, Any]:
         """See :meth:`kvproxy.proxy.KVTraefikProxy.traefik_provider`."""

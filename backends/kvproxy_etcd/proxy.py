@@ -6,6 +6,8 @@ from typing import Any
 
 from traitlets import Dict, Unicode
 
+from kvproxy.checking import Reader
+from kvproxy.former_names import former_name
 from kvproxy.http_connection import HttpConnection
 from kvproxy.proxy import KVTraefikProxy
 
@@ -56,6 +58,12 @@ class TraefikEtcdProxy(KVTraefikProxy):
         """,
     )
 
+    kv_url = former_name("etcd_url")
+    kv_username = former_name("etcd_username")
+    kv_password = former_name("etcd_password")
+    etcd_traefik_prefix = former_name("kv_traefik_prefix")
+    etcd_jupyterhub_prefix = former_name("kv_jupyterhub_prefix")
+
     @property
     def connection(self) -> HttpConnection:
         """Where etcd is and as whom to come, from all the traits together.
@@ -73,6 +81,10 @@ class TraefikEtcdProxy(KVTraefikProxy):
     def open_store(self) -> EtcdStore:
         """See :meth:`kvproxy.proxy.KVTraefikProxy.open_store`."""
         return EtcdStore(self.connection, self.traefik_root, self.jupyterhub_root)
+
+    def reader(self) -> Reader:
+        """See :meth:`kvproxy.set_up.TraefikSetUp.reader`."""
+        return Reader(drops_empty=False)
 
     def traefik_provider(self) -> dict[str, Any]:
         """See :meth:`kvproxy.proxy.KVTraefikProxy.traefik_provider`."""

@@ -15,6 +15,7 @@ import sys
 from typing import Any, Final, TypeAlias
 
 from kvproxy.errors import ConfigurationError
+from kvproxy.flat import places
 
 
 class Plain(str):
@@ -24,7 +25,7 @@ class Plain(str):
 
 
 class Items(dict[str, "Node"]):
-    """What is a list if its keys are ``"0"``, ``"1"`` … without a gap."""
+    """What is a list if its keys are those that :func:`kvproxy.flat.places` gives its items."""
 
 
 #: A text, a :class:`Plain`, a mapping, or an :class:`Items`.
@@ -121,7 +122,7 @@ class Format(abc.ABC):
 
 def _in_order(items: Items) -> list[Node] | None:
     try:
-        return [items[str(index)] for index in range(len(items))]
+        return [items[place] for place in places(len(items))]
     except KeyError:
         return None
 
@@ -159,7 +160,7 @@ def _from_toml(value: Any) -> Node:
     if isinstance(value, dict):
         return {key: _from_toml(child) for key, child in value.items()}
     if isinstance(value, list):
-        return Items({str(index): _from_toml(child) for index, child in enumerate(value)})
+        return Items(zip(places(len(value)), map(_from_toml, value), strict=True))
     if isinstance(value, (bool, int)):
         return Plain(json.dumps(value))
     return Plain(value.isoformat())
@@ -196,7 +197,7 @@ class Yaml(Format):
             plain = not node.style and (node.value in _NULLS or _YAML_PLAIN.fullmatch(node.value))
             return Plain(node.value) if plain else str(node.value)
         if isinstance(node, self._library.SequenceNode):
-            return Items({str(index): self._from_yaml(child) for index, child in enumerate(node.value)})
+            return Items(zip(places(len(node.value)), map(self._from_yaml, node.value), strict=True))
         tree: Tree = {}
         merged: Tree = {}
         for key, child in node.value:

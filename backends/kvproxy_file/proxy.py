@@ -9,7 +9,9 @@ from urllib.parse import unquote, urlsplit
 
 from traitlets import Unicode, validate
 
+from kvproxy.checking import Reader
 from kvproxy.errors import ConfigurationError
+from kvproxy.former_names import former_name
 from kvproxy.proxy import KVTraefikProxy
 
 from .formats import format_of
@@ -20,6 +22,7 @@ class TraefikFileProviderProxy(KVTraefikProxy):
     """JupyterHub's proxy by Traefik, with the routes in a local file; `kv_traefik_prefix` and the like mean nothing."""
 
     provider_name = "file"
+    former_section = "TraefikTomlProxy"
 
     dynamic_config_file = Unicode(
         "rules.toml",
@@ -31,6 +34,8 @@ class TraefikFileProviderProxy(KVTraefikProxy):
         to it by hand are kept; comments are not.
         """,
     )
+
+    toml_dynamic_config_file = former_name("dynamic_config_file")
 
     @validate("dynamic_config_file")
     def _valid_dynamic_config_file(self, proposal: Any) -> str:
@@ -58,9 +63,19 @@ class TraefikFileProviderProxy(KVTraefikProxy):
         """See :meth:`kvproxy.proxy.KVTraefikProxy.store_place`."""
         return f"in {self.file}"
 
+    def reader(self) -> Reader:
+        """See :meth:`kvproxy.set_up.TraefikSetUp.reader`."""
+        return Reader(drops_empty=False, nested=True)
+
     def traefik_provider(self) -> dict[str, Any]:
         """See :meth:`kvproxy.proxy.KVTraefikProxy.traefik_provider`."""
         return {"file": {"filename": str(self.file), "watch": True}}
+
+
+class TraefikTomlProxy(TraefikFileProviderProxy):
+    """Former name of :class:`TraefikFileProviderProxy`, for ``proxy_class = "traefik_toml"``; works as that does."""
+
+    successor = "traefik_file"
 
 
 def path_of(text: str) -> str:

@@ -129,18 +129,14 @@ class FileStore(Store):
             )
         if self._path.exists() and not self._path.is_file():
             raise ConfigurationError(f"dynamic_config_file = {self._path} is not a file.")
-        return tuple(self._warnings(self._read()))
+        self._read()
+        return tuple(self._warnings())
 
-    def _warnings(self, document: Document) -> Iterator[str]:
+    def _warnings(self) -> Iterator[str]:
         if self._path.exists() and (mode := self._path.stat().st_mode) & 0o007:
             yield (
                 f"{self._path} was open to all users of this machine (mode {stat.S_IMODE(mode):04o}); it holds hashes "
                 "of passwords, so kvproxy makes it private (0600)."
-            )
-        if any(key.startswith("jupyterhub/routes/") for key in document.snapshot().config):
-            yield (
-                f"{self._path} holds routes of jupyterhub-traefik-proxy, which Traefik goes on serving and kvproxy "
-                "leaves alone; remove the file while the hub is stopped."
             )
 
     def _read(self) -> Document:

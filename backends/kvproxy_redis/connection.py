@@ -80,7 +80,7 @@ class Connection:
     tls: Tls | None = None
     socket: str = ""
     sentinels: Sentinels | None = None
-    options: Mapping[str, Any] = field(default_factory=dict)
+    options: Mapping[str, Any] = field(default_factory=dict, repr=False)
 
     @property
     def endpoints(self) -> list[str]:

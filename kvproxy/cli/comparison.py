@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import Enum
 from typing import Any, Final
 
@@ -22,6 +22,7 @@ from ..translate import (
     encode,
     group,
     group_of,
+    is_rooted,
     parent_name,
     route_of,
 )
@@ -44,7 +45,7 @@ class Held:
 
     entries: Mapping[str, Entry]
     revision: int | None = None
-    foreign: Mapping[str, str] = field(default_factory=dict)
+    foreign: Mapping[str, str] = field(default_factory=dict, repr=False)
     names: Names = ALONE
     quarantined: tuple[str, ...] = ()
 
@@ -154,6 +155,7 @@ def compare(held: Held, seen: Sequence[Seen], layout: Layout) -> list[Row]:
         seen: what each Traefik says.
         layout: how the hub would lay out its routes.
     """
+    layout = replace(layout, rooted=is_rooted(held.entries.get(SETUP), held.names))
     routes, groups = held.routes, held.groups
     broken = {one.name: _broken_groups(held, groups, one) for one in seen}
     rows = []
@@ -161,7 +163,7 @@ def compare(held: Held, seen: Sequence[Seen], layout: Layout) -> list[Row]:
         if name == SETUP or name in groups:
             continue
         route = routes.get(name)
-        parents = _parents(held.entries, name)
+        parents = _parents(held, name)
         wanted, refused = (None, "") if route is None else _wanted(entry, name, route, layout, groups)
         sights = {one.name: _sight(name, entry, wanted, one, parents, broken[one.name]) for one in seen}
         rows.append(Row(name, route, refused or _wrong_in_store(entry, wanted, parents, groups), sights))
@@ -174,17 +176,17 @@ def _wanted(
 ) -> tuple[Entry | None, str]:
     """What the hub would write, or why a hook keeps it from serving the route."""
     try:
-        return encode(route, layout, groups.get(parent_name(entry, name) or "")), ""
+        return encode(route, layout, groups.get(parent_name(entry, name, layout.names) or "")), ""
     except HookError as error:
         return None, f"The hub does not serve it. {error}"
 
 
-def _parents(entries: Mapping[str, Entry], name: str) -> list[str]:
+def _parents(held: Held, name: str) -> list[str]:
     """The groups that an entry is in, the innermost first."""
     found: list[str] = []
-    while (above := parent_name(entries[name], name)) is not None and above not in found:
+    while (above := parent_name(held.entries[name], name, held.names)) is not None and above not in found:
         found.append(above)
-        if above not in entries:
+        if above not in held.entries:
             break
         name = above
     return found

@@ -7,8 +7,12 @@ import re
 import sys
 from typing import IO, TYPE_CHECKING, Any, Final
 
+from ..printable import printable
+
 if TYPE_CHECKING:
     from rich.console import Console
+
+__all__ = ["console", "dump", "on_terminal", "printable"]
 
 #: Control characters that JSON lets stand as they are, and some terminals obey.
 _CONTROLS: Final = re.compile("[\x7f-\x9f]")
@@ -24,15 +28,6 @@ def console(stderr: bool = False) -> Console:
     from rich.console import Console
 
     return Console(stderr=stderr, highlight=False, markup=False, emoji=False)
-
-
-def printable(text: str) -> str:
-    """A text without characters that a terminal obeys: users choose some of the names that are shown.
-
-    >>> print(printable("a\\x1b[2Jü"))
-    a\\x1b[2Jü
-    """
-    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
 
 
 def dump(value: Any, indent: int | None = None) -> str:

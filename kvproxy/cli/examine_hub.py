@@ -5,11 +5,16 @@ from __future__ import annotations
 import stat
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Final
 
+from ..errors import ConfigurationError
 from ..plugins import rivals
+from ..setting_names import Weight
 from ..static import check_url
 from .findings import Finding, error, ok, warning
 from .hub_configuration import Hub
+
+_FINDINGS: Final = {Weight.INFO: ok, Weight.WARNING: warning, Weight.ERROR: error}
 
 
 def configuration(hub: Hub) -> list[Finding]:
@@ -18,7 +23,11 @@ def configuration(hub: Hub) -> list[Finding]:
     check_url(proxy.public_url, "JupyterHub.bind_url")
     found = [ok("configuration", f"{hub.file} makes the hub use {type(proxy).__module__}.{type(proxy).__name__}.")]
     found += [warning("configuration", said.rstrip(".") + ".") for said in hub.warnings]
-    if others := rivals():
+    found += [
+        _FINDINGS[remark.weight]("configuration", remark.said, remark.advice) for remark in proxy.setting_remarks()
+    ]
+    found += _dynamic_config(hub)
+    if "." not in proxy.named_as and (others := rivals()):
         said = f"Another package provides proxies of the same names: {', '.join(others)}."
         found.append(warning("configuration", said, "Uninstall it, or name the class in full in proxy_class."))
     return found
@@ -37,6 +46,15 @@ def cookie_secret(hub: Hub, started: bool) -> Finding:
         return ok("cookie secret", f"There is none yet; the hub makes {hub.secret_to_come} at its first start.")
     advice = "" if hub.access is None else "Until then the API is asked with traefik_api_password."
     return warning("cookie secret", hub.secret_problem, advice)
+
+
+def _dynamic_config(hub: Hub) -> list[Finding]:
+    """Problems for which the hub would not start, found by the function that the hub itself calls."""
+    try:
+        hub.proxy.dynamic_config()
+    except ConfigurationError as problem:
+        return [error("configuration", str(problem))]
+    return []
 
 
 def permissions(hub: Hub) -> list[Finding]:

@@ -25,7 +25,7 @@ async def examine_store(hub: Hub, store: Store) -> tuple[list[Finding], Held | N
         found.append(notifications(await store.noisy(), store.quieter, len(held.routes)))
     except StoreError as problem:
         found.append(warning("notifications", f"Whether a change wakes Traefik once cannot be said. {problem}"))
-    return found + contents(held), held
+    return found + contents(held, hub.proxy.takeover_command), held
 
 
 async def clock_of(store: Store) -> float | None:

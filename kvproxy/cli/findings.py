@@ -12,9 +12,9 @@ from ..diagnosis import suspicion
 from ..errors import ConfigurationError
 from ..manifest import of_default_store
 from ..names import is_kvproxys
+from ..peer import is_peers
 from ..static import groups_allowed, parse_version
 from .comparison import Held, Row, Seen, State
-from .peer import is_peers, is_peers_record
 
 #: Seconds by which clocks may differ, and that an answer may take besides.
 _CLOCKS: Final = 5.0
@@ -56,9 +56,9 @@ class Finding:
         return {"level": self.level.value, "about": self.about, "said": self.said, "advice": self.advice}
 
 
-def ok(about: str, said: str) -> Finding:
+def ok(about: str, said: str, advice: str = "") -> Finding:
     """All is well."""
-    return Finding(Level.OK, about, said)
+    return Finding(Level.OK, about, said, advice)
 
 
 def warning(about: str, said: str, advice: str = "") -> Finding:
@@ -80,10 +80,15 @@ def exit_status(findings: Iterable[Finding], strict: bool) -> int:
 # -- the store
 
 
-def contents(held: Held) -> list[Finding]:
-    """What a store holds."""
+def contents(held: Held, takeover: str = "") -> list[Finding]:
+    """What a store holds.
+
+    Args:
+        held: what was read there.
+        takeover: the command that takes over what jupyterhub-traefik-proxy has left.
+    """
     found = [ok("store contents", f"It holds {_count(len(held.routes), 'route')}.")]
-    if unreadable := [name for name in held.unreadable if not any(map(is_peers_record, held.entries[name].records))]:
+    if unreadable := held.unreadable:
         found.append(
             warning(
                 "store contents",
@@ -96,9 +101,9 @@ def contents(held: Held) -> list[Finding]:
         found.append(
             warning(
                 "store contents",
-                f"It holds {_count(len(peers), 'key')} of jupyterhub-traefik-proxy, whose routes Traefik goes on "
-                "serving beside the hub's.",
-                "Stop the hub and run: kvproxy migrate --from-peer --delete-old",
+                f"It holds {_count(len(peers), 'key')} of jupyterhub-traefik-proxy. Traefik serves the routes in them "
+                "where the hub has none, and prefers them until the hub has started.",
+                f"Stop the hub, run: {takeover}, and start it again.",
             )
         )
     if held.quarantined:

@@ -10,6 +10,7 @@ import sys
 import traceback
 from collections.abc import Sequence
 from dataclasses import dataclass
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, Final, NoReturn
 
@@ -18,8 +19,15 @@ from traitlets import TraitError
 
 from ..credentials import ApiAccess
 from ..errors import ConfigurationError
+from ..plugins import proxy_class_for, proxy_names
 from ..proxy import KVTraefikProxy
 
+#: What traitlets say about a proxy class that cannot be found.
+_MISNAMED: Final = re.compile(r"'proxy_class' trait .* but '(.*)' could not be imported")
+#: An object as Python shows it, which says no more to an administrator than its class.
+_OBJECT: Final = re.compile(r"<(?:\w+\.)*(\w+) object at 0x[0-9a-f]+>")
+#: The package that names and classes were taken over from.
+_PEER: Final = "jupyterhub_traefik_proxy"
 #: What may be part of a trait's value that nobody should read; its value is left out of sentences.
 _SECRET: Final = re.compile(r"password|token|secret|key|kwargs|url|config|env")
 
@@ -123,19 +131,38 @@ def _load(app: Any, file: str, arguments: Sequence[str], collector: _Collector) 
     except ConfigurationError:
         raise
     except (Exception, SystemExit) as error:
-        raise ConfigurationError(f"{file}{_line(error, file)} cannot be run: {_name(error)}.") from None
+        raise ConfigurationError(
+            f"{file}{_line(error, file)} cannot be run: {_name(error)}.{_without_import(error)}"
+        ) from None
     finally:
         # That it gives up is what the error says.
         collector.said = [text for text in collector.said if not text.startswith("Bad config encountered")]
 
 
+def _choice() -> str:
+    """The names of kvproxy's proxies, for sentences."""
+    *names, last = [f'"{name}"' for name in proxy_names()]
+    return f"{', '.join(names)} or {last}"
+
+
+def _misnamed(file: str, name: str) -> ConfigurationError:
+    close = get_close_matches(name, proxy_names(), 1)
+    return ConfigurationError(
+        f"JupyterHub would refuse {file}: it cannot import c.JupyterHub.proxy_class = {name!r}. "
+        + (f'Did you mean "{close[0]}"? ' if close else "")
+        + f"kvproxy's are {_choice()}."
+    )
+
+
 def _unusable(file: str, error: BaseException | None) -> ConfigurationError:
+    if misnamed := _MISNAMED.search(str(error)):
+        return _misnamed(file, misnamed[1])
     return ConfigurationError(f"JupyterHub would refuse {file}: {_trait_text(error) if error else 'it says no more'}")
 
 
 def _trait_text(error: BaseException) -> str:
     """What traitlets say about a value that a trait cannot have, without the value if it may be secret."""
-    text = " ".join(str(error).split())
+    text = _OBJECT.sub(r"a \1", " ".join(str(error).split()))
     trait = re.search(r"'(\w+)' trait", text)
     if trait is not None and _SECRET.search(trait[1]):
         text = text.partition(", not ")[0]
@@ -152,6 +179,13 @@ def _line(error: BaseException, file: str) -> str:
 
 def _same(one: str, other: str) -> bool:
     return os.path.realpath(one) == os.path.realpath(other)
+
+
+def _without_import(error: BaseException) -> str:
+    """What to write instead of importing a class of jupyterhub-traefik-proxy's."""
+    if not isinstance(error, ImportError) or (error.name or "").partition(".")[0] != _PEER:
+        return ""
+    return f" Remove the import and name the class as text: set c.JupyterHub.proxy_class to {_choice()}."
 
 
 def _name(error: BaseException) -> str:
@@ -193,10 +227,10 @@ def _make_proxy(app: Any, file: str) -> KVTraefikProxy:
     """What ``JupyterHub.init_hub`` and ``init_proxy`` make."""
     chosen = app.proxy_class
     if not issubclass(chosen, KVTraefikProxy):
+        meant = proxy_class_for(chosen.__name__)
         raise ConfigurationError(
             f"{file} makes the hub use {chosen.__module__}.{chosen.__name__}, which is none of kvproxy's proxies; set "
-            'c.JupyterHub.proxy_class to "traefik_redis", "traefik_etcd", "traefik_consul", "traefik_file" or '
-            '"traefik_kv".'
+            + (f'c.JupyterHub.proxy_class = "{meant}".' if meant else f"c.JupyterHub.proxy_class to {_choice()}.")
         )
     try:
         app.init_hub()

@@ -7,6 +7,7 @@ second for it.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from difflib import get_close_matches
 from importlib import import_module
 from typing import Any, Final, TypeVar
 
@@ -48,6 +49,18 @@ class Commands(click.Group):
         command: click.Command = import_module(f".{name.replace('-', '_')}", __package__).command
         command.short_help = COMMANDS[name]
         return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Find the command that is asked for; name the one that may be meant if there is none."""
+        try:
+            return super().resolve_command(ctx, args)
+        except click.UsageError as error:
+            if close := get_close_matches(args[0], COMMANDS, 1):
+                said = f"{error.message.rstrip('.')}. Did you mean {close[0]!r}?"
+                raise click.UsageError(said, ctx) from None
+            raise
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run a command."""

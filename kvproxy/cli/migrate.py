@@ -12,7 +12,7 @@ import click
 from .main import examples, hub_options, json_option
 
 if TYPE_CHECKING:
-    from .migrating import Outcome
+    from .migrating import Outcome, Wish
     from .migration import Step
 
 #: Routes that are listed on a terminal.
@@ -32,6 +32,7 @@ _KINDS: Final = {
         "kvproxy migrate --from-peer --delete-old --execute",
         "kvproxy migrate --from etcd://10.0.0.5:2379 --execute",
         "kvproxy migrate --from old/jupyterhub_config.py --from-peer",
+        "kvproxy migrate --to-peer --execute",
     )
 )
 @hub_options
@@ -46,6 +47,13 @@ _KINDS: Final = {
     "password into the latter or into the variable, as others can see arguments.",
 )
 @click.option("--from-peer", "peer", is_flag=True, help="Read what jupyterhub-traefik-proxy has written there.")
+@click.option(
+    "--to-peer",
+    "back",
+    is_flag=True,
+    help="The other way round: write the routes in the hub's store as jupyterhub-traefik-proxy does, and remove all "
+    "that kvproxy has written there.",
+)
 @click.option("--from-traefik-prefix", metavar="PREFIX", help="kv_traefik_prefix there, if it is another one.")
 @click.option("--from-jupyterhub-prefix", metavar="PREFIX", help="kv_jupyterhub_prefix there, if it is another one.")
 @click.option("--copy-foreign", is_flag=True, help="Copy keys below the root, too, that are not the proxy's.")
@@ -57,6 +65,7 @@ def command(
     hub_arguments: tuple[str, ...],
     source: str,
     peer: bool,
+    back: bool,
     from_traefik_prefix: str | None,
     from_jupyterhub_prefix: str | None,
     copy_foreign: bool,
@@ -71,27 +80,31 @@ def command(
     has the same with another target.
 
     With --from-peer and without --from, the hub's own store is searched for what jupyterhub-traefik-proxy has written
-    there. Without --execute, nothing is written. What was interrupted is done by running it again.
+    there. --to-peer gives the routes in the hub's own store back to jupyterhub-traefik-proxy; its hub is to be started
+    next. Without --execute, nothing is written. What was interrupted is done by running it again.
     """
-    if not source and not peer:
-        raise click.UsageError("Say where the routes come from: --from SOURCE, or --from-peer.")
+    if back and (source or peer or from_traefik_prefix or from_jupyterhub_prefix or copy_foreign or delete_old):
+        raise click.UsageError("--to-peer is about the hub's own store; it goes with --execute and --json only.")
+    if not source and not peer and not back:
+        raise click.UsageError("Say where the routes come from: --from SOURCE, or --from-peer; or give --to-peer.")
     from .console import dump
     from .hub_configuration import load_hub
     from .migrating import Wish, migrate, place_of
+    from .returning import give_back
 
     hub = load_hub(config_file, hub_arguments)
     prefixes = from_traefik_prefix, from_jupyterhub_prefix
     wish = Wish(source, peer, prefixes, execute, delete_old, copy_foreign)
     with _bar() as progress:
-        outcome = asyncio.run(migrate(hub, wish, progress))
+        outcome = asyncio.run(give_back(hub, execute, progress) if back else migrate(hub, wish, progress))
     if as_json:
         report = {"written": outcome.written, "removed": outcome.removed, "warnings": list(outcome.warnings)}
         click.echo(dump({**report, **outcome.plan.as_dict()}, indent=2))
     else:
-        _print(place_of(hub.proxy), outcome, wish.copy_foreign)
+        _print(place_of(hub.proxy), outcome, wish, "jupyterhub-traefik-proxy's hub" if back else "the hub")
 
 
-def _print(place: str, outcome: Outcome, copied: bool) -> None:
+def _print(place: str, outcome: Outcome, wish: Wish, next_one: str) -> None:
     from .console import on_terminal
 
     steps = [step for step in outcome.plan.steps if step.kind.value != "keep"]
@@ -103,7 +116,9 @@ def _print(place: str, outcome: Outcome, copied: bool) -> None:
     counts = {kind.value: number for kind, number in outcome.plan.counts.items()}
     told = ", ".join(f"{counts[kind]} {words}" for kind, (words, _) in _KINDS.items() if kind in counts)
     click.echo(f"Routes {place}: {told or 'none were found'}.")
-    if outcome.foreign and not copied:
+    if outcome.older:
+        click.echo(f"Not copied: {outcome.older} older ones, which a hub that has started since does not need.")
+    if outcome.foreign and not wish.copy_foreign:
         what = (
             "1 key below the root there is"
             if outcome.foreign == 1
@@ -112,11 +127,19 @@ def _print(place: str, outcome: Outcome, copied: bool) -> None:
         click.echo(f"{what} not the proxy's; --copy-foreign copies such keys, too.")
     for warning in outcome.warnings:
         click.secho(warning, fg="yellow")
-    if not outcome.written:
-        click.echo("Nothing was written; --execute does it.")
-        return
-    click.echo(f"Written. {outcome.removed} old keys were removed." if outcome.removed else "Written.")
-    click.echo("Start the hub now; it finds the routes and adds what is not about routes.")
+    click.echo(_result(outcome, wish.execute, next_one))
+
+
+def _result(outcome: Outcome, executed: bool, next_one: str) -> str:
+    """What was done, in a sentence or two."""
+    if outcome.written:
+        removed = f" {outcome.removed} old keys were removed." if outcome.removed else ""
+        return f"Written.{removed} Start {next_one} now; it finds the routes and adds what is not about routes."
+    if executed or not outcome.due:
+        return "There is nothing to do; nothing was written."
+    if outcome.warnings:
+        return "Nothing was written, and --execute is refused as long as that is so."
+    return "Nothing was written; --execute does it."
 
 
 def _line(step: Step) -> str:

@@ -7,7 +7,9 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from typing import TypeAlias
 
+from ..entry import without_pages
 from ..errors import ConfigurationError, KVProxyError, StoreError
+from ..peer import is_peers
 from ..plan import revision_operation, transactions
 from ..proxy import KVTraefikProxy
 from ..store import Store
@@ -16,7 +18,6 @@ from .hub_configuration import Hub
 from .living_hub import hub_answers, hub_at_work
 from .looking import layout_of, opened
 from .migration import Kind, Plan, missing, plan_migration
-from .peer import is_peers
 from .sources import Source, reading, reading_peer, remove, same_store, source_proxy
 
 #: Called with how many groups of operations there are in all, and how many are written.
@@ -52,15 +53,19 @@ class Outcome:
         plan: what was to be written.
         foreign: how many keys there are at the source that are neither's.
         warnings: what stands in the way of writing, or is left to do; sentences.
-        written: whether it was written.
+        due: whether there is anything to write or to remove.
+        written: whether anything was written or removed.
         removed: how many keys were removed.
+        older: how many routes of the source the hub has gone on without, so that they are not copied.
     """
 
     plan: Plan
     foreign: int
     warnings: tuple[str, ...] = ()
+    due: bool = True
     written: bool = False
     removed: int = 0
+    older: int = 0
 
 
 async def migrate(hub: Hub, wish: Wish, progress: Progress = lambda done, total: None) -> Outcome:
@@ -83,10 +88,11 @@ async def migrate(hub: Hub, wish: Wish, progress: Progress = lambda done, total:
             raise ConfigurationError("Both addresses lead to the same store; name another one with --from.")
         foreign = source.foreign if wish.copy_foreign else {}
         # The hub's pages are set up by the hub: a route that named them before would not be served.
-        layout = replace(layout_of(hub.proxy), pages="")
+        layout = without_pages(layout_of(hub.proxy))
         plan = plan_migration(source.routes, source.refused, held, layout, foreign)
         warnings = await _obstacles(hub, other, wish, held, (source.at_work, await hub_at_work(store)))
-        outcome = Outcome(plan, 0 if in_place else len(source.foreign), warnings)
+        due = bool(plan.groups) or (wish.delete_old and any(removal.groups for removal in source.removals))
+        outcome = Outcome(plan, 0 if in_place else len(source.foreign), warnings, due, older=source.older)
         if not wish.execute:
             return outcome
         if warnings:
@@ -105,8 +111,9 @@ async def _obstacles(hub: Hub, other: Hub | None, wish: Wish, held: Held, at_wor
     if any(map(is_peers, held.foreign)) and not (wish.peer and wish.delete_old):
         found.append(
             "The store holds keys of jupyterhub-traefik-proxy below the root that kvproxy is to use, and Traefik would "
-            "prefer them to kvproxy's. Remove them in the same run (--from-peer --delete-old), or give kvproxy another "
-            "root (c.KVTraefikProxy.kv_traefik_prefix), which a Traefik of your own must know of as well."
+            "prefer them to what is written now. Remove them in the same run (--from-peer --delete-old), or give "
+            "kvproxy another root (c.KVTraefikProxy.kv_traefik_prefix), which a Traefik of your own must know of as "
+            "well."
         )
     return tuple(dict.fromkeys(found))
 
@@ -124,7 +131,7 @@ async def _carry_out(
     refused = outcome.plan.counts[Kind.REFUSE]
     removed = sum([await remove(removal) for removal in source.removals]) if wish.delete_old else 0
     left = f"{refused} routes that cannot be taken were removed with the rest." if refused and removed else ""
-    return Outcome(outcome.plan, outcome.foreign, (left,) if left else (), True, removed)
+    return replace(outcome, warnings=(left,) if left else (), written=outcome.due, removed=removed)
 
 
 async def _write(store: Store, held: Held, plan: Plan, progress: Progress) -> None:

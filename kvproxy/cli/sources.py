@@ -5,11 +5,12 @@ from __future__ import annotations
 import copy
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from ..errors import ConfigurationError
 from ..names import is_kvproxys
+from ..peer import is_peers, peer_groups, peer_routes
 from ..plan import diff, transactions
 from ..plugins import import_proxy_class, load_backends
 from ..proxy import KVTraefikProxy
@@ -20,7 +21,6 @@ from .hub_configuration import Hub, load_hub
 from .living_hub import hub_at_work
 from .looking import opened
 from .migration import chunks, deletions
-from .peer import is_peers, peer_groups, peer_routes
 
 
 @dataclass(frozen=True)
@@ -42,14 +42,16 @@ class Source:
         removals: what removes all that was found but the foreign keys.
         revision: the revision there, which no other store has; None for jupyterhub-traefik-proxy's.
         at_work: the hub that is at work there, as far as the store tells; empty if none is.
+        older: how many routes there are besides that the hub has gone on without.
     """
 
     routes: Sequence[Route]
     refused: Sequence[tuple[str, str]]
-    foreign: dict[str, str]
+    foreign: dict[str, str] = field(repr=False)
     removals: Sequence[Removal]
     revision: int | None = None
     at_work: str = ""
+    older: int = 0
 
 
 def source_proxy(text: str, hub: Hub, prefixes: tuple[str | None, str | None]) -> tuple[KVTraefikProxy, Hub | None]:
@@ -127,16 +129,16 @@ async def reading_peer(proxy: KVTraefikProxy) -> AsyncIterator[Source]:
         config = snapshot.config
         most = store.capabilities.max_operations
         removals = [Removal(store, deletions(chunks(peer_groups(config), most)))]
-        found = peer_routes(config)
+        found = peer_routes(config, config)
         if found.records:
             # A configuration file, which holds records as well.
             removals.append(Removal(store, deletions(chunks(found.records, most))))
-            yield Source(found.routes, found.refused, {}, removals)
+            yield Source(found.routes, found.refused, {}, removals, older=found.older)
             return
         async with _records(proxy) as (records, keys):
-            found = peer_routes(keys)
+            found = peer_routes(keys, config)
             removals.append(Removal(records, deletions(chunks(found.records, most))))
-            yield Source(found.routes, found.refused, _foreign(hold(snapshot)), removals)
+            yield Source(found.routes, found.refused, _foreign(hold(snapshot)), removals, older=found.older)
 
 
 def _foreign(held: Held) -> dict[str, str]:
@@ -150,16 +152,16 @@ async def _records(proxy: KVTraefikProxy) -> AsyncIterator[tuple[Store, dict[str
     The peer takes a slash at the beginning of a prefix for a part of the keys.
     """
     root = proxy.jupyterhub_root
-    async with opened(_at(proxy, root)) as plain:
+    async with opened(at_root(proxy, root)) as plain:
         keys = (await plain.list()).config
         if peer_routes(keys).records:
             yield plain, keys
             return
-    async with opened(_at(proxy, f"/{root}")) as slashed:
+    async with opened(at_root(proxy, f"/{root}")) as slashed:
         yield slashed, (await slashed.list()).config
 
 
-def _at(proxy: KVTraefikProxy, root: str) -> KVTraefikProxy:
+def at_root(proxy: KVTraefikProxy, root: str) -> KVTraefikProxy:
     """The same store with another root of the configuration, and records that nobody has."""
     twin = copy.copy(proxy)
     twin._roots = lambda: (root, f"{root}/kvproxy-none")  # type: ignore[method-assign]

@@ -1,8 +1,9 @@
 """A model of how Traefik 3 reads a rule and matches a request, for tests that cannot ask a real Traefik each time.
 
-It knows no more than kvproxy writes: ``Host``, ``HostRegexp``, ``Path``, ``PathPrefix``, ``PathRegexp``, ``!``, ``&&``,
-``||``, brackets, strings in double quotes, and ``parentRefs`` of one parent. Anything else is a syntax error, so a
-routespec that breaks out of its string is seen. The tests against the real Traefik hold the model to the truth.
+It knows no more than kvproxy writes: ``Host``, ``HostRegexp``, ``Path``, ``PathPrefix``, ``PathRegexp``,
+``HeaderRegexp``, ``!``, ``&&``, ``||``, brackets, strings in double quotes, and ``parentRefs`` as one value. Anything
+else is a syntax error, so a routespec that breaks out of its string is seen. The tests against the real Traefik hold
+the model to the truth.
 """
 
 from __future__ import annotations
@@ -10,15 +11,31 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from urllib.parse import unquote
 
-_TOKEN = re.compile(r'\s*(?:(?P<word>[A-Za-z]+)|(?P<mark>&&|\|\||[()!])|(?P<text>"(?:[^"\\]|\\.)*"))')
+_TOKEN = re.compile(r'\s*(?:(?P<word>[A-Za-z]+)|(?P<mark>&&|\|\||[()!,])|(?P<text>"(?:[^"\\]|\\.)*"))')
 _LONG_ESCAPE = re.compile(r"\\U([0-9a-f]{8})")
 _RESERVED = {f"%{ord(c):02X}" for c in ":/?#[]@!$&'()*+,;=%"}
 
-Match = Callable[[str, str], bool]
+
+@dataclass(frozen=True)
+class Request:
+    """What a rule looks at.
+
+    Args:
+        host: without a port.
+        path: see :func:`routing_path`.
+        headers: by their names as a rule spells them.
+    """
+
+    host: str
+    path: str
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+
+Match = Callable[[Request], bool]
 
 
 @dataclass
@@ -51,41 +68,52 @@ class _Parser:
         if self.next_is("!"):
             self.take("mark")
             negated = self.one()
-            return lambda host, path: not negated(host, path)
+            return lambda request: not negated(request)
         if self.next_is("("):
             self.take("mark")
             inner = self.either()
         else:
-            matcher = _MATCHERS[self.take("word")]
-            self.take("mark", "(")
-            inner = matcher(_unquote_go(self.take("text")))
+            inner = self.matcher(self.take("word"))
         self.take("mark", ")")
         return inner
 
+    def matcher(self, word: str) -> Match:
+        self.take("mark", "(")
+        argument = _unquote_go(self.take("text"))
+        if word != "HeaderRegexp":
+            return _MATCHERS[word](argument)
+        self.take("mark", ",")
+        return _header_regexp(argument, _unquote_go(self.take("text")))
+
 
 def _or(left: Match, right: Match) -> Match:
-    return lambda host, path: left(host, path) or right(host, path)
+    return lambda request: left(request) or right(request)
 
 
 def _and(left: Match, right: Match) -> Match:
-    return lambda host, path: left(host, path) and right(host, path)
+    return lambda request: left(request) and right(request)
 
 
 def _regexp(text: str) -> Match:
     pattern = re.compile(text)
-    return lambda host, path: pattern.search(path) is not None
+    return lambda request: pattern.search(request.path) is not None
 
 
 def _host_regexp(text: str) -> Match:
     pattern = re.compile(text)
-    return lambda host, path: pattern.search(host) is not None
+    return lambda request: pattern.search(request.host) is not None
+
+
+def _header_regexp(name: str, text: str) -> Match:
+    pattern = re.compile(text)
+    return lambda request: name in request.headers and pattern.search(request.headers[name]) is not None
 
 
 _MATCHERS: Mapping[str, Callable[[str], Match]] = {
-    "Host": lambda text: lambda host, path: host == text,
+    "Host": lambda text: lambda request: request.host == text,
     "HostRegexp": _host_regexp,
-    "Path": lambda text: lambda host, path: path == text,
-    "PathPrefix": lambda text: lambda host, path: path.startswith(text),
+    "Path": lambda text: lambda request: request.path == text,
+    "PathPrefix": lambda text: lambda request: request.path.startswith(text),
     "PathRegexp": _regexp,
 }
 
@@ -99,7 +127,7 @@ def _unquote_go(literal: str) -> str:
 
 @cache
 def parse(rule: str) -> Match:
-    """A rule as a function of a request's host and routing path.
+    """A rule as a function of a request.
 
     Raises:
         ValueError: if it is not a rule of the forms that kvproxy writes.
@@ -134,22 +162,36 @@ def _decode(escapes: str) -> str:
     return unquote("".join(e.replace("%", "%25") if e in _RESERVED else e for e in kept))
 
 
-def lead(routers: Mapping[str, Mapping[str, object]], host: str, path: str) -> str | None:
-    """The name of the router that serves a request, None for a 404.
+def lead(
+    routers: Mapping[str, Mapping[str, object]], host: str, path: str, headers: Mapping[str, str] | None = None
+) -> str | None:
+    """The name of the router that serves a request, None for a 404."""
+    way = ways(routers, host, path, headers)
+    return way[-1] if way else None
+
+
+def ways(
+    routers: Mapping[str, Mapping[str, object]], host: str, path: str, headers: Mapping[str, str] | None = None
+) -> list[str]:
+    """The names of the routers that a request passes, the one that serves it last; none for a 404.
 
     As Traefik does (``ParseRouterTree``, ``buildChildRoutersMuxer``, 3.7): a router with children leads to them and
     never back; one without a service or a child that works is none, nor is one whose parent is missing.
 
     Args:
-        routers: name -> ``{"rule": text, "priority": number, "service": name, "parentRefs": name}``; a missing priority
-            is the rule's length, a router without a rule is none.
+        routers: name -> ``{"rule": text, "priority": number, "service": name, "parentRefs": names}``; a missing
+            priority is the rule's length, a router without a rule is none.
         host: the request's host without a port.
         path: the request's path as it stands in the request line.
+        headers: those that rules may look at.
     """
     children: dict[object, list[str]] = {}
     for name, router in routers.items():
-        if router.get("rule"):
-            children.setdefault(router.get("parentRefs"), []).append(name)
+        parents = str(router.get("parentRefs") or "").split(",")
+        # One whose parent is missing is disabled, whatever other parents it has.
+        if router.get("rule") and all(parent == "" or routers.get(parent, {}).get("rule") for parent in parents):
+            for parent in parents:
+                children.setdefault(parent or None, []).append(name)
 
     def works(name: str) -> bool:
         return any(map(works, children.get(name, ()))) if name in children else bool(routers[name].get("service"))
@@ -157,11 +199,12 @@ def lead(routers: Mapping[str, Mapping[str, object]], host: str, path: str) -> s
     def order(name: str) -> int:
         return int(str(routers[name].get("priority") or len(str(routers[name]["rule"]))))
 
-    def down(parent: str | None) -> str | None:
+    def down(parent: str | None) -> list[str]:
         for name in sorted(filter(works, children[parent]), key=order, reverse=True):
-            if parse(str(routers[name]["rule"]))(host, seen):
-                return down(name) if name in children else name
-        return None
+            if parse(str(routers[name]["rule"]))(seen):
+                below = down(name) if name in children else []
+                return [name, *below] if below or name not in children else []
+        return []
 
-    seen = routing_path(path)
-    return down(None) if None in children else None
+    seen = Request(host, routing_path(path), headers or {})
+    return down(None) if None in children else []

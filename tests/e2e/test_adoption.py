@@ -227,17 +227,32 @@ async def test_one_that_has_ended_is_not_looked_for(left: EarlierHub, make_proxy
             other.kill()
 
 
-async def test_a_damaged_record_does_no_harm(left: EarlierHub, make_proxy: Make) -> None:
-    """The Traefik that it was about is a program that has the port, for all that is known."""
-    left.files[2].write_text(left.files[2].read_text()[:-20])
+@pytest.mark.parametrize("damage", ["cut", "gone", "of another"])
+async def test_a_traefik_without_its_record_is_known_by_its_command_line(
+    damage: str, left: EarlierHub, make_proxy: Make, log: pytest.LogCaptureFixture
+) -> None:
+    """As after a full disk, or a clean-up of files: it has the ports, and the hub must start all the same."""
+    if damage == "gone":
+        left.files[2].unlink()
+    elif damage == "cut":
+        left.files[2].write_text(left.files[2].read_text()[:-20])
+    else:
+        left.files[2].write_text(json.dumps({**left.record, "pid": 2**22 + 1}))
     proxy = make_proxy(**left.traits)
-    with pytest.raises(TraefikError, match="another program listens there"):
-        await proxy.start()
-    assert await serves(proxy)
-    left.traefik.kill()
-    wait_until(lambda: gone(left.traefik), "Traefik has ended")
     await proxy.start()
+    assert gone(left.traefik)
     assert await serves(proxy)
+    assert f"(process {left.traefik.pid}): nobody has recorded what it was started with" in log.text
+
+
+async def test_the_program_on_the_port_is_named(
+    left: EarlierHub, make_proxy: Make, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """One that nothing tells to be the hub's is not touched."""
+    other = {**left.traits, "static_config_file": str(tmp_path_factory.mktemp("other") / "traefik.toml")}
+    with pytest.raises(TraefikError, match=rf"another program listens there \(traefik, process {left.traefik.pid}\);"):
+        await make_proxy(**other).start()
+    assert not gone(left.traefik)
 
 
 async def test_a_start_without_the_store_leaves_traefik_alone(

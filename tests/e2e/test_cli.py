@@ -138,10 +138,17 @@ async def test_check_before_the_first_start(redis_server: RedisServer, tmp_path:
         "JupyterHub.hub_bind_url": f"http://127.0.0.1:{free_port()}",
         "TraefikProxy.traefik_api_url": f"http://127.0.0.1:{free_port()}",
         "TraefikRedisProxy.redis_url": redis_server.url,
+        "TraefikReidsProxy.redis_password": SECRET,
+        "TraefikEtcdProxy.etcd_password": SECRET,
+        "TKvProxy.kv_traefik_prefix": "traefik",
     }
     write_config(tmp_path, settings)
     done = await check(tmp_path)
     assert done.status == 0, done.out
+    assert "warning configuration: c.TraefikReidsProxy (redis_password) is not used: " in done.out
+    assert "ok      configuration: c.TraefikEtcdProxy (etcd_password) is not used, as the hub uses" in done.out
+    assert "warning configuration: c.TKvProxy is the former name of c.KVTraefikProxy; " in done.out
+    assert SECRET not in done.out
     assert f"127.0.0.1:{port} is free (c.JupyterHub.bind_url)." in done.out
     assert "The hub starts Traefik; if the hub is running, see its log." in done.out
     with socket.socket() as taken:

@@ -13,6 +13,7 @@ from kvproxy.testing.hub import HubClient, HubProcess
 from kvproxy.testing.servers import RedisServer, TraefikServer, wait_until
 
 from .command import documented, process
+from .peer import peer_keys
 
 pytestmark = [pytest.mark.hub, pytest.mark.timeout(300)]
 
@@ -21,32 +22,6 @@ PASSWORD = "store-pass/word"
 
 def run(hub: HubProcess, *arguments: str):
     return asyncio.to_thread(process, hub.directory, *arguments)
-
-
-def escaped(routespec: str) -> str:
-    """As jupyterhub-traefik-proxy does it in its names (escapism)."""
-    return "".join(c if c.isalnum() or c == "-" else f"_{ord(c):02X}" for c in routespec)
-
-
-def as_the_peer_has_it(routespec: str, target: str, data: dict[str, object]) -> dict[str, str]:
-    """The keys of one route; see tests/data for those that it wrote itself."""
-    alias = escaped(routespec)
-    path = routespec.rstrip("/")
-    rule = f"( PathPrefix(`{routespec}`) || Path(`{path}`) )" if path else "PathPrefix(`/`)"
-    text = {key: str(value).lower() if isinstance(value, bool) else str(value) for key, value in data.items()}
-    record = f"jupyterhub/routes/router_{alias}"
-    return {
-        f"traefik/http/routers/router_{alias}/service": f"service_{alias}",
-        f"traefik/http/routers/router_{alias}/rule": rule,
-        f"traefik/http/routers/router_{alias}/entryPoints/0": "http",
-        f"traefik/http/services/service_{alias}/loadBalancer/servers/0/url": target,
-        f"traefik/http/services/service_{alias}/loadBalancer/passHostHeader": "true",
-        f"{record}/routespec": routespec,
-        f"{record}/target": target,
-        f"{record}/router": f"router_{alias}",
-        f"{record}/service": f"service_{alias}",
-        **{f"{record}/data/{key}": value for key, value in text.items()},
-    }
 
 
 async def test_check_and_routes_beside_a_hub(hub_factory, redis_factory: Callable[..., RedisServer]) -> None:
@@ -115,12 +90,9 @@ async def test_a_hub_goes_on_where_jupyterhub_traefik_proxy_ended(
         routes = await ada.routes()
         assert hub.end() == 0
         redis.command("FLUSHALL")
-        for route in routes.values():
-            data = {key: value for key, value in route["data"].items() if key in {"hub", "user", "server_name"}}
-            keys = as_the_peer_has_it(route["routespec"], route["target"], data)
-            redis.command("MSET", *(text for pair in keys.items() for text in pair))
+        redis.command("MSET", *(text for pair in peer_keys(routes).items() for text in pair))
 
-        see, migrate, _ = documented("from-jupyterhub-traefik-proxy.md")
+        see, migrate, back, _ = documented("from-jupyterhub-traefik-proxy.md")
         done = await run(hub, *see)
         assert "2 to add." in done.out
         assert "Nothing was written" in done.out
@@ -133,4 +105,13 @@ async def test_a_hub_goes_on_where_jupyterhub_traefik_proxy_ended(
         assert "missing route" not in hub.log_text
         assert "stale route" not in hub.log_text
         assert (await ada.server("GET", f"api/kernels/{kernel}")).status == 200
+        refused = await run(hub, *back)
+        assert refused.status == 1
+        assert "A hub is running at" in refused.err
         assert hub.end() == 0
+        done = await run(hub, *back)
+        assert (done.status, done.err) == (0, ""), done.out
+        assert "Start jupyterhub-traefik-proxy's hub now" in done.out
+        left = redis.command("KEYS", "*")
+        assert isinstance(left, list)
+        assert sorted(map(str, left)) == sorted(key for key in peer_keys(routes) if "_api" not in key)

@@ -83,7 +83,10 @@ async def test_nothing_is_written_unless_it_is_asked_for(redis: RedisKeys, tmp_p
     assert "add     /user/ada/ -> http://127.0.0.1:4001" in done.out
     assert "9 to add." in done.out
     assert "--delete-old" in done.out
-    assert "Nothing was written; --execute does it." in done.out
+    assert "Nothing was written, and --execute is refused as long as that is so." in done.out
+    done = await migrate(tmp_path, "--from-peer", "--delete-old")
+    assert done.out.endswith("9 to add.\nNothing was written; --execute does it.\n")
+    assert redis.all() == before
     document = json.loads((await migrate(tmp_path, "--from-peer", "--json")).out)
     assert sorted(step["routespec"] for step in document["steps"]) == SPECS
     assert document["written"] is False
@@ -114,6 +117,7 @@ async def test_a_hub_finds_all_routes_after_the_migration(
     assert redis.peers() == set()
     again = await migrate(tmp_path, "--from-peer", "--execute")
     assert "none were found" in again.out
+    assert again.out.endswith("There is nothing to do; nothing was written.\n")
     proxy = make_proxy(redis_url=redis.server.url, redis_password=PASSWORD)
     await proxy.start()
     routes = await proxy.get_all_routes()
@@ -121,6 +125,27 @@ async def test_a_hub_finds_all_routes_after_the_migration(
     assert routes["/"]["data"] == {"hub": True}
     assert routes["/user/ada/gpu/"]["data"] == {"user": "ada", "server_name": "gpu"}
     assert await client_of(proxy).ask("/user/ada/lab") == (200, port_of(door))
+
+
+async def test_routes_that_a_hub_has_gone_on_without_do_not_come_back(
+    redis: RedisKeys, make_proxy: Callable[..., TraefikRedisProxy], doors: Doors, tmp_path: Path
+) -> None:
+    """Their servers may be elsewhere by now; what the hub has written stays, and the rest is only removed."""
+    door = await doors.open()
+    proxy = make_proxy(redis_url=redis.server.url, redis_password=PASSWORD)
+    await proxy.start()
+    await proxy.add_route("/user/ada/", door, {"user": "ada"})
+    assert proxy._reconciler is not None
+    proxy._reconciler.prevail()
+    await proxy.add_route("/", door, {"hub": True})
+    await proxy.stop()
+    done = await migrate(tmp_path, "--from-peer", "--delete-old", "--execute")
+    assert (done.status, done.err) == (0, "")
+    assert "Not copied: 9 older ones" in done.out
+    assert redis.peers() == set()
+    records = redis.all()["jupyterhub/routes"]
+    assert sorted(records) == ["/", "/user/ada/", "setup"]
+    assert door in records["/user/ada/"]
 
 
 async def test_what_was_interrupted_is_done_by_running_it_again(redis: RedisKeys, tmp_path: Path) -> None:

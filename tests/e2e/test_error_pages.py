@@ -64,9 +64,10 @@ async def test_who_finds_a_server_gone_gets_the_hubs_page(start_proxy: Start, hu
     async with aiohttp.ClientSession() as session:
         with pytest.raises(aiohttp.WSServerHandshakeError) as refused:
             await session.ws_connect(f"{url}ws".replace("http", "ws", 1))
-        assert refused.value.status == 503
+        assert refused.value.status == 502
     for path in ("services/x/", "hub/home"):
-        assert (await ask(proxy.public_url + path))[:2] == (502, "Bad Gateway")
+        status, text, _ = await ask(proxy.public_url + path)
+        assert (status, PAGE in text) == (503, True)
 
 
 async def test_what_a_server_answers_itself_passes(start_proxy: Start, hub: SimpleNamespace) -> None:
@@ -83,6 +84,58 @@ async def test_what_a_server_answers_itself_passes(start_proxy: Start, hub: Simp
         for status in (502, 504):
             shown, text, _ = await ask(f"{proxy.public_url}user/ada/{status}")
             assert (shown, PAGE in text) == (503, True)
+            # A client that names what it takes cannot show a page.
+            for accept in ("application/json", "text/event-stream"):
+                url = f"{proxy.public_url}user/ada/{status}"
+                assert (await ask(url, headers={"Accept": accept}))[:2] == (status, "its own")
+
+
+@pytest.mark.parametrize("layout", ["flat", "tree"])
+async def test_a_server_of_an_excepted_path_answers_for_itself(
+    start_proxy: Start, hub: SimpleNamespace, layout: str
+) -> None:
+    """A gateway whose 502 means something; all others have the hub's page."""
+    proxy = await start_proxy(hub=hub, route_layout=layout, error_pages_except=["/services/gateway/", "/user/*/raw/"])
+
+    async def answer(request: web.BaseRequest) -> web.Response:
+        return web.Response(status=502, text="its own")
+
+    async with serving(answer) as target:
+        for spec, data in (("/", {"hub": True}), ("/services/gateway/", {"service": "gateway"}), ("/user/ada/", ADA)):
+            await proxy.add_route(spec, target, data)
+        for path in ("services/gateway/x", "services/gateway", "user/ada/raw/1"):
+            assert (await ask(proxy.public_url + path))[:2] == (502, "its own")
+        for path in ("services/gateways", "user/ada/lab", "user/raw/"):
+            assert (await ask(proxy.public_url + path))[0] == 503
+
+
+async def test_what_fits_no_route_gets_the_hubs_page(start_proxy: Start, hub: SimpleNamespace) -> None:
+    """A hub below a path, and somebody who types the host alone; a health check needs no hub."""
+    hub.url = hub.url.replace("/hub/", "/jh/hub/")
+    proxy = await start_proxy(hub=hub, public_url=f"http://127.0.0.1:{free_port()}/jh/")
+    await proxy.add_route("/jh/", hub.server.url, {"hub": True})
+    root = proxy.public_url.removesuffix("jh/")
+    for method in ("GET", "POST"):
+        status, text, _ = await ask(root, method)
+        assert (status, '"path": "/jh/hub/error/404"' in text) == (404, True)
+    assert (await ask(f"{root}_chp_healthz"))[:2] == (200, "OK")
+    assert '"path": "/jh/hub/home"' in (await ask(f"{root}jh/hub/home"))[1]
+
+
+async def test_an_unknown_host_gets_the_hubs_page(start_proxy: Start, hub: SimpleNamespace) -> None:
+    """Of a hub that gives every user a domain."""
+    proxy = await start_proxy(hub=hub)
+    await proxy.add_route("hub.example.org/", hub.server.url, {"hub": True})
+    known, unknown = ({"Host": f"{name}.example.org"} for name in ("hub", "nobody"))
+    assert (await ask(proxy.public_url, headers=known))[0] == 200
+    status, text, _ = await ask(proxy.public_url, headers=unknown)
+    assert (status, '"path": "/hub/error/404"' in text) == (404, True)
+
+
+async def test_without_a_hub_what_fits_no_route_is_a_plain_404(start_proxy: Start) -> None:
+    """As nobody could be asked for a page."""
+    proxy = await start_proxy()
+    assert (await ask(proxy.public_url))[:2] == (404, "Not Found")
 
 
 async def test_websockets_and_streams_are_not_held_up(
@@ -115,7 +168,7 @@ async def test_websockets_and_streams_are_not_held_up(
 
 
 async def test_in_a_tree_too(start_proxy: Start, hub: SimpleNamespace, echo_server: Callable[..., EchoServer]) -> None:
-    """Where the group has the middleware, and the routes in it have none."""
+    """Where the groups are behind the routers that have the middleware."""
     proxy, target = await start_proxy(hub=hub, route_layout="tree"), echo_server("all").url
     await proxy.add_route("/", target, {"hub": True})
     for number in range(0, 120, 40):
@@ -126,8 +179,8 @@ async def test_in_a_tree_too(start_proxy: Start, hub: SimpleNamespace, echo_serv
     async def grouped() -> None:
         while True:
             keys = (await store.list()).config
-            having = [key for key, value in keys.items() if value == proxy.names.pages and key.endswith("/middlewares")]
-            if groups_in(keys) and 0 < len(having) < 64:
+            roots = [key for key, value in keys.items() if value == proxy.names.roots]
+            if groups_in(keys) and 0 < len(roots) < 64:
                 return
             await asyncio.sleep(0.1)
 
@@ -197,7 +250,7 @@ async def test_a_killed_server_of_a_real_hub(
                 process.kill()
         answer = await ada.browse("/user/ada/lab")
         assert answer.status == 503
-        assert "Your server appears to be down" in answer.text
+        assert "does not answer, or says itself" in answer.text
         assert "href='/hub/home'" in answer.text or 'href="/hub/home"' in answer.text
         assert "jupyterhub" in answer.text.lower()
         assert (await ada.server("GET", "api/status")).status == 503

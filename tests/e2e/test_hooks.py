@@ -22,7 +22,6 @@ from kvproxy.testing.hub import HubClient, HubProcess
 from kvproxy.testing.redis_server import TRAEFIK_RIGHTS
 from kvproxy.testing.servers import EchoServer, RedisServer
 from kvproxy.testing.tree_conformance import until_groups
-from kvproxy.vocabulary import MIDDLEWARE, ROUTER, SERVICE, Fields, Kind
 from kvproxy_file import TraefikFileProviderProxy
 from kvproxy_redis import TraefikRedisProxy
 
@@ -412,36 +411,6 @@ async def test_hooks_with_routes_in_a_file(echo_server: Callable[..., EchoServer
         assert [line for line in rules.read_text().splitlines() if "-kv" in line] == written
         await again.delete_route("/user/ada/")
         assert "-kvm" not in rules.read_text()
-
-
-def sample(kind: Kind) -> Any:
-    """A value of a kind, with every field that there is."""
-    if isinstance(kind, Fields):
-        return {name: sample(inner) for name, inner in kind.known.items()}
-    if isinstance(kind, tuple):
-        return [sample(kind[0])]
-    simple = {"text": "x", "whole": 5, "flag": True, "time": "5s", "texts": ["x", "y"], "ordered": ["x"]}
-    return {**simple, "names": {"X-A": "b"}, "wholes": {"404": 200}, "any": {"p": {"x": "y"}}}[kind]
-
-
-async def test_traefik_knows_every_field_that_a_hook_may_use(start: Start, doors: Doors) -> None:
-    """It reads them all from a store, with values and empty: one that it did not know would stop all updates."""
-    empty = {name: {} for name, kind in MIDDLEWARE.known.items() if isinstance(kind, Fields) and kind.may_be_empty}
-    made = {name: {name: sample(kind)} for name, kind in MIDDLEWARE.known.items()}
-    made["errors"]["errors"]["statusRewrites"] = {"404-405": 200}
-    extra = {
-        "http": {
-            "middlewares": made | {f"{name}-empty": {name: value} for name, value in empty.items()},
-            "services": {"s": sample(SERVICE)},
-            "routers": {
-                "r": {"rule": "Path(`/nowhere`)", "service": "s", **sample(ROUTER)},
-                "bare": {"rule": "Path(`/nowhere`)", "service": "s", "tls": {}},
-            },
-        }
-    }
-    proxy, target = await start(extra_dynamic_config=extra, check_route_timeout=10), await doors.open()
-    await proxy.add_route("/user/ada/", target, {})
-    assert (await fetch(f"{proxy.public_url}user/ada/"))[:2] == (200, port_of(target))
 
 
 HUB_HOOK = """

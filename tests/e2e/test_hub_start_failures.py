@@ -47,6 +47,18 @@ def test_redis_absent(hub_factory):
     assert [text for text in said(hub, "W") if "Waiting for it for up to 2 s" in text]
 
 
+def test_settings_that_nothing_reads_and_one_that_cannot_be_followed(hub_factory):
+    ignored = {"TraefikReidsProxy.redis_password": "wr0ng-0ne", "TraefikEtcdProxy.etcd_password": "wr0ng-0ne"}
+    hub = hub_factory({**ignored, "TKvProxy.kv_separator": "."})
+    assert why_it_failed(hub) == (
+        "c.TKvProxy.kv_separator cannot be followed: Traefik takes only '/' between the parts of a key. Remove "
+        "c.TKvProxy.kv_separator."
+    )
+    assert hub.log_text.count("c.TraefikReidsProxy (redis_password) is not used: there is no proxy class of that ") == 1
+    assert hub.log_text.count("c.TraefikEtcdProxy (etcd_password) is not used, as the hub uses TraefikRedisProxy.") == 1
+    assert "wr0ng-0ne" not in hub.log_text
+
+
 def test_redis_refuses_the_password_at_once(hub_factory, redis_factory):
     url = redis_factory(password="right").url
     settings = {"TraefikRedisProxy.redis_url": url, "TraefikRedisProxy.redis_password": "wr0ng-0ne"}
@@ -54,6 +66,16 @@ def test_redis_refuses_the_password_at_once(hub_factory, redis_factory):
     sentence = why_it_failed(hub, 10)
     assert sentence == f"Redis at {url} refuses the credentials; check redis_username and redis_password."
     assert "wr0ng-0ne" not in hub.log_text
+
+
+def test_a_mistake_in_the_dynamic_configuration_leaves_no_key(hub_factory, redis_server):
+    extra = {"http": {"middlewares": {"a": {"headers": {"customRequestHeader": {"X-A": "b"}}}}}}
+    settings = {"TraefikRedisProxy.redis_url": redis_server.url, "TraefikProxy.extra_dynamic_config": extra}
+    assert why_it_failed(hub_factory(settings)) == (
+        "c.TraefikProxy.extra_dynamic_config has http.middlewares.a.headers.customRequestHeader, which Traefik does "
+        "not know there (is customRequestHeaders meant?). Nothing was written."
+    )
+    assert redis_server.command("KEYS", "*") == []
 
 
 def test_redis_comes_late(hub_factory):

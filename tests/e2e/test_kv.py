@@ -69,7 +69,7 @@ async def test_a_url_picks_the_backend(
     await proxy.stop()
     assert [r.getMessage() for r in caplog.records if "not recognized" in r.getMessage()] == []
     place = "below 'traefik' and 'jupyterhub'" if kind == "redis" else f"in {file}"
-    assert f"Leaving 1 routes in the store, {place}" in caplog.text
+    assert f"Leaving 1 route in the store, {place}" in caplog.text
     again = make_proxy({section: {"store_url": url}})
     await again.start()
     assert set(await again.get_all_routes()) == {"/user/ada/"}

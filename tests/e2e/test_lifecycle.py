@@ -22,6 +22,7 @@ import psutil
 import pytest
 
 from kvproxy.errors import RouteNotReadyError, StoppedError, StoreError, TraefikError
+from kvproxy.launcher import check_free
 from kvproxy.testing.servers import Certificates, RedisServer, TraefikServer, free_port
 from kvproxy.testing.traefik_conformance import until
 from kvproxy_redis import TraefikRedisProxy
@@ -124,6 +125,144 @@ async def test_a_traefik_that_dies_is_started_again(
     await proxy.add_route("/user/bob/", target, {})
     assert await client_of(proxy).ask("/user/ada/") == (200, port_of(target))
     assert "Traefik was killed by signal 9; starting it again" in caplog.text
+
+
+async def test_a_proxy_may_be_stopped_by_several_at_once(
+    start_proxy: Start, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """As JupyterHub does at a second Ctrl-C. Each call returns when all is stopped; nothing is said twice."""
+    caplog.set_level(logging.INFO)
+    proxy = await start_proxy()
+    await proxy.add_route("/", "http://127.0.0.1:1", {})
+    traefik = psutil.Process(pid_of(proxy))
+
+    async def stop() -> bool:
+        await proxy.stop()
+        return traefik.is_running()
+
+    impatient = asyncio.create_task(stop())
+    await asyncio.sleep(0)
+    others = asyncio.gather(stop(), stop())
+    impatient.cancel()
+    assert await others == [False, False]
+    assert list(tmp_path.iterdir()) == []
+    assert caplog.text.count("Leaving 1 route in the store") == 1
+    await proxy.stop()
+
+
+async def test_stopping_complains_of_nothing(start_proxy: Start, caplog: pytest.LogCaptureFixture) -> None:
+    """A route that waits meanwhile is told, and one that goes is removed all the same."""
+    proxy = await start_proxy()
+    await proxy.add_route("/user/ada/", "http://127.0.0.1:1", {})
+    caplog.clear()
+    reconciler = proxy._reconciler
+    assert reconciler is not None
+    stopping = asyncio.create_task(proxy.stop())
+    await asyncio.sleep(0)
+    with pytest.raises(StoppedError):
+        await proxy.add_route("/user/bob/", "http://127.0.0.1:1", {})
+    await proxy.delete_route("/user/ada/")
+    assert reconciler.get("/user/ada/") is None
+    await stopping
+    assert [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING] == []
+
+
+async def test_users_are_out_for_a_moment_only_however_often_traefik_dies(
+    start_proxy: Start, doors: Doors, client_of: Callable[..., Client], caplog: pytest.LogCaptureFixture
+) -> None:
+    """A Traefik that has worked is no crash loop, so the pause before a restart does not grow."""
+    proxy, target = await start_proxy(), await doors.open()
+    for number in range(4):
+        await proxy.add_route(f"/user/u{number}/", target, {})
+        pid = pid_of(proxy)
+        os.kill(pid, signal.SIGKILL)
+        await until(lambda pid=pid: proxy.traefik_pid not in {None, pid})  # type: ignore[misc]
+    await proxy.add_route("/user/ada/", target, {})
+    assert await client_of(proxy).ask("/user/ada/") == (200, port_of(target))
+    assert caplog.text.count("Traefik was killed by signal 9; starting it again in 0.5 s") == 4
+
+
+@pytest.mark.parametrize(
+    ("keys", "complaint"),
+    [
+        ({"aaaaaaaaaaaaaaaa-kvg/rule": "Path(`/a`)"}, "router must have either a service or child routers"),
+        ({"bbbbbbbbbbbbbbbb-kvp/rule": "Path(`/b`)", "bbbbbbbbbbbbbbbb-kvp/service": "none"}, "does not exist"),
+    ],
+)
+async def test_a_half_read_state_is_no_error_in_the_log(
+    keys: dict[str, str],
+    complaint: str,
+    start_proxy: Start,
+    redis_server: RedisServer,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """Traefik complains of what it has read while it was being written, which is over with its next read."""
+    caplog.set_level(logging.DEBUG)
+    proxy = await start_proxy()
+    for key, value in keys.items():
+        redis_server.command("SET", f"traefik/http/routers/{key}", value)
+    redis_server.command("PUBLISH", "__keyspace@0__:traefik/x", "set")
+    await until(lambda: complaint in caplog.text)
+    await proxy.add_route("/user/ada/", "http://127.0.0.1:1", {})
+    said = [record for record in caplog.records if record.getMessage().startswith("Traefik: ")]
+    assert {record.levelno for record in said if complaint in record.getMessage()} == {logging.DEBUG}
+    assert [record for record in said if record.levelno >= logging.ERROR] == []
+
+
+async def test_nobody_beside_traefik_is_told_the_password_of_its_api(start_proxy: Start) -> None:
+    """``localhost`` has two addresses, and Traefik listens at one of them. Any local user can listen at the other."""
+    with socket.socket(socket.AF_INET6) as listener:
+        listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        listener.bind(("::1", 0))
+        listener.listen()
+        listener.setblocking(False)
+        proxy = await start_proxy(traefik_api_url=f"http://localhost:{listener.getsockname()[1]}")
+        await proxy.add_route("/user/ada/", "http://127.0.0.1:1", {})
+        await proxy.get_all_routes()
+        with pytest.raises(BlockingIOError):
+            listener.accept()
+        traefik = psutil.Process(pid_of(proxy))
+        assert {c.laddr.ip for c in traefik.net_connections() if c.status == psutil.CONN_LISTEN} == {"127.0.0.1"}
+
+
+async def test_traefik_does_not_get_the_hubs_secrets(start_proxy: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It faces the network, and needs none of them."""
+    monkeypatch.setenv("JUPYTERHUB_CRYPT_KEY", "hard-to-guess")
+    monkeypatch.setenv("CF_DNS_API_TOKEN", "for ACME")
+    proxy = await start_proxy(traefik_env={"MINE": "set"})
+    environment = psutil.Process(pid_of(proxy)).environ()
+    assert {"CF_DNS_API_TOKEN", "MINE", "GOGC", "PATH"} <= environment.keys()
+    assert "JUPYTERHUB_CRYPT_KEY" not in environment
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1", "::1"])
+def test_every_address_of_a_name_must_be_free(address: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever has one of them gets a part of the users."""
+    places = [(socket.AF_INET, "127.0.0.1"), (socket.AF_INET6, "::1")]
+    family = {where: family for family, where in places}[address]
+    with socket.socket(family) as listener:
+        listener.bind((address, 0))
+        listener.listen()
+        port = listener.getsockname()[1]
+        found = [(family, socket.SOCK_STREAM, 6, "", (where, port)) for family, where in places]
+        monkeypatch.setattr(socket, "getaddrinfo", lambda *args, **kwargs: found)
+        with pytest.raises(TraefikError, match=rf"cannot listen on hub\.local:{port} \(bind_url\): another program"):
+            check_free({("hub.local", port): "bind_url"})
+        free = free_port()
+        found = [(family, socket.SOCK_STREAM, 6, "", (where, free)) for family, where in places]
+        check_free({("hub.local", free): "bind_url"})
+
+
+def test_an_address_that_this_machine_has_not_is_no_matter_beside_one_that_it_has(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """As without IPv6. If it has none of them, the reason is told."""
+    found = [(socket.AF_INET6, socket.SOCK_STREAM, 6, "", ("2001:db8::1", free_port()))]
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *args, **kwargs: found)
+    with pytest.raises(TraefikError, match="Cannot assign requested address"):
+        check_free({("hub.local", 8000): "bind_url"})
+    found.append((socket.AF_INET, socket.SOCK_STREAM, 6, "", ("127.0.0.1", free_port())))
+    check_free({("hub.local", 8000): "bind_url"})
 
 
 async def test_https(start_proxy: Start, doors: Doors, certificates: Certificates) -> None:

@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 
-from kvproxy.errors import RouteNotReadyError, StoreAuthError, StoreUnavailable, TraefikError
+from kvproxy.errors import RouteNotReadyError, StoppedError, StoreAuthError, StoreUnavailable, TraefikError
 from kvproxy.names import ALONE
 from kvproxy.reconciler import Reconciler
 from kvproxy.routes import Route, make_route
@@ -470,3 +470,45 @@ def test_a_replica_that_hangs_is_a_dead_one() -> None:
             assert loop.time() - start < 0.5
 
     with_replicas(scene)
+
+
+def test_a_traefik_that_is_being_stopped_is_not_complained_of(caplog: pytest.LogCaptureFixture) -> None:
+    """However long that takes; routes can be removed meanwhile, and whoever waits for Traefik need not wait on."""
+
+    async def scene(world: World) -> None:
+        world.traefik.frozen = True
+        adding = asyncio.create_task(world.reconciler.add(route("late"), 60))
+        await asyncio.sleep(0.1)
+        world.traefik.failure = TraefikError("Traefik's API cannot be reached.")
+        await world.reconciler.leave_traefik()
+        with pytest.raises(StoppedError):
+            await adding
+        with pytest.raises(StoppedError):
+            await world.reconciler.add(route("later"), SECONDS)
+        await asyncio.sleep(60)
+        await world.reconciler.delete("/user/u1/", SECONDS)
+        assert "/user/u1/" not in world.store.records
+
+    play(scene)
+    assert [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING] == []
+
+
+def test_an_answer_that_nobody_understands_does_not_end_the_watch(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is logged once, with where it came from; Traefik is asked again, and whoever waits is served."""
+
+    async def scene(world: World) -> None:
+        def broken(*_: object) -> None:
+            raise RuntimeError("not understood")
+
+        with monkeypatch.context() as patch:
+            patch.setattr(world.traefik, "router", broken)
+            patch.setattr(world.traefik, "table", broken)
+            adding = asyncio.create_task(world.reconciler.add(route("late"), 60))
+            await asyncio.sleep(10)
+        await adding
+
+    play(scene)
+    assert caplog.text.count("kvproxy does not understand what it sees of Traefik. Looking again.") == 1
+    assert caplog.text.count("RuntimeError: not understood") == 1

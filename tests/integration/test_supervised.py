@@ -36,7 +36,7 @@ def begin(tmp_path: Path) -> Iterator[Begin]:
     def begin(arguments: list[str]) -> Supervised:
         file = tmp_path / f"output{len(begun)}"
         with file.open("wb") as output:
-            begun.append(Supervised.start(arguments, {"MARK": "1"}, output))
+            begun.append(Supervised.start(arguments, {**os.environ, "MARK": "1"}, output))
         wait_until(lambda: "up" in file.read_text(), "the program runs")
         return begun[-1]
 

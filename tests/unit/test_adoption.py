@@ -96,8 +96,14 @@ def test_whatever_else_has_the_process_id_is_left_alone(processes: tuple[Running
 
 
 def test_without_a_record_traefik_is_started() -> None:
-    """Also if something runs."""
-    assert decision(None) == Start()
+    """Also if something else runs."""
+    assert decision(None, Running(TRAEFIK, ("sleep", "100"))) == Start()
+
+
+@pytest.mark.parametrize("record", [None, replace(RECORD, traefik=replace(TRAEFIK, pid=49))])
+def test_a_traefik_of_the_same_file_without_a_record_is_replaced(record: Record | None) -> None:
+    """It has the ports. The record may have been lost, or be an older one as the disk was full."""
+    assert decision(record) == Replace(TRAEFIK, "nobody has recorded what it was started with")
 
 
 def test_a_file_that_another_hub_uses_is_refused() -> None:

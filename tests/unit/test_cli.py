@@ -45,6 +45,14 @@ def test_help_says_what_each_command_is_for() -> None:
     assert all(f"  {name} " in said.output for name in COMMANDS)
 
 
+def test_a_mistyped_command_names_the_one_that_may_be_meant() -> None:
+    """As a mistyped option does."""
+    said = run("chekc")
+    assert said.exit_code == 2
+    assert said.output.endswith("Error: No such command 'chekc'. Did you mean 'check'?\n")
+    assert "Did you mean" not in run("xyzzy").output
+
+
 def test_version_is_the_packages() -> None:
     """As pip shows it."""
     from importlib.metadata import version

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from kvproxy.cli.examine_hub import configuration
+from kvproxy.cli.findings import Level
 from kvproxy.cli.hub_configuration import Hub, load_hub
 from kvproxy.cli.living_hub import hub_answers
 from kvproxy.errors import ConfigurationError
@@ -70,6 +72,13 @@ def test_files_may_load_others_and_read_the_environment(monkeypatch: pytest.Monk
     assert load("c = get_config()\n" + REDIS + 'load_subconfig("more.py")\n').proxy.traefik_root == "from-environment"
 
 
+@pytest.mark.parametrize("level", ["", "debug", "WARN"])
+def test_log_levels_of_traefik_are_taken_in_any_case(level: str) -> None:
+    """jupyterhub-traefik-proxy's configurations have them in lower case too."""
+    proxy = load(REDIS + f"c.TraefikProxy.traefik_log_level = {level!r}\n").proxy
+    assert proxy.static_settings({}, (3, 7)).log_level.upper() == level.upper()
+
+
 def test_arguments_of_the_hub_win_over_the_file() -> None:
     """As on its command line."""
     hub = load(REDIS + 'c.JupyterHub.bind_url = "http://127.0.0.1:1/"\n', "--JupyterHub.bind_url=http://127.0.0.1:2/")
@@ -94,11 +103,43 @@ def test_misspelt_settings_are_told_of() -> None:
     ("text", "said"),
     [
         ("", "ConfigurableHTTPProxy, which is none of kvproxy's proxies; set c.JupyterHub.proxy_class to"),
-        ("c.JupyterHub.proxy_class = 'traefik_rediss'", "JupyterHub would refuse jupyterhub_config.py:"),
+        (
+            "c.JupyterHub.proxy_class = 'traefik_reids'",
+            "JupyterHub would refuse jupyterhub_config.py: it cannot import c.JupyterHub.proxy_class = 'traefik_reids'."
+            ' Did you mean "traefik_redis"? kvproxy\'s are "traefik_consul", "traefik_etcd", "traefik_file", '
+            '"traefik_kv" or "traefik_redis".',
+        ),
+        ("c.JupyterHub.proxy_class = 'nonsense'", "proxy_class = 'nonsense'. kvproxy's are \"traefik_consul\", "),
+        (
+            "c.JupyterHub.spawner_class = 'none'",
+            "The 'spawner_class' trait of a JupyterHub instance must be a type, but",
+        ),
+        (
+            "from jupyterhub_traefik_proxy.redis import TraefikRedisProxy",
+            "jupyterhub_config.py:1 cannot be run: ModuleNotFoundError: No module named 'jupyterhub_traefik_proxy'. "
+            'Remove the import and name the class as text: set c.JupyterHub.proxy_class to "traefik_consul", ',
+        ),
+        (
+            "from jupyterhub.proxy import Proxy\nclass TraefikRedisProxy(Proxy): pass\n"
+            "c.JupyterHub.proxy_class = TraefikRedisProxy",
+            'none of kvproxy\'s proxies; set c.JupyterHub.proxy_class = "kvproxy_redis.TraefikRedisProxy".',
+        ),
         ("\nimport nosuch", "jupyterhub_config.py:2 cannot be run: ModuleNotFoundError: No module named 'nosuch'."),
         ("c.x = (\n", "jupyterhub_config.py:1 cannot be run: SyntaxError: '(' was never closed."),
         ("import sys\nsys.exit('no')", "jupyterhub_config.py:2 cannot be run: SystemExit: no."),
         (REDIS + "c.JupyterHub.bind_url = 8000", "The 'bind_url' trait of a JupyterHub instance expected a unicode"),
+        (
+            REDIS + "c.TraefikProxy.traefik_log_level = 'verbose'",
+            "The 'traefik_log_level' trait of a TraefikRedisProxy",
+        ),
+        (
+            REDIS + "c.TraefikProxy.traefik_entrypoint = 'web x'",
+            "c.TraefikProxy.traefik_entrypoint = 'web x' cannot be",
+        ),
+        (
+            REDIS + "c.TraefikProxy.traefik_api_entrypoint = 'a,b'",
+            "c.TraefikProxy.traefik_api_entrypoint = 'a,b' cannot",
+        ),
         (REDIS + "c.TraefikProxy.route_layout = 'bush'", "The 'route_layout' trait of a TraefikRedisProxy instance"),
         (REDIS + "c.TraefikProxy.traefik_api_url = 'ftp://x'", "traefik_api_url must look like http[s]://host:port/"),
     ],
@@ -109,6 +150,18 @@ def test_what_the_hub_would_refuse_is_one_sentence(text: str, said: str) -> None
     assert said in sentence
     assert "\n" not in sentence
     assert sentence.endswith(".")
+
+
+def test_what_is_set_for_another_proxy_is_told_of_by_names() -> None:
+    """By the same function as in the hub's log."""
+    proxy = load(
+        REDIS + "c.TraefikReidsProxy.redis_password = 'hidden'\nc.TraefikEtcdProxy.etcd_url = 'hidden'\n"
+    ).proxy
+    assert list(map(str, proxy.setting_remarks())) == [
+        "c.TraefikReidsProxy (redis_password) is not used: there is no proxy class of that name. Did you mean "
+        "c.TraefikRedisProxy?",
+        "c.TraefikEtcdProxy (etcd_url) is not used, as the hub uses TraefikRedisProxy.",
+    ]
 
 
 def test_wrong_secrets_are_not_repeated() -> None:
@@ -189,3 +242,16 @@ def test_nothing_is_left_behind(directory: Path) -> None:
 async def test_a_hub_that_is_not_there_does_not_answer() -> None:
     """Nor does one on a socket that cannot be asked."""
     assert not await hub_answers(load(REDIS + 'c.JupyterHub.hub_bind_url = "http://127.0.0.1:1"'))
+
+
+def test_check_refuses_a_dynamic_configuration_as_the_hub_does() -> None:
+    """In the same words; a sound one is no finding."""
+    sound = load(REDIS + 'c.TraefikProxy.extra_dynamic_config = {"http": {"middlewares": {"zip": {"compress": {}}}}}\n')
+    assert [one for one in configuration(sound) if one.level is Level.ERROR] == []
+    wrong = load(REDIS + 'c.TraefikProxy.extra_dynamic_config = {"http": {"middleware": {}}}\n')
+    (finding,) = [one for one in configuration(wrong) if one.level is Level.ERROR]
+    assert finding.about == "configuration"
+    with pytest.raises(ConfigurationError) as refused:
+        wrong.proxy.dynamic_config()
+    assert finding.said == str(refused.value)
+    assert "http.middleware, which Traefik does not know there (is middlewares meant?)" in finding.said

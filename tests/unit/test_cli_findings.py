@@ -24,10 +24,11 @@ from cryptography.x509.oid import NameOID
 
 from kvproxy.certificate import placeholder_certificate
 from kvproxy.cli import certificates, check, findings
-from kvproxy.cli.comparison import Held, Row, Seen, Sight, State
+from kvproxy.cli.comparison import Held, Row, Seen, Sight, State, hold
 from kvproxy.cli.findings import Finding, Level
 from kvproxy.names import ALONE, Names
 from kvproxy.routes import make_route
+from kvproxy.store import Snapshot
 from kvproxy.translate import Entry, Layout, encode
 
 NOW = datetime(2030, 1, 15, tzinfo=timezone.utc)
@@ -54,10 +55,12 @@ def test_contents_of_a_store() -> None:
     odd = replace(HELD, entries={**HELD.entries, "x-kvp": Entry({"http/routers/x-kvp/rule": "1"}, {})})
     assert "keys of 1 route without a record that can be read: 'x-kvp'" in findings.contents(odd)[1].said
     peers = {key.removeprefix("traefik/"): value for key, value in PEERS.items() if key.startswith("traefik/")}
-    [_, left, others] = findings.contents(replace(HELD, foreign={**peers, "http/routers/mine/rule": "x"}))
+    [_, left, others] = findings.contents(
+        replace(HELD, foreign={**peers, "http/routers/mine/rule": "x"}), "kvproxy migrate --now"
+    )
     assert left.level is Level.WARNING
     assert f"{len(peers)} keys of jupyterhub-traefik-proxy" in left.said
-    assert "kvproxy migrate --from-peer" in left.advice
+    assert left.advice == "Stop the hub, run: kvproxy migrate --now, and start it again."
     assert others.said == "It holds 1 key that kvproxy leaves alone: 'http/routers/mine/rule'."
     assert others.level is Level.OK
 
@@ -65,8 +68,7 @@ def test_contents_of_a_store() -> None:
 def test_records_of_the_peer_are_no_broken_ones() -> None:
     """A store that keeps a key a record shows them beside the hub's."""
     records = {"router__2Fuser_2Fada_2F/target": "http://127.0.0.1:1"}
-    held = replace(HELD, entries={**HELD.entries, "y-kvp": Entry({}, records)})
-    assert levels(findings.contents(held)) == ["ok"]
+    assert levels(findings.contents(hold(Snapshot({}, records)))) == ["ok"]
 
 
 def test_other_hubs_and_what_was_set_aside_are_told_of() -> None:

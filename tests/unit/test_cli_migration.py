@@ -3,18 +3,29 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from kvproxy.cli.comparison import Held, hold
 from kvproxy.cli.migration import Kind, Plan, chunks, missing, plan_migration
-from kvproxy.cli.peer import is_peers, is_peers_record, peer_groups, peer_routes
+from kvproxy.errors import InvalidRouteError
 from kvproxy.hooking import Hook
 from kvproxy.names import ALONE
+from kvproxy.peer import (
+    is_lowering,
+    is_peers,
+    is_peers_record,
+    left_routes,
+    lowering,
+    peer_entry,
+    peer_groups,
+    peer_routes,
+)
 from kvproxy.plan import apply
 from kvproxy.routes import Route, make_route
 from kvproxy.store import Snapshot
@@ -103,6 +114,51 @@ def test_every_key_of_the_peer_is_known_as_such_and_none_of_kvproxys() -> None:
     assert not any(map(is_peers_record, [*ours.records, "router.example.org/target/", "setup", "group:x-kvg"]))
     assert not any(map(ALONE.owner, CONFIG))
     assert peer_routes({"routes//user/ada/": "{}", "hub": "{}"}).routes == []
+
+
+def test_routes_are_given_back_just_as_the_peer_wrote_them() -> None:
+    """Key by key; a path that its rules cannot hold is refused."""
+    given = [peer_entry(route, "http") for route in peer_routes(RECORDS).routes]
+    assert {key: value for entry in given for key, value in entry.records.items()} == RECORDS
+    routes = {key: value for key, value in CONFIG.items() if re.match("http/(routers/router_|services/)", key)}
+    assert {key: value for entry in given for key, value in entry.config.items()} == routes
+    with pytest.raises(InvalidRouteError, match="back quote"):
+        peer_entry(make_route("/user/a%60b/", TARGET, {}), "http")
+
+
+@given(routes())
+def test_what_is_given_back_can_be_taken_over_again(route: Route) -> None:
+    """Whatever JupyterHub can call a user."""
+    assume("%60" not in route.routespec)
+    [found] = peer_routes(peer_entry(route, "http").records).routes
+    assert (found.key, found.target) == (route.key, route.target)
+
+
+#: Rules by router, as one that has left them wrote them, and somebody's own.
+RULES = {
+    f"http/routers/{name}/rule": f"PathPrefix(`{path}`)"
+    for name, path in {
+        "router__2F": "/",
+        "router__2Fuser_2Fada_2F": "/user/ada/",
+        "route_api": "/api",
+        "mine": "/mine",
+    }.items()
+}
+
+
+def test_what_the_peer_left_is_put_behind_all_in_the_order_that_it_had() -> None:
+    """The API's router at once, as nobody knows its password; the rest when there is something to be behind."""
+    assert lowering(RULES, False).keys() == {"http/routers/route_api/priority"}
+    found = lowering(RULES, True)
+    hub, ada, api = (f"http/routers/{name}/priority" for name in ("router__2F", "router__2Fuser_2Fada_2F", "route_api"))
+    assert found.keys() == {hub, ada, api}
+    assert all(is_lowering(key, value) for key, value in found.items())
+    assert int(found[hub]) < int(found[ada]) < 0
+    assert lowering({**RULES, **found}, False) == found, "as an earlier start has left it"
+    assert lowering(found, True) == {}, "nothing is left of a router whose rule is gone"
+    own = {hub: "7"}
+    assert own.keys().isdisjoint(lowering({**RULES, **own}, True)), "a key that is not ours is never changed"
+    assert left_routes(RULES) == 2
 
 
 @pytest.mark.parametrize(

@@ -73,13 +73,15 @@ def test_the_file_is_what_the_hub_would_give_its_own() -> None:
         "global": {"checkNewVersion": False, "sendAnonymousUsage": False},
         "api": {},
         "log": {"format": "json"},
+        "ping": {"manualRouting": True},
         "entryPoints": {
             "http": {
                 "address": "127.0.0.1:8000",
                 "asDefault": True,
-                "transport": {"respondingTimeouts": {"readTimeout": "0s"}},
+                "http": {"encodeQuerySemicolons": True, "sanitizePath": False},
+                "transport": {"respondingTimeouts": {"readTimeout": "3600s"}},
             },
-            "auth_api": {"address": "localhost:8099"},
+            "auth_api": {"address": "127.0.0.1:8099"},
         },
         "providers": {
             "providersThrottleDuration": "0s",
@@ -161,7 +163,9 @@ def test_a_hub_that_starts_its_own_is_told_so() -> None:
 def test_peculiarities_of_a_version() -> None:
     """Some refuse %2F unless they are told not to; one without parents cannot have a tree."""
     assert "encodedCharacters" in tomllib.loads(run("--traefik-version", "3.6.5").stdout)["entryPoints"]["http"]["http"]
-    assert "http" not in tomllib.loads(run("--traefik-version", "v3.7").stdout)["entryPoints"]["http"]
+    newest = tomllib.loads(run("--traefik-version", "v3.7").stdout)["entryPoints"]["http"]["http"]
+    assert newest == {"encodeQuerySemicolons": True, "sanitizePath": False}
+    assert "sanitizePath" not in tomllib.loads(run("--traefik-version", "3.3.5").stdout)["entryPoints"]["http"]["http"]
     Path("jupyterhub_config.py").write_text(CONFIG + 'c.TraefikProxy.route_layout = "tree"\n')
     said = run("--traefik-version", "3.5.0")
     assert said.exit_code == 2

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
@@ -12,11 +13,12 @@ from kvproxy.error_pages import pages_configuration
 from kvproxy.grouping import Group
 from kvproxy.names import ALONE, Names, is_kvproxys
 from kvproxy.readiness import Pending, Ready, judge
+from kvproxy.root_routers import RootRouters, parse_excepted
 from kvproxy.routes import make_route
 from kvproxy.translate import Layout, encode, encode_group, flatten
 from kvproxy_redis import TraefikRedisProxy
 
-LAYOUT = Layout(pages=ALONE.pages)
+LAYOUT = Layout(roots=RootRouters(pages=ALONE.pages, excepted=parse_excepted(["/services/gateway/", "/user/*/raw/"])))
 GROUP, INNER = Group("/user/"), Group("/user/", ("a", "b"))
 MIDDLEWARES = f"http/middlewares/{ALONE.pages}/errors/"
 
@@ -26,13 +28,30 @@ def with_pages(keys: Any) -> list[str]:
     return [key for key, value in keys.items() if key.startswith("http/routers/") and value == ALONE.pages]
 
 
-def test_users_routes_have_them_and_others_not() -> None:
-    """A page that says "your server" would be wrong for the hub and for services."""
-    for data in ({"hub": True}, {"service": "x"}, {"extra": True}, {}):
-        assert with_pages(encode(make_route("/x/", "http://h:1", data), LAYOUT).config) == []
-    user = make_route("/user/ada/", "http://h:1", {"user": "ada", "server_name": ""})
-    assert len(with_pages(encode(user, LAYOUT).config)) == 1
-    assert with_pages(encode(user, Layout()).config) == []
+def test_every_route_has_them_that_is_behind_nothing() -> None:
+    """The hub's and services' too: monitors and balancers try again after a 503 only."""
+    for data in ({"hub": True}, {"service": "x"}, {"extra": True}, {}, {"user": "ada", "server_name": ""}):
+        route = make_route("/x/", "http://h:1", data)
+        assert len(with_pages(encode(route, LAYOUT).config)) == 1
+        assert with_pages(encode(route, Layout()).config) == []
+        assert with_pages(encode(route, replace(LAYOUT, rooted=True)).config) == []
+
+
+@pytest.mark.parametrize(
+    ("routespec", "excepted"),
+    [
+        ("/services/gateway/", True),
+        ("/services/gateway/below/", True),
+        ("hub.example.org/services/gateway/", True),
+        ("/user/ada/raw/", True),
+        ("/services/gateways/", False),
+        ("/services/", False),
+        ("/user/ada/lab/", False),
+    ],
+)
+def test_single_routes_can_go_without(routespec: str, excepted: bool) -> None:
+    """Where Traefik has no root routers, those whose whole path is excepted."""
+    assert bool(with_pages(encode(make_route(routespec, "http://h:1", {}), LAYOUT).config)) is not excepted
 
 
 def test_what_is_in_a_group_has_them_from_the_outermost() -> None:
@@ -73,6 +92,8 @@ def test_the_hub_is_asked_where_it_is() -> None:
         f"{MIDDLEWARES}service": ALONE.pages,
         f"{MIDDLEWARES}query": "/base/hub/error/503",
         f"{MIDDLEWARES}statusRewrites/502-504": "503",
+        f"{MIDDLEWARES}errorRequestHeaders": "Accept,Accept-Language,X-Forwarded-For,X-Forwarded-Host,X-Forwarded-Port,"
+        "X-Forwarded-Proto,X-Real-Ip,X-Scheme",
         f"http/middlewares/{ALONE.cookieless}/headers/customRequestHeaders/Sec-Fetch-Mode": "no-cors",
     }
     assert all(map(is_kvproxys, made))
@@ -86,14 +107,17 @@ def set_up(version: tuple[int, ...] = (3, 7), **traits: Any) -> tuple[str, dict[
     proxy = TraefikRedisProxy(public_url="http://127.0.0.1:8000", **traits)
     secret = b"0" * 32
     keys = flatten(proxy._setup(proxy._access(secret), secret, Abilities(version)))
-    return proxy.layout(()).pages, {key: value for key, value in keys.items() if key.startswith(MIDDLEWARES)}
+    roots = proxy.layout(()).roots
+    pages = roots.pages if roots is not None else ""
+    return pages, {key: value for key, value in keys.items() if key.startswith(MIDDLEWARES)}
 
 
 def test_a_version_that_would_refuse_the_key_does_not_get_it() -> None:
     """One key that Traefik does not know stops all updates."""
     hub = SimpleNamespace(url="http://127.0.0.1:8081/hub/")
-    assert f"{MIDDLEWARES}statusRewrites/502-504" in set_up((3, 4), hub=hub)[1]
-    assert set(set_up((3, 3, 7), hub=hub)[1]) == set(set_up(hub=hub)[1]) - {f"{MIDDLEWARES}statusRewrites/502-504"}
+    rewrites, headers = f"{MIDDLEWARES}statusRewrites/502-504", f"{MIDDLEWARES}errorRequestHeaders"
+    assert set(set_up((3, 4), hub=hub)[1]) == set(set_up((3, 7), hub=hub)[1]) - {headers}
+    assert set(set_up((3, 3, 7), hub=hub)[1]) == set(set_up((3, 7), hub=hub)[1]) - {headers, rewrites}
 
 
 @pytest.mark.parametrize("hub", [None, SimpleNamespace(url="http+unix://%2Ftmp%2Fhub/hub/")])

@@ -426,9 +426,6 @@ async def test_what_cannot_work_is_said_at_start(tmp_path: Path, monkeypatch: py
             await check(name)
     with pytest.raises(ConfigurationError, match="must end in"):
         await check("rules.json")
-    (tmp_path / "peer.toml").write_text('[jupyterhub.routes.x]\ntarget = "y"\n')
-    (tmp_path / "peer.toml").chmod(0o600)
-    assert "jupyterhub-traefik-proxy" in (await check("peer.toml"))[0]
     assert await check("rules.toml") == []
     monkeypatch.setattr("os.access", lambda *_: False)
     with pytest.raises(ConfigurationError, match="may not write to"):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import random
 from typing import Any
 
@@ -11,10 +10,12 @@ from hypothesis import strategies as st
 
 from kvproxy.hooking import Hook
 from kvproxy.names import ALONE
+from kvproxy.root_routers import RootRouters
 from kvproxy.routes import Route
+from kvproxy.testing import rule_model
 from kvproxy.translate import Entry
 
-from .test_tree import Hub, flat, near_requests, routers_of, specs
+from .test_tree import HEADERS, Hub, flat, near_requests, rooting, routers_of, specs
 
 
 def secure_some(route: Route, configuration: dict[str, Any]) -> None:
@@ -36,18 +37,18 @@ def look(hub: Hub, chance: random.Random, count: int = 4) -> None:
 
 
 @settings(max_examples=100, deadline=None)
-@given(st.booleans(), st.data(), st.randoms(use_true_random=False))
+@given(st.booleans(), rooting, st.data(), st.randoms(use_true_random=False))
 def test_requests_lead_right_while_a_route_of_its_own_kind_gives_up_the_tree(
-    hosts: bool, data: st.DataObject, chance: random.Random
+    hosts: bool, roots: RootRouters | None, data: st.DataObject, chance: random.Random
 ) -> None:
     """At each moment, whichever route it is, above the others or below them."""
-    hub = Hub(hosts)
+    hub = Hub(hosts, roots=roots)
     for routespec in ["/", *data.draw(st.lists(specs(hosts), max_size=20, unique=True))]:
         if not hosts or routespec != "/":
             hub.toggle(routespec)
     for _ in range(chance.randrange(9)):
         hub.table.step(lambda name: False, chance.choice([None, 2]))
-    hub.table._layout = Hub(hosts, hooks=(Hook("h", secure_some),)).table._layout
+    hub.table._layout = Hub(hosts, hooks=(Hook("h", secure_some),), roots=roots).table._layout
     for _ in range(6):
         hub.toggle(data.draw(specs(hosts)) if chance.random() < 0.6 or not hub.routes else some(hub, chance))
         look(hub, chance)
@@ -142,33 +143,27 @@ def test_a_move_into_a_group_asks_no_hook() -> None:
 
 @settings(max_examples=60, deadline=None)
 @given(st.lists(specs(False), max_size=20, unique=True), st.booleans(), st.randoms(use_true_random=False))
-def test_a_users_requests_come_through_the_hubs_pages_once(
+def test_a_request_comes_through_the_hubs_pages_once(
     routespecs: list[str], hooked: bool, chance: random.Random
 ) -> None:
-    """Wherever the route is, before what a hook gives it, and after each step."""
-    hub = Hub(False, hooks=(Hook("h", name_all),) if hooked else (), pages=ALONE.pages)
+    """Wherever its route is, before the middlewares that a hook gives it, and after each step."""
+    hub = Hub(False, hooks=(Hook("h", name_all),) if hooked else (), roots=RootRouters(pages=ALONE.pages))
     for routespec in ["/", *routespecs]:
         hub.toggle(routespec)
         if chance.random() < 0.3:
             hub.table.step(lambda name: False, chance.choice([None, 1]))
-        paged(hub)
+        paged(hub, chance)
     hub.settle()
-    paged(hub)
+    paged(hub, chance)
     hub.table.allow_groups(False)
-    paged(hub)
+    paged(hub, chance, everybody=True)
 
 
-def paged(hub: Hub) -> None:
+def paged(hub: Hub, chance: random.Random, everybody: bool = False) -> None:
+    """Check the middlewares that requests pass. Without root routers, there is one way for all."""
     routers = routers_of(flat(hub.table.entries))
-    for name, router in routers.items():
-        if not router.get("service"):
-            continue
-        passed = router.get("middlewares", "").split(",")
-        while above := router.get("parentRefs"):
-            router = routers[above]
-            passed = [*router.get("middlewares", "").split(","), *passed]
-        passed = list(filter(None, passed))
-        of_a_user = name in hub.routes and "user" in json.loads(hub.routes[name].data_text)
-        wanted = of_a_user or "parentRefs" in routers[name]
-        assert passed[:1] == [ALONE.pages] if wanted else ALONE.pages not in passed
-        assert passed.count(ALONE.pages) <= 1
+    for host, path, headers in near_requests(hub, chance, 4):
+        way = rule_model.ways(routers, host, path, headers)
+        passed = [one for name in way for one in str(routers[name].get("middlewares", "")).split(",") if one]
+        assert passed.count(ALONE.pages) == (1 if everybody or headers in HEADERS[:2] else 0)
+        assert ALONE.pages not in passed[1:]

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from kvproxy.grouping import NO_REQUEST, Group, Limits, divide, stem
 from kvproxy.hooking import Hook
 from kvproxy.names import ALONE
+from kvproxy.root_routers import RootRouters
 from kvproxy.routes import Route, RouteSpec, make_route
 from kvproxy.table import DesiredTable
 from kvproxy.testing import oracle, rule_model
@@ -20,6 +21,10 @@ from kvproxy.translate import Entry, Layout, encode_setup
 from .strategies import _ways, names, spell
 
 SMALL = Limits(most=4, least=2)
+#: A service of Traefik's own, which is always there.
+INTERNAL = "noop@internal"
+#: Requests that may be answered with a page, and others.
+HEADERS = [{}, {"Accept": "*/*"}, {"Accept": "application/json"}, {"Upgrade": "websocket"}]
 #: Names with much in common, names that begin one another, and whatever strangers may choose.
 alike = st.one_of(
     st.text(st.sampled_from("ab"), min_size=1, max_size=5),
@@ -35,6 +40,10 @@ def specs(draw: st.DrawFn, hosts: bool) -> str:
     path = "".join(spell(name) + "/" for name in draw(st.lists(alike, max_size=3)))
     routespec = f"{host}/user/{path}" if draw(st.booleans()) else f"{host}/{path}"
     return routespec if routespec != "/" else "/hub/"
+
+
+#: With root routers in front of all routes, and without.
+rooting = st.sampled_from([None, RootRouters(pages=ALONE.pages)])
 
 
 def made(routespec: str, port: int = 1) -> Route:
@@ -57,24 +66,30 @@ def routers_of(config: Mapping[str, str]) -> dict[str, dict[str, object]]:
     return {
         name: router
         for name, router in routers.items()
-        if "service" not in router or f"http/services/{router['service']}/loadBalancer/servers/0/url" in config
+        if router.get("service", INTERNAL) == INTERNAL
+        or f"http/services/{router['service']}/loadBalancer/servers/0/url" in config
     }
 
 
-def served(config: Mapping[str, str], host: str, path: str) -> str | None:
-    """The service that a request reaches."""
+def served(config: Mapping[str, str], host: str, path: str, headers: Mapping[str, str] | None = None) -> str | None:
+    """The service that a request reaches, None if no route's."""
     routers = routers_of(config)
-    name = rule_model.lead(routers, host, path)
-    return name and str(routers[name]["service"])
+    name = rule_model.lead(routers, host, path, headers)
+    return str(routers[name]["service"]) if name is not None and routers[name]["service"] != INTERNAL else None
 
 
 class Hub:
     """A table whose edits are made one after another, as a hub's are."""
 
     def __init__(
-        self, hosts: bool, limits: Limits = SMALL, kind: str = "tree", hooks: tuple[Hook, ...] = (), pages: str = ""
+        self,
+        hosts: bool,
+        limits: Limits = SMALL,
+        kind: str = "tree",
+        hooks: tuple[Hook, ...] = (),
+        roots: RootRouters | None = None,
     ):
-        layout = Layout(kind=kind, hosts=hosts, limits=limits, threshold=6, hooks=hooks, pages=pages)
+        layout = Layout(kind=kind, hosts=hosts, limits=limits, threshold=6, hooks=hooks, roots=roots)
         self.table = DesiredTable(layout, encode_setup({}), True)
         self.hosts = hosts
         self.routes: dict[str, Route] = {}
@@ -95,12 +110,12 @@ class Hub:
             assert steps < 100
         return steps
 
-    def expect(self, config: Mapping[str, str], host: str, path: str) -> None:
+    def expect(self, config: Mapping[str, str], host: str, path: str, headers: Mapping[str, str]) -> None:
         wanted = oracle.lead(self.routes.values(), host, path)
-        assert served(config, host, path) == (wanted and ALONE.route(wanted.key)), (host, path)
+        assert served(config, host, path, headers) == (wanted and ALONE.route(wanted.key)), (host, path, headers)
 
 
-def near_requests(hub: Hub, chance: random.Random, count: int) -> list[tuple[str, str]]:
+def near_requests(hub: Hub, chance: random.Random, count: int) -> list[tuple[str, str, dict[str, str]]]:
     """Requests for routes, below them, and near them, in all spellings."""
     found = []
     routes = list(hub.routes.values()) or [made("/user/ada/")]
@@ -109,24 +124,25 @@ def near_requests(hub: Hub, chance: random.Random, count: int) -> list[tuple[str
         more = chance.choice([(), ("a",), ("x", "lab")])
         segments = ["".join(chance.choice(_ways(c)) for c in segment) for segment in (*near.segments, *more)]
         end = chance.choice(["", "/", "x", "a/", "/lab?next=/user/x"])
-        found.append((chance.choice([near.host or "h.org", "adab.h.org"]), "/" + "/".join(segments) + end))
+        host = chance.choice([near.host or "h.org", "adab.h.org"])
+        found.append((host, "/" + "/".join(segments) + end, chance.choice(HEADERS)))
     return found
 
 
 @settings(max_examples=100, deadline=None)
-@given(st.lists(st.lists(specs(False), max_size=8), max_size=4), st.randoms(use_true_random=False))
+@given(st.lists(st.lists(specs(False), max_size=8), max_size=4), rooting, st.randoms(use_true_random=False))
 def test_requests_lead_right_in_every_state_that_a_traefik_may_see(
-    edits: list[list[str]], chance: random.Random
+    edits: list[list[str]], roots: RootRouters | None, chance: random.Random
 ) -> None:
     """Routes come and go; in between the tree takes its steps, and readers see any part of each."""
-    live(Hub(False), edits, chance)
+    live(Hub(False, roots=roots), edits, chance)
 
 
 @settings(max_examples=100, deadline=None)
-@given(st.lists(st.lists(specs(True), max_size=8), max_size=4), st.randoms(use_true_random=False))
-def test_so_they_do_with_hosts(edits: list[list[str]], chance: random.Random) -> None:
+@given(st.lists(st.lists(specs(True), max_size=8), max_size=4), rooting, st.randoms(use_true_random=False))
+def test_so_they_do_with_hosts(edits: list[list[str]], roots: RootRouters | None, chance: random.Random) -> None:
     """As the one before, for a hub that gives every user a domain."""
-    live(Hub(True), edits, chance)
+    live(Hub(True, roots=roots), edits, chance)
 
 
 def live(hub: Hub, edits: list[list[str]], chance: random.Random) -> None:
@@ -154,10 +170,12 @@ def torn(before: Mapping[str, str], after: Mapping[str, str], random: random.Ran
 
 
 @settings(max_examples=50, deadline=None)
-@given(st.lists(specs(False), max_size=20), st.randoms(use_true_random=False))
-def test_a_restart_finds_the_tree_as_it_is(routespecs: list[str], chance: random.Random) -> None:
+@given(st.lists(specs(False), max_size=20), rooting, st.randoms(use_true_random=False))
+def test_a_restart_finds_the_tree_as_it_is(
+    routespecs: list[str], roots: RootRouters | None, chance: random.Random
+) -> None:
     """Whatever step it was in the middle of, nothing is written, and it goes on from there."""
-    hub, again = Hub(False), Hub(False)
+    hub, again = Hub(False, roots=roots), Hub(False, roots=roots)
     for routespec in routespecs:
         hub.toggle(routespec)
     for _ in range(chance.randrange(7)):
@@ -165,6 +183,7 @@ def test_a_restart_finds_the_tree_as_it_is(routespecs: list[str], chance: random
     found = {name: Entry(entry.config, entry.records) for name, entry in hub.table.entries.items()}
     again.table.restore(found)
     again.routes = hub.routes
+    assert not again.table.take_rerooted()
     assert {name: (entry.config, entry.records) for name, entry in again.table.entries.items()} == {
         name: (entry.config, entry.records) for name, entry in found.items()
     }
@@ -174,22 +193,23 @@ def test_a_restart_finds_the_tree_as_it_is(routespecs: list[str], chance: random
 
 
 @settings(deadline=None)
-@given(st.lists(specs(False), max_size=20, unique=True))
-def test_a_traefik_without_groups_gets_none(routespecs: list[str]) -> None:
+@given(st.lists(specs(False), max_size=20, unique=True), rooting)
+def test_a_traefik_without_groups_gets_none(routespecs: list[str], roots: RootRouters | None) -> None:
     """At once, as it could not even read them; and after a restart over a tree as well."""
-    hub = Hub(False)
+    hub = Hub(False, roots=roots)
     for routespec in routespecs:
         hub.toggle(routespec)
     hub.settle()
     found = dict(hub.table.entries)
-    plain = Hub(False)
+    plain = Hub(False, roots=roots)
+    plain.table.allow_groups(False)
     for route in hub.routes.values():
         plain.toggle(route.routespec)
     changed = set(hub.table.allow_groups(False))
     assert hub.table.entries == plain.table.entries
     assert changed >= {name for name in found if hub.table.entries.get(name) != found[name]}
-    later = Hub(False)
-    later.table.groups_allowed = False
+    later = Hub(False, roots=roots)
+    later.table.allow_groups(False)
     later.table.restore(found)
     assert later.table.entries == plain.table.entries
 
