@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from .errors import TraefikError
 from .static import parse_version
-from .traefik import TraefikApi
+from .traefik import UNKNOWN, TraefikApi
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,10 @@ async def look_at(replicas: Sequence[TraefikApi], timeout: float = 2.0) -> Abili
 
 async def _ask(replica: TraefikApi) -> Abilities | None:
     try:
-        version = parse_version(await replica.version())
-        return Abilities(version, await replica.has_metrics(), await replica.has_ping())
+        version = await replica.version()
+        if version == UNKNOWN:
+            # Before it has loaded the router of its API, it has said nothing.
+            return None
+        return Abilities(parse_version(version), await replica.has_metrics(), await replica.has_ping())
     except TraefikError:
         return None

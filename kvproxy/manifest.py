@@ -15,7 +15,8 @@ from typing import Final
 #: Below it Traefik has its default TLS store, the only one of that name for all of its providers.
 _STORE: Final = "tls/stores/default/"
 #: A certificate and its key, of use only together.
-_PAIR: Final = {f"{_STORE}defaultCertificate/{name}" for name in ("certFile", "keyFile")}
+DEFAULT_CERTIFICATE: Final = f"{_STORE}defaultCertificate/certFile"
+_PAIR: Final = {DEFAULT_CERTIFICATE, f"{_STORE}defaultCertificate/keyFile"}
 
 
 def write_manifest(keys: Mapping[str, str]) -> str:

@@ -151,7 +151,7 @@ class KVTraefikProxy(SucceedingProxy, StoreTraits):
         await wait_for_store(reconciler.start, timeout, setting, self.log)
         self._reconciler = reconciler
         if self.tracks_activity:
-            self._tracker = Tracker(fleet.members, partial(self._adjust, fleet, reconciler), self.log)
+            self._tracker = Tracker(fleet.members, partial(self._adjust, fleet, reconciler), self.log, self.sets_up)
         GAUGES.watch(reconciler)
         return reconciler, fleet
 

@@ -28,12 +28,17 @@ class Tracker:
         members: which replicas there are; never raises.
         prepare: awaited before they are asked.
         log: where to say that one of them does not count.
+        set_up: whether kvproxy sets up the router by which they show what they have counted.
     """
 
     def __init__(
-        self, members: Callable[[], Awaitable[Sequence[TraefikApi]]], prepare: Callable[[], Awaitable[None]], log: Log
+        self,
+        members: Callable[[], Awaitable[Sequence[TraefikApi]]],
+        prepare: Callable[[], Awaitable[None]],
+        log: Log,
+        set_up: bool = False,
     ) -> None:
-        self._members, self._prepare, self._log = members, prepare, log
+        self._members, self._prepare, self._log, self._set_up = members, prepare, log, set_up
         self._activity = Activity()
         self._asking: dict[TraefikApi, asyncio.Task[None]] = {}
         self._silent: set[TraefikApi] = set()
@@ -95,10 +100,19 @@ class Tracker:
         self._silent &= set(members)
         self._told &= set(members)
 
+    async def _may_count(self, replica: TraefikApi) -> bool:
+        """Whether a Traefik that shows no metrics may do so soon.
+
+        Before it has loaded the hub's first commit its API answers nothing, and the router of its metrics is written
+        when it has said that it has some.
+        """
+        return await replica.revision() is None or (self._set_up and await replica.has_metrics())
+
     async def _ask(self, replica: TraefikApi) -> None:
         at = datetime.now(timezone.utc)
         try:
             sample = await replica.sample()
+            counts = sample is not None or await self._may_count(replica)
         except TraefikError as error:
             # Whoever waits for routes says in the log that it does not answer.
             self._log.debug("What Traefik has counted is not known. %s", error)
@@ -110,11 +124,11 @@ class Tracker:
         self._silent.discard(replica)
         if sample is not None:
             self._activity.learn(replica, sample, at)
-        elif replica not in self._told:
+        elif not counts and replica not in self._told:
             self._told.add(replica)
             self._log.info(
                 "%s shows no metrics, so JupyterHub does not learn which servers are in use unless they report it "
-                "themselves. Make Traefik's static configuration anew with `kvproxy static-config`, or set "
+                "themselves. Regenerate Traefik's static configuration with `kvproxy static-config`, or set "
                 "c.TraefikProxy.track_last_activity = False.",
                 replica.place,
             )

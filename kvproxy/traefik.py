@@ -12,7 +12,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from typing import Any, Final, Protocol, TypeVar
-from urllib.parse import quote
+from urllib.parse import quote, urlsplit
 
 import aiohttp
 from aiohttp.abc import AbstractResolver, ResolveResult
@@ -25,6 +25,9 @@ from .readiness import revision_of
 
 T = TypeVar("T")
 
+#: The version of what does not answer as Traefik's API does.
+UNKNOWN: Final = "unknown"
+_STRANGER: Final = "perhaps another program listens there"
 #: Characters of a version that are shown.
 _SHOWN: Final = 100
 
@@ -102,6 +105,11 @@ class TraefikApi:
         """See :attr:`TraefikView.place`."""
         return f"Traefik's API at {self._url}" + (f" ({self._address})" if self._address else "")
 
+    @property
+    def host(self) -> str:
+        """The host that is asked."""
+        return self._address or urlsplit(self._url).hostname or ""
+
     async def members(self) -> Sequence[TraefikView]:
         """See :meth:`kvproxy.replicas.Fleet.members`: this one alone."""
         return [self]
@@ -133,7 +141,7 @@ class TraefikApi:
 
     async def version(self) -> str:
         """See :meth:`TraefikView.version`."""
-        return shown(str((await self._get("/api/version") or {}).get("Version", "unknown")), _SHOWN)
+        return shown(str((await self._get("/api/version") or {}).get("Version", UNKNOWN)), _SHOWN)
 
     async def overview(self) -> Mapping[str, Any]:
         """What Traefik says of itself as a whole: its providers, and since 3.7 how many certificates it has."""
@@ -184,7 +192,7 @@ class TraefikApi:
     async def _get(self, path: str) -> Mapping[str, Any] | None:
         answer = await self._ask(path, lambda response: response.json(content_type=None))
         if answer is not None and not isinstance(answer, dict):
-            raise TraefikError(f"{self.place} gave no proper answer to {path}.")
+            raise TraefikError(f"{self.place} gave no proper answer to {path}; {_STRANGER}.")
         return answer
 
     async def _ask(
@@ -219,17 +227,17 @@ class TraefikApi:
         except asyncio.TimeoutError:
             raise TraefikError(f"{where} did not answer within {self._timeout.total:g} s.") from None
         except (aiohttp.ClientError, ValueError, LookupError, RecursionError) as error:
-            raise TraefikError(f"{where} gave no proper answer ({type(error).__name__}).") from None
+            raise TraefikError(f"{where} gave no proper answer ({type(error).__name__}); {_STRANGER}.") from None
 
 
 def _reason(error: OSError) -> str:
     """Why a connection was not made, without the addresses that were tried.
 
     >>> _reason(OSError("Multiple exceptions: [Errno 111] Connect call failed ('::1', 1, 0, 0), [Errno 111] Connect …"))
-    'connection refused'
+    'Connection refused'
     """
     numbers = [error.errno] if error.errno else map(int, re.findall(r"\[Errno (\d+)\]", str(error)))
-    reasons = dict.fromkeys(os.strerror(number).lower() for number in numbers if number > 0)
+    reasons = dict.fromkeys(os.strerror(number) for number in numbers if number > 0)
     return ", ".join(reasons) or error.strerror or str(error)
 
 

@@ -13,6 +13,8 @@ c.TraefikRedisProxy.redis_password = os.environ.pop("REDIS_PASSWORD")
 
 # Both Traefiks run in containers of their own; a route is ready when both serve it.
 c.TraefikProxy.should_start = False
+# No other provider of Traefik has a default certificate; leave this out if you give it one.
+c.TraefikProxy.placeholder_certificate = True
 c.TraefikProxy.traefik_api_url = ["http://traefik-1:8099", "http://traefik-2:8099"]
 
 # Where the hub is for Traefik and for users' containers.

@@ -9,6 +9,8 @@ c.TraefikRedisProxy.redis_password = "change-me"  # noqa: S105
 
 # Traefik is a unit of its own, so that the hub can be restarted without anybody noticing.
 c.TraefikProxy.should_start = False
+# No other provider of Traefik has a default certificate; leave this out if you give it one.
+c.TraefikProxy.placeholder_certificate = True
 c.TraefikProxy.traefik_api_url = "http://127.0.0.1:8099"
 c.JupyterHub.bind_url = "http://:80"
 

@@ -32,12 +32,22 @@ def configuration(hub: Hub) -> list[Finding]:
     if "." not in proxy.named_as and (others := rivals()):
         said = f"Another package provides proxies of the same names: {', '.join(others)}."
         found.append(warning("configuration", said, "Uninstall it, or name the class in full in proxy_class."))
-    if hub.secret_from:
-        found.append(ok("cookie secret", f"It is in {hub.secret_from}."))
-    else:
-        advice = "" if hub.access is None else "Until then the API is asked with traefik_api_password."
-        found.append(warning("cookie secret", hub.secret_problem, advice))
     return found
+
+
+def cookie_secret(hub: Hub, started: bool) -> Finding:
+    """Whether the hub's cookie secret is there.
+
+    Args:
+        hub: whose it is.
+        started: whether the hub has been started before, as far as can be told.
+    """
+    if hub.secret_from:
+        return ok("cookie secret", f"It is in {hub.secret_from}.")
+    if hub.secret_to_come and not started:
+        return ok("cookie secret", f"There is none yet; the hub makes {hub.secret_to_come} at its first start.")
+    advice = "" if hub.access is None else "Until then the API is asked with traefik_api_password."
+    return warning("cookie secret", hub.secret_problem, advice)
 
 
 def _dynamic_config(hub: Hub) -> list[Finding]:

@@ -5,43 +5,75 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import ssl
+from collections.abc import Sequence
 from datetime import datetime, timezone
 from urllib.parse import urlsplit
 
+from ..entry_point import has_tls
+from ..errors import TraefikError
 from ..static import address
+from ..traefik import TraefikApi
 from . import certificates
 from .examine_hub import files_of_certificate
 from .findings import Finding, Level, warning
 from .hub_configuration import Hub
+from .looking import Replicas
 
 #: Seconds that a handshake may take.
 _QUICK = 5.0
 _EVERYWHERE = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}
 
 
-async def examine_tls(hub: Hub, running: bool) -> list[Finding]:
+async def tls_places(hub: Hub, asked: Replicas) -> list[tuple[str, int]]:
+    """Hosts and ports where Traefik speaks TLS with users; none if none answers, or if nobody knows a name to ask for.
+
+    Without a name, a Traefik that has a certificate for each of its hosts shows the one for all others.
+    """
+    name, found = hub.proxy.traefik_entrypoint, dict[tuple[str, int], None]()
+    for _, api in asked:
+        try:
+            shown = await api.entry_point(name) or {}
+        except TraefikError:
+            continue
+        if hub.proxy.is_https:
+            found[address(hub.proxy.public_url, "JupyterHub.bind_url")] = None
+        elif has_tls(shown) and host_of_users(hub) and (place := _place(api, str(shown.get("address")))):
+            found[place] = None
+    return list(found)
+
+
+def _place(api: TraefikApi, listens: str) -> tuple[str, int] | None:
+    """Where an entry point of a Traefik is reached from here, None if it is nowhere."""
+    host, _, port = listens.partition("/")[0].rpartition(":")
+    host = host.strip("[]")
+    return (api.host if host in _EVERYWHERE else host, int(port)) if port.isdigit() else None
+
+
+async def examine_tls(hub: Hub, places: Sequence[tuple[str, int]]) -> list[Finding]:
     """Whether certificates are good, those in files and the one that users are shown.
 
     Args:
         hub: whose they are.
-        running: whether a Traefik answers, so that there is somebody to show one.
+        places: where Traefik speaks TLS with users, see :func:`tls_places`.
     """
     files, now, host = files_of_certificate(hub), datetime.now(timezone.utc), host_of_users(hub)
     if isinstance(files, Finding):
         return [files]
     found = certificates.pair(*files, host, now) if files is not None else []
-    if not running or not hub.proxy.is_https:
-        return found
-    where, port = address(hub.proxy.public_url, "JupyterHub.bind_url")
-    where = _EVERYWHERE.get(where, where)
-    shown = f"{where}:{port}"
-    try:
-        der = await asyncio.wait_for(shown_certificate(where, port, host), _QUICK)
-    except (OSError, asyncio.TimeoutError) as problem:
-        said = f"No certificate can be had from {shown} ({str(problem) or 'no answer'})."
-        return [*found, warning("certificate", said, "If users come by another address, check the one they see there.")]
     usable = files[0] if files is not None and all(one.level is not Level.ERROR for one in found) else None
-    return found + certificates.served(shown, der, usable, host, now)
+    for host_here, port in places:
+        where = _EVERYWHERE.get(host_here, host_here)
+        shown = f"{where}:{port}"
+        try:
+            der = await asyncio.wait_for(shown_certificate(where, port, host), _QUICK)
+        except (OSError, asyncio.TimeoutError) as problem:
+            said = f"No certificate can be had from {shown} ({str(problem) or 'no answer'})."
+            found.append(
+                warning("certificate", said, "If users come by another address, check the one they see there.")
+            )
+        else:
+            found += certificates.served(shown, der, usable, host, now)
+    return found
 
 
 def host_of_users(hub: Hub) -> str:

@@ -4,22 +4,31 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import aiohttp
 
+from ..certificate import CERTIFICATE_LOST, der_of
 from ..errors import KVProxyError, TraefikError
 from ..http_store import time_of
 from ..launcher import check_free, find_traefik, traefik_version
-from ..static import groups_allowed
+from ..manifest import DEFAULT_CERTIFICATE, of_default_store
+from ..static import groups_allowed, parse_version
 from ..store import Store
-from ..traefik import TraefikApi
+from ..traefik import UNKNOWN, TraefikApi
+from ..translate import SETUP
 from . import findings
 from .comparison import Held
-from .findings import Finding, error, ok, warning
+from .findings import Finding, error, ok
 from .hub_configuration import Hub
 from .looking import Replicas, look_steadily
 
+#: Ends what is said of somebody at the API's place who does not answer as the API does.
+_NO_API = (
+    "answers, but not as Traefik's API does: another program listens there, or Traefik has no router to its API, which "
+    "the hub writes to the store."
+)
 #: Seconds that an answer may take whose time of arrival matters.
 _QUICK = 5.0
 
@@ -34,20 +43,36 @@ def program(hub: Hub) -> list[Finding]:
         groups_allowed(hub.proxy.route_layout, version)
     except KVProxyError as problem:
         return [error("Traefik", str(problem))]
-    return [ok("Traefik", f"The hub starts {path}, version {'.'.join(map(str, version))}.")]
+    found = ok("Traefik", f"The hub starts {path}, version {'.'.join(map(str, version))}.")
+    return [found, *findings.advice("the public entry point", hub.proxy.advice(version))]
 
 
-async def examine_traefik(hub: Hub, store: Store, held: Held | None, asked: Replicas) -> list[Finding]:
-    """Whether every Traefik answers, and serves what the store wants."""
+async def examine_traefik(hub: Hub, store: Store, held: Held | None, asked: Replicas, runs: bool) -> list[Finding]:
+    """Whether every Traefik answers, and serves what the store wants.
+
+    Args:
+        hub: whose they are.
+        store: where the routes are.
+        held: what it holds, None if that is not known.
+        asked: the Traefiks.
+        runs: whether the hub runs.
+    """
     answers = [(name, api, await _answer(hub, api)) for name, api in asked]
     problems = [problem for _, _, problem in answers if problem]
     there = [(name, api) for name, api, problem in answers if not problem]
     if not there and hub.proxy.should_start and (ports := _ports(hub)):
-        advice = "The hub starts Traefik; if the hub is running, see its log."
-        return [*(warning("Traefik API", problem, advice) for problem in problems), *ports]
+        if not runs:
+            return [ok("Traefik API", "It is not there while the hub is stopped, which starts Traefik."), *ports]
+        return [
+            *(error("Traefik API", problem, "The hub starts Traefik; see its log.") for problem in problems),
+            *ports,
+        ]
+    if not there and _first_start(hub, held) and all(problem.endswith(_NO_API) for problem in problems):
+        said = "It is not there yet: the hub writes its router to the store at its first start."
+        return [ok("Traefik API", said)]
     found = [error("Traefik API", problem) for problem in problems]
     for name, api in there:
-        found += findings.entry_points(name, *await _entry_points(hub, api))
+        found += await _look_at_public(hub, name, api)
         if hub.proxy.tracks_activity:
             found.append(findings.metrics(name, await _counts(hub, api)))
     if held is None:
@@ -56,16 +81,60 @@ async def examine_traefik(hub: Hub, store: Store, held: Held | None, asked: Repl
     well = [one for one in seen if not one.problem]
     found += findings.versions(well, hub.proxy.route_layout)
     found += findings.revisions(held, well)
+    found += await _certificates(hub, held, there)
     return found + findings.served(rows, well)
+
+
+def _first_start(hub: Hub, held: Held | None) -> bool:
+    """Whether the API of a Traefik of one's own waits for the hub's first start."""
+    proxy = hub.proxy
+    return proxy.sets_up and not proxy.should_start and held is not None and held.revision is None
+
+
+async def _look_at_public(hub: Hub, name: str, api: TraefikApi) -> list[Finding]:
+    """What a Traefik's entry points are, and what the public one of a Traefik of one's own does to requests."""
+    wanted, there = await _entry_points(hub, api)
+    found, shown = findings.entry_points(name, wanted, there), there.get(hub.proxy.traefik_entrypoint)
+    if shown is not None and not hub.proxy.should_start:
+        found += findings.advice(name, hub.proxy.advice(parse_version(await api.version()), shown))
+    return found
+
+
+async def _certificates(hub: Hub, held: Held, there: Replicas) -> list[Finding]:
+    """Whether every Traefik has a default certificate, and serves the one that the hub has set up."""
+    found = findings.foreign_certificate(held.foreign, bool(hub.proxy.ssl_cert))
+    if held.revision is None:
+        return found
+    given = _given(held)
+    for name, api in there:
+        overview = await api.overview()
+        if given is not None and await api.has_certificate(given) is False:
+            found.append(error("certificate", f"{name} {CERTIFICATE_LOST}"))
+        elif not hub.proxy.gives_placeholder and not any(map(of_default_store, (*held.foreign, *_setup(held)))):
+            found += findings.no_certificate(name, overview, hub.proxy.provider_name)
+    return found
+
+
+def _setup(held: Held) -> Mapping[str, str]:
+    entry = held.entries.get(SETUP)
+    return entry.config if entry is not None else {}
+
+
+def _given(held: Held) -> bytes | None:
+    """The default certificate that the hub has set up, DER; None if there is none, or it cannot be read here."""
+    try:
+        return der_of(_setup(held)[DEFAULT_CERTIFICATE])
+    except (KeyError, OSError, ValueError):
+        return None
 
 
 async def _answer(hub: Hub, api: TraefikApi) -> str:
     """Why a Traefik cannot be asked; empty if it can."""
     try:
-        await api.version()
+        known = await api.version() != UNKNOWN
     except TraefikError as problem:
         return " ".join(filter(None, (str(problem), "" if hub.access else hub.secret_problem)))
-    return ""
+    return "" if known else f"{api.place} {_NO_API}"
 
 
 def _ports(hub: Hub) -> list[Finding]:
@@ -82,7 +151,7 @@ def _ports(hub: Hub) -> list[Finding]:
     return found
 
 
-async def _entry_points(hub: Hub, api: TraefikApi) -> tuple[dict[str, str], dict[str, object]]:
+async def _entry_points(hub: Hub, api: TraefikApi) -> tuple[dict[str, str], dict[str, Mapping[str, Any]]]:
     proxy = hub.proxy
     wanted = {"traefik_entrypoint": proxy.traefik_entrypoint}
     if proxy.sets_up:
@@ -115,7 +184,8 @@ async def strangers(hub: Hub, urls: Sequence[str]) -> tuple[list[Finding], dict[
             try:
                 path, tls = f"{url.rstrip('/')}/api/version", hub.proxy.traefik_api_validate_cert
                 async with session.get(path, ssl=tls, allow_redirects=False) as answer:
-                    found += findings.open_api(f"Traefik's API at {url}", answer.status == 200)
+                    is_open = answer.status == 200 and '"Version"' in await answer.text(errors="replace")
+                    found += findings.open_api(f"Traefik's API at {url}", is_open)
                     told = time_of(answer.headers.get("Date", ""))
                     offsets[f"Traefik ({url})"] = None if told is None else told - (before + time.time()) / 2
             except (aiohttp.ClientError, asyncio.TimeoutError):

@@ -10,6 +10,7 @@ from typing import Any, Final
 
 from ..diagnosis import suspicion
 from ..errors import ConfigurationError
+from ..manifest import of_default_store
 from ..names import is_kvproxys
 from ..peer import is_peers
 from ..static import groups_allowed, parse_version
@@ -206,7 +207,7 @@ def entry_points(name: str, wanted: Mapping[str, str], there: Mapping[str, Any])
 def revisions(held: Held, seen: Sequence[Seen]) -> list[Finding]:
     """Whether all replicas have loaded what the store holds."""
     if held.revision is None:
-        return [warning("revision", "No hub has written to the store yet.", "Start the hub.")]
+        return [ok("revision", "No hub has written to the store yet.")]
     found = []
     for one in seen:
         if one.revision is None:
@@ -245,10 +246,54 @@ def metrics(name: str, there: bool) -> Finding:
         return ok("Traefik metrics", f"{name} counts the requests to each server.")
     said = f"{name} shows no metrics: the hub does not learn which servers are in use that do not report it themselves."
     advice = (
-        "Make Traefik's static configuration anew with kvproxy static-config, or set "
+        "Regenerate Traefik's static configuration with kvproxy static-config, or set "
         "c.TraefikProxy.track_last_activity = False."
     )
     return warning("Traefik metrics", said, advice)
+
+
+def advice(name: str, sentences: Iterable[str]) -> list[Finding]:
+    """What an entry point does to users' requests that it should not do."""
+    return [warning("entry points", f"{name}: {sentence}") for sentence in sentences]
+
+
+def no_certificate(name: str, overview: Mapping[str, Any], provider: str) -> list[Finding]:
+    """Whether a replica is known to have no default certificate.
+
+    Args:
+        name: the replica's.
+        overview: what its API says of the whole.
+        provider: the provider that reads the hub's store, in which there is no default certificate.
+    """
+    certificates = overview.get("certificates")
+    if isinstance(certificates, Mapping):
+        lacking = certificates.get("total") == 0
+    else:
+        # Before 3.7 it does not count them. A file provider may read more than the hub's file.
+        lacking = str(overview.get("providers")).lower() == str([provider.lower()]) != "['file']"
+    if not lacking:
+        return []
+    said = (
+        f"{name} has no default certificate, so it makes an RSA key at each reload, and a new route is served 0.1 to "
+        "1 s later."
+    )
+    remedy = "Give it one, or set c.TraefikProxy.placeholder_certificate = True if no other provider of it ever will."
+    return [warning("certificate", said, remedy)]
+
+
+def foreign_certificate(foreign: Iterable[str], chosen: bool) -> list[Finding]:
+    """Whether the store holds a default certificate for Traefik that is not the hub's.
+
+    Args:
+        foreign: keys of the configuration that are not the hub's.
+        chosen: whether the hub was told of a certificate.
+    """
+    if not (keys := sorted(filter(of_default_store, foreign))):
+        return []
+    said = f"The store holds a default certificate for Traefik that is not the hub's: {_names(keys)}."
+    if not chosen:
+        return [ok("certificate", said)]
+    return [warning("certificate", f"{said} So ssl_cert is not served.", "Remove these keys, or unset ssl_cert.")]
 
 
 def open_api(name: str, is_open: bool) -> list[Finding]:

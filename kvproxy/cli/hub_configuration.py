@@ -42,6 +42,7 @@ class Hub:
         file: the configuration file.
         secret_from: where the cookie secret was found, for sentences; empty if it was not.
         secret_problem: a sentence about a cookie secret that was not found; empty if it was.
+        secret_to_come: where the hub makes one at its first start; empty if there is one, here or beside the file.
         warnings: what traitlets and JupyterHub had to say about the configuration.
     """
 
@@ -50,6 +51,7 @@ class Hub:
     file: Path
     secret_from: str
     secret_problem: str
+    secret_to_come: str = ""
     warnings: tuple[str, ...] = ()
 
     @property
@@ -106,11 +108,11 @@ def load_hub(file: str, arguments: Sequence[str] = ()) -> Hub:
         # What a configuration file prints must not get between the lines of a command's output.
         with contextlib.redirect_stdout(sys.stderr):
             _load(app, file, arguments, collector)
-            secret_from, problem = _load_secret(app, file)
+            secret_from, problem, to_come = _load_secret(app, file)
             proxy = _make_proxy(app, file)
     finally:
         JupyterHub.clear_instance()
-    return Hub(app, proxy, Path(file), secret_from, problem, tuple(dict.fromkeys(collector.said)))
+    return Hub(app, proxy, Path(file), secret_from, problem, to_come, tuple(dict.fromkeys(collector.said)))
 
 
 def _refuse(status: int = 0) -> NoReturn:
@@ -191,8 +193,8 @@ def _name(error: BaseException) -> str:
     return f"{type(error).__name__}: {text}".rstrip(".: ")
 
 
-def _load_secret(app: Any, file: str) -> tuple[str, str]:
-    """Load the cookie secret where the hub would, without making one; where from, and what is wrong."""
+def _load_secret(app: Any, file: str) -> tuple[str, str, str]:
+    """Load the cookie secret where the hub would, without making one; where from, what is wrong, where it will be."""
     variable = app.traits()["cookie_secret"].metadata.get("env")
     path = os.path.abspath(os.path.expanduser(app.cookie_secret_file))
     if app.cookie_secret:
@@ -208,15 +210,17 @@ def _load_secret(app: Any, file: str) -> tuple[str, str]:
             if beside.exists()
             else f"it is made at the hub's first start, unless {variable} has it"
         )
-        return "", (
+        problem = (
             f"There is no cookie secret at {path} ({hint}); run this as the hub's user, in the directory and with the "
             "environment that the hub is started with."
         )
+        return "", problem, "" if beside.exists() else path
     try:
         app.init_secrets()
     except (_Refused, ValueError, OSError):
-        return "", f"The cookie secret in {where} cannot be used; run this as the hub's user, or see the hub's log."
-    return where, ""
+        problem = f"The cookie secret in {where} cannot be used; run this as the hub's user, or see the hub's log."
+        return "", problem, ""
+    return where, "", ""
 
 
 def _make_proxy(app: Any, file: str) -> KVTraefikProxy:

@@ -150,7 +150,7 @@ async def test_check_before_the_first_start(redis_server: RedisServer, tmp_path:
     assert "warning configuration: c.TKvProxy is the former name of c.KVTraefikProxy; " in done.out
     assert SECRET not in done.out
     assert f"127.0.0.1:{port} is free (c.JupyterHub.bind_url)." in done.out
-    assert "The hub starts Traefik; if the hub is running, see its log." in done.out
+    assert "ok      Traefik API: It is not there while the hub is stopped, which starts Traefik." in done.out
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", port))
         taken.listen()
