@@ -6,6 +6,8 @@ import stat
 from collections.abc import Iterator
 from pathlib import Path
 
+from ..errors import ConfigurationError
+from ..launcher import check_directory
 from ..plugins import rivals
 from ..static import check_url
 from .findings import Finding, error, ok, warning
@@ -36,7 +38,17 @@ def permissions(hub: Hub) -> list[Finding]:
         for path, why, mask, wanted in _secret_files(hub)
         if (whom := _whom(path, mask))
     ]
+    if hub.proxy.should_start:
+        found += _directory(Path(hub.proxy.static_config_file))
     return found or [ok("permissions", "No file with secrets can be read by others.")]
+
+
+def _directory(file: Path) -> list[Finding]:
+    try:
+        said = check_directory(file)
+    except ConfigurationError as problem:
+        return [error("permissions", str(problem))]
+    return [warning("permissions", said)] if said else []
 
 
 def _secret_files(hub: Hub) -> Iterator[tuple[Path, str, int, str]]:
