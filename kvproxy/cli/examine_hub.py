@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 
 from ..clear_text import clear_text
 from ..errors import ConfigurationError
+from ..launcher import check_directory
 from ..plugins import rivals
 from ..setting_names import Weight
 from ..static import check_url
@@ -85,7 +86,17 @@ def permissions(hub: Hub) -> list[Finding]:
         for path, why, mask, wanted in _secret_files(hub)
         if (whom := _whom(path, mask))
     ]
+    if hub.proxy.should_start:
+        found += _directory(Path(hub.proxy.static_config_file))
     return found or [ok("permissions", "No file with secrets can be read by others.")]
+
+
+def _directory(file: Path) -> list[Finding]:
+    try:
+        said = check_directory(file)
+    except ConfigurationError as problem:
+        return [error("permissions", str(problem))]
+    return [warning("permissions", said)] if said else []
 
 
 def _secret_files(hub: Hub) -> Iterator[tuple[Path, str, int, str]]:
