@@ -189,7 +189,7 @@ async def crowded(redis: Any, patterns: Sequence[str], connection: Connection) -
     if others < _CROWD:
         return []
     return [
-        f"Redis at {connection} holds {others} keys of others in the same database, all of which Traefik passes at each "
+        f"Redis at {connection} holds {others} keys of others in the same database. Traefik passes them all at each "
         "reload: from 100,000 on a new server takes seconds longer. Give kvproxy a database of its own, such as "
         f"{connection.db + 1} (redis_url)."
     ]
