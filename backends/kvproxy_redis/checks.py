@@ -18,6 +18,7 @@ from .transactions import is_wrong_type
 _SETTINGS = ("maxmemory-policy", "maxmemory", "appendonly", "save")
 _SECTIONS = ("cluster", "replication", "persistence", "memory")
 _NOTIFICATIONS = "notify-keyspace-events"
+_CROWD = 10_000  # keys of others from which on they cost a tenth of a second and more at each reload
 _PATIENCE = 2.0  # seconds for an answer that takes a round trip
 
 
@@ -168,6 +169,30 @@ async def _give_up(redis: Any, fence: str, commands: Sequence[tuple[str, ...]]) 
                 await one.execute_command(*command)
         finally:
             await one.execute_command("DISCARD")
+
+
+async def crowded(redis: Any, patterns: Sequence[str], connection: Connection) -> list[str]:
+    """A warning if a database holds many keys of others.
+
+    Traefik's client scans the whole database at each reload, ten keys a step (kvtools/redis 1.2, `list`).
+
+    Args:
+        redis: a connected ``redis.asyncio.Redis``.
+        patterns: of the keys that are kvproxy's.
+        connection: what it is connected to.
+    """
+    others = int(await redis.dbsize())
+    if others < _CROWD:
+        return []
+    for pattern in patterns:
+        others -= len({key async for key in redis.scan_iter(match=pattern, count=_CROWD)})
+    if others < _CROWD:
+        return []
+    return [
+        f"Redis at {connection} holds {others} keys of others in the same database. Traefik passes them all at each "
+        "reload: from 100,000 on a new server takes seconds longer. Give kvproxy a database of its own, such as "
+        f"{connection.db + 1} (redis_url)."
+    ]
 
 
 async def notifies_of_keys(redis: Any, db: int, key: str) -> bool:

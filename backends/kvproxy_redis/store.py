@@ -21,7 +21,7 @@ from kvproxy.store import Capabilities, Operation, Snapshot, Space, Store, Trans
 
 from .admission import Login, described
 from .cancelling import insist
-from .checks import findings, notifies_of_keys, try_admitting, try_rights
+from .checks import crowded, findings, notifies_of_keys, try_admitting, try_rights
 from .client import connect
 from .connection import Connection
 from .explain import explain
@@ -96,6 +96,7 @@ class RedisStore(Store):
             await redis.ping()
             found += await findings(redis, self._connection)
             found += await exposure(redis, self._connection)
+            found += await crowded(redis, [_pattern(self._root), _pattern(self._claim[:-3])], self._connection)
             return [*found, *await self._try_all(redis)]
 
     async def _try_all(self, redis: Any) -> Sequence[str]:
@@ -265,7 +266,7 @@ class RedisStore(Store):
         await self._redis.aclose()
 
     async def _pages(self, redis: Any) -> AsyncIterator[Sequence[bytes]]:
-        pattern = _GLOB.sub(r"\\\1", self._root) + "*"
+        pattern = _pattern(self._root)
         page = []
         async for key in redis.scan_iter(match=pattern, count=_PAGE, _type="string"):
             page.append(key)
@@ -306,3 +307,8 @@ class RedisStore(Store):
                 # Only the hub's own keys are asked for as one type; which one it is, a full read finds.
                 raise self._moved() from None
             raise explain(error, self._connection) from None
+
+
+def _pattern(root: str) -> str:
+    """The pattern of all keys that begin with a text."""
+    return _GLOB.sub(r"\\\1", root) + "*"

@@ -73,7 +73,8 @@ class MemoryStore(Store):
 
     async def apply(self, transaction: Transaction) -> None:
         """See :meth:`kvproxy.store.Store.apply`."""
-        self._fail(writing=True)
+        self._fail()
+        self._refuse()
         limit = self.capabilities.max_operations
         if limit is not None and len(transaction.operations) > limit:
             raise StoreError(
@@ -102,7 +103,8 @@ class MemoryStore(Store):
 
     async def claim(self, text: str | None) -> None:
         """See :meth:`kvproxy.store.Store.claim`."""
-        self._fail(writing=True)
+        self._fail()
+        self._refuse()
         self._claims.pop(self._claim, None)
         self._claims |= {} if text is None else {self._claim: text}
 
@@ -118,7 +120,8 @@ class MemoryStore(Store):
 
     async def admit(self) -> None:
         """See :meth:`kvproxy.store.Store.admit`; Traefik, which has tried again and again, then reads."""
-        self._fail(writing=True)
+        self._fail()
+        self._refuse()
         shut_out, self._server.admitted = not self.readable, True
         if shut_out:
             self.traefik.wake()
@@ -131,11 +134,13 @@ class MemoryStore(Store):
     async def aclose(self) -> None:
         """See :meth:`kvproxy.store.Store.aclose`."""
 
-    def _fail(self, *, writing: bool = False) -> None:
+    def _refuse(self) -> None:
+        if self.refusal is not None:
+            raise self.refusal
+
+    def _fail(self) -> None:
         if self._server.stopped:
             raise StoreUnavailable("The memory cannot be reached.")
-        if writing and self.refusal is not None:
-            raise self.refusal
         if self.failure is not None:
             raise self.failure
 

@@ -206,3 +206,16 @@ async def test_a_redis_that_says_nothing_is_told_after_one_time_out(redis_server
     finally:
         server.resume()
         await store.aclose()
+
+
+async def test_many_keys_of_others_in_the_same_database_are_named(redis_server: RedisServer) -> None:
+    """Not in another one, and not the hub's own."""
+    store = RedisStore(parse_connection(redis_server.url), "traefik", "jupyterhub")
+    fill_with = "for i = 1, ARGV[1] do redis.call('SET', KEYS[1] .. i, i) end"
+    try:
+        redis_server.command("EVAL", fill_with, "1", "traefik/http/", "20000")
+        assert not any("keys of others" in said for said in await store.check())
+        redis_server.command("EVAL", fill_with, "1", "other:", "12345")
+        assert [said for said in await store.check() if "holds 12345 keys of others" in said]
+    finally:
+        await store.aclose()
