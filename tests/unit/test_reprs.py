@@ -36,6 +36,7 @@ PLAIN = {
     ("Operation", "key"),
     ("Hub", "secret_from"),
     ("Hub", "secret_problem"),
+    ("Hub", "secret_to_come"),
     ("PeerRoutes", "records"),
     ("Hooks", "route_configuration"),
     ("Route", "data_text"),
