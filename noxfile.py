@@ -174,7 +174,7 @@ def compat(session: nox.Session) -> None:
 def bench(session: nox.Session) -> None:
     """The benchmark beside other proxies (docs/benchmarks.md); arguments go to `python -m benchmarks`."""
     install_bench(session)
-    peers = ["--peer-python", bench_peer(session), *bench_chp(session)]
+    peers = ["--peer-python", bench_peer(session), *chp(session)]
     session.run("python", "-m", "benchmarks", *peers, *session.posargs)
 
 
@@ -206,6 +206,18 @@ def faults(session: nox.Session) -> None:
 
 
 @nox.session
+def wire(session: nox.Session) -> None:
+    """Compare with configurable-http-proxy byte for byte (docs/reference/wire.md); `-- --short` takes seconds."""
+    session.install("-e", ".[file,traefik]", "trustme>=1.1", "websockets>=13", "h2>=4.1")
+    program = chp(session)
+    if not program:
+        session.warn(
+            "Without npm there is no configurable-http-proxy; kvproxy is compared with what was recorded of it."
+        )
+    session.run("python", "-m", "tests.wire", *program, *session.posargs)
+
+
+@nox.session
 def soak(session: nox.Session) -> None:
     """An hour of churn (docs/faults.md); `nox -s soak -- --minutes 3` is a short one."""
     session.install("-e", ".[demo,test]")
@@ -227,12 +239,12 @@ def bench_peer(session: nox.Session) -> str:
     return python
 
 
-def bench_chp(session: nox.Session) -> list[str]:
-    """Where configurable-http-proxy is, if there is npm to install it with."""
+def chp(session: nox.Session) -> list[str]:
+    """Where configurable-http-proxy is, as an argument, if there is npm to install it with."""
     directory = Path(session.virtualenv.location) / "chp"
     program = directory / "node_modules" / ".bin" / "configurable-http-proxy"
     if shutil.which("npm") and not program.exists():
-        npm = ["npm", "install", "--silent", "--prefix", str(directory), "configurable-http-proxy@5"]
+        npm = ["npm", "install", "--silent", "--prefix", str(directory), "configurable-http-proxy@5.3"]
         session.run(*npm, external=True, success_codes=range(256))
     return ["--chp", str(program)] if program.exists() else []
 

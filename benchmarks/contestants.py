@@ -91,12 +91,17 @@ class Kvproxy(Contestant):
         login = {"username": place.traefik_username, "password": place.traefik_password}
         self.proxy = getattr(importlib.import_module(module), name)(
             app=an_app(place),
+            hub=self.hub(place),
             public_url=place.public_url,
             traefik_api_url=place.api_url,
             static_config_file=str(Path(place.directory, "traefik.toml")),
             extra_static_config={"providers": {place.store: login}} if place.traefik_username else {},
             **{trait: place.store_url, **self.traits},
         )
+
+    def hub(self, place: Place) -> Any:
+        """The hub as the proxy knows it; None for one whose pages nobody can ask for."""
+        return None
 
     async def fill(self, routes: list[Route]) -> None:
         from kvproxy.plan import diff, transactions
@@ -111,6 +116,16 @@ class Kvproxy(Contestant):
     def lay_out(self, routes: list[Route]) -> Any:
         """The table that is written by :meth:`fill`, a `DesiredTable`."""
         return laid_out(routes)
+
+
+class Paged(Kvproxy):
+    """kvproxy with the hub's pages where a server does not answer."""
+
+    def hub(self, place: Place) -> Any:
+        return SimpleNamespace(url=f"{place.hub_url}/hub/")
+
+    def lay_out(self, routes: list[Route]) -> Any:
+        return laid_out(routes, self.proxy.layout(()))
 
 
 class Uncounted(Kvproxy):

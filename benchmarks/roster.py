@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from benchmarks.contestants import Contestant, Floor, Kvproxy, Uncounted
+from benchmarks.contestants import Contestant, Floor, Kvproxy, Paged, Uncounted
 from benchmarks.rivals import Chp, Peer
 
 
@@ -34,6 +34,9 @@ ROSTER = {
     "kvproxy-quiet": Entrant("kvproxy, quiet Redis", Kvproxy, quiet=True, socket=True, grown=True),
     "kvproxy-uncounted": Entrant(
         "kvproxy, quiet Redis, no last_activity", Uncounted, quiet=True, socket=True, edited=False, grown=True
+    ),
+    "kvproxy-pages": Entrant(
+        "kvproxy, quiet Redis, the hub's pages", Paged, quiet=True, socket=True, edited=False, loaded=False
     ),
     "kvproxy-tcp": Entrant("kvproxy, quiet Redis by TCP", Kvproxy, quiet=True, loaded=False),
     "kvproxy": Entrant("kvproxy, noisy Redis", Kvproxy),

@@ -23,18 +23,25 @@ _VITAL = ("fill", "start", "restart", "worker")
 class Worker:
     """A contestant's process.
 
-    name: of the contestant. failed: label of an operation -> why it did not come to its end; not tried again.
+    name: of the contestant. root: checkout of the build that it is of. failed: label of an operation -> why it did not
+    come to its end; not tried again.
     """
 
-    def __init__(self, name: str, place: Place, python: str):
+    def __init__(self, name: str, place: Place, python: str, root: Path = ROOT):
         self.name = name
         self.failed: dict[str, str] = {}
-        environment = {**os.environ, "PATH": f"{find_traefik().parent}{os.pathsep}{os.environ['PATH']}"}
+        # Before the environment's own kvproxy, which is this checkout.
+        path = os.pathsep.join(map(str, (root, root / "backends")))
+        environment = {
+            **os.environ,
+            "PYTHONPATH": path,
+            "PATH": f"{find_traefik().parent}{os.pathsep}{os.environ['PATH']}",
+        }
         self._log = open(Path(place.directory, "worker.log"), "wb")  # noqa: SIM115 - closed by close()
         # A session of its own: the driver decides what Ctrl-C ends, and in which order.
         self._process = subprocess.Popen(
             [python, "-m", "benchmarks.worker", name, place.to_json()],
-            cwd=ROOT,
+            cwd=root,
             env=environment,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,

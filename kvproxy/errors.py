@@ -67,6 +67,19 @@ class StoreChanged(StoreUnavailable):
     """
 
 
+class StoreWriteRefused(StoreUnavailable):
+    """A store can be read, and takes no changes for now: it is full, read-only or cannot save its data.
+
+    Args:
+        message: the sentence.
+        certain: whether nothing of the refused transaction is going to be applied later either.
+    """
+
+    def __init__(self, message: str, *, certain: bool = True) -> None:
+        super().__init__(message)
+        self.certain = certain
+
+
 class StoreAuthError(StoreError):
     """A store refused the credentials, or these may not do what kvproxy needs."""
 

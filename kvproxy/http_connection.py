@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import ssl
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import parse_qsl, unquote, urlsplit
 
+from .clear_text import clear_text
 from .errors import ConfigurationError
 
 #: What can be said besides the URL, in the words of this module.
@@ -128,6 +129,24 @@ class HttpConnection:
         for secret in self.secrets:
             text = text.replace(secret, "…")
         return text
+
+    @property
+    def stranger(self) -> HttpConnection:
+        """The same servers for a client that gives neither a login nor a certificate."""
+        tls = replace(self.tls, cert="", key="") if self.tls else None
+        return replace(self, username="", password="", token="", tls=tls)
+
+    def in_clear_text(self) -> list[str]:
+        """Warnings about a connection that others can read along, see :func:`kvproxy.clear_text.clear_text`."""
+        dialect, tls = self.dialect, self.tls
+        return clear_text(
+            dialect.name,
+            [endpoint.rpartition(":")[0] for endpoint in self.endpoints],
+            tls=tls is not None,
+            verify=tls is not None and tls.verify,
+            what="passwords, tokens and routes",
+            mend=f"Begin {dialect.url} with {dialect.scheme}s://, and give its authority with {dialect.ca}.",
+        )
 
     def at(self, endpoint: str) -> str:
         """One endpoint for a sentence, such as ``etcd at etcds://hub@host:2379``."""

@@ -8,7 +8,7 @@ import io
 import json
 import os
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from email.utils import parsedate_to_datetime
 from typing import Any, Final
 
@@ -35,12 +35,14 @@ class Answer:
         body: as it came.
         endpoint: which endpoint said it, ``host:port``.
         date: when, as its header says.
+        alone: whether the request was sent only once, so that this answer says all about what has come of it.
     """
 
     status: int
     body: bytes = field(repr=False)
     endpoint: str
     date: str = ""
+    alone: bool = True
 
     @property
     def text(self) -> str:
@@ -51,7 +53,8 @@ class Answer:
         """The body as JSON, None if it is not."""
         try:
             return json.loads(self.body)
-        except ValueError:
+        except (ValueError, RecursionError):
+            # The latter comes of tens of thousands of brackets.
             return None
 
 
@@ -112,11 +115,12 @@ class HttpClient:
             StoreUnavailable: if no endpoint helps in time, with what is wrong with each.
             StoreError: if one cannot be trusted or speaks another language.
         """
-        request, problems = self._request(method, path, body, headers), []
+        request = self._request(method, path, body, headers)
+        problems: list[str] = []
         for left in reversed(range(len(self._connection.endpoints))):
             answer = await self._try(self._at, request, others=left > 0)
             if isinstance(answer, Answer):
-                return answer
+                return replace(answer, alone=answer.alone and not problems)
             problems.append(str(answer))
             self._at = (self._at + 1) % len(self._connection.endpoints)
         raise StoreUnavailable(" ".join(problems))
@@ -156,7 +160,7 @@ class HttpClient:
     async def _ask(self, at: int, request: _Request, timeout: aiohttp.ClientTimeout) -> Answer:
         for last in (False, True):
             try:
-                return await self._send(at, request, timeout)
+                return replace(await self._send(at, request, timeout), alone=not last)
             except (aiohttp.ClientError, asyncio.TimeoutError, OSError, ValueError) as error:
                 # Connections that were kept do not outlive a restart of the server, and tell it only when they are
                 # used: with new ones the request is sent once more.

@@ -9,6 +9,7 @@ import os
 import re
 import shutil
 import socket
+import stat
 import subprocess
 import sysconfig
 from collections.abc import Iterable, Mapping
@@ -16,7 +17,7 @@ from pathlib import Path
 from typing import Final
 
 from .adoption import Launch, certificate_files
-from .errors import TraefikError
+from .errors import ConfigurationError, TraefikError
 from .static import StaticSettings, parse_version, static_configuration, static_file
 from .supervised import listener
 
@@ -25,6 +26,8 @@ from .supervised import listener
 RUNTIME: Final = {"GOGC": os.environ.get("GOGC", "300")}
 
 
+#: Bytes of a file of kvproxy's own that are read at most.
+_LARGEST: Final = 64 * 1024
 #: Variables of the hub's that Traefik, which faces the network, has no use for: what JupyterHub and its authenticators
 #: (oauthenticator, ltiauthenticator) and databases read their secrets from. Others it may need, as for ACME.
 _OF_THE_HUB: Final = re.compile(
@@ -152,6 +155,45 @@ def launch_of(
     configuration = static_configuration(settings)
     digests = file_digests(certificate_files(configuration))
     return Launch(binary, version, environment, static_file(configuration, file), digests)
+
+
+def check_directory(file: Path) -> str:
+    """Look whether other users could put files of their own where Traefik's configuration is.
+
+    Returns:
+        A warning, empty if there is none.
+
+    Raises:
+        ConfigurationError: if any user could replace the files there.
+    """
+    directory = file.absolute().parent
+    try:
+        found = directory.stat()
+    except OSError:
+        return ""
+    advice = "Choose a directory of the hub's own: c.TraefikProxy.static_config_file."
+    if found.st_mode & stat.S_IWOTH and not found.st_mode & stat.S_ISVTX:
+        raise ConfigurationError(
+            f"Every user of this machine may replace files in {directory}, where Traefik's static configuration is to "
+            f"be, with the store's password. {advice}"
+        )
+    if found.st_mode & stat.S_IWOTH:
+        return f"Every user of this machine may write to {directory}, where Traefik's configuration is. {advice}"
+    if found.st_uid not in {0, os.geteuid()}:
+        return f"{directory}, where Traefik's configuration is, belongs to another user (uid {found.st_uid}). {advice}"
+    return ""
+
+
+def read_own(path: Path) -> str | None:
+    """The text of a file that this user wrote and no other one may write to; None if it is not one, or is not there."""
+    try:
+        with os.fdopen(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK), "rb") as file:
+            found = os.fstat(file.fileno())
+            if not stat.S_ISREG(found.st_mode) or found.st_uid != os.geteuid() or found.st_mode & 0o022:
+                return None
+            return file.read(_LARGEST).decode(errors="replace")
+    except OSError:
+        return None
 
 
 def write_private(path: Path, text: str) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import Final
 
-from .errors import OwnershipError, StoreChanged, StoreError
+from .errors import OwnershipError, StoreChanged, StoreError, StoreWriteRefused
 from .observing import Observer
 from .replicas import Log
 from .store import Store
@@ -33,6 +33,8 @@ class Outage:
         self._retry = _FIRST_RETRY
         #: What the store said last, None if it works.
         self.problem: str | None = None
+        # Whether it refuses changes, so that only a change tells that this is over; and whether one has been made.
+        self._refuses = self._written = False
 
     def failed(self, error: Exception) -> None:
         """The store could not do what it was asked for."""
@@ -44,6 +46,7 @@ class Outage:
         elif self.problem is None:
             self._log.error("%s%s", error, "" if isinstance(error, OwnershipError) else " Trying again.")
         self.problem = str(error)
+        self._refuses, self._written = isinstance(error, StoreWriteRefused), False
         self._observer.store_failed()
 
     async def wait(self) -> None:
@@ -69,9 +72,16 @@ class Outage:
     def _leaked(self, error: Exception) -> None:
         self._log.error("A store of kvproxy leaked an error that it should have named.", exc_info=error)
 
+    def wrote(self) -> None:
+        """Record that the store has taken a change."""
+        self._written = True
+
     def over(self) -> None:
-        """The store has done all that it was asked for."""
+        """Record that the store has done all that it was asked for. After a refused change, reading proves nothing."""
+        if self._refuses and not self._written:
+            return
         if self.problem is not None:
-            self._log.info("The store answers again; all changes that were waiting have been made.")
-        self.problem = None
+            done = "; all changes that were waiting have been made" if self._written else ""
+            self._log.info("The store answers again%s.", done)
+        self.problem, self._refuses = None, False
         self._retry = _FIRST_RETRY

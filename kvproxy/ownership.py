@@ -69,7 +69,7 @@ def decode(text: str | None) -> Claim | None:
         fields = json.loads(text or "")
         claim = Claim(**fields)
         return claim if [*map(type, asdict(claim).values())] == _TYPES else None
-    except (ValueError, TypeError):
+    except (ValueError, TypeError, RecursionError):
         return None
 
 

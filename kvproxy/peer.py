@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final
 from urllib.parse import unquote
 
@@ -64,8 +64,8 @@ class PeerEntry:
     """
 
     name: str
-    config: Keys
-    records: Keys
+    config: Keys = field(repr=False)
+    records: Keys = field(repr=False)
 
 
 def peer_entry(route: Route, entry_point: str) -> PeerEntry:

@@ -200,9 +200,8 @@ def proxy_class_for(name: str, found: Iterable[EntryPoint] | None = None) -> str
         The class in full, such as ``kvproxy_redis.TraefikRedisProxy``; empty if kvproxy has none of that name.
     """
     entry = proxy_classes(found).get(name)
-    if entry is None or not _is_ours(entry):
+    if entry is None or not _is_ours(entry) or (named := _load_proxy(entry)) is None:
         return ""
-    named = entry.load()
     # Where the name is a former one, the class before it is the one to write.
     cls = named.__mro__[1] if named.successor else named
     return f"{entry.module}.{cls.__name__}"
@@ -214,8 +213,17 @@ def proxy_names(found: Iterable[EntryPoint] | None = None) -> list[str]:
     Args:
         found: entry points; those of the group ``jupyterhub.proxies`` if None.
     """
-    ours = (entry for entry in proxy_classes(found).values() if _is_ours(entry))
-    return sorted(entry.name for entry in ours if not entry.load().successor)
+    ours = [(entry.name, _load_proxy(entry)) for entry in proxy_classes(found).values() if _is_ours(entry)]
+    return sorted(name for name, cls in ours if cls is not None and not cls.successor)
+
+
+def _load_proxy(entry: EntryPoint) -> type[Any] | None:
+    """The class of an entry point, None if it cannot be loaded or is no proxy of kvproxy's kind."""
+    try:
+        cls: type[Any] = entry.load()
+    except Exception:  # a plugin may raise whatever it likes
+        return None
+    return cls if hasattr(cls, "successor") else None
 
 
 def warn_of_rivals(used: type[Any], named: str, log: Logger | LoggerAdapter[Any]) -> None:

@@ -14,7 +14,7 @@ from typing import Final, TypeVar
 
 from .adoption import Adopt, Decision, Launch, Record, Replace, command, decide
 from .errors import TraefikError
-from .launcher import environment_for_traefik, remove, write_private
+from .launcher import environment_for_traefik, read_own, remove, write_private
 from .restarts import Restarts
 from .supervised import Supervised, of_file, running, this_process
 from .tasks import begin
@@ -74,10 +74,7 @@ class TraefikProcess:
         Raises:
             ConfigurationError: if another hub looks after it at this moment.
         """
-        try:
-            record = Record.parse(self._record_path.read_text(errors="replace"))
-        except OSError:
-            record = None
+        record = Record.parse(read_own(self._record_path) or "")
         pids = {record.traefik.pid, record.hub.pid} if record is not None else set()
         found = running(pids) | of_file(self._config_file)
         return decide(record, found, self._me, self._launch, str(self._config_file))

@@ -14,7 +14,7 @@ from .abilities import Abilities, look_at
 from .adoption import Start
 from .errors import ConfigurationError, InvalidRouteError, KVProxyError, StoppedError, StoreUnavailable
 from .fleet import TraefikFleet
-from .launcher import RUNTIME, check_free, find_traefik, launch_of, secrets_in, traefik_version
+from .launcher import RUNTIME, check_directory, check_free, find_traefik, launch_of, secrets_in, traefik_version
 from .metrics import GAUGES
 from .plugins import warn_of_rivals
 from .printable import shown
@@ -99,6 +99,8 @@ class KVTraefikProxy(SucceedingProxy, StoreTraits):
         version = await loop.run_in_executor(None, traefik_version, binary)
         environment = {**RUNTIME, **self.traefik_environment(), **self.traefik_env}
         file, settings = Path(self.static_config_file), self.static_settings(self.traefik_provider(), version)
+        if exposed := check_directory(file):
+            self.log.warning("%s", exposed)
         launch = launch_of(binary, version, environment, settings, file.name)
         outlives = self.app is not None and not self.app.cleanup_proxy
         secrets = [*self.store_secrets(), self.traefik_api_password, *secrets_in(self.traefik_env)]
@@ -115,7 +117,7 @@ class KVTraefikProxy(SucceedingProxy, StoreTraits):
         timeout, check_alive = self.check_route_timeout, process.check_alive
         loaded = partial(wait_for_traefik, traefik, reconciler.revision, timeout, self.log, check_alive)
         await process.start(decision, check_ports, loaded, reconciler.followed_since)
-        await self._look_at_own(traefik, version)
+        await self._look_at_own(traefik, version, reconciler.desired)
         self.log.info("Traefik %s runs (process %s), configured by %s.", ".".join(map(str, version)), process.pid, file)
         await reconciler.tell_noise()
 
@@ -129,7 +131,6 @@ class KVTraefikProxy(SucceedingProxy, StoreTraits):
         self._store = store = self.open_store()
         self._fleet_in_use = fleet = self._fleet(access)
         self._set_up_for = partial(self._setup, access, secret, entry_points=entry_points)
-        self._given = self.default_certificate(secret)
         timeout, setting = self.store_timeout, "c.KVTraefikProxy.store_timeout"
         for warning in await wait_for_store(store.check, timeout, setting, self.log):
             self.log.warning("%s", shown(warning))
@@ -178,7 +179,7 @@ class KVTraefikProxy(SucceedingProxy, StoreTraits):
         self._watching = begin(self._check_external(fleet, reconciler), "The first look at Traefik", self.log)
 
     async def _check_external(self, fleet: TraefikFleet, reconciler: Reconciler) -> None:
-        await self._look_at_external(await fleet.members(), reconciler.revision)
+        await self._look_at_external(await fleet.members(), reconciler.revision, reconciler.desired)
         await self._adjust(fleet, reconciler)
         await reconciler.tell_noise()
 

@@ -28,6 +28,7 @@ from .readiness import Pending
 from .replicas import Fleet
 from .routes import Route
 from .standing import Standing
+from .startup import first_step
 from .store import Store
 from .sync import StoreSync
 from .table import DesiredTable
@@ -109,7 +110,7 @@ class Reconciler(Standing):
         if self._tenure is not None:
             await self._tenure.begin()
         try:
-            await self._sync.step()
+            await first_step(self._sync)
         except BaseException:
             if self._tenure is not None:
                 await self._tenure.end()
@@ -260,9 +261,8 @@ class Reconciler(Standing):
             raise InvalidRouteError(f"The route {route.routespec!r} cannot be stored. {error}") from None
 
     def _fallback(self, name: str, before: Entry | None) -> Entry | None:
-        if waiters := self._watch.waiters(name):
-            return waiters[-1].fallback
-        return before
+        waiters = self._watch.waiters(name)
+        return waiters[-1].fallback if waiters else before
 
     async def _await_store(self, done: asyncio.Future[None], timeout: float, verb: str) -> None:
         try:
@@ -303,8 +303,8 @@ class Reconciler(Standing):
                 await asyncio.wait_for(self._sync.next_commit(waiter.name), _ROLLBACK_WAIT)
 
     def _explain(self, waiter: Waiter) -> str:
-        if waiter.revision is None and self._sync.problem:
-            return self._sync.problem
+        if waiter.revision is None and (self._sync.problem or not self._watch.behind):
+            return self._sync.problem or "The store has not answered yet to what it was asked for."
         if self._watch.problem or waiter.revision is None or (self._watch.seen or 0) < waiter.revision:
             return self._watch.explain()
         return waiter.verdict.why if isinstance(waiter.verdict, Pending) else "Traefik's answers changed meanwhile."

@@ -7,10 +7,13 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from itertools import chain
 from typing import Any, Final, TypeVar
 
-from .certificate import CERTIFICATE_LOST
-from .errors import ConfigurationError, StoreUnavailable, TraefikError
+from .certificate import CERTIFICATE_LOST, der_of
+from .errors import ConfigurationError, StoreUnavailable, StoreWriteRefused, TraefikError
+from .manifest import DEFAULT_CERTIFICATE
 from .static import groups_allowed, parse_version
+from .sync import StoreSync
 from .traefik import TraefikApi
+from .translate import SETUP, Entry
 from .watch import Log
 
 T = TypeVar("T")
@@ -47,6 +50,23 @@ async def wait_for_store(action: Callable[[], Awaitable[T]], timeout: float, set
                 told = True
         await asyncio.sleep(min(pause, max(deadline - loop.time(), 0)))
         pause = min(2 * pause, _LAST_PAUSE)
+
+
+async def first_step(sync: StoreSync) -> None:
+    """Read the store and bring it to the desired state, as far as it takes changes.
+
+    A store that is full, and holds what an earlier hub has written, is enough to begin with: Traefik serves that, and
+    the rest is written as soon as the store takes it.
+
+    Raises:
+        StoreError: whatever the store says.
+    """
+    try:
+        await sync.step()
+    except StoreWriteRefused as error:
+        if not sync.revision:
+            raise
+        sync.failed(error)
 
 
 async def wait_for_traefik(
@@ -133,6 +153,21 @@ def warn_once(sentences: Iterable[str], log: Log) -> None:
     """Warn of each sentence once."""
     for sentence in dict.fromkeys(sentences):
         log.warning("%s", sentence)
+
+
+def given_certificate(entries: Mapping[str, Entry]) -> bytes | None:
+    """The default certificate that Traefik is given, DER; None for none, or one that cannot be read here.
+
+    Args:
+        entries: what a store holds, or is to hold, by name.
+    """
+    entry = entries.get(SETUP)
+    if entry is None or DEFAULT_CERTIFICATE not in entry.config:
+        return None
+    try:
+        return der_of(entry.config[DEFAULT_CERTIFICATE])
+    except (OSError, ValueError):
+        return None
 
 
 async def check_certificate(replicas: Sequence[TraefikApi], certificate: bytes | None, log: Log) -> None:

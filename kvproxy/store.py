@@ -96,6 +96,10 @@ class Store(abc.ABC):
     async def check(self) -> list[str]:
         """Connect, refuse a server that cannot work, and give back warnings, each a sentence that names a setting."""
 
+    def in_clear_text(self) -> list[str]:
+        """Warnings, for ``kvproxy check``, about a connection that others can read along. Asks no server."""
+        return []
+
     @abc.abstractmethod
     async def list(self) -> Snapshot:
         """Read both spaces in full. The only operation whose cost may grow with the table."""

@@ -68,8 +68,7 @@ class StoreSync:
         self._belief = Belief(self._names)
         self._dirty: dict[str, None] = {SETUP: None}
         self._promises = Promises()
-        self._untold = False
-        self._known = self._closed = False
+        self._untold = self._known = self._closed = False
         self._stale, self._torn = True, False
         # Whether Traefik may read the store; who may not is not waited for.
         self._admitted = False
@@ -151,7 +150,7 @@ class StoreSync:
                 await self._glance()
                 await self.step()
             except Exception as error:
-                self._failed(error)
+                self.failed(error)
                 await self._outage.wait()
                 self._kick.set()
             else:
@@ -192,7 +191,8 @@ class StoreSync:
     def _now() -> float:
         return asyncio.get_running_loop().time()
 
-    def _failed(self, error: Exception) -> None:
+    def failed(self, error: Exception) -> None:
+        """Have all that may be wrong after an error of the store's be read again."""
         self._outage.failed(error)
         if isinstance(error, OwnershipError):
             self.fail_all(error)
@@ -268,6 +268,7 @@ class StoreSync:
             await self._store.apply(transaction)
             self._belief.applied(transaction.operations)
         if transactions:
+            self._outage.wrote()
             self._observer.committed(sum(len(t.operations) for t in transactions), self._now() - start)
         self._untold = not tell and (self._untold or bool(groups))
         if tell:

@@ -12,7 +12,7 @@ from typing import Final
 
 import psutil
 
-from .errors import OwnershipError, StoreError
+from .errors import OwnershipError, StoreError, StoreWriteRefused
 from .ownership import BEAT, SILENCE, Claim, conflict, decode, yields
 from .replicas import Log
 from .store import Store
@@ -111,7 +111,9 @@ class Tenure:
         return self._now() - self._other_since >= SILENCE
 
     async def _claim(self) -> None:
-        await self._store.claim(self._mine.encode())
+        # A full store can be read and served from all the same; commits tell that it is full.
+        with contextlib.suppress(StoreWriteRefused):
+            await self._store.claim(self._mine.encode())
         self._next = self._now() + BEAT
 
     @staticmethod

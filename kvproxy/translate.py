@@ -266,8 +266,9 @@ def group(
     configs: dict[str, Keys] = {}
     for key, value in config.items():
         # Whatever a manifest says: a route's keys and the revision are no part of the setup.
-        set_up = (key in of_setup and key != names.revision_key) or is_lowering(key, value)
-        name = names.owner(key) or (SETUP if set_up else None)
+        name = names.owner(key)
+        if name is None and ((key in of_setup and key != names.revision_key) or is_lowering(key, value)):
+            name = SETUP
         if name is not None:
             configs.setdefault(name, {})[key] = value
     recorded: dict[str, dict[str, str]] = {}

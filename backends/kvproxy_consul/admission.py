@@ -9,7 +9,8 @@ from __future__ import annotations
 import hashlib
 import json
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any, Final
 
 from kvproxy.errors import ConfigurationError, StoreAuthError, StoreError
@@ -18,6 +19,8 @@ from kvproxy.http_store import Answer, HttpClient, strange
 
 #: What Consul says of a token that it does not know.
 UNKNOWN: Final = "ACL not found"
+#: By what else than policies a token may have rights.
+_OTHER_RIGHTS: Final = ("Roles", "ServiceIdentities", "NodeIdentities", "TemplatedPolicies")
 _OFF: Final = "ACL support disabled"
 
 
@@ -48,35 +51,52 @@ class Admission:
         self._explain = explain
 
     async def given(self) -> bool:
-        """Whether Consul knows the token.
+        """Whether Consul knows the token, with just the rights that the hub has given it.
 
         Raises:
             StoreError: if it does not tell.
         """
-        answer = await self._http.request("GET", "/v1/acl/token/self", headers={"X-Consul-Token": self._token})
-        if answer.status != 200 and UNKNOWN in answer.text:
+        if (token := await self._token_there()) is None:
             return False
-        self._read(answer)
-        return True
+        with self._understanding():
+            policies = [policy["ID"] for policy in token.get("Policies") or []]
+            if len(policies) != 1 or any(token.get(name) for name in _OTHER_RIGHTS):
+                return False
+            policy = self._read(await self._http.request("GET", f"/v1/acl/policy/{policies[0]}"))
+            return (policy["Name"], policy["Rules"]) == (self._policy, self._rules)
 
     async def give(self) -> None:
-        """Have Consul know the token, and let it read.
+        """Have Consul know the token, and let it read, and nothing else.
 
         Raises:
             StoreError: if the hub's own token does not do for that, or anything else is in the way.
         """
         if await self.given():
             return
-        answer = await self._http.request("GET", "/v1/acl/policies")
-        try:
-            names = {policy["Name"] for policy in self._read(answer)}
-        except (KeyError, TypeError):
-            raise strange(self._connection) from None
-        if self._policy not in names:
+        with self._understanding():
+            listed = self._read(await self._http.request("GET", "/v1/acl/policies"))
+            known = {policy["Name"]: f"/{policy['ID']}" for policy in listed}
             policy = {"Name": self._policy, "Rules": self._rules}
-            self._read(await self._http.request("PUT", "/v1/acl/policy", policy))
-        token = {"SecretID": self._token, "Description": "Traefik", "Policies": [{"Name": self._policy}]}
-        self._read(await self._http.request("PUT", "/v1/acl/token", token))
+            path = f"/v1/acl/policy{known.get(self._policy, '')}"
+            self._read(await self._http.request("PUT", path, policy))
+            token = {"SecretID": self._token, "Description": "Traefik", "Policies": [{"Name": self._policy}]}
+            path = "/v1/acl/token"
+            if (there := await self._token_there()) is not None:
+                token["AccessorID"] = there["AccessorID"]
+                path = f"{path}/{there['AccessorID']}"
+            self._read(await self._http.request("PUT", path, token))
+
+    async def _token_there(self) -> Any:
+        """What Consul says of the token, None if it does not know it."""
+        answer = await self._http.request("GET", "/v1/acl/token/self", headers={"X-Consul-Token": self._token})
+        return None if answer.status != 200 and UNKNOWN in answer.text else self._read(answer)
+
+    @contextmanager
+    def _understanding(self) -> Iterator[None]:
+        try:
+            yield
+        except (KeyError, TypeError, AttributeError):
+            raise strange(self._connection) from None
 
     def _read(self, answer: Answer) -> Any:
         if answer.status == 200:

@@ -15,6 +15,7 @@ from kvproxy.errors import StoreAuthError, StoreError, StoreUnavailable
 from kvproxy.http_connection import HttpConnection
 from kvproxy.http_store import FENCE, Answer, HttpClient, moved, strange, time_of, wrong_protocol
 from kvproxy.store import Capabilities, Operation, Snapshot, Space, Store, Transaction
+from kvproxy.strangers import open_door
 
 from .admission import UNKNOWN, Admission
 from .connection import CONSUL
@@ -27,8 +28,14 @@ _NOBODY: Final = b'""'
 #: HTTP status of an answer that may be another one later or elsewhere. Consul says 500 without a leader, but also if a
 #: server that was asked on behalf of another refuses.
 _PASSING: Final = {429, 500, 502, 503, 504}
+#: Those of an answer after which nothing of a transaction is going to be applied: rolled back, too large, denied.
+_CERTAIN: Final = {403, 409, 413}
 _DENIED: Final = "Permission denied"
 _REFUSALS: Final = (UNKNOWN, _DENIED)
+_CLOSE: Final = (
+    'Switch its access control on, acl { enabled = true, default_policy = "deny" }, and set consul_token '
+    "(docs/how-to/consul.md)."
+)
 #: What Consul says of an operation "cas" whose key has changed.
 _MOVED: Final = "index is stale"
 #: What comes of reading an answer that is not as Consul's are.
@@ -90,11 +97,18 @@ class ConsulStore(Store):
         """See :meth:`kvproxy.store.Store.check`: whether there is a leader, and the right to read and write."""
         await self._transact(self._probes())
         await self.admitted()
-        if len(self._connection.endpoints) == 1:
-            return [*self._warnings]
-        answers = await self._http.ask_each("GET", _LEADER)
-        away = [f"{answer} The others are asked." for answer in answers if isinstance(answer, StoreUnavailable)]
-        return [*self._warnings, *away]
+        warnings = [*self._warnings]
+        warnings += await open_door(self._connection, "PUT", "/v1/txn", self._probes(), _CLOSE)
+        if len(self._connection.endpoints) > 1:
+            answers = await self._http.ask_each("GET", _LEADER)
+            warnings += [
+                f"{answer} The others are asked." for answer in answers if isinstance(answer, StoreUnavailable)
+            ]
+        return warnings
+
+    def in_clear_text(self) -> list[str]:
+        """See :meth:`kvproxy.store.Store.in_clear_text`."""
+        return self._connection.in_clear_text()
 
     async def list(self) -> Snapshot:
         """See :meth:`kvproxy.store.Store.list`: one transaction, so that both spaces are of the same moment."""
@@ -137,12 +151,14 @@ class ConsulStore(Store):
         expected, self._fence = self._fence, None
         if expected is None:
             expected, _ = await self._look_at_fence()
-        self._unsure = True
+        before, self._unsure = self._unsure, True
         mark = secrets.token_hex(8)
         fence = _set(self._fence_key, mark)
         fence["KV"] |= {"Verb": "cas", "Index": expected}
         operations = [self._operation(operation) for operation in transaction.operations]
         answer = await self._ask([*operations, fence])
+        if answer.alone and answer.status in _CERTAIN:
+            self._unsure = before
         refused = answer.status == 409 and _MOVED in _message(answer)
         index, found = await self._look_at_fence() if refused else self._fence_in(self._results(answer))
         self._unsure = False

@@ -10,20 +10,16 @@ import secrets
 from collections.abc import Sequence
 from typing import Any, Final
 
-from kvproxy.errors import ConfigurationError, StoreAuthError, StoreError, StoreUnavailable
+from kvproxy.errors import ConfigurationError, StoreError, StoreUnavailable, StoreWriteRefused
 from kvproxy.http_connection import HttpConnection
-from kvproxy.http_store import FENCE, Answer, HttpClient, moved, strange, time_of, wrong_protocol
+from kvproxy.http_store import FENCE, Answer, HttpClient, moved, strange, time_of
 from kvproxy.store import Capabilities, Operation, Snapshot, Space, Store, Transaction
+from kvproxy.strangers import open_door
 
-from .answers import UNAUTHENTICATED, below, code_of, encode, found_in, message_of, range_of, token_died
-from .connection import ETCD
+from .answers import below, code_of, encode, found_in, range_of, token_died
+from .explain import explain, passing
 
-_NO_PERMISSION: Final = 7
 _NOT_ENABLED: Final = 9
-#: Cancelled by a server that stops, deadline, abort, and unavailable: no leader, a leader that changed, a time-out.
-_PASSING: Final = {1, 4, 10, 14}
-#: What a member says that is busier than the others, or is there but does not vote yet (etcd's rpctypes, 3.4 to 3.8).
-_ELSEWHERE: Final = ("too many requests", "not supported for learner")
 _OLDEST: Final = (3, 4)
 #: Writes at once at most to bring a server that has lost its data to the revision that it had before.
 _CATCH_UP: Final = 2000
@@ -55,7 +51,7 @@ class EtcdStore(Store):
 
     def __init__(self, connection: HttpConnection, traefik_root: str, jupyterhub_root: str) -> None:
         self._connection = connection
-        self._http = HttpClient(connection, passing=self._passing)
+        self._http = HttpClient(connection, passing=lambda answer: passing(answer, connection))
         self._roots = {Space.CONFIG: traefik_root + "/", Space.RECORDS: jupyterhub_root + "/routes/"}
         self._claim = jupyterhub_root + "/hub"
         # etcd's own revision after the last transaction.
@@ -75,18 +71,20 @@ class EtcdStore(Store):
         if answer.status == 200 and not isinstance(version, str):
             raise StoreError(f"{self._connection} does not answer as etcd does; correct etcd_url.")
         if not isinstance(version, str):
-            raise self._error(answer)
+            raise explain(answer, self._connection, self._roots.values())
         number = tuple(int(part) for part in version.split(".")[:2] if part.isdigit())
         if number < _OLDEST:
             raise ConfigurationError(f"{self._connection} is version {version}; kvproxy needs etcd 3.4 or later.")
         self._token = None
-        await self._call("kv/txn", self._probe_of_rights())
-        warnings = await self._look_at_members()
-        if self._connection.username and not self._token:
-            warnings.append(
-                f"{self._connection} has authentication switched off, so anybody who reaches it may change routes and "
-                "etcd_username and etcd_password are not used; switch it on with 'etcdctl auth enable'."
-            )
+        warnings = []
+        try:
+            await self._call("kv/txn", self._probe_of_rights())
+        except StoreWriteRefused as error:
+            warnings.append(f"{error} Routes that are there are served; new ones have to wait.")
+        warnings += await self._look_at_members()
+        unused = " and etcd_username is not used" if self._connection.username and not self._token else ""
+        close = f"Its authentication is off{unused}: switch it on with 'etcdctl auth enable' (docs/how-to/etcd.md)."
+        warnings += await open_door(self._connection, "POST", "/v3/kv/txn", self._probe_of_rights(), close)
         if self._token and number < _LOGS_IN_AGAIN:
             warnings.append(
                 f"{self._connection} is version {version} with authentication. Traefik cannot log in there again when "
@@ -116,10 +114,19 @@ class EtcdStore(Store):
             raise ConfigurationError(f"etcd_url names members of different clusters ({named}); give those of one.")
         return [f"{answer} The others are asked." for answer in answers if isinstance(answer, StoreUnavailable)]
 
+    def in_clear_text(self) -> list[str]:
+        """See :meth:`kvproxy.store.Store.in_clear_text`."""
+        return self._connection.in_clear_text()
+
     async def list(self) -> Snapshot:
         """See :meth:`kvproxy.store.Store.list`: one transaction, so that both spaces are of the same moment."""
         shut = [self._move_of_fence()] if self._unsure else []
-        answer = await self._call("kv/txn", {"success": [*shut, *map(self._range, self._roots)]})
+        try:
+            answer = await self._call("kv/txn", {"success": [*shut, *map(self._range, self._roots)]})
+        except StoreWriteRefused:
+            if shut:
+                raise
+            answer = {"responses": await self._ranges()}
         try:
             found = [found_in(part) for part in answer["responses"][len(shut) :]]
             config, records = (below(root, pairs) for root, pairs in zip(self._roots.values(), found, strict=True))
@@ -133,6 +140,19 @@ class EtcdStore(Store):
             raise strange(self._connection) from None
         records.pop(FENCE, None)
         return Snapshot(config, records)
+
+    async def _ranges(self) -> Sequence[dict[str, Any]]:
+        """Both spaces as of one moment, without a transaction: a full etcd 3.5.1 refuses those that only read, too."""
+        at: dict[str, Any] = {}
+        found = []
+        for space in self._roots:
+            answer = await self._call("kv/range", self._range(space, **at)["requestRange"])
+            try:
+                at = at or {"revision": answer["header"]["revision"]}
+            except _STRANGE:
+                raise strange(self._connection) from None
+            found.append({"response_range": answer})
+        return found
 
     async def get(self, key: str) -> str | None:
         """See :meth:`kvproxy.store.Store.get`."""
@@ -150,12 +170,16 @@ class EtcdStore(Store):
         expected, self._fence = self._fence, None
         if expected is None:
             expected = await self._look_at_fence()
-        self._unsure = True
+        before, self._unsure = self._unsure, True
         move = self._move_of_fence()
         unmoved = {"key": encode(self._fence_key), "target": "MOD", "mod_revision": str(expected)}
         operations = [*map(self._operation, transaction.operations), move]
         request = {"compare": [unmoved], "success": operations, "failure": [range_of(self._fence_key)]}
-        answer = await self._call("kv/txn", request)
+        try:
+            answer = await self._call("kv/txn", request)
+        except StoreWriteRefused as error:
+            self._unsure = before or not error.certain
+            raise
         self._unsure = False
         self._fence = self._fence_after(answer, move["requestPut"]["value"])
         await self._catch_up(self._fence)
@@ -258,7 +282,7 @@ class EtcdStore(Store):
             if last or not self._connection.username or not token_died(answer):
                 break
             self._token = None
-        raise self._error(answer)
+        raise explain(answer, self._connection, self._roots.values())
 
     async def _log_in(self) -> str:
         """A new token; empty if there is no need for one."""
@@ -272,47 +296,4 @@ class EtcdStore(Store):
             return str(said["token"])
         if code_of(answer) == _NOT_ENABLED:
             return ""
-        raise self._error(answer)
-
-    def _passing(self, answer: Answer) -> StoreUnavailable | None:
-        """Whether this member cannot help, though another may, such as one without a leader or that is going down."""
-        if answer.status == 200:
-            return None
-        text = self._connection.redact(message_of(answer))
-        passing = code_of(answer) in _PASSING or answer.status in {502, 503, 504}
-        if not passing and not any(reason in text for reason in _ELSEWHERE):
-            return None
-        said = text or f"HTTP {answer.status}"
-        return StoreUnavailable(f"{self._connection.at(answer.endpoint)} cannot help at the moment ({said}).")
-
-    def _error(self, answer: Answer) -> StoreError:
-        """What an answer that is no success means."""
-        where, code, text = self._connection.at(answer.endpoint), code_of(answer), message_of(answer)
-        text = self._connection.redact(text)
-        if "authentication failed" in text:
-            return StoreAuthError(f"{where} refuses the credentials; check {ETCD.login}.")
-        if "user name is empty" in text or (code == UNAUTHENTICATED and not self._connection.username):
-            return StoreAuthError(f"{where} asks for a user; set {ETCD.login}.")
-        if code == _NO_PERMISSION:
-            who = self._connection.username or "nobody"
-            return StoreAuthError(
-                f"{where} does not let the user {who!r} read and write all keys below "
-                f"{' and '.join(map(repr, self._roots.values()))}; grant its role that."
-            )
-        if "database space exceeded" in text:
-            return StoreError(
-                f"{where} is full; compact and defragment it, disarm its alarm, and set --auto-compaction-retention."
-            )
-        if answer.status == 404:
-            return StoreError(
-                f"{where} has no JSON gateway; start it with --enable-grpc-gateway=true, or correct etcd_url if this "
-                "is not etcd."
-            )
-        if answer.status == 400 and code is None and self._connection.tls and self._connection.tls.cert:
-            return StoreAuthError(
-                f"{where} refuses a client certificate with a name (CN) at its JSON gateway while its authentication "
-                "is on; make one without CN and set etcd_username and etcd_password."
-            )
-        return wrong_protocol(self._connection, answer) or StoreError(
-            f"{where} answers: {text or 'nothing'} (HTTP {answer.status})."
-        )
+        raise explain(answer, self._connection, self._roots.values())

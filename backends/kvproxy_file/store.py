@@ -19,7 +19,14 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Final, TypeVar
 
-from kvproxy.errors import ConfigurationError, StoreAuthError, StoreChanged, StoreError, StoreUnavailable
+from kvproxy.errors import (
+    ConfigurationError,
+    StoreAuthError,
+    StoreChanged,
+    StoreError,
+    StoreUnavailable,
+    StoreWriteRefused,
+)
 from kvproxy.store import Capabilities, Snapshot, Store, Transaction
 
 from .document import Document
@@ -29,6 +36,7 @@ T = TypeVar("T")
 
 #: Seconds to wait for another kvproxy that is just writing in the same directory.
 _TURN: Final = 10.0
+_FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT})
 _PASSING: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EMFILE, errno.ENFILE, errno.ESTALE})
 _DENIED: Final = frozenset({errno.EACCES, errno.EPERM, errno.EROFS})
 
@@ -50,6 +58,7 @@ class FileStore(Store):
     def __init__(self, path: Path) -> None:
         self._path = path
         self._claim = path.with_name(f".{path.name}.hub")
+        self._lock = path.with_name(f".{path.name}.lock")
         self._format = format_of(path.name)
         self._thread = ThreadPoolExecutor(1, "kvproxy-file")
         self._document: Document | None = None
@@ -69,11 +78,11 @@ class FileStore(Store):
 
     async def apply(self, transaction: Transaction) -> None:
         """See :meth:`kvproxy.store.Store.apply`: one rename."""
-        await self._run(lambda: self._apply(transaction))
+        await self._run(lambda: self._apply(transaction), writing=True)
 
     async def claim(self, text: str | None) -> None:
         """See :meth:`kvproxy.store.Store.claim`: a file beside the other, which Traefik does not look at."""
-        await self._run(lambda: self._put_claim(text))
+        await self._run(lambda: self._put_claim(text), writing=True)
 
     async def claimed(self) -> str | None:
         """See :meth:`kvproxy.store.Store.claimed`."""
@@ -96,21 +105,25 @@ class FileStore(Store):
             file.write(text)
         os.replace(new, self._claim)
 
+    async def forget(self) -> None:
+        """See :meth:`kvproxy.store.Store.forget`: the file that is locked."""
+        await self._run(lambda: self._lock.unlink(missing_ok=True), writing=True)
+
     async def aclose(self) -> None:
         """See :meth:`kvproxy.store.Store.aclose`; a write that is under way comes to its end."""
         await asyncio.get_running_loop().run_in_executor(None, self._thread.shutdown)
 
-    async def _run(self, work: Callable[[], T]) -> T:
-        return await asyncio.get_running_loop().run_in_executor(self._thread, self._careful, work)
+    async def _run(self, work: Callable[[], T], *, writing: bool = False) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._thread, self._careful, work, writing)
 
-    def _careful(self, work: Callable[[], T]) -> T:
+    def _careful(self, work: Callable[[], T], writing: bool) -> T:
         try:
             return work()
         except BaseException as error:
             # What is in memory may be half changed.
             self._document = None
             if isinstance(error, OSError):
-                raise explain(error, self._path) from None
+                raise explain(error, self._path, writing=writing) from None
             if isinstance(error, BrokenFileError):
                 raise StoreError(
                     f"{self._path}, line {error.line}: {error.why}. Correct it, or remove the file; kvproxy writes "
@@ -170,13 +183,17 @@ class FileStore(Store):
 
     @contextlib.contextmanager
     def _turn(self) -> Iterator[None]:
-        """Keep other kvproxys from writing in the same directory."""
-        descriptor = os.open(self._path.parent, os.O_RDONLY | os.O_CLOEXEC)
+        """Keep other kvproxys from writing at the same time.
+
+        The lock is on a file that nobody but the hub's user may open: one on the directory could be held by any user
+        who may read it.
+        """
+        descriptor = os.open(self._lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
         try:
             deadline = time.monotonic() + _TURN
             while not _lock(descriptor):
                 if time.monotonic() > deadline:
-                    raise StoreUnavailable(f"Another program has kept {self._path.parent} locked for {_TURN:g} s.")
+                    raise StoreUnavailable(f"Another program has kept {self._lock} locked for {_TURN:g} s.")
                 time.sleep(0.01)
             yield
         finally:
@@ -229,9 +246,19 @@ def _lock(descriptor: int) -> bool:
     return True
 
 
-def explain(error: OSError, path: Path) -> StoreError:
-    """One of kvproxy's errors for one of the system's."""
+def explain(error: OSError, path: Path, *, writing: bool = False) -> StoreError:
+    """One of kvproxy's errors for one of the system's.
+
+    Args:
+        error: what went wrong.
+        path: ``dynamic_config_file``.
+        writing: whether it was a change that failed, so that the file can be read and served all the same.
+    """
     why = error.strerror or str(error)
+    if writing and error.errno in _FULL:
+        return StoreWriteRefused(f"{path} cannot be changed as its disk is full ({why}); free space there.")
+    if writing and error.errno in _DENIED:
+        return StoreWriteRefused(f"The hub's user may not write to the directory of {path} now ({why}).")
     if error.errno in _PASSING:
         return StoreUnavailable(f"{path} cannot be read or written now ({why}).")
     if error.errno in _DENIED:

@@ -8,13 +8,36 @@ goes on with what it has loaded, until the hub has put right what is there.
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
 from kvproxy.errors import ConfigurationError
 
-#: What Traefik needs to read and to be woken, without CONFIG, by which it would have Redis notify of every key.
-RIGHTS: Final = ("~*", "&*", "+@read", "+@pubsub", "+@connection")
+from .transactions import ask
+
+#: The commands that Traefik needs to read and to be notified. CONFIG, with which it would have Redis notify it of every
+#: key, is not among them, nor is PUBLISH. All Redis versions from 6.2 on know them.
+_COMMANDS: Final = ("+@read", "+psubscribe", "+punsubscribe", "+@connection", "-@dangerous")
+
+#: What Redis gives in any order.
+_ORDERED: Final = {"commands", "flags", "passwords"}
+
+
+def rights(root: str) -> tuple[str, ...]:
+    """The least rights of a Redis user with which Traefik serves the keys below a root.
+
+    Traefik scans for names that begin with the root and reads all that it finds, and listens to one pattern of
+    channels, which has to stand in the rights as it is (kvtools/redis 1.2, `WatchTree`; Redis compares patterns
+    literally).
+
+    Args:
+        root: root of the configuration, without slashes at its ends.
+
+    >>> " ".join(rights("traefik")[:3])
+    '~traefik* resetchannels &__keyspace*:traefik*'
+    """
+    return (f"~{root}*", "resetchannels", f"&__keyspace*:{root}*", *_COMMANDS)
 
 
 @dataclass(frozen=True)
@@ -24,30 +47,56 @@ class Login:
     Args:
         username: ``redis_traefik_username``.
         password: ``redis_traefik_password``.
+        root: root of the configuration, without slashes at its ends.
     """
 
     username: str
     password: str = field(repr=False)
+    root: str = "traefik"
 
     @property
     def command(self) -> tuple[str, ...]:
         """The command of Redis that makes this user, whatever it was before; it does not hold the password itself."""
         digest = hashlib.sha256(self.password.encode()).hexdigest()
-        return ("ACL SETUSER", self.username, "reset", "on", f"#{digest}", *RIGHTS)
+        return ("ACL SETUSER", self.username, "reset", "on", f"#{digest}", *rights(self.root))
 
-    async def is_known(self, redis: Any) -> bool:
-        """Whether a server (a connected ``redis.asyncio.Redis``) lets this user in."""
-        user = await redis.acl_getuser(self.username)
-        return bool(user and user["enabled"])
+    @property
+    def question(self) -> tuple[str, ...]:
+        """The command by which Redis describes this user."""
+        return ("ACL GETUSER", self.username)
+
+    async def known(self, redis: Any) -> Mapping[str, Any] | None:
+        """How a server (a connected ``redis.asyncio.Redis``) describes this user, None if it does not let it in."""
+        user = described(await ask(redis, *self.question))
+        return user if user and b"on" in user["flags"] else None
 
 
-def parse_login(username: str, password: str, hub: str) -> Login:
+def described(answer: Any) -> Mapping[str, Any] | None:
+    """An answer to ``ACL GETUSER``, in a form in which two are equal if they are about the same rights.
+
+    Redis tells the commands in another order from one time to the next.
+
+    >>> described({b"flags": [b"on"], b"commands": b"-@all +@read"})
+    {'flags': [b'on'], 'commands': [b'+@read', b'-@all']}
+    """
+    if answer is None:
+        return None
+    pairs = answer.items() if isinstance(answer, Mapping) else zip(answer[::2], answer[1::2], strict=True)
+    user = {name.decode(): value for name, value in pairs}
+    return {
+        name: sorted(value.split() if name == "commands" else value) if name in _ORDERED else value
+        for name, value in user.items()
+    }
+
+
+def parse_login(username: str, password: str, hub: str, root: str) -> Login:
     """The user that the hub makes for Traefik.
 
     Args:
         username: ``redis_traefik_username``.
         password: ``redis_traefik_password``.
         hub: the user that the hub comes as; empty for the default one.
+        root: root of the configuration, without slashes at its ends.
 
     Raises:
         ConfigurationError: if one of the two is missing, or it is a user that others are, too.
@@ -62,4 +111,4 @@ def parse_login(username: str, password: str, hub: str) -> Login:
             f"redis_admit_traefik has the hub make Traefik's Redis user anew, with few rights, but {username!r} "
             "(redis_traefik_username) is one that others come as; choose another name."
         )
-    return Login(username, password)
+    return Login(username, password, root)

@@ -12,9 +12,13 @@ from kvproxy.errors import ConfigurationError, StoreError, StoreUnavailable
 
 from .admission import Login
 from .connection import Connection
+from .exposure import replay
+from .transactions import is_wrong_type
 
 _SETTINGS = ("maxmemory-policy", "maxmemory", "appendonly", "save")
+_SECTIONS = ("cluster", "replication", "persistence", "memory")
 _NOTIFICATIONS = "notify-keyspace-events"
+_CROWD = 10_000  # keys of others from which on they cost a tenth of a second and more at each reload
 _PATIENCE = 2.0  # seconds for an answer that takes a round trip
 
 
@@ -29,21 +33,37 @@ async def findings(redis: Any, connection: Connection) -> list[str]:
         ConfigurationError: if Traefik cannot read from this server at all.
         StoreError: if it is a read-only replica; :class:`StoreUnavailable` if the sentinels are about to know better.
     """
+    info: dict[str, Any] = {}
     try:
-        info: Mapping[str, Any] = {**await redis.info("cluster"), **await redis.info("replication")}
+        for section in _SECTIONS:
+            info |= await redis.info(section)
     except (NoPermissionError, ResponseError):
         info = {}
     refuse(info, connection)
+    settings = await _settings(redis) or told(info)
+    return warnings(settings, connection) + await replay(redis, settings, f"Redis at {connection}")
+
+
+async def _settings(redis: Any) -> dict[str, str]:
+    """The settings that matter (``CONFIG GET``), none if the user may not ask."""
+    settings: dict[str, str] = {}
     try:
-        settings: Mapping[str, str] = {}
         for name in _SETTINGS:
-            settings = {**settings, **_texts(await redis.config_get(name))}
+            settings |= _texts(await redis.config_get(name))
     except (NoPermissionError, ResponseError):
-        return [
-            f"Redis at {connection} does not tell its settings to this user (CONFIG GET), so nobody can say whether "
-            "routes survive its restart; make sure that appendonly or save is set and maxmemory-policy is noeviction."
-        ]
-    return warnings(settings, connection)
+        return {}
+    return settings
+
+
+def told(info: Mapping[str, Any]) -> dict[str, str]:
+    """The settings that ``INFO`` tells, which few may be refused: all but ``save``.
+
+    >>> told({"aof_enabled": 1, "maxmemory": 0, "maxmemory_policy": "noeviction"})
+    {'appendonly': 'yes', 'maxmemory': '0', 'maxmemory-policy': 'noeviction'}
+    """
+    settings = {"appendonly": "yes" if str(info["aof_enabled"]) == "1" else "no"} if "aof_enabled" in info else {}
+    named = {"maxmemory": "maxmemory", "maxmemory-policy": "maxmemory_policy"}
+    return settings | {name: str(info[key]) for name, key in named.items() if key in info}
 
 
 def _texts(answer: Mapping[Any, Any]) -> dict[str, str]:
@@ -69,10 +89,15 @@ def refuse(info: Mapping[str, Any], connection: Connection) -> None:
 
 
 def warnings(settings: Mapping[str, str], connection: Connection) -> list[str]:
-    """What an administrator should know about these settings (``CONFIG GET``)."""
+    """What an administrator should know about these settings (``CONFIG GET``, or what ``INFO`` tells of them)."""
     found = []
     where = f"Redis at {connection}"
-    if settings.get("appendonly") == "no" and not settings.get("save"):
+    if settings.get("appendonly") != "yes" and "save" not in settings:
+        found.append(
+            f"{where} does not tell its settings to this user (CONFIG GET), so nobody can say whether routes survive "
+            "its restart; make sure that appendonly or save is set and maxmemory-policy is noeviction."
+        )
+    elif settings.get("appendonly") == "no" and not settings.get("save"):
         found.append(
             f"{where} keeps nothing on disk, so its restart loses all routes until the hub's next check; set "
             "'appendonly yes' or 'save 60 1'."
@@ -103,7 +128,12 @@ async def try_rights(redis: Any, root: str, records: str, fence: str, channel: s
     """
     key = root + "kvproxy-probe-of-rights"
     await redis.get(key)
-    await redis.hget(records, key)
+    try:
+        await redis.hget(records, key)
+    except ResponseError as error:
+        # Somebody has put something else there, which is written over.
+        if not is_wrong_type(error):
+            raise
     commands = [
         ("MSET", key, ""),
         ("DEL", key),
@@ -126,7 +156,7 @@ async def try_admitting(redis: Any, login: Login, fence: str) -> None:
     Raises:
         NoPermissionError: if the hub's user may not.
     """
-    await login.is_known(redis)
+    await login.known(redis)
     await _give_up(redis, fence, [login.command])
 
 
@@ -139,6 +169,30 @@ async def _give_up(redis: Any, fence: str, commands: Sequence[tuple[str, ...]]) 
                 await one.execute_command(*command)
         finally:
             await one.execute_command("DISCARD")
+
+
+async def crowded(redis: Any, patterns: Sequence[str], connection: Connection) -> list[str]:
+    """A warning if a database holds many keys of others.
+
+    Traefik's client scans the whole database at each reload, ten keys a step (kvtools/redis 1.2, `list`).
+
+    Args:
+        redis: a connected ``redis.asyncio.Redis``.
+        patterns: of the keys that are kvproxy's.
+        connection: what it is connected to.
+    """
+    others = int(await redis.dbsize())
+    if others < _CROWD:
+        return []
+    for pattern in patterns:
+        others -= len({key async for key in redis.scan_iter(match=pattern, count=_CROWD)})
+    if others < _CROWD:
+        return []
+    return [
+        f"Redis at {connection} holds {others} keys of others in the same database. Traefik passes them all at each "
+        "reload: from 100,000 on a new server takes seconds longer. Give kvproxy a database of its own, such as "
+        f"{connection.db + 1} (redis_url)."
+    ]
 
 
 async def notifies_of_keys(redis: Any, db: int, key: str) -> bool:

@@ -9,11 +9,19 @@ from redis.exceptions import (
     ConnectionError,
     MasterDownError,
     NoPermissionError,
+    OutOfMemoryError,
     ReadOnlyError,
     TimeoutError,
 )
 
-from kvproxy.errors import ConfigurationError, KVProxyError, StoreAuthError, StoreError, StoreUnavailable
+from kvproxy.errors import (
+    ConfigurationError,
+    KVProxyError,
+    StoreAuthError,
+    StoreError,
+    StoreUnavailable,
+    StoreWriteRefused,
+)
 
 from .connection import Connection
 
@@ -23,9 +31,9 @@ def explain(error: Exception, connection: Connection) -> StoreError:
     where = f"Redis at {connection}"
     if connection.sentinels is not None and (changing := _explain_change(error, where)):
         return changing
-    if isinstance(error, ReadOnlyError):
-        return StoreError(f"{where} is a read-only replica; name the master in redis_url.")
-    return _explain(error, connection, where, connection.username, "redis_username and redis_password")
+    return _refused(error, where) or _explain(
+        error, connection, where, connection.username, "redis_username and redis_password"
+    )
 
 
 def explain_replica(error: Exception, connection: Connection, place: str) -> StoreError:
@@ -56,6 +64,27 @@ def _explain_change(error: Exception, where: str) -> StoreError | None:
     return None
 
 
+def _refused(error: Exception, where: str) -> StoreError | None:
+    """What a server refuses for now, and nobody's rights or commands are to blame for."""
+    text = str(error)
+    if isinstance(error, OutOfMemoryError) or text.startswith("OOM"):
+        return StoreWriteRefused(f"{where} is full (maxmemory); give it more memory or remove other keys.")
+    if text.startswith("MISCONF"):
+        return StoreWriteRefused(
+            f"{where} takes no changes as it cannot save its data to disk (MISCONF); its log tells why: mostly the "
+            "disk is full, or it may not write to its directory."
+        )
+    if isinstance(error, ReadOnlyError):
+        return StoreWriteRefused(
+            f"{where} is a read-only replica now; name the master in redis_url, or make it one with REPLICAOF NO ONE."
+        )
+    if "NOREPLICAS" in text:
+        return StoreWriteRefused(f"{where} takes no writes while it has too few replicas (min-replicas-to-write).")
+    if text.startswith("BUSY"):
+        return StoreUnavailable(f"{where} runs a script that does not end; SCRIPT KILL in Redis ends it.")
+    return None
+
+
 def _explain(error: Exception, connection: Connection, where: str, username: str, settings: str) -> StoreError:
     text = _safe(error, connection)
     if isinstance(error, NoPermissionError):
@@ -67,8 +96,6 @@ def _explain(error: Exception, connection: Connection, where: str, username: str
         return StoreAuthError(f"{where} refuses the credentials; check {settings}.")
     if isinstance(error, BusyLoadingError):
         return StoreUnavailable(f"{where} is still loading its data.")
-    if "NOREPLICAS" in text:
-        return StoreUnavailable(f"{where} takes no writes while it has too few replicas (min-replicas-to-write).")
     if "CERTIFICATE_VERIFY_FAILED" in text:
         return StoreError(f"{where} has a certificate that is not trusted; give its authority with ssl_ca_certs.")
     if isinstance(error, TimeoutError) and connection.tls is not None:

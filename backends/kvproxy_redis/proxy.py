@@ -124,7 +124,8 @@ class TraefikRedisProxy(KVTraefikProxy):
     def _admits(self) -> Login | None:
         if not self.redis_admit_traefik:
             return None
-        return parse_login(self.redis_traefik_username, self.redis_traefik_password, self.connection.username)
+        login = self.redis_traefik_username, self.redis_traefik_password
+        return parse_login(*login, hub=self.connection.username, root=self.traefik_root)
 
     def traefik_provider(self) -> dict[str, Any]:
         """See :meth:`kvproxy.proxy.KVTraefikProxy.traefik_provider`."""

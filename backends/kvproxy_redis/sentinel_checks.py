@@ -14,6 +14,7 @@ from kvproxy.errors import ConfigurationError, KVProxyError, StoreUnavailable
 from .client import connect, sentinel_client
 from .connection import Connection
 from .explain import explain_replica, explain_sentinel
+from .exposure import answers_strangers, said, said_of_sentinels, sentinel_answers_strangers
 from .sentinels import Sentinels, endpoint
 
 #: With fewer, the loss of one leaves no majority, and without a majority nobody becomes the master.
@@ -30,6 +31,7 @@ class Answer:
         state: of the master, as ``SENTINEL MASTERS`` has it.
         quorum: what ``SENTINEL CKQUORUM`` complains of; empty for nothing.
         replicas: their states, as ``SENTINEL REPLICAS`` has them.
+        is_open: whether it answers without a login.
     """
 
     place: str
@@ -37,6 +39,7 @@ class Answer:
     state: Mapping[str, Any] = field(default_factory=dict)
     quorum: str = ""
     replicas: Sequence[Mapping[str, Any]] = ()
+    is_open: bool = False
 
 
 async def sentinel_findings(connection: Connection) -> list[str]:
@@ -64,7 +67,9 @@ async def _ask(connection: Connection, sentinels: Sentinels, host: str, port: in
             if name not in masters:
                 return Answer(place, _unknown(place, name, masters))
             replicas = await sentinel.sentinel_slaves(name)
-            return Answer(place, None, masters[name], await _quorum(sentinel, name), replicas)
+            quorum = await _quorum(sentinel, name)
+        is_open = await sentinel_answers_strangers(connection, host, port)
+        return Answer(place, None, masters[name], quorum, replicas, is_open)
     except (RedisError, OSError) as error:
         return Answer(place, explain_sentinel(error, connection, place))
 
@@ -95,6 +100,8 @@ def judge(answers: Sequence[Answer], sentinels: Sentinels) -> list[str]:
     if not useful:
         raise next((problem for problem in problems if not isinstance(problem, StoreUnavailable)), problems[0])
     found = [f"{problem} The others are asked instead." for problem in problems]
+    if careless := [answer.place for answer in useful if answer.is_open]:
+        found.append(said_of_sentinels(careless))
     name, state = sentinels.master, useful[0].state
     places = sorted({endpoint(str(answer.state["ip"]), int(answer.state["port"])) for answer in useful})
     if len(places) > 1:
@@ -124,4 +131,4 @@ async def _try(connection: Connection, replica: Mapping[str, Any]) -> str:
             await redis.ping()
     except (RedisError, OSError) as error:
         return f"{explain_replica(error, connection, endpoint(host, port))} The hub needs it when it takes over."
-    return ""
+    return said(alone) if await answers_strangers(alone) else ""

@@ -9,27 +9,32 @@ from __future__ import annotations
 import asyncio
 import re
 import secrets
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import aclosing, asynccontextmanager
+from itertools import chain
 from typing import Any, Final, TypeVar
 
-from redis.exceptions import RedisError, WatchError
+from redis.exceptions import RedisError, ResponseError
 
-from kvproxy.errors import StoreChanged, StoreError, StoreUnavailable
+from kvproxy.errors import StoreChanged, StoreError, StoreUnavailable, StoreWriteRefused
 from kvproxy.store import Capabilities, Operation, Snapshot, Space, Store, Transaction
 
-from .admission import Login
+from .admission import Login, described
 from .cancelling import insist
-from .checks import findings, notifies_of_keys, try_admitting, try_rights
+from .checks import crowded, findings, notifies_of_keys, try_admitting, try_rights
 from .client import connect
 from .connection import Connection
 from .explain import explain
+from .exposure import exposure, in_clear_text
 from .sentinel_checks import sentinel_findings
+from .transactions import Command, KeyChanged, is_wrong_type, transact, value_of
 
 T = TypeVar("T")
 
 #: Seconds between tries, after the last of which an operation fails.
 _PAUSES: Final = (0.05, 0.1, 0.2, 0.4, 0.8, 1.0)
+#: Seconds after which there is no further try: then it is told that the server is away.
+_ENOUGH: Final = 3.0
 #: Keys asked for at once in a full read.
 _PAGE: Final = 1000
 _GLOB: Final = re.compile(r"([\\*?\[\]^-])")
@@ -71,6 +76,10 @@ class RedisStore(Store):
         self._knows = False
         # Whether a transaction may be under way that nobody waits for any more; a read shuts it out.
         self._unsure = False
+        # Whether the records' key holds something else than records.
+        self._spoilt = False
+        # How Redis described Traefik's user when the hub had just made it.
+        self._made: Mapping[str, Any] | None = None
         self._probe = jupyterhub_root + "/probe-"
         # Traefik listens to `__keyspace*:<root>*`: one message under the name of a key below the root wakes it once,
         # whether or not the server sends notifications of its own (kvtools/redis 1.2, `WatchTree`).
@@ -86,10 +95,25 @@ class RedisStore(Store):
         async with self._errors(), connect(self._connection) as redis:
             await redis.ping()
             found += await findings(redis, self._connection)
+            found += await exposure(redis, self._connection)
+            found += await crowded(redis, [_pattern(self._root), _pattern(self._claim[:-3])], self._connection)
+            return [*found, *await self._try_all(redis)]
+
+    async def _try_all(self, redis: Any) -> Sequence[str]:
+        try:
             await try_rights(redis, self._root, self._records, self._fence_key, self._channel)
             if self._admits is not None:
                 await try_admitting(redis, self._admits, self._fence_key)
-            return found
+        except ResponseError as error:
+            refused = explain(error, self._connection)
+            if isinstance(refused, StoreWriteRefused):
+                return [f"{refused} Routes that are there are served; new ones have to wait."]
+            raise
+        return []
+
+    def in_clear_text(self) -> list[str]:
+        """See :meth:`kvproxy.store.Store.in_clear_text`."""
+        return in_clear_text(self._connection)
 
     async def list(self) -> Snapshot:
         """See :meth:`kvproxy.store.Store.list`."""
@@ -103,7 +127,7 @@ class RedisStore(Store):
             if self._unsure:
                 await redis.set(self._fence_key, secrets.token_hex(8))
                 self._unsure = False
-            fence = await redis.get(self._fence_key)
+            fence = await self._string(redis, self._fence_key)
             config: dict[str, str] = {}
             async for keys in self._pages(redis):
                 values = await redis.mget(keys)
@@ -112,9 +136,25 @@ class RedisStore(Store):
                     for key, value in zip(keys, values, strict=True)
                     if value is not None
                 }
-            records = await redis.hgetall(self._records)
+            records, self._spoilt = await self._hash(redis)
             self._fence, self._knows = fence, True
             return Snapshot(config, {self._text(key, key): self._text(value, key) for key, value in records.items()})
+
+    async def _hash(self, redis: Any) -> tuple[dict[bytes, bytes], bool]:
+        """The records, none if their key is not a hash, and whether it has to be removed first, as it is none."""
+        try:
+            return await redis.hgetall(self._records), False
+        except ResponseError as error:
+            if is_wrong_type(error):
+                return {}, True
+            raise
+
+    async def _string(self, redis: Any, key: str) -> bytes | None:
+        """A key's value, :data:`OTHER_TYPE` if it is not a string: every SET writes over it."""
+        try:
+            return value_of(await redis.get(key))
+        except ResponseError as error:
+            return value_of(error)
 
     def _text(self, data: bytes, key: bytes) -> str:
         try:
@@ -127,49 +167,53 @@ class RedisStore(Store):
 
     async def get(self, key: str) -> str | None:
         """See :meth:`kvproxy.store.Store.get`."""
-        value = await self._try(lambda: self._redis.get(self._root + key))
+        value = await self._try(lambda: self._string(self._redis, self._root + key))
         return None if value is None else str(value.decode(errors="replace"))
 
     async def apply(self, transaction: Transaction) -> None:
         """See :meth:`kvproxy.store.Store.apply`: one MULTI, with one PUBLISH in it if Traefik is to be woken."""
         mark, knows, self._knows = secrets.token_hex(8).encode(), self._knows, False
-        self._unsure = True
         try:
             await self._try(lambda: self._apply(transaction, mark, knows))
         except StoreChanged:
             self._unsure = False
             raise
-        self._fence, self._knows, self._unsure = mark, True, False
+        self._fence, self._knows, self._unsure, self._spoilt = mark, True, False, False
 
     async def _apply(self, transaction: Transaction, mark: bytes, knows: bool) -> None:
-        async with self._redis.pipeline(transaction=True) as pipe:
-            await pipe.watch(self._fence_key)
-            found = await pipe.get(self._fence_key)
+        before = self._unsure
+
+        def commands(found: bytes | None) -> list[Command]:
             if found == mark:
-                return  # it was applied before, and only the answer was lost
+                return []  # it was applied before, and only the answer was lost
             if knows and found != self._fence:
                 raise self._moved()
-            pipe.multi()
-            self._queue(pipe, transaction.operations)
-            pipe.set(self._fence_key, mark)
-            if transaction.wake:
-                pipe.publish(self._channel, "set")
-            await pipe.execute()
+            self._unsure = True
+            wake = [("PUBLISH", self._channel, "set")] if transaction.wake else []
+            return [*self._commands(transaction.operations), ("SET", self._fence_key, mark), *wake]
+
+        try:
+            await transact(self._redis, self._fence_key, commands)
+        except (ResponseError, KeyChanged):
+            # The server has answered, so nothing of this try is under way any more.
+            self._unsure = before
+            raise
 
     def _moved(self) -> StoreChanged:
         return StoreChanged(f"Redis at {self._connection} is not as kvproxy left it.")
 
-    def _queue(self, pipe: Any, operations: tuple[Operation, ...]) -> None:
+    def _commands(self, operations: tuple[Operation, ...]) -> Sequence[Command]:
         config = [operation for operation in operations if operation.space is Space.CONFIG]
         records = [operation for operation in operations if operation.space is Space.RECORDS]
-        if values := {self._root + o.key: o.value for o in config if o.value is not None}:
-            pipe.mset(values)
-        if values := {o.key: o.value for o in records if o.value is not None}:
-            pipe.hset(self._records, mapping=values)
-        if gone := [self._root + o.key for o in config if o.value is None]:
-            pipe.delete(*gone)
-        if gone := [o.key for o in records if o.value is None]:
-            pipe.hdel(self._records, *gone)
+        values = [(self._root + o.key, o.value) for o in config if o.value is not None]
+        fields = [(o.key, o.value) for o in records if o.value is not None]
+        keys_gone = [self._root + o.key for o in config if o.value is None]
+        fields_gone = [o.key for o in records if o.value is None]
+        found: list[Command] = [("DEL", self._records)] if self._spoilt else []
+        found += [("MSET", *chain.from_iterable(values))] if values else []
+        found += [("HSET", self._records, *chain.from_iterable(fields))] if fields else []
+        found += [("DEL", *keys_gone)] if keys_gone else []
+        return found + ([("HDEL", self._records, *fields_gone)] if fields_gone else [])
 
     async def claim(self, text: str | None) -> None:
         """See :meth:`kvproxy.store.Store.claim`."""
@@ -177,13 +221,15 @@ class RedisStore(Store):
 
     async def claimed(self) -> str | None:
         """See :meth:`kvproxy.store.Store.claimed`."""
-        value = await self._try(lambda: self._redis.get(self._claim))
+        value = await self._try(lambda: self._string(self._redis, self._claim))
         return None if value is None else str(value.decode(errors="replace"))
 
     async def admitted(self) -> bool:
-        """See :meth:`kvproxy.store.Store.admitted`."""
-        login = self._admits
-        return login is None or await self._try(lambda: login.is_known(self._redis))
+        """See :meth:`kvproxy.store.Store.admitted`: whether Redis knows Traefik's user just as the hub has made it."""
+        if (login := self._admits) is None:
+            return True
+        user = await self._try(lambda: login.known(self._redis))
+        return bool(user) and self._made in (None, user)
 
     async def admit(self) -> None:
         """See :meth:`kvproxy.store.Store.admit`: behind the fence, so that it is done where all was written."""
@@ -191,13 +237,13 @@ class RedisStore(Store):
             await self._try(lambda: self._admit(login))
 
     async def _admit(self, login: Login) -> None:
-        async with self._redis.pipeline(transaction=True) as pipe:
-            await pipe.watch(self._fence_key)
-            if self._knows and await pipe.get(self._fence_key) != self._fence:
+        def commands(found: bytes | None) -> list[Command]:
+            if self._knows and found != self._fence:
                 raise self._moved()
-            pipe.multi()
-            pipe.execute_command(*login.command)
-            await pipe.execute()
+            return [login.command, login.question]
+
+        _, answer = await transact(self._redis, self._fence_key, commands)
+        self._made = described(answer)
 
     async def forget(self) -> None:
         """See :meth:`kvproxy.store.Store.forget`: the fence."""
@@ -220,7 +266,7 @@ class RedisStore(Store):
         await self._redis.aclose()
 
     async def _pages(self, redis: Any) -> AsyncIterator[Sequence[bytes]]:
-        pattern = _GLOB.sub(r"\\\1", self._root) + "*"
+        pattern = _pattern(self._root)
         page = []
         async for key in redis.scan_iter(match=pattern, count=_PAGE, _type="string"):
             page.append(key)
@@ -231,17 +277,21 @@ class RedisStore(Store):
             yield page
 
     async def _try(self, operation: Callable[[], Awaitable[T]]) -> T:
-        """Try for about two seconds, and longer where the server is silent; always as a whole."""
+        """Try for about two seconds, always as a whole; a server that was silent for longer is not asked again."""
         return await insist(self._tries(operation))
 
     async def _tries(self, operation: Callable[[], Awaitable[T]]) -> T:
+        loop = asyncio.get_running_loop()
+        end = loop.time() + _ENOUGH
         for pause in _PAUSES:
             try:
                 async with self._errors():
                     return await operation()
-            except StoreChanged:
+            except (StoreChanged, StoreWriteRefused):
                 raise
             except StoreUnavailable:
+                if loop.time() + pause > end:
+                    raise
                 await asyncio.sleep(pause)
         async with self._errors():
             return await operation()
@@ -250,7 +300,15 @@ class RedisStore(Store):
     async def _errors(self) -> AsyncIterator[None]:
         try:
             yield
-        except WatchError:
+        except KeyChanged:
             raise StoreUnavailable(f"Redis at {self._connection} was written to at the same moment.") from None
         except (RedisError, OSError) as error:
+            if is_wrong_type(error):
+                # Only the hub's own keys are asked for as one type; which one it is, a full read finds.
+                raise self._moved() from None
             raise explain(error, self._connection) from None
+
+
+def _pattern(root: str) -> str:
+    """The pattern of all keys that begin with a text."""
+    return _GLOB.sub(r"\\\1", root) + "*"

@@ -10,6 +10,7 @@ c.TraefikRedisProxy.redis_sentinels = ["sentinel-1:26379", "sentinel-2:26379", "
 c.TraefikRedisProxy.redis_url = "redis:///0"
 c.TraefikRedisProxy.redis_username = "hub"
 c.TraefikRedisProxy.redis_password = os.environ.pop("REDIS_PASSWORD")
+c.TraefikRedisProxy.redis_sentinel_password = os.environ.pop("SENTINELS_PASSWORD")
 
 # Both Traefiks run in containers of their own; a route is ready when both serve it.
 c.TraefikProxy.should_start = False
@@ -26,6 +27,7 @@ c.JupyterHub.spawner_class = "docker"
 c.DockerSpawner.image = "jupyterhub/singleuser:5"
 c.DockerSpawner.network_name = "jupyterhub"
 c.DockerSpawner.use_internal_ip = True
+c.DockerSpawner.extra_host_config = {"cap_drop": ["ALL"], "security_opt": ["no-new-privileges:true"]}
 c.DockerSpawner.remove = True
 c.JupyterHub.cleanup_servers = False
 

@@ -6,8 +6,11 @@ import stat
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
+from urllib.parse import urlsplit
 
+from ..clear_text import clear_text
 from ..errors import ConfigurationError
+from ..launcher import check_directory
 from ..plugins import rivals
 from ..setting_names import Weight
 from ..static import check_url
@@ -57,6 +60,25 @@ def _dynamic_config(hub: Hub) -> list[Finding]:
     return []
 
 
+def network(hub: Hub) -> list[Finding]:
+    """Whether others in the network can read along what the hub says to Traefik's API."""
+    proxy = hub.proxy
+    parts = [urlsplit(url) for url in proxy.traefik_api_urls]
+    found = []
+    for tls in (False, True):
+        found += clear_text(
+            "Traefik's API",
+            [part.hostname or "" for part in parts if (part.scheme == "https") == tls],
+            tls=tls,
+            verify=proxy.traefik_api_validate_cert,
+            what="the API's password",
+            mend="Give its entry point TLS and begin traefik_api_url with https://."
+            if not tls
+            else "Give the API a certificate that the hub's machine trusts and set traefik_api_validate_cert.",
+        )
+    return [warning("network", said) for said in found]
+
+
 def permissions(hub: Hub) -> list[Finding]:
     """Whether files with secrets are readable by others."""
     found = [
@@ -64,7 +86,17 @@ def permissions(hub: Hub) -> list[Finding]:
         for path, why, mask, wanted in _secret_files(hub)
         if (whom := _whom(path, mask))
     ]
+    if hub.proxy.should_start:
+        found += _directory(Path(hub.proxy.static_config_file))
     return found or [ok("permissions", "No file with secrets can be read by others.")]
+
+
+def _directory(file: Path) -> list[Finding]:
+    try:
+        said = check_directory(file)
+    except ConfigurationError as problem:
+        return [error("permissions", str(problem))]
+    return [warning("permissions", said)] if said else []
 
 
 def _secret_files(hub: Hub) -> Iterator[tuple[Path, str, int, str]]:

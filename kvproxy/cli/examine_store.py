@@ -20,7 +20,7 @@ async def examine_store(hub: Hub, store: Store) -> tuple[list[Finding], Held | N
         return [error("store", str(problem))], None
     place, provider = hub.proxy.store_place(), hub.proxy.provider_name
     found = [ok("store", f"It answers ({provider}), and the hub may read and write {place}.")]
-    found += [warning("store", said) for said in warnings]
+    found += [warning("store", said) for said in [*warnings, *store.in_clear_text()]]
     try:
         found.append(notifications(await store.noisy(), store.quieter, len(held.routes)))
     except StoreError as problem:

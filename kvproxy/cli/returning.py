@@ -92,6 +92,7 @@ async def _records(proxy: KVTraefikProxy, store: Store) -> AsyncIterator[tuple[S
     async with opened(at_root(proxy, proxy.jupyterhub_root)) as records:
         await records.list()
         yield records, ""
+        await records.forget()
 
 
 async def _apply(store: Store, groups: Sequence[Sequence[Operation]], progress: Progress) -> None:

@@ -50,6 +50,8 @@ class MemoryStore(Store):
         self.tells_all = False
         #: Raised by each call as long as it is set.
         self.failure: StoreError | None = None
+        #: Raised by each call that writes as long as it is set.
+        self.refusal: StoreError | None = None
         self.traefik = MemoryTraefik(self)
 
     async def check(self) -> list[str]:
@@ -72,6 +74,7 @@ class MemoryStore(Store):
     async def apply(self, transaction: Transaction) -> None:
         """See :meth:`kvproxy.store.Store.apply`."""
         self._fail()
+        self._refuse()
         limit = self.capabilities.max_operations
         if limit is not None and len(transaction.operations) > limit:
             raise StoreError(
@@ -101,6 +104,7 @@ class MemoryStore(Store):
     async def claim(self, text: str | None) -> None:
         """See :meth:`kvproxy.store.Store.claim`."""
         self._fail()
+        self._refuse()
         self._claims.pop(self._claim, None)
         self._claims |= {} if text is None else {self._claim: text}
 
@@ -117,6 +121,7 @@ class MemoryStore(Store):
     async def admit(self) -> None:
         """See :meth:`kvproxy.store.Store.admit`; Traefik, which has tried again and again, then reads."""
         self._fail()
+        self._refuse()
         shut_out, self._server.admitted = not self.readable, True
         if shut_out:
             self.traefik.wake()
@@ -128,6 +133,10 @@ class MemoryStore(Store):
 
     async def aclose(self) -> None:
         """See :meth:`kvproxy.store.Store.aclose`."""
+
+    def _refuse(self) -> None:
+        if self.refusal is not None:
+            raise self.refusal
 
     def _fail(self) -> None:
         if self._server.stopped:

@@ -15,7 +15,11 @@ from kvproxy.testing.server import Server
 from kvproxy.testing.tls import Certificates
 
 #: What a Traefik needs that is not to switch on keyspace notifications; in an ACL user's line behind its password.
-TRAEFIK_RIGHTS = "~* &* +@read +@pubsub +@connection"
+TRAEFIK_RIGHTS = (
+    "~traefik* resetchannels &__keyspace*:traefik* +@read +psubscribe +punsubscribe +@connection -@dangerous"
+)
+#: Nobody is let in without a login, and a restart loses nothing: the append-only file is read as this user.
+CLOSED = "default off ~* &* +@all"
 
 _ADMINISTRATOR = "kvproxy-testing"
 _SLOTS = 16384

@@ -125,7 +125,8 @@ def placed_traefik(data: dict[str, Any], directory: Path, store: str) -> Iterato
         name: {**options, "endpoints": [store]} if isinstance(options, dict) and "endpoints" in options else options
         for name, options in data.get("providers", {}).items()
     }
-    changed: dict[str, Any] = {"entryPoints": moved, **({"providers": providers} if providers else {})}
+    # An empty section is refused.
+    changed: dict[str, Any] = {"entryPoints": moved} | ({"providers": providers} if providers else {})
     if resolvers := data.get("certificatesResolvers"):
         # Nobody outside of this machine is asked for a certificate.
         nowhere = {"acme": {"caServer": f"https://127.0.0.1:{free_port()}/directory"}}

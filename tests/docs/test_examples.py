@@ -23,9 +23,11 @@ import kubernetes_validate
 import pytest
 import yaml
 from redis import Redis
+from redis.exceptions import AuthenticationError
 
 from kvproxy.testing.debian import debian_program
 from kvproxy.testing.programs import Program, ServerError, accepts, find_redis, free_port, wait_until
+from kvproxy.testing.redis_server import CLOSED
 
 from .blocks import ROOT
 from .configuration import check, check_static, load, placed_traefik
@@ -171,13 +173,17 @@ def documented_users() -> dict[str, str]:
     return dict(re.findall(r"^user (\w+) on >\S+ (.*)$", text, re.MULTILINE))
 
 
-@pytest.mark.parametrize("name", ["compose", "kubernetes"])
+@pytest.mark.parametrize("name", ["compose", "kubernetes", "systemd"])
 def test_redis_users_have_the_documented_rights(name: str, compose: dict[str, Any]) -> None:
     """And nobody else is let in."""
     secret = next(yaml.safe_load_all((KUBERNETES / "secret.yaml").read_text()))["stringData"]["users.acl"]
-    acl = compose["configs"]["users.acl"]["content"] if name == "compose" else secret
+    acl = {
+        "compose": compose["configs"]["users.acl"]["content"],
+        "kubernetes": secret,
+        "systemd": (SYSTEMD / "users.acl").read_text(),
+    }[name]
     lines = acl.splitlines()
-    assert lines[0] == "user default off"
+    assert lines[0] == f"user {CLOSED}"
     users = dict(re.findall(r"^user (\w+) on >\S+ (.*)$", acl, re.MULTILINE))
     assert users == {user: documented_users()[user] for user in users}
     assert len(users) == len(lines) - 1
@@ -218,12 +224,14 @@ def test_traefik_finds_the_master_by_the_sentinel(
     there = {"port 26379": f"port {sentinel_port}", "dir /data": f"dir {tmp_path}", "redis-1 6379": f"localhost {port}"}
     sentinel = redis_server("sentinel.conf", _replaced(contents["sentinel.conf"], there), "--sentinel")
     wait_until(lambda: "+monitor master mymaster" in sentinel.log.read_text(), "the sentinel has found the master")
+    with Redis(port=sentinel_port) as stranger, pytest.raises(AuthenticationError):
+        stranger.sentinel_masters()
     static = tomllib.loads(contents["traefik.toml"])
     with (
         placed_traefik(static, tmp_path, f"127.0.0.1:{sentinel_port}"),
         Redis(port=port, username="hub", password=environment()["HUB_PASSWORD"], decode_responses=True) as redis,
     ):
-        wait_until(lambda: "traefik" in {one["user"] for one in redis.client_list(_type="pubsub")}, "Traefik listens")
+        wait_until(lambda: redis.pubsub_numpat() > 0, "Traefik listens")
 
 
 def _replaced(text: str, by: dict[str, str]) -> str:
@@ -288,7 +296,22 @@ def test_names_of_containers_are_those_in_the_configurations(compose: dict[str, 
     numbered = {name for name in compose["services"] if name[-1].isdigit()}
     assert hosts | {"redis-2"} == numbered
     assert 'hub_connect_ip = "hub"' in texts[0]
-    assert f'network_name = "{compose["networks"]["inner"]["name"]}"' in texts[0]
+    assert f'network_name = "{compose["networks"]["users"]["name"]}"' in texts[0]
+
+
+def test_users_containers_reach_neither_the_store_nor_an_api(compose: dict[str, Any]) -> None:
+    """They share a network with the hub and Traefik only, whose API listens in the other one."""
+    services, networks = compose["services"], compose["networks"]
+    in_users = {name for name, service in services.items() if "users" in service["networks"]}
+    assert in_users == {"hub", "traefik-1", "traefik-2"}
+    assert networks["store"]["internal"] is True
+    static = tomllib.loads(compose["configs"]["traefik.toml"]["content"])
+    host = static["entryPoints"]["auth_api"]["address"].partition(":")[0]
+    for name in ("traefik-1", "traefik-2"):
+        assert services[name]["extra_hosts"] == [f"{host}:{services[name]['networks']['store']['ipv4_address']}"]
+    for service in services.values():
+        assert service["cap_drop"] == ["ALL"]
+        assert service["security_opt"] == ["no-new-privileges:true"]
 
 
 def test_haproxy(tmp_path: Path, missing: Callable[[str, str], None]) -> None:

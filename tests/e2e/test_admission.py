@@ -6,8 +6,11 @@ import asyncio
 import contextlib
 import os
 from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack
 from pathlib import Path
+from typing import Any
 
+import aiohttp
 import psutil
 import pytest
 
@@ -17,13 +20,14 @@ from benchmarks.faults.stores import STORES, Killable
 from kvproxy.errors import ConfigurationError, StoreAuthError
 from kvproxy.testing.consul_server import ConsulServer
 from kvproxy.testing.programs import ServerError
+from kvproxy.testing.redis_server import CLOSED
 from kvproxy.testing.servers import RedisServer
 from kvproxy.testing.traefik_conformance import until
 from kvproxy_consul import TraefikConsulProxy
 from kvproxy_redis.client import connect
 from kvproxy_redis.connection import parse_connection
 
-from .proxies import Client, Doors, Start, making, port_of
+from .proxies import Client, Doors, Start, making, port_of, until_true
 from .rights import CONSUL_HUB, REDIS_ADMITTING, REDIS_HUB
 
 TOKEN = "0b9e6c6c-66a4-4bd1-9d6c-5a5d4a0e7a11"
@@ -98,7 +102,7 @@ async def test_a_user_of_redis_that_may_admit_traefik_is_enough(
     redis_factory: Callable[..., RedisServer], start_proxy: Start, doors: Doors, client_of: Callable[..., Client]
 ) -> None:
     """With the rights that the documentation tells; what it tells of is not kept by Redis, and the password nowhere."""
-    redis = redis_factory(acl=["default off", f"hub on >s3cret {REDIS_HUB} {REDIS_ADMITTING}"], appendonly=True)
+    redis = redis_factory(acl=[CLOSED, f"hub on >s3cret {REDIS_HUB} {REDIS_ADMITTING}"], appendonly=True)
     login = {"redis_url": redis.url, "redis_username": "hub", "redis_password": "s3cret"}
     proxy = await start_proxy(**login, **ADMITS)
     target = await doors.open()
@@ -116,7 +120,7 @@ async def test_a_user_of_redis_that_may_not_admit_traefik_is_told_at_start(
     redis_factory: Callable[..., RedisServer], start_proxy: Start
 ) -> None:
     """By name, before anything is written."""
-    redis = redis_factory(acl=["default off", "hub on >s3cret ~* &* +@all -@dangerous +info"])
+    redis = redis_factory(acl=[CLOSED, "hub on >s3cret ~* &* +@all -@dangerous +info"])
     login = {"redis_url": redis.url, "redis_username": "hub", "redis_password": "s3cret"}
     with pytest.raises(StoreAuthError, match=r"'hub'.*acl\|getuser"):
         await start_proxy(**login, **ADMITS)
@@ -143,3 +147,40 @@ async def test_consul_says_what_is_missing(consul_factory: Callable[..., ConsulS
         guarded = consul_factory(acl=True)
         with pytest.raises(StoreAuthError, match="consul_admit_traefik"):
             await make(consul_url=guarded.url, consul_token=guarded.add_token(CONSUL_HUB), **traits).start()
+
+
+async def test_consuls_token_is_given_again_just_the_rights_that_the_hub_gave_it(
+    consul_factory: Callable[..., ConsulServer], tmp_path: Path
+) -> None:
+    """Whatever was changed: the policy's rules, or the token's policies."""
+    consul = consul_factory(acl=True)
+    async with AsyncExitStack() as stack:
+        make = await stack.enter_async_context(making(TraefikConsulProxy, tmp_path))
+        session = await stack.enter_async_context(aiohttp.ClientSession(f"{consul.url}"))
+
+        async def ask(method: str, path: str, body: object = None, token: str = consul.token) -> dict[str, Any]:
+            async with session.request(method, path, json=body, headers={"X-Consul-Token": token}) as answer:
+                assert answer.status == 200
+                found: dict[str, Any] = await answer.json()
+                return found
+
+        await make(
+            consul_url=consul.url, consul_token=consul.token, consul_admit_traefik=True, consul_traefik_token=TOKEN
+        ).start()
+        token = await ask("GET", "/v1/acl/token/self", token=TOKEN)
+        [named] = token["Policies"]
+        policy = await ask("GET", f"/v1/acl/policy/{named['ID']}")
+
+        async def is_as_it_was() -> bool:
+            there = await ask("GET", "/v1/acl/token/self", token=TOKEN)
+            rules = (await ask("GET", f"/v1/acl/policy/{named['ID']}"))["Rules"]
+            return (there.get("Policies"), rules) == ([named], policy["Rules"])
+
+        await ask(
+            "PUT",
+            f"/v1/acl/policy/{named['ID']}",
+            {"Name": policy["Name"], "Rules": 'key_prefix "" { policy = "write" }'},
+        )
+        await until_true(is_as_it_was, SECONDS)
+        await ask("PUT", f"/v1/acl/token/{token['AccessorID']}", {**token, "Policies": []})
+        await until_true(is_as_it_was, SECONDS)

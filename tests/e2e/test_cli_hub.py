@@ -14,6 +14,8 @@ from kvproxy.testing.servers import RedisServer, TraefikServer, wait_until
 
 from .command import documented, process
 from .peer import peer_keys
+from .test_connections import DEFAULT, HUB, TRAEFIK
+from .test_connections import PASSWORD as REDIS_PASSWORD
 
 pytestmark = [pytest.mark.hub, pytest.mark.timeout(300)]
 
@@ -24,11 +26,24 @@ def run(hub: HubProcess, *arguments: str):
     return asyncio.to_thread(process, hub.directory, *arguments)
 
 
-async def test_check_and_routes_beside_a_hub(hub_factory, redis_factory: Callable[..., RedisServer]) -> None:
-    """Everything is well, the API is asked with the hub's own token, and nothing is migrated meanwhile."""
-    redis = redis_factory(password=PASSWORD, appendonly=True)
-    settings = {"TraefikRedisProxy.redis_url": redis.url, "TraefikRedisProxy.redis_password": PASSWORD}
-    with hub_factory(settings) as hub:
+USERS = {
+    "redis_username": "hub",
+    "redis_password": REDIS_PASSWORD,
+    "redis_traefik_username": "traefik",
+    "redis_traefik_password": f"{REDIS_PASSWORD}-too",
+}
+
+
+@pytest.mark.parametrize("users", [False, True])
+async def test_check_and_routes_beside_a_hub(
+    users: bool, hub_factory, redis_factory: Callable[..., RedisServer]
+) -> None:
+    """Everything is well, with a password and with the documented users of Redis, and the API is asked with the hub's
+    own token. Nothing is migrated meanwhile."""
+    closed = {"acl": [DEFAULT, HUB, TRAEFIK]} if users else {"password": PASSWORD}
+    redis = redis_factory(**closed, appendonly=True)
+    login = {"redis_url": redis.url, **(USERS if users else {"redis_password": PASSWORD})}
+    with hub_factory({f"TraefikRedisProxy.{name}": value for name, value in login.items()}) as hub:
         async with HubClient(hub, "ada") as ada:
             await ada.spawn()
             done = await run(hub, "check", "--strict", "-f", "jupyterhub_config.py")
@@ -41,10 +56,11 @@ async def test_check_and_routes_beside_a_hub(hub_factory, redis_factory: Callabl
                 "/user/ada/": {"user": "ada", "server_name": ""},
             }
             assert not any(route["differs"] for route in routes)
-            assert PASSWORD not in (await run(hub, "static-config", "--without-secrets")).out
+            assert login["redis_password"] not in (await run(hub, "static-config", "--without-secrets")).out
             done = await run(hub, "migrate", "--from-peer", "--execute")
             assert done.status == 1
-            assert "A hub is running at" in done.err
+            # Keys of jupyterhub-traefik-proxy are not among the rights of the documented user.
+            assert ("does not let the user 'hub'" if users else "A hub is running at") in done.err
 
 
 async def test_a_traefik_by_static_config_serves_a_hub(

@@ -132,7 +132,9 @@ async def test_routes_that_a_hub_has_gone_on_without_do_not_come_back(
 ) -> None:
     """Their servers may be elsewhere by now; what the hub has written stays, and the rest is only removed."""
     door = await doors.open()
-    proxy = make_proxy(redis_url=redis.server.url, redis_password=PASSWORD)
+    # The address at which the old router of Traefik's API answers, which knows another password.
+    api = f"http://localhost:{free_port()}"
+    proxy = make_proxy(redis_url=redis.server.url, redis_password=PASSWORD, traefik_api_url=api)
     await proxy.start()
     await proxy.add_route("/user/ada/", door, {"user": "ada"})
     assert proxy._reconciler is not None

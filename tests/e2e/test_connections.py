@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import contextlib
 import itertools
 import logging
 import re
@@ -18,17 +19,18 @@ import pytest
 
 from kvproxy.errors import ConfigurationError, StoreAuthError, StoreError, StoreUnavailable
 from kvproxy.store import Operation, Space, Transaction
+from kvproxy.testing.resp import ReplyError, ask
 from kvproxy.testing.servers import Certificates, RedisServer, TlsFront, free_port
 from kvproxy.testing.traefik_conformance import until
 from kvproxy_redis import TraefikRedisProxy
 from kvproxy_redis.connection import parse_connection
 from kvproxy_redis.store import RedisStore
 
-from .proxies import Client, Doors, External, Start, port_of
+from .proxies import Client, Doors, External, Start, add_all, port_of
 
 PASSWORD = "s3cret/with:odd@characters%"
 ACL = re.findall(r"^user (.*)$", (Path(__file__).parents[2] / "docs/how-to/redis.md").read_text(), re.MULTILINE)
-HUB, TRAEFIK = (line.replace("change-me", PASSWORD) for line in ACL)
+DEFAULT, HUB, TRAEFIK = (line.replace("change-me", PASSWORD) for line in ACL)
 
 
 async def assert_works(proxy: TraefikRedisProxy, doors: Doors, client_of: Callable[..., Client]) -> None:
@@ -161,7 +163,7 @@ async def test_the_documented_least_rights_are_enough_and_nothing_secret_is_show
 ) -> None:
     """Not in the log, nor in a command line, nor in a file that others may read. extra_static_config wins."""
     caplog.set_level(logging.DEBUG)
-    redis = redis_factory(acl=["default off", HUB, TRAEFIK])
+    redis = redis_factory(acl=[DEFAULT, HUB, TRAEFIK], appendonly=True)
     login = {"username": "traefik", "password": f"{PASSWORD}-too"}
     traits: dict[str, Any] = {f"redis_traefik_{name}": value for name, value in login.items()} if own_user else {}
     if own_user == "extra_static_config":
@@ -186,6 +188,122 @@ async def test_the_documented_least_rights_are_enough_and_nothing_secret_is_show
     await proxy.stop()
     assert PASSWORD not in caplog.text
     assert proxy.traefik_api_url in caplog.text or "Traefik" in caplog.text
+    # Neither does Traefik miss a right, nor is anything to be said about a Redis that is set up so.
+    assert "Provider error" not in caplog.text
+    warned = [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING]
+    assert [said for said in warned if not said.startswith("Traefik: ")] == []
+
+
+#: What the documented users are refused, each with the user.
+REFUSED = [
+    *((user, *command) for user in ("hub", "traefik") for command in (
+        ("FLUSHALL",), ("FLUSHDB",), ("SWAPDB", "0", "1"), ("CLIENT", "PAUSE", "1"), ("CLIENT", "KILL", "ID", "1"),
+        ("CLIENT", "LIST"), ("CONFIG", "SET", "save", ""), ("ACL", "LIST"), ("KEYS", "*"), ("SHUTDOWN",),
+        ("GET", "other:secret"), ("SET", "other:secret", "x"), ("PUBLISH", "other", "x"), ("SUBSCRIBE", "other"),
+        ("PSUBSCRIBE", "*"), ("EVAL", "return 1", "0"),
+    )),
+    ("traefik", "SET", "traefik/a", "x"),
+    ("traefik", "GET", "jupyterhub/hub"),
+    ("traefik", "PUBLISH", "__keyspace@0__:traefik/", "set"),
+    ("traefik", "INFO"),
+]  # fmt: skip
+
+
+async def test_the_documented_users_are_refused_what_they_do_not_need(
+    redis_factory: Callable[..., RedisServer],
+) -> None:
+    """Other applications' keys and channels, and whatever stops or empties the server."""
+    redis = redis_factory(acl=[DEFAULT, HUB, TRAEFIK])
+    said = []
+    for user, *command in REFUSED:
+        password = PASSWORD if user == "hub" else f"{PASSWORD}-too"
+        with contextlib.suppress(ReplyError):
+            said.append(("allowed", user, command, ask(redis.unix_socket, ("AUTH", user, password), tuple(command))))
+    assert said == []
+
+
+async def test_the_documented_default_user_lets_nobody_in_and_loses_nothing_at_a_restart(
+    redis_factory: Callable[..., RedisServer],
+    start_proxy: Start,
+    doors: Doors,
+    client_of: Callable[..., Client],
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """A server that is killed has all routes when it is back, before the hub looks."""
+    redis = redis_factory(acl=[DEFAULT, HUB, TRAEFIK], appendonly=True)
+    with pytest.raises(ReplyError, match="NOAUTH"):
+        ask(redis.unix_socket, ("PING",))
+    login = {"redis_url": redis.url, "redis_username": "hub", "redis_password": PASSWORD}
+    proxy = await start_proxy(**login)
+    target = await doors.open()
+    await add_all(proxy, [(f"/user/{number}/", target) for number in range(20)])
+    await proxy.stop()
+    before = redis.command("HLEN", "jupyterhub/routes"), redis.command("DBSIZE")
+    await until(lambda: "aof_pending_bio_fsync:0" in str(redis.command("INFO", "persistence")))
+    await asyncio.sleep(1.1)  # Redis writes its file to disk every second
+    redis.kill()
+    redis.start()
+    assert (redis.command("HLEN", "jupyterhub/routes"), redis.command("DBSIZE")) == before
+    assert before[0] >= 20
+    caplog.clear()
+    again = await start_proxy(**login)
+    assert await client_of(again).ask("/user/7/") == (200, port_of(target))
+    assert "has lost" not in caplog.text
+
+
+async def test_a_default_user_without_rights_is_warned_of_where_the_hub_may_ask(
+    redis_factory: Callable[..., RedisServer], start_proxy: Start, caplog: pytest.LogCaptureFixture
+) -> None:
+    """With the command that mends it, whose effect is that nothing is said any more."""
+    redis = redis_factory(acl=["default off", f"{HUB} +acl|getuser"], appendonly=True)
+    login = {"redis_url": redis.url, "redis_username": "hub", "redis_password": PASSWORD}
+    proxy = await start_proxy(**login)
+    [command] = re.findall(r"drop every transaction of the hub .* (ACL SETUSER default off .*?)\. Put", caplog.text)
+    await proxy.stop()
+    redis.command(*command.split())
+    caplog.clear()
+    await start_proxy(**login)
+    assert "drop every transaction" not in caplog.text
+
+
+@pytest.mark.parametrize("own_user", [False, True])
+async def test_a_redis_that_answers_without_a_login_is_named_once_at_start_with_what_closes_it(
+    own_user: bool,
+    redis_factory: Callable[..., RedisServer],
+    start_proxy: Start,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """Also where the hub itself has a login; nothing is said once it is closed."""
+    redis = redis_factory(acl=["default on nopass ~* &* +@all", HUB], appendonly=True)
+    login = {"redis_username": "hub", "redis_password": PASSWORD} if own_user else {}
+    await start_proxy(redis_url=redis.url, **login)
+    assert caplog.text.count("answers without a login") == 1
+    if not own_user:
+        assert "requirepass" in caplog.text
+        return
+    [command] = re.findall(r"aclfile: (ACL SETUSER .*?) \(docs", caplog.text)
+    redis.command(*command.split())
+    with pytest.raises(ReplyError, match="NOAUTH"):
+        ask(redis.unix_socket, ("PING",))
+
+
+async def test_a_unix_socket_that_only_its_group_may_open_is_no_open_door(
+    redis_factory: Callable[..., RedisServer], caplog: pytest.LogCaptureFixture
+) -> None:
+    """The TCP port of the same server is one, and so is a socket that everybody may open."""
+    redis = redis_factory(appendonly=True)
+    store = RedisStore(parse_connection(f"unix://{redis.unix_socket}"), "traefik", "jupyterhub")
+    try:
+        assert [said.partition(" answers")[0] for said in await store.check()] == [
+            f"Redis at redis://127.0.0.1:{redis.port}/0"
+        ]
+        redis.unix_socket.chmod(0o777)
+        assert len(await store.check()) == 2
+        redis.unix_socket.chmod(0o770)
+        redis.command("CONFIG", "SET", "port", "0")
+        assert await store.check() == []
+    finally:
+        await store.aclose()
 
 
 async def test_a_late_redis_is_waited_for_and_said_once(
@@ -253,7 +371,8 @@ async def test_nothing_is_said_about_a_redis_that_is_set_up_well(
     redis_factory: Callable[..., RedisServer], start_proxy: Start, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Missing keyspace notifications are no fault."""
-    await start_proxy(redis_url=redis_factory(appendonly=True).url)
+    redis = redis_factory(appendonly=True, password=PASSWORD)
+    await start_proxy(redis_url=redis.url, redis_password=PASSWORD)
     assert [record.message for record in caplog.records if record.levelno >= logging.WARNING] == []
 
 

@@ -273,11 +273,21 @@ async def test_the_documented_least_rights_are_enough_and_nothing_secret_is_show
     told = (tmp_path / "traefik.toml").read_text()
     assert (reading in told, token in told) == (own_token, not own_token)
     await proxy.stop()
+    assert "answers without a login" not in caplog.text
     assert token not in caplog.text
     assert reading not in caplog.text
     async with opened(guarded_consul.url, token=reading) as store:
         with pytest.raises(StoreAuthError, match="'write'"):
             await store.apply(ONE)
+
+
+async def test_access_control_that_is_off_is_named_once_at_start(
+    consul_server: ConsulServer, start_proxy: Start, caplog: pytest.LogCaptureFixture
+) -> None:
+    """With what switches it on."""
+    await start_proxy(consul_url=consul_server.url)
+    assert caplog.text.count("answers without a login") == 1
+    assert 'default_policy = "deny"' in caplog.text
 
 
 # -- servers that are late, gone, or no Consul

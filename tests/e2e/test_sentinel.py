@@ -16,6 +16,7 @@ import pytest
 from kvproxy.errors import ConfigurationError, KVProxyError, StoreAuthError, StoreUnavailable
 from kvproxy.testing.network import Network
 from kvproxy.testing.programs import ServerError
+from kvproxy.testing.redis_server import CLOSED
 from kvproxy.testing.redis_tls import redis_with_tls
 from kvproxy.testing.resp import ReplyError
 from kvproxy.testing.sentinel_server import Access, Login, SentinelGroup
@@ -37,10 +38,10 @@ USERS = {
 }
 #: What the documentation tells to do, and nothing else.
 ACCESS = Access(
-    acl=["default off", USERS["hub"], USERS["traefik"], USERS["sentinel"], USERS["replica"]],
+    acl=[CLOSED, USERS["hub"], USERS["traefik"], USERS["sentinel"], USERS["replica"]],
     sentinel=Login("sentinel", f"{PASSWORD}-4"),
     replica=Login("replica", f"{PASSWORD}-5"),
-    sentinel_acl=["default off", USERS["kvproxy"]],
+    sentinel_acl=[CLOSED, USERS["kvproxy"]],
 )
 LOGIN = {
     "redis_username": "hub",
@@ -178,7 +179,7 @@ async def test_nobody_notices_what_a_failover_has_lost_where_the_hub_admits_trae
 ) -> None:
     """The new master does not know Traefik before the hub has written what is missing there."""
     hub = f"{USERS['hub']} {RIGHTS}"
-    access = replace(ACCESS, acl=["default off", hub, USERS["sentinel"], USERS["replica"]])
+    access = replace(ACCESS, acl=[CLOSED, hub, USERS["sentinel"], USERS["replica"]])
     group = sentinel_factory(access, separate=Network.possible())
     proxy = await start_proxy(**settings(group), **LOGIN, redis_admit_traefik=True)
     async with under_load(proxy, doors, client_of) as target:

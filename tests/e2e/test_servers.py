@@ -19,6 +19,7 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from kvproxy.testing import programs
+from kvproxy.testing.redis_server import CLOSED
 from kvproxy.testing.servers import (
     RedisServer,
     ServerError,
@@ -80,7 +81,7 @@ def test_redis_password_is_nowhere_to_be_read(redis_factory, close_later):
 
 
 def test_redis_acl_does_not_lock_the_helper_out(redis_factory, close_later):
-    server = redis_factory(acl=["default off", "hub on >secret ~jupyterhub* +@all -config"])
+    server = redis_factory(acl=[CLOSED, "hub on >secret ~jupyterhub* +@all -config"])
     db = close_later(client(server, username="hub", password="secret"))
     db.set("jupyterhub", "1")
     with pytest.raises(redis.exceptions.NoPermissionError):

@@ -116,7 +116,7 @@ class DeletesTrees(MemoryStore):
 class Leaks(MemoryStore):
     """Lets its client's exceptions out."""
 
-    def _fail(self) -> None:
+    def _fail(self, *, writing: bool = False) -> None:
         if self._server.stopped:
             raise ConnectionError("driver: no route to host")
 

@@ -11,11 +11,12 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
+import psutil
 import pytest
 
 from kvproxy.adoption import Identity
 from kvproxy.errors import TraefikError
-from kvproxy.supervised import Supervised, running, this_process
+from kvproxy.supervised import Supervised, of_file, running, this_process
 from kvproxy.testing.programs import wait_until
 
 SLEEP = [sys.executable, "-c", "import time; print('up', flush=True); time.sleep(600)"]
@@ -86,6 +87,23 @@ def test_somebody_elses_process_is_stopped(begin: Begin) -> None:
         child = begin(arguments)
         assert Supervised.find(child.identity).stop(0.5 if not politely else 10) is politely
         assert not child.alive
+
+
+def test_a_process_of_another_user_is_none_of_ours(begin: Begin, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever its command line says, and whoever has recorded it."""
+    child = begin(SLEEP)
+    pid = child.identity.pid
+    assert pid in running([pid])
+    monkeypatch.setattr(os, "geteuid", lambda: psutil.Process(pid).uids().effective + 1)
+    assert running([pid]) == {}
+
+
+def test_a_traefik_is_found_by_its_configuration_file(begin: Begin, tmp_path: Path) -> None:
+    """Whose path must mean the same file to it; others on the same machine may have one of the same name."""
+    file = tmp_path / "traefik.toml"
+    child = begin([*SLEEP, "--configfile", str(file)])
+    assert [*of_file(file)] == [child.identity.pid]
+    assert of_file(tmp_path / "other" / "traefik.toml") == {}
 
 
 def test_a_process_is_known_by_more_than_its_id(begin: Begin) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -24,7 +25,7 @@ from kvproxy.adoption import (
     decide,
 )
 from kvproxy.errors import ConfigurationError
-from kvproxy.launcher import file_digests
+from kvproxy.launcher import check_directory, file_digests, read_own, write_private
 
 FILE = "/srv/hub/traefik.toml"
 SECRET = "hard-to-guess"
@@ -120,6 +121,47 @@ def test_a_record_is_read_as_it_was_written_and_tells_no_secret() -> None:
     """A digest is no place for a password to be read in."""
     assert Record.parse(RECORD.text()) == RECORD
     assert SECRET not in RECORD.text()
+
+
+@pytest.mark.parametrize("doing", ["other owner", "others may write", "link", "directory", "pipe", "nothing"])
+def test_a_record_that_another_user_may_have_written_is_none(
+    doing: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else whoever may write there could have the hub take over a process of his own."""
+    file, own = tmp_path / "traefik.toml.pid", tmp_path / "own"
+    for path in (file, own):
+        write_private(path, RECORD.text())
+    assert Record.parse(read_own(file) or "") == RECORD
+    if doing == "other owner":
+        monkeypatch.setattr(os, "geteuid", lambda: file.stat().st_uid + 1)
+    elif doing == "others may write":
+        file.chmod(0o602)
+    else:
+        file.unlink()
+    if doing == "link":
+        file.symlink_to(own)
+    elif doing == "directory":
+        file.mkdir()
+    elif doing == "pipe":
+        os.mkfifo(file)
+    assert read_own(file) is None
+
+
+def test_a_directory_that_others_may_write_to_is_no_place_for_the_configuration(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is refused where any file can be replaced, and named where that needs a file's owner, as in /tmp."""
+    file = tmp_path / "traefik.toml"
+    tmp_path.chmod(0o755)
+    assert check_directory(file) == check_directory(tmp_path / "none" / "traefik.toml") == ""
+    tmp_path.chmod(0o1777)
+    assert "Every user of this machine may write to" in check_directory(file)
+    tmp_path.chmod(0o777)
+    with pytest.raises(ConfigurationError, match=r"may replace files in .*c\.TraefikProxy\.static_config_file"):
+        check_directory(file)
+    monkeypatch.setattr(Path, "stat", lambda self: os.stat_result((0o40755, 0, 0, 2, 4711, 0, 0, 0, 0, 0)))
+    monkeypatch.setattr(os, "geteuid", lambda: 4712)
+    assert "belongs to another user (uid 4711)" in check_directory(file)
 
 
 @given(st.integers(0, len(RECORD.text()) - 2))

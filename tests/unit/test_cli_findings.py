@@ -6,6 +6,8 @@ import json
 from dataclasses import replace
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import trustme
@@ -25,6 +27,7 @@ from cryptography.x509.oid import NameOID
 from kvproxy.certificate import placeholder_certificate
 from kvproxy.cli import certificates, check, findings
 from kvproxy.cli.comparison import Held, Row, Seen, Sight, State, hold
+from kvproxy.cli.examine_hub import permissions
 from kvproxy.cli.findings import Finding, Level
 from kvproxy.names import ALONE, Names
 from kvproxy.routes import make_route
@@ -264,3 +267,17 @@ def test_the_report_is_a_line_each_in_a_pipe(monkeypatch: pytest.MonkeyPatch) ->
     report = json.loads(CliRunner().invoke(check.command, ["--strict", "--json"]).output)
     assert report["ok"] is False
     assert report["findings"][1] == {"level": "warning", "about": "clock", "said": "It is late.", "advice": "Set it."}
+
+
+def test_a_directory_that_others_may_write_to_is_named(tmp_path: Path) -> None:
+    """Where the hub would not start, as an error; where there is a Traefik of one's own, not at all."""
+    proxy = SimpleNamespace(store_secrets=list, traefik_api_password="", ssl_key="", should_start=True)
+    proxy.static_config_file = str(tmp_path / "traefik.toml")
+    hub: Any = SimpleNamespace(file=tmp_path / "jupyterhub_config.py", proxy=proxy)
+    said = {}
+    for mode in (0o755, 0o1777, 0o777):
+        tmp_path.chmod(mode)
+        said[mode] = [one.level.value for one in permissions(hub)]
+    assert said == {0o755: ["ok"], 0o1777: ["warning"], 0o777: ["error"]}
+    proxy.should_start = False
+    assert [one.level.value for one in permissions(hub)] == ["ok"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import fcntl
 import os
 import stat
 from datetime import date
@@ -16,7 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kvproxy import plan
-from kvproxy.errors import ConfigurationError, StoreAuthError, StoreChanged, StoreError, StoreUnavailable
+from kvproxy.errors import ConfigurationError, StoreChanged, StoreError, StoreUnavailable, StoreWriteRefused
 from kvproxy.routes import Route, make_route
 from kvproxy.store import Operation, Snapshot, Space, Transaction
 from kvproxy.translate import Entry, Layout, encode, flatten
@@ -50,6 +51,13 @@ TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=6) | st.sample
         "<<",
     ]
 )
+
+
+def files_beside(path: Path) -> list[str]:
+    """What is in the directory, without the file that writers lock."""
+    return sorted(file.name for file in path.parent.iterdir() if file.name != f".{path.name}.lock")
+
+
 NAMES = TEXT.map(lambda text: text.replace("/", "|"))
 TREES = st.dictionaries(
     NAMES,
@@ -371,12 +379,18 @@ async def test_the_mode_of_the_file(mode: int | None, wanted: int, path: Path, s
     assert bool(warnings) == (mode == 0o644)
     await store.apply(transaction(ADA))
     assert stat.S_IMODE(path.stat().st_mode) == wanted
-    assert [file.name for file in path.parent.iterdir()] == [path.name]
+    assert files_beside(path) == [path.name]
 
 
 @pytest.mark.parametrize(
     ("number", "kind"),
-    [(errno.ENOSPC, StoreUnavailable), (errno.EACCES, StoreAuthError), (errno.ENAMETOOLONG, StoreError)],
+    [
+        (errno.ENOSPC, StoreWriteRefused),
+        (errno.EACCES, StoreWriteRefused),
+        (errno.EROFS, StoreWriteRefused),
+        (errno.EIO, StoreUnavailable),
+        (errno.ENAMETOOLONG, StoreError),
+    ],
 )
 async def test_errors_of_the_system_change_nothing(
     number: int, kind: type[StoreError], path: Path, store: FileStore, monkeypatch: pytest.MonkeyPatch
@@ -393,7 +407,7 @@ async def test_errors_of_the_system_change_nothing(
         with pytest.raises(kind, match=os.strerror(number)):
             await store.apply(transaction(BOB))
     assert path.read_bytes() == before
-    assert [file.name for file in path.parent.iterdir()] == [path.name]
+    assert files_beside(path) == [path.name]
     await store.apply(transaction(BOB))
     assert set((await store.list()).records) == {ADA.key, BOB.key}
 
@@ -468,3 +482,20 @@ def test_errors_of_parsing_are_all_of_one_kind() -> None:
     """Also when the end of the text is the place."""
     with pytest.raises(BrokenFileError, match="line 2"):
         format_of("x.toml").parse("a = [\n")
+
+
+async def test_a_lock_on_the_directory_is_nobodys_business(path: Path, store: FileStore) -> None:
+    """Every user who may read the directory could hold one; the hub locks a file of its own, which is private."""
+    descriptor = os.open(path.parent, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        await asyncio.wait_for(store.apply(transaction(ADA)), 5)
+    finally:
+        os.close(descriptor)
+    lock = path.with_name(f".{path.name}.lock")
+    assert stat.S_IMODE(lock.stat().st_mode) == 0o600
+    lock.unlink()
+    lock.symlink_to(path.parent / "elsewhere")
+    with pytest.raises(StoreError):
+        await store.apply(transaction(BOB))
+    assert not (path.parent / "elsewhere").exists()

@@ -97,6 +97,7 @@ def test_each_outage_is_logged_once(caplog: pytest.LogCaptureFixture) -> None:
     for _ in range(3):
         outage.failed(StoreUnavailable("It is away."))
     assert outage.problem == "It is away."
+    outage.wrote()
     outage.over()
     assert [record.message for record in caplog.records] == [
         "It is away. Trying again.",

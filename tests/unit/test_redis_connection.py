@@ -13,7 +13,7 @@ from traitlets.config import Config
 from kvproxy.errors import ConfigurationError, StoreAuthError, StoreError, StoreUnavailable
 from kvproxy.testing.redis_server import TRAEFIK_RIGHTS
 from kvproxy_redis import TraefikRedisProxy
-from kvproxy_redis.admission import RIGHTS, Login
+from kvproxy_redis.admission import Login, rights
 from kvproxy_redis.checks import refuse, warnings
 from kvproxy_redis.connection import (
     Connection,
@@ -137,7 +137,7 @@ def test_the_documented_user_for_traefik_is_the_one_that_the_tests_use() -> None
     text = (DOCS / "redis.md").read_text()
     found = re.findall(r"^(?:user|ACL SETUSER) traefik (.*)$", text, re.MULTILINE)
     assert found == [f"on >change-me-too {TRAEFIK_RIGHTS}"] * 2
-    assert " ".join(RIGHTS) == TRAEFIK_RIGHTS
+    assert " ".join(rights("traefik")) == TRAEFIK_RIGHTS
 
 
 @pytest.mark.parametrize(

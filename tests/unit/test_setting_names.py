@@ -262,6 +262,7 @@ ENTRIES = [
     EntryPoint("traefik_toml", "kvproxy_file:TraefikTomlProxy", GROUP),
     EntryPoint("traefik_toml", "jupyterhub_traefik_proxy.toml:TraefikTomlProxy", GROUP),
     EntryPoint("traefik_file", "kvproxy_file:TraefikFileProviderProxy", GROUP),
+    EntryPoint("traefik_broken", "kvproxy_broken:TraefikBrokenProxy", GROUP),
     EntryPoint("configurable-http-proxy", "jupyterhub.proxy:ConfigurableHTTPProxy", GROUP),
 ]
 
@@ -272,6 +273,7 @@ ENTRIES = [
         ("TraefikRedisProxy", "kvproxy_redis.TraefikRedisProxy"),
         ("TraefikTomlProxy", "kvproxy_file.TraefikFileProviderProxy"),
         (ConfigurableHTTPProxy.__name__, ""),
+        ("TraefikBrokenProxy", ""),
         ("Nonsense", ""),
     ],
 )
@@ -281,5 +283,5 @@ def test_the_class_to_write_for_another_packages(name: str, line: str) -> None:
 
 
 def test_proxies_are_offered_under_their_present_names() -> None:
-    """Kvproxy's own only."""
+    """Kvproxy's own only, without a plugin's that is broken."""
     assert proxy_names(ENTRIES) == ["traefik_file", "traefik_redis"]

@@ -1,0 +1,109 @@
+"""CPU that a request costs Traefik, beside an earlier build, in one run.
+
+python -m benchmarks.before --before DIR     DIR is a checkout of the earlier build, such as a git worktree
+
+Both builds stand beside each other at each size, over the same servers, and are asked in turns. The ratio is taken turn
+by turn, so that it holds on a machine whose speed drifts. The present build has the hub's pages; of the earlier one,
+its own benchmark says what it has.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import statistics
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+from benchmarks.plan import Plan
+from benchmarks.programs import find_tool
+from benchmarks.servers import Backend
+from benchmarks.stores import running
+from benchmarks.worker_process import Worker
+from benchmarks.workload import ROOT, Place
+from kvproxy.testing.programs import free_port
+
+_PASSWORD = "of-a-benchmark"  # of stores on the loopback interface, for minutes
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Print the table; returns the exit status, 1 if a ratio is above the one that is allowed."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.before", description=__doc__.splitlines()[0])
+    parser.add_argument("--before", type=Path, required=True, help="checkout of the earlier build")
+    parser.add_argument("--sizes", default="10,5000", help="comma-separated numbers of routes")
+    parser.add_argument("--turns", type=int, default=24, help="measurements of each build at each size")
+    parser.add_argument("--most", type=float, default=1.03, help="the ratio that is allowed")
+    options = parser.parse_args(arguments)
+    wrk, nginx = find_tool("wrk", "usr/bin/wrk"), find_tool("nginx", "usr/sbin/nginx")
+    builds = {"before": (options.before.absolute(), "kvproxy-quiet"), "now": (ROOT, "kvproxy-pages")}
+    worst = 0.0
+    print("| routes | before, µs a request | now, µs a request | ratio (median of the turns) | middle half |")
+    print("|---|---|---|---|---|")
+    with Backend(nginx) as backend:
+        for size in map(int, options.sizes.split(",")):
+            with contextlib.ExitStack() as stack:
+                workers = {
+                    name: stack.enter_context(_seat(root, entrant, backend, wrk.path, wrk.libraries))
+                    for name, (root, entrant) in builds.items()
+                }
+                found = _measure(workers, size, options.turns)
+            ratios = [now / before for before, now in zip(found["before"], found["now"], strict=True)]
+            low, middle, high = statistics.quantiles(ratios, n=4)
+            shown = [f"{statistics.median(found[name]) * 1e6:.1f}" for name in builds]
+            print(f"| {size} | {shown[0]} | {shown[1]} | {middle:.3f} | {low:.3f} to {high:.3f} |", flush=True)
+            worst = max(worst, middle)
+    return int(worst > options.most)
+
+
+def _measure(workers: dict[str, Worker], size: int, turns: int) -> dict[str, list[float]]:
+    """CPU seconds a request, turn by turn; who is first changes."""
+    plan = Plan()
+    for worker in workers.values():
+        for label, request in [("fill", {"op": "fill", "count": size}), *plan.opening(size), plan.warm_up(size)]:
+            _ask(worker, label, request, plan)
+    found: dict[str, list[float]] = {name: [] for name in workers}
+    for number in range(turns):
+        for name in sorted(workers, reverse=number % 2 == 1):
+            found[name].append(_ask(workers[name], *plan.growing(size), plan)[0]["cpu_s"])
+    return found
+
+
+def _ask(worker: Worker, label: str, request: dict[str, object], plan: Plan) -> list[dict[str, float]]:
+    samples, error = worker.ask(label, dict(request), plan.limit_of(label))
+    if error:
+        raise SystemExit(f"{worker.name}: {label}: {error}")
+    return samples
+
+
+@contextlib.contextmanager
+def _seat(root: Path, entrant: str, backend: Backend, wrk: str, libraries: str) -> Iterator[Worker]:
+    """A build's worker, on a Redis of its own."""
+    with (
+        tempfile.TemporaryDirectory(prefix="kvproxy-before-") as directory,
+        running("redis", Path(directory), _PASSWORD, socket=True) as store,
+    ):
+        place = Place(
+            directory=directory,
+            store="redis",
+            store_url=store.url,
+            store_pid=store.pid,
+            traefik_username="traefik",
+            traefik_password=_PASSWORD,
+            public_url=f"http://127.0.0.1:{free_port()}",
+            api_url=f"http://127.0.0.1:{free_port()}",
+            hub_url=backend.hub_url,
+            user_url=backend.user_url,
+            wrk=wrk,
+            libraries=libraries,
+        )
+        worker = Worker(entrant, place, sys.executable, root)
+        try:
+            yield worker
+        finally:
+            worker.close()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

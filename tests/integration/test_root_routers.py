@@ -1,0 +1,132 @@
+"""Routes come behind the root routers, and out from there, without a state in which a request leads elsewhere."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from kvproxy.names import ALONE
+from kvproxy.root_routers import RootRouters
+from kvproxy.store import Capabilities
+from kvproxy.testing import oracle, rule_model
+from kvproxy.testing.memory import MemoryStore
+from kvproxy.testing.tree_conformance import groups_in
+from kvproxy.translate import Layout
+
+from .test_reconciler import SOON, key, route, running, until
+
+PAGED = Layout(roots=RootRouters(pages=ALONE.pages))
+UNPAGED = replace(PAGED, roots=RootRouters())
+INTERNAL = "noop@internal"
+ROUTES = [route(name) for name in ("ada", "ada/lab", "bob", "bob/lab/x")]
+
+
+class Watched(MemoryStore):
+    """Notes what a Traefik could load after each transaction, as one that is woken for each would."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self.states: list[dict[str, str]] = []
+
+    async def apply(self, transaction: Any) -> None:
+        await super().apply(transaction)
+        # As long as the hold key is there, Traefik goes on with what it has.
+        if ALONE.hold_key not in self.config:
+            self.states.append(dict(self.config))
+
+
+def served(config: Mapping[str, str], path: str, headers: Mapping[str, str]) -> str | None:
+    """The service that a request reaches."""
+    routers: dict[str, dict[str, str]] = {}
+    for name, value in config.items():
+        parts = name.split("/")
+        if parts[:2] == ["http", "routers"]:
+            routers.setdefault(parts[2], {})[parts[3]] = value
+    name = rule_model.lead(routers, "h.org", path, headers)
+    return None if name is None or routers[name]["service"] == INTERNAL else routers[name]["service"]
+
+
+def check(states: list[dict[str, str]], routes: list[Any]) -> None:
+    """In each state each request leads where the longest prefix is."""
+    assert states
+    for config in states:
+        for path in ("/user/ada", "/user/ada/lab/tree", "/user/bob/lab/", "/user/bob/lab/x/y", "/user/nobody/"):
+            wanted = oracle.lead(routes, "h.org", path)
+            for headers in ({}, {"Upgrade": "websocket"}):
+                assert served(config, path, headers) == (wanted and ALONE.route(wanted.key)), path
+
+
+def rooted(store: MemoryStore) -> set[str]:
+    """The routes' keys that name the root routers."""
+    return {name for name, value in store.config.items() if value == ALONE.roots}
+
+
+@pytest.mark.parametrize("most", [None, 12])
+@pytest.mark.parametrize("layout", [PAGED, UNPAGED])
+async def test_a_restart_with_other_pages_moves_all_routes_at_once(most: int | None, layout: Layout) -> None:
+    """Also where a transaction takes a few keys only: Traefik loads nothing in between."""
+    store = Watched(capabilities=Capabilities(max_operations=most))
+    other = UNPAGED if layout is PAGED else PAGED
+    async with running(store, layout=layout, groups_allowed=True) as it:
+        await asyncio.gather(*(it.add(one, SOON) for one in ROUTES))
+    assert bool(rooted(store)) is (layout is PAGED)
+    store.states.clear()
+    async with running(store, layout=other, groups_allowed=True) as it:
+        await it.add(ROUTES[0], SOON)
+        assert bool(rooted(store)) is (other is PAGED)
+    check(store.states, ROUTES)
+
+
+@pytest.mark.parametrize("count", [3, 300])
+async def test_a_restart_with_the_same_pages_writes_nothing(count: int) -> None:
+    """Neither in a flat table nor in groups."""
+    store = MemoryStore()
+    async with running(store, layout=PAGED, groups_allowed=True) as it:
+        await asyncio.gather(*(it.add(route(f"student{n:05d}"), SOON) for n in range(count)))
+        await until(lambda: count < 256 or groups_in(store.config) > 3)
+        await until(lambda: not it.waiting)
+    written = len(store.applied)
+    async with running(store, layout=PAGED, groups_allowed=True) as it:
+        assert it.count == count
+    assert len(store.applied) == written
+
+
+async def test_of_a_traefik_that_nobody_knows_yet_nothing_is_assumed() -> None:
+    """Routes come behind the root routers as soon as it has shown that it can have them, and leave if it cannot."""
+    store = Watched()
+    async with running(store, layout=PAGED) as it:
+        await asyncio.gather(*(it.add(one, SOON) for one in ROUTES))
+        await until(lambda: len([name for name in rooted(store) if "-kvp/" in name]) == len(ROUTES))
+        check(store.states[-1:], ROUTES)
+    store.traefik.release = "3.5.3"
+    store.states.clear()
+    async with running(store, layout=PAGED) as it:
+        await it.add(route("eve"), SOON)
+        await until(lambda: not rooted(store))
+        check(store.states, [*ROUTES, route("eve")])
+
+
+async def test_all_are_out_while_a_hook_gives_a_route_what_only_root_routers_may_have() -> None:
+    """And behind them again when it is gone."""
+    from kvproxy.hooking import Hook
+
+    def secure(one: Any, configuration: dict[str, Any]) -> None:
+        if one.routespec.endswith("/safe/"):
+            configuration["router"]["tls"] = {"certResolver": "le"}
+
+    store = Watched()
+    layout = replace(PAGED, hooks=(Hook("h", secure),))
+    async with running(store, layout=layout, groups_allowed=True) as it:
+        await asyncio.gather(*(it.add(one, SOON) for one in ROUTES))
+        store.states.clear()
+        await it.add(route("ada/safe"), SOON)
+        assert not rooted(store)
+        check(store.states, [*ROUTES, route("ada/safe")])
+        store.states.clear()
+        await it.delete(key("ada/safe"), SOON)
+        await until(lambda: bool(rooted(store)))
+        check(store.states, ROUTES)
