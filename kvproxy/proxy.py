@@ -117,7 +117,7 @@ class KVTraefikProxy(SucceedingProxy, StoreTraits):
         timeout, check_alive = self.check_route_timeout, process.check_alive
         loaded = partial(wait_for_traefik, traefik, reconciler.revision, timeout, self.log, check_alive)
         await process.start(decision, check_ports, loaded, reconciler.followed_since)
-        await self._look_at_own(traefik, version)
+        await self._look_at_own(traefik, version, reconciler.desired)
         self.log.info("Traefik %s runs (process %s), configured by %s.", ".".join(map(str, version)), process.pid, file)
         await reconciler.tell_noise()
 
@@ -131,7 +131,6 @@ class KVTraefikProxy(SucceedingProxy, StoreTraits):
         self._store = store = self.open_store()
         self._fleet_in_use = fleet = self._fleet(access)
         self._set_up_for = partial(self._setup, access, secret, entry_points=entry_points)
-        self._given = self.default_certificate(secret)
         timeout, setting = self.store_timeout, "c.KVTraefikProxy.store_timeout"
         for warning in await wait_for_store(store.check, timeout, setting, self.log):
             self.log.warning("%s", shown(warning))
@@ -180,7 +179,7 @@ class KVTraefikProxy(SucceedingProxy, StoreTraits):
         self._watching = begin(self._check_external(fleet, reconciler), "The first look at Traefik", self.log)
 
     async def _check_external(self, fleet: TraefikFleet, reconciler: Reconciler) -> None:
-        await self._look_at_external(await fleet.members(), reconciler.revision)
+        await self._look_at_external(await fleet.members(), reconciler.revision, reconciler.desired)
         await self._adjust(fleet, reconciler)
         await reconciler.tell_noise()
 

@@ -10,22 +10,24 @@ from typing import Any, Final
 from urllib.parse import urlsplit
 
 from .abilities import Abilities
-from .certificate import der_of, placeholder_certificate
+from .certificate import placeholder_certificate
 from .checking import Reader
 from .credentials import ApiAccess, Secret, api_access, derive
 from .dynamic_config import checked_dynamic_config, without_unset
 from .entry_point import entry_point_advice, plain_https_advice, trust_advice
 from .error_pages import not_found_page, pages_configuration
+from .flat import flatten
 from .fleet import TraefikFleet
 from .internal_ssl import read_identity, servers_transport, transport_name
+from .manifest import of_default_store
 from .root_routers import RootRouters, parse_excepted, public_configuration
 from .routes import parse_routespec
-from .startup import check_certificate, check_replicas, warn_once
+from .startup import check_certificate, check_replicas, given_certificate, warn_once
 from .static import deep_merge, further_providers, setup_configuration, static_configuration
 from .store import Store
 from .traefik import TraefikApi
 from .traefik_proxy import TraefikProxy
-from .translate import Layout
+from .translate import Entry, Layout
 
 #: Where the words of the page for a server that does not answer are.
 TEMPLATES: Final = str(Path(__file__).with_name("templates"))
@@ -33,9 +35,6 @@ TEMPLATES: Final = str(Path(__file__).with_name("templates"))
 
 class TraefikSetUp(TraefikProxy):
     """What a proxy writes for Traefik besides routes; what only its backend can say of that is left to the backend."""
-
-    #: The default certificate that Traefik was given, DER; None for none, or one that cannot be read here.
-    _given: bytes | None = None
 
     def __init__(self, **traits: Any) -> None:
         super().__init__(**traits)
@@ -103,12 +102,12 @@ class TraefikSetUp(TraefikProxy):
         return Secret(secret if isinstance(secret, bytes) else str(secret).encode())
 
     def _certificate(self, secret: bytes) -> tuple[str, str] | None:
+        if any(map(of_default_store, flatten(self.extra_dynamic_config))):
+            # A certificate comes before one that a resolver is to get (Traefik 3.7, `getDefaultCertificate`).
+            return None
         if self.ssl_cert and self.ssl_key and not self.hub_id:
             return str(Path(self.ssl_cert).absolute()), str(Path(self.ssl_key).absolute())
         if not self.gives_placeholder:
-            return None
-        if self.extra_dynamic_config.get("tls", {}).get("stores", {}).get("default"):
-            # A `defaultCertificate` wins over a `defaultGeneratedCert` (Traefik 3.7, `getDefaultCertificate`).
             return None
         return placeholder_certificate(derive(secret, "placeholder certificate"))
 
@@ -141,24 +140,18 @@ class TraefikSetUp(TraefikProxy):
             found = trust_advice(shown, "c.TraefikProxy.trusted_proxies", public_https=public_https)
         return [*found, *plain_https_advice(bind_url, shown)]
 
-    def default_certificate(self, secret: bytes) -> bytes | None:
-        """The default certificate that the hub gives Traefik, DER; None for none, or one that cannot be read here."""
-        try:
-            pair = self._certificate(secret) if self.sets_up else None
-            return der_of(pair[0]) if pair is not None else None
-        except (OSError, ValueError):
-            return None
-
-    async def _look_at_own(self, traefik: TraefikApi, version: tuple[int, ...]) -> None:
+    async def _look_at_own(self, traefik: TraefikApi, version: tuple[int, ...], entries: Mapping[str, Entry]) -> None:
         """Say what is not as it should be at a Traefik that the hub has started."""
         warn_once(self.advice(version), self.log)
-        await check_certificate([traefik], self._given, self.log)
+        await check_certificate([traefik], given_certificate(entries), self.log)
 
-    async def _look_at_external(self, replicas: Sequence[TraefikApi], revision: int) -> None:
+    async def _look_at_external(
+        self, replicas: Sequence[TraefikApi], revision: int, entries: Mapping[str, Entry]
+    ) -> None:
         """Say what is not as it should be at Traefiks that the hub has not started."""
         timeout, entry_point, layout = self.check_route_timeout, self.traefik_entrypoint, self.route_layout
         await check_replicas(replicas, revision, timeout, entry_point, layout, self.log, self.advice)
-        await check_certificate(replicas, self._given, self.log)
+        await check_certificate(replicas, given_certificate(entries), self.log)
 
     @property
     def _internal_ssl(self) -> bool:

@@ -7,11 +7,13 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from itertools import chain
 from typing import Any, Final, TypeVar
 
-from .certificate import CERTIFICATE_LOST
+from .certificate import CERTIFICATE_LOST, der_of
 from .errors import ConfigurationError, StoreUnavailable, StoreWriteRefused, TraefikError
+from .manifest import DEFAULT_CERTIFICATE
 from .static import groups_allowed, parse_version
 from .sync import StoreSync
 from .traefik import TraefikApi
+from .translate import SETUP, Entry
 from .watch import Log
 
 T = TypeVar("T")
@@ -151,6 +153,21 @@ def warn_once(sentences: Iterable[str], log: Log) -> None:
     """Warn of each sentence once."""
     for sentence in dict.fromkeys(sentences):
         log.warning("%s", sentence)
+
+
+def given_certificate(entries: Mapping[str, Entry]) -> bytes | None:
+    """The default certificate that Traefik is given, DER; None for none, or one that cannot be read here.
+
+    Args:
+        entries: what a store holds, or is to hold, by name.
+    """
+    entry = entries.get(SETUP)
+    if entry is None or DEFAULT_CERTIFICATE not in entry.config:
+        return None
+    try:
+        return der_of(entry.config[DEFAULT_CERTIFICATE])
+    except (OSError, ValueError):
+        return None
 
 
 async def check_certificate(replicas: Sequence[TraefikApi], certificate: bytes | None, log: Log) -> None:

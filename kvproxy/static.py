@@ -17,8 +17,6 @@ from urllib.parse import SplitResult, urlsplit
 import tomli_w
 
 from .errors import ConfigurationError
-from .flat import flatten
-from .manifest import of_default_store
 from .names import ALONE, HUB_HEADER, Names
 
 #: The first version in which routers may have parents.
@@ -269,9 +267,8 @@ def setup_configuration(
         api_url: where Traefik's API answers; a path in it is Traefik's ``api.basePath``.
         api_entry_point: name of the entry point of the API.
         api_users: ``name:hash`` of those who may use the API; empty for no authentication.
-        certificate: the default certificate and its key, as paths or PEM text; a default store in ``extra`` replaces
-            it. Without one, Traefik makes a new RSA key at each reload (``pkg/tls/generate``, 3.7), which costs more
-            than everything else of a small reload.
+        certificate: the default certificate and its key, as paths or PEM text. Without one, Traefik makes a new
+            RSA key at each reload (``pkg/tls/generate``, 3.7), which costs more than everything else of a small reload.
         extra: merged over all else.
         names: how the hub calls what it has there. Several hubs on one Traefik have a router each, told by a header.
         metrics: whether Traefik has metrics, which are shown to whom the API is.
@@ -293,7 +290,7 @@ def setup_configuration(
         shown = {"rule": f'Path("{base}/metrics"){ours}', "service": "prometheus@internal"}
         http["routers"][names.metrics] = router | shown
     configuration: dict[str, Any] = {"http": http}
-    if certificate is not None and not any(map(of_default_store, flatten(extra))):
+    if certificate is not None:
         pair = {"certFile": certificate[0], "keyFile": certificate[1]}
         configuration["tls"] = {"stores": {"default": {"defaultCertificate": pair}}}
     return deep_merge(configuration, extra)

@@ -9,11 +9,12 @@ from typing import Any
 
 import aiohttp
 
-from ..certificate import CERTIFICATE_LOST, der_of
+from ..certificate import CERTIFICATE_LOST
 from ..errors import KVProxyError, TraefikError
 from ..http_store import time_of
 from ..launcher import check_free, find_traefik, traefik_version
-from ..manifest import DEFAULT_CERTIFICATE, of_default_store
+from ..manifest import of_default_store
+from ..startup import given_certificate
 from ..static import groups_allowed, parse_version
 from ..store import Store
 from ..traefik import UNKNOWN, TraefikApi
@@ -105,7 +106,7 @@ async def _certificates(hub: Hub, held: Held, there: Replicas) -> list[Finding]:
     found = findings.foreign_certificate(held.foreign, bool(hub.proxy.ssl_cert))
     if held.revision is None:
         return found
-    given = _given(held)
+    given = given_certificate(held.entries)
     for name, api in there:
         overview = await api.overview()
         if given is not None and await api.has_certificate(given) is False:
@@ -118,14 +119,6 @@ async def _certificates(hub: Hub, held: Held, there: Replicas) -> list[Finding]:
 def _setup(held: Held) -> Mapping[str, str]:
     entry = held.entries.get(SETUP)
     return entry.config if entry is not None else {}
-
-
-def _given(held: Held) -> bytes | None:
-    """The default certificate that the hub has set up, DER; None if there is none, or it cannot be read here."""
-    try:
-        return der_of(_setup(held)[DEFAULT_CERTIFICATE])
-    except (KeyError, OSError, ValueError):
-        return None
 
 
 async def _answer(hub: Hub, api: TraefikApi) -> str:

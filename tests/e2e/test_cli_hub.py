@@ -71,6 +71,7 @@ async def test_a_traefik_by_static_config_serves_a_hub(
     hub = hub_factory(
         {
             "TraefikProxy.should_start": False,
+            "TraefikProxy.placeholder_certificate": True,
             "TraefikRedisProxy.redis_url": redis.url,
             "TraefikRedisProxy.redis_password": PASSWORD,
         }
@@ -89,6 +90,9 @@ async def test_a_traefik_by_static_config_serves_a_hub(
     assert "warning" not in checked.out
     assert checked.status == 0, checked.out
     assert not any(route["differs"] for route in json.loads(routes.out)["routes"])
+    # It was asked on an empty store, before it had loaded the router of its metrics.
+    assert "shows no metrics" not in hub.log_text
+    assert not re.search(r"^\[[WE] .*Traefik", hub.log_text, re.MULTILINE)
     assert hub.end() == 0
     assert hub.log_text.partition("Traceback")[2][:3000] == ""
 

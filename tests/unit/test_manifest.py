@@ -8,9 +8,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from kvproxy.credentials import ApiAccess
 from kvproxy.manifest import foreign_default, of_default_store, setup_keys, write_manifest
-from kvproxy.static import further_providers, setup_configuration
+from kvproxy.static import further_providers
 from kvproxy.translate import SETUP, encode_setup, group, without_default_store
+from kvproxy_redis import TraefikRedisProxy
 
 STORE = "tls/stores/default"
 CERT, KEY = f"{STORE}/defaultCertificate/certFile", f"{STORE}/defaultCertificate/keyFile"
@@ -77,11 +79,8 @@ def test_a_setup_without_the_default_store() -> None:
 )
 def test_a_default_store_in_extra_dynamic_config_replaces_the_hubs(own: dict[str, object]) -> None:
     """Merged, the hub's certificate would come before one that a resolver gets."""
-    extra = {"tls": {"stores": {"default": own}}}
-    made = setup_configuration(
-        api_url="http://h:1", api_entry_point="a", api_users=[], certificate=("c.pem", "k.pem"), extra=extra
-    )
-    assert made["tls"] == extra["tls"]
+    proxy = TraefikRedisProxy(extra_dynamic_config={"tls": {"stores": {"default": own}}})
+    assert proxy._setup(ApiAccess("", ""), b"secret")["tls"] == {"stores": {"default": own}}
 
 
 @pytest.mark.parametrize(
