@@ -14,6 +14,7 @@ from typing import Any, Final
 
 import aiohttp
 
+from .certificate_errors import reason, untrusted
 from .errors import StoreAuthError, StoreChanged, StoreError, StoreUnavailable
 from .http_connection import HttpConnection
 
@@ -188,16 +189,13 @@ class HttpClient:
         where = connection.at(endpoint)
         text = connection.redact(str(error).strip().rstrip(".")) or type(error).__name__
         if isinstance(error, aiohttp.ClientConnectorCertificateError):
-            return StoreError(
-                f"{where} has a certificate that is not trusted ({_reason(text)}); give its authority with "
-                f"{dialect.ca}, and the server's name as the certificate has it with {dialect.url}."
-            )
+            return StoreError(untrusted(where, text, dialect.ca, dialect.url))
         if "ALERT_CERTIFICATE_REQUIRED" in text or "ALERT_BAD_CERTIFICATE" in text or "ALERT_UNKNOWN_CA" in text:
             return StoreAuthError(
                 f"{where} asks for a client certificate that it trusts; give {dialect.cert} and {dialect.key}."
             )
         if isinstance(error, aiohttp.ClientSSLError):
-            return StoreError(f"{where} does not speak TLS as kvproxy does ({_reason(text)}); does it speak TLS there?")
+            return StoreError(f"{where} does not speak TLS as kvproxy does ({reason(text)}); does it speak TLS there?")
         if isinstance(error, asyncio.TimeoutError):
             return StoreUnavailable(f"{where} does not answer in time.")
         cause = error.os_error if isinstance(error, aiohttp.ClientConnectorError) else error
@@ -210,15 +208,6 @@ class HttpClient:
         if isinstance(cause, OSError) and cause.errno:
             text = os.strerror(cause.errno) if cause.errno > 0 else cause.strerror or text
         return StoreUnavailable(f"{where} cannot be reached ({text}).")
-
-
-def _reason(text: str) -> str:
-    """What an error of OpenSSL says after all the names and numbers.
-
-    >>> _reason("Cannot connect to host h:1 ssl:True [SSLError: (1, '[SSL: X] wrong version number (_ssl.c:1006)')]")
-    'wrong version number'
-    """
-    return text.rpartition("] ")[2].partition(" (_ssl")[0] if "(_ssl" in text else text
 
 
 def time_of(date: str) -> float | None:
