@@ -159,9 +159,11 @@ class HttpClient:
         return self._passing(answer) or answer
 
     async def _ask(self, at: int, request: _Request, timeout: aiohttp.ClientTimeout) -> Answer:
+        # aiohttp repeats requests of some methods by itself, so it is asked how often this one has gone out.
+        sent: list[str] = []
         for last in (False, True):
             try:
-                return replace(await self._send(at, request, timeout), alone=not last)
+                return replace(await self._send(at, request, timeout, sent), alone=len(sent) == 1)
             except (aiohttp.ClientError, asyncio.TimeoutError, OSError, ValueError) as error:
                 # Connections that were kept do not outlive a restart of the server, and tell it only when they are
                 # used: with new ones the request is sent once more.
@@ -170,15 +172,23 @@ class HttpClient:
                 await self.aclose()
         raise AssertionError("unreachable")
 
-    async def _send(self, at: int, request: _Request, timeout: aiohttp.ClientTimeout) -> Answer:
+    async def _send(self, at: int, request: _Request, timeout: aiohttp.ClientTimeout, sent: list[str]) -> Answer:
         if self._session is None:
             connector = aiohttp.TCPConnector(ssl=self._context if self._context is not None else True)
-            self._session = aiohttp.ClientSession(connector=connector, cookie_jar=aiohttp.DummyCookieJar())
+            self._session = aiohttp.ClientSession(
+                connector=connector, cookie_jar=aiohttp.DummyCookieJar(), trace_configs=[_sending()]
+            )
         url = self._connection.urls[at] + request.path
         # A stream, as aiohttp warns of large bodies that are not one.
         stream = None if request.data is None else io.BytesIO(request.data)
         async with self._session.request(
-            request.method, url, data=stream, headers=request.headers, allow_redirects=False, timeout=timeout
+            request.method,
+            url,
+            data=stream,
+            headers=request.headers,
+            allow_redirects=False,
+            timeout=timeout,
+            trace_request_ctx=sent,
         ) as answer:
             endpoint, date = self._connection.endpoints[at], answer.headers.get("Date", "")
             return Answer(answer.status, await answer.read(), endpoint, date)
@@ -208,6 +218,17 @@ class HttpClient:
         if isinstance(cause, OSError) and cause.errno:
             text = os.strerror(cause.errno) if cause.errno > 0 else cause.strerror or text
         return StoreUnavailable(f"{where} cannot be reached ({text}).")
+
+
+def _sending() -> aiohttp.TraceConfig:
+    """Has aiohttp note, in the list that is a request's context, each time that the request goes out."""
+
+    async def note(session: Any, context: Any, request: aiohttp.TraceRequestHeadersSentParams) -> None:
+        context.trace_request_ctx.append(request.method)
+
+    tracing = aiohttp.TraceConfig()
+    tracing.on_request_headers_sent.append(note)
+    return tracing
 
 
 def time_of(date: str) -> float | None:
