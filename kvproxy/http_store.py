@@ -14,6 +14,7 @@ from typing import Any, Final
 
 import aiohttp
 
+from .certificate_errors import reason, untrusted
 from .errors import StoreAuthError, StoreChanged, StoreError, StoreUnavailable
 from .http_connection import HttpConnection
 
@@ -158,9 +159,11 @@ class HttpClient:
         return self._passing(answer) or answer
 
     async def _ask(self, at: int, request: _Request, timeout: aiohttp.ClientTimeout) -> Answer:
+        # aiohttp repeats requests of some methods by itself, so it is asked how often this one has gone out.
+        sent: list[str] = []
         for last in (False, True):
             try:
-                return replace(await self._send(at, request, timeout), alone=not last)
+                return replace(await self._send(at, request, timeout, sent), alone=len(sent) == 1)
             except (aiohttp.ClientError, asyncio.TimeoutError, OSError, ValueError) as error:
                 # Connections that were kept do not outlive a restart of the server, and tell it only when they are
                 # used: with new ones the request is sent once more.
@@ -169,15 +172,23 @@ class HttpClient:
                 await self.aclose()
         raise AssertionError("unreachable")
 
-    async def _send(self, at: int, request: _Request, timeout: aiohttp.ClientTimeout) -> Answer:
+    async def _send(self, at: int, request: _Request, timeout: aiohttp.ClientTimeout, sent: list[str]) -> Answer:
         if self._session is None:
             connector = aiohttp.TCPConnector(ssl=self._context if self._context is not None else True)
-            self._session = aiohttp.ClientSession(connector=connector, cookie_jar=aiohttp.DummyCookieJar())
+            self._session = aiohttp.ClientSession(
+                connector=connector, cookie_jar=aiohttp.DummyCookieJar(), trace_configs=[_sending()]
+            )
         url = self._connection.urls[at] + request.path
         # A stream, as aiohttp warns of large bodies that are not one.
         stream = None if request.data is None else io.BytesIO(request.data)
         async with self._session.request(
-            request.method, url, data=stream, headers=request.headers, allow_redirects=False, timeout=timeout
+            request.method,
+            url,
+            data=stream,
+            headers=request.headers,
+            allow_redirects=False,
+            timeout=timeout,
+            trace_request_ctx=sent,
         ) as answer:
             endpoint, date = self._connection.endpoints[at], answer.headers.get("Date", "")
             return Answer(answer.status, await answer.read(), endpoint, date)
@@ -188,16 +199,13 @@ class HttpClient:
         where = connection.at(endpoint)
         text = connection.redact(str(error).strip().rstrip(".")) or type(error).__name__
         if isinstance(error, aiohttp.ClientConnectorCertificateError):
-            return StoreError(
-                f"{where} has a certificate that is not trusted ({_reason(text)}); give its authority with "
-                f"{dialect.ca}, and the server's name as the certificate has it with {dialect.url}."
-            )
+            return StoreError(untrusted(where, text, dialect.ca, dialect.url))
         if "ALERT_CERTIFICATE_REQUIRED" in text or "ALERT_BAD_CERTIFICATE" in text or "ALERT_UNKNOWN_CA" in text:
             return StoreAuthError(
                 f"{where} asks for a client certificate that it trusts; give {dialect.cert} and {dialect.key}."
             )
         if isinstance(error, aiohttp.ClientSSLError):
-            return StoreError(f"{where} does not speak TLS as kvproxy does ({_reason(text)}); does it speak TLS there?")
+            return StoreError(f"{where} does not speak TLS as kvproxy does ({reason(text)}); does it speak TLS there?")
         if isinstance(error, asyncio.TimeoutError):
             return StoreUnavailable(f"{where} does not answer in time.")
         cause = error.os_error if isinstance(error, aiohttp.ClientConnectorError) else error
@@ -212,13 +220,15 @@ class HttpClient:
         return StoreUnavailable(f"{where} cannot be reached ({text}).")
 
 
-def _reason(text: str) -> str:
-    """What an error of OpenSSL says after all the names and numbers.
+def _sending() -> aiohttp.TraceConfig:
+    """Has aiohttp note, in the list that is a request's context, each time that the request goes out."""
 
-    >>> _reason("Cannot connect to host h:1 ssl:True [SSLError: (1, '[SSL: X] wrong version number (_ssl.c:1006)')]")
-    'wrong version number'
-    """
-    return text.rpartition("] ")[2].partition(" (_ssl")[0] if "(_ssl" in text else text
+    async def note(session: Any, context: Any, request: aiohttp.TraceRequestHeadersSentParams) -> None:
+        context.trace_request_ctx.append(request.method)
+
+    tracing = aiohttp.TraceConfig()
+    tracing.on_request_headers_sent.append(note)
+    return tracing
 
 
 def time_of(date: str) -> float | None:

@@ -14,6 +14,7 @@ from redis.exceptions import (
     TimeoutError,
 )
 
+from kvproxy.certificate_errors import untrusted
 from kvproxy.errors import (
     ConfigurationError,
     KVProxyError,
@@ -24,6 +25,10 @@ from kvproxy.errors import (
 )
 
 from .connection import Connection
+
+
+class MasterMissing(StoreUnavailable):
+    """No sentinel names a master; the sentinels themselves tell why."""
 
 
 def explain(error: Exception, connection: Connection) -> StoreError:
@@ -58,7 +63,7 @@ def _explain_change(error: Exception, where: str) -> StoreError | None:
     """What is wrong only until the sentinels have agreed on a master and it has taken over."""
     if isinstance(error, MasterNotFoundError):
         # The client's own text tells of each sentinel in the words of Python.
-        return StoreUnavailable(f"{where} has no master just now: no sentinel can be reached that knows one.")
+        return MasterMissing(f"{where} has no master just now: no sentinel can be reached that knows one.")
     if isinstance(error, (ReadOnlyError, MasterDownError)) or "master is now a slave" in str(error):
         return StoreUnavailable(f"{where} is changing its master.")
     return None
@@ -97,7 +102,7 @@ def _explain(error: Exception, connection: Connection, where: str, username: str
     if isinstance(error, BusyLoadingError):
         return StoreUnavailable(f"{where} is still loading its data.")
     if "CERTIFICATE_VERIFY_FAILED" in text:
-        return StoreError(f"{where} has a certificate that is not trusted; give its authority with ssl_ca_certs.")
+        return StoreError(untrusted(where, text, "ssl_ca_certs", "redis_url"))
     if isinstance(error, TimeoutError) and connection.tls is not None:
         return StoreUnavailable(f"{where} does not answer ({text}); does it speak TLS there?")
     if isinstance(error, (ConnectionError, TimeoutError, OSError)):

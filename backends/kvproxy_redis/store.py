@@ -7,24 +7,23 @@ space passes in one step, however large it is.
 from __future__ import annotations
 
 import asyncio
-import re
 import secrets
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import aclosing, asynccontextmanager
-from itertools import chain
 from typing import Any, Final, TypeVar
 
 from redis.exceptions import RedisError, ResponseError
 
-from kvproxy.errors import StoreChanged, StoreError, StoreUnavailable, StoreWriteRefused
-from kvproxy.store import Capabilities, Operation, Snapshot, Space, Store, Transaction
+from kvproxy.errors import KVProxyError, StoreChanged, StoreError, StoreUnavailable, StoreWriteRefused
+from kvproxy.store import Capabilities, Snapshot, Store, Transaction
 
 from .admission import Login, described
 from .cancelling import insist
 from .checks import crowded, findings, notifies_of_keys, try_admitting, try_rights
 from .client import connect
+from .commands import commands_of, pattern_of
 from .connection import Connection
-from .explain import explain
+from .explain import MasterMissing, explain
 from .exposure import exposure, in_clear_text
 from .sentinel_checks import sentinel_findings
 from .transactions import Command, KeyChanged, is_wrong_type, transact, value_of
@@ -37,7 +36,6 @@ _PAUSES: Final = (0.05, 0.1, 0.2, 0.4, 0.8, 1.0)
 _ENOUGH: Final = 3.0
 #: Keys asked for at once in a full read.
 _PAGE: Final = 1000
-_GLOB: Final = re.compile(r"([\\*?\[\]^-])")
 
 
 class RedisStore(Store):
@@ -96,7 +94,7 @@ class RedisStore(Store):
             await redis.ping()
             found += await findings(redis, self._connection)
             found += await exposure(redis, self._connection)
-            found += await crowded(redis, [_pattern(self._root), _pattern(self._claim[:-3])], self._connection)
+            found += await crowded(redis, [pattern_of(self._root), pattern_of(self._claim[:-3])], self._connection)
             return [*found, *await self._try_all(redis)]
 
     async def _try_all(self, redis: Any) -> Sequence[str]:
@@ -190,7 +188,8 @@ class RedisStore(Store):
                 raise self._moved()
             self._unsure = True
             wake = [("PUBLISH", self._channel, "set")] if transaction.wake else []
-            return [*self._commands(transaction.operations), ("SET", self._fence_key, mark), *wake]
+            changes = commands_of(transaction.operations, self._root, self._records, anew=self._spoilt)
+            return [*changes, ("SET", self._fence_key, mark), *wake]
 
         try:
             await transact(self._redis, self._fence_key, commands)
@@ -201,19 +200,6 @@ class RedisStore(Store):
 
     def _moved(self) -> StoreChanged:
         return StoreChanged(f"Redis at {self._connection} is not as kvproxy left it.")
-
-    def _commands(self, operations: tuple[Operation, ...]) -> Sequence[Command]:
-        config = [operation for operation in operations if operation.space is Space.CONFIG]
-        records = [operation for operation in operations if operation.space is Space.RECORDS]
-        values = [(self._root + o.key, o.value) for o in config if o.value is not None]
-        fields = [(o.key, o.value) for o in records if o.value is not None]
-        keys_gone = [self._root + o.key for o in config if o.value is None]
-        fields_gone = [o.key for o in records if o.value is None]
-        found: list[Command] = [("DEL", self._records)] if self._spoilt else []
-        found += [("MSET", *chain.from_iterable(values))] if values else []
-        found += [("HSET", self._records, *chain.from_iterable(fields))] if fields else []
-        found += [("DEL", *keys_gone)] if keys_gone else []
-        return found + ([("HDEL", self._records, *fields_gone)] if fields_gone else [])
 
     async def claim(self, text: str | None) -> None:
         """See :meth:`kvproxy.store.Store.claim`."""
@@ -266,7 +252,7 @@ class RedisStore(Store):
         await self._redis.aclose()
 
     async def _pages(self, redis: Any) -> AsyncIterator[Sequence[bytes]]:
-        pattern = _pattern(self._root)
+        pattern = pattern_of(self._root)
         page = []
         async for key in redis.scan_iter(match=pattern, count=_PAGE, _type="string"):
             page.append(key)
@@ -278,7 +264,18 @@ class RedisStore(Store):
 
     async def _try(self, operation: Callable[[], Awaitable[T]]) -> T:
         """Try for about two seconds, always as a whole; a server that was silent for longer is not asked again."""
-        return await insist(self._tries(operation))
+        try:
+            return await insist(self._tries(operation))
+        except MasterMissing as error:
+            raise await self._without_master(error) from None
+
+    async def _without_master(self, error: MasterMissing) -> StoreUnavailable:
+        """Why no sentinel names a master: the client takes a refused password, too, for a master that is missing."""
+        try:
+            await insist(sentinel_findings(self._connection))
+        except KVProxyError as problem:
+            return StoreUnavailable(f"Redis at {self._connection} has no master just now. {problem}")
+        return error
 
     async def _tries(self, operation: Callable[[], Awaitable[T]]) -> T:
         loop = asyncio.get_running_loop()
@@ -307,8 +304,3 @@ class RedisStore(Store):
                 # Only the hub's own keys are asked for as one type; which one it is, a full read finds.
                 raise self._moved() from None
             raise explain(error, self._connection) from None
-
-
-def _pattern(root: str) -> str:
-    """The pattern of all keys that begin with a text."""
-    return _GLOB.sub(r"\\\1", root) + "*"

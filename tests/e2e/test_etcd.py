@@ -10,9 +10,10 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+import aiohttp
 import pytest
 
-from kvproxy.errors import ConfigurationError, StoreAuthError, StoreError, StoreUnavailable
+from kvproxy.errors import ConfigurationError, StoreAuthError, StoreError, StoreUnavailable, StoreWriteRefused
 from kvproxy.kv import TraefikKVProxy
 from kvproxy.store import Operation, Snapshot, Space, Transaction
 from kvproxy.testing.conformance import StoreCredentialsConformance, StoreServer, StoreServerConformance
@@ -477,3 +478,30 @@ async def test_a_certificate_without_a_name_and_authentication_work_together(
         await store.check()
         await store.apply(ONE)
         assert (await store.list()).config == {"a": "1"}
+
+
+@pytest.mark.parametrize("version", ["3.4", "3.5"])
+async def test_a_full_etcd_is_read_and_waited_for(version: str, etcd_factory: Callable[..., EtcdServer]) -> None:
+    """The refusal is certain, so a read needs no write before it; a check warns, and does not fail."""
+    etcd = etcd_factory(version=version)
+
+    async def alarm(action: str) -> None:
+        member = (await ask("status", {}))["header"]["member_id"]
+        await ask("alarm", {"action": action, "memberID": member, "alarm": "NOSPACE"})
+
+    async def ask(path: str, body: dict[str, Any]) -> Any:
+        url = f"{etcd.url}/v3/maintenance/{path}"
+        async with aiohttp.ClientSession() as session, session.post(url, json=body) as answer:
+            return await answer.json()
+
+    async with opened(etcd.url) as store:
+        await store.apply(ONE)
+        await alarm("ACTIVATE")
+        with pytest.raises(StoreWriteRefused, match="is full; compact and defragment it"):
+            await store.apply(ONE)
+        assert (await store.list()).config
+        async with opened(etcd.url) as later:
+            assert any("is full" in said for said in await later.check())
+            assert await later.list() == await store.list()
+        await alarm("DEACTIVATE")
+        await store.apply(ONE)

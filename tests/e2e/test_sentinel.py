@@ -22,7 +22,8 @@ from kvproxy.testing.resp import ReplyError
 from kvproxy.testing.sentinel_server import Access, Login, SentinelGroup
 from kvproxy.testing.servers import Certificates, RedisServer, free_port
 from kvproxy.testing.traefik_conformance import until
-from kvproxy_redis.connection import Connection
+from kvproxy_redis.connection import Connection, parse_connection
+from kvproxy_redis.sentinels import parse_sentinels
 from kvproxy_redis.store import RedisStore
 
 from .load import Load, under_load
@@ -307,6 +308,36 @@ async def test_what_waiting_will_not_mend_is_told_at_once(
     assert PASSWORD not in str(refused.value) + caplog.text
 
 
+async def test_a_password_of_the_sentinels_that_was_changed_is_told_when_the_master_is_lost(
+    sentinel_factory: Factory,
+) -> None:
+    """Not as a master that is missing: all sentinels answer, and refuse."""
+    group = sentinel_factory(ACCESS, replicas=0)
+    names = {"username": "hub", "password": PASSWORD}
+    sentinels = parse_sentinels(group.addresses, "mymaster", "kvproxy", f"{PASSWORD}-3")
+    store = RedisStore(parse_connection("redis:///0", **names, sentinels=sentinels), "traefik", "jupyterhub")
+    try:
+        await store.list()
+        for sentinel in group.sentinels:
+            sentinel.command("ACL", "SETUSER", "kvproxy", "resetpass", ">another")
+            sentinel.command("CLIENT", "KILL", "USER", "kvproxy")
+        group.servers[group.master()].kill()
+        with pytest.raises(StoreUnavailable, match=r"no master just now.* refuses .*redis_sentinel_password"):
+            await store.list()
+    finally:
+        await store.aclose()
+
+
+async def test_a_sentinel_that_answers_without_a_login_is_named(
+    sentinel_factory: Factory, start_proxy: Start, caplog: pytest.LogCaptureFixture
+) -> None:
+    """And so are the servers."""
+    group = sentinel_factory(replicas=0)
+    await start_proxy(**settings(group))
+    assert re.search(rf"sentinel.* at .*{group.addresses[0]}.* without a login", caplog.text)
+    assert re.search(r"Redis at .* answers without a login", caplog.text)
+
+
 async def test_sentinels_that_nobody_reaches_are_given_up(start_proxy: Start) -> None:
     """After the configured time."""
     traits = {"redis_sentinels": f"127.0.0.1:{free_port()}, 127.0.0.1:{free_port()}", "redis_url": "redis:///0"}
@@ -334,6 +365,7 @@ async def test_nothing_secret_is_shown_and_each_comes_as_its_own_user(
     await proxy.stop()
     warned = [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING]
     assert [text for text in warned if not text.startswith("Traefik: ") and "(CONFIG GET)" not in text] == []
+    assert "without a login" not in caplog.text
     assert PASSWORD not in caplog.text
 
 

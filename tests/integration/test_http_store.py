@@ -15,7 +15,11 @@ from kvproxy.errors import StoreError, StoreUnavailable
 from kvproxy.http_connection import HttpConnection
 from kvproxy.http_store import Answer, HttpClient
 from kvproxy.testing.servers import free_port
+from kvproxy_consul.connection import parse_connection as consul
+from kvproxy_consul.store import ConsulStore
 from kvproxy_etcd.connection import ETCD
+from kvproxy_etcd.connection import parse_connection as etcd
+from kvproxy_etcd.store import EtcdStore
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -190,3 +194,60 @@ async def test_what_is_no_http_is_unavailable() -> None:
     async with server, connected(f"127.0.0.1:{server.sockets[0].getsockname()[1]}") as client:
         with pytest.raises(StoreError, match="etcd at etcd://"):
             await client.request("GET", "/")
+
+
+async def list_from(kind: str, url: str) -> None:
+    """Read all from a server that is said to be etcd or Consul."""
+    place, roots = f"http://{url}", ("traefik", "jupyterhub")
+    store = EtcdStore(etcd(place), *roots) if kind == "etcd" else ConsulStore(consul(place), *roots)
+    try:
+        await store.list()
+    finally:
+        await store.aclose()
+
+
+@pytest.mark.parametrize("kind", ["etcd", "consul"])
+@pytest.mark.parametrize("status", [429, 500, 502, 503])
+async def test_a_store_behind_a_busy_gateway_is_waited_for(
+    kind: str, status: int, serve: Callable[..., Awaitable[str]]
+) -> None:
+    """The login of that moment does not fail."""
+
+    async def busy(request: web.Request) -> web.Response:
+        return web.Response(status=status, text="slow down")
+
+    with pytest.raises(StoreUnavailable, match="slow down"):
+        await list_from(kind, await serve(busy))
+
+
+@pytest.mark.parametrize("kind", ["etcd", "consul"])
+async def test_an_answer_of_tens_of_thousands_of_brackets_is_a_sentence(
+    kind: str, serve: Callable[..., Awaitable[str]]
+) -> None:
+    """Not an error of Python's."""
+
+    async def nested(request: web.Request) -> web.Response:
+        return web.Response(text="[" * 60_000)
+
+    with pytest.raises(StoreError, match="answer"):
+        await list_from(kind, await serve(nested))
+
+
+@pytest.mark.parametrize("method", ["POST", "PUT"])
+async def test_an_answer_to_a_request_that_was_sent_twice_is_not_all_there_is_to_say(
+    method: str,
+    serve: Callable[..., Awaitable[str]],
+) -> None:
+    """What was sent first may still be carried out, also where aiohttp sends it again by itself (PUT)."""
+    asked: list[str] = []
+
+    async def once(request: web.Request) -> web.Response:
+        asked.append(request.path)
+        if len(asked) == 2:
+            assert request.transport is not None
+            request.transport.abort()
+        return web.Response()
+
+    async with connected(await serve(once)) as client:
+        assert (await client.request(method, "/a", {})).alone
+        assert not (await client.request(method, "/b", {})).alone

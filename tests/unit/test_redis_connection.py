@@ -23,6 +23,7 @@ from kvproxy_redis.connection import (
     sentinel_options,
     traefik_connection,
 )
+from kvproxy_redis.explain import explain
 from kvproxy_redis.sentinel_checks import Answer, judge
 from kvproxy_redis.sentinels import Sentinels, parse_sentinels
 
@@ -342,3 +343,23 @@ def test_a_replica_is_refused_for_good_only_where_nobody_will_name_another() -> 
     assert not isinstance(refused.value, StoreUnavailable)
     with pytest.raises(StoreUnavailable, match="changing its master"):
         refuse({"role": "slave"}, Connection(sentinels=SENTINELS))
+
+
+@pytest.mark.parametrize(
+    ("reason", "advice"),
+    [
+        ("certificate has expired", "renew it"),
+        ("Hostname mismatch, certificate is not valid for 'h'.", "redis_url"),
+        ("IP address mismatch, certificate is not valid for '127.0.0.2'.", "redis_url"),
+        ("self-signed certificate in certificate chain", "ssl_ca_certs"),
+        ("unable to get local issuer certificate", "ssl_ca_certs"),
+    ],
+)
+def test_an_untrusted_certificate_is_told_with_the_reason_and_the_place(reason: str, advice: str) -> None:
+    """The authority is to be given only if it is the authority that is missing."""
+    text = f"[SSL: CERTIFICATE_VERIFY_FAILED] certificate verify failed: {reason} (_ssl.c:1006)."
+    said = str(explain(ConnectionError(f"Error 1 connecting to h:1. {text}"), Connection(host="h", port=1)))
+    assert "Redis at redis://h:1/0 has a certificate that is not trusted" in said
+    assert reason.rstrip(".") in said
+    assert said.partition("; ")[2].count(advice) == 1
+    assert ("ssl_ca_certs" in said) == (advice == "ssl_ca_certs")
