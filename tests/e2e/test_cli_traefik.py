@@ -17,7 +17,7 @@ from kvproxy_redis import TraefikRedisProxy
 
 from .command import write_config
 from .proxies import Doors, Start, serving
-from .test_cli import PASSWORD, check, levels, settings_of
+from .test_cli import PASSWORD, SECRET, check, levels, settings_of
 
 pytestmark = pytest.mark.timeout(180)
 
@@ -174,12 +174,13 @@ async def test_nothing_is_wrong_before_the_first_start_nor_while_the_hub_is_stop
     redis_factory: Callable[..., RedisServer], make_proxy: Callable[..., TraefikRedisProxy], tmp_path: Path
 ) -> None:
     """Even by the strict count."""
-    redis = redis_factory(appendonly=True)
-    write_config(tmp_path, fresh(redis.url))
+    redis = redis_factory(appendonly=True, password=SECRET)
+    login = {"TraefikRedisProxy.redis_password": SECRET}
+    write_config(tmp_path, fresh(redis.url, **login))
     done = await check(tmp_path, "--strict")
     assert done.status == 0, done.out
     assert "cookie secret: There is none yet; the hub makes " in done.out
-    proxy = make_proxy(redis_url=redis.url)
+    proxy = make_proxy(redis_url=redis.url, redis_password=SECRET)
     await proxy.start()
     await proxy.stop()
     (tmp_path / "jupyterhub_cookie_secret").write_text("ab" * 32)
