@@ -87,6 +87,11 @@ class HubClient:
 
     # -- as a browser
 
+    @property
+    def session(self) -> aiohttp.ClientSession:
+        """The session with the cookies got so far, for websockets, streams, and header fields of the test's own."""
+        return self._browser
+
     async def browse(self, path: str, form: Mapping[str, str] | None = None) -> Answer:
         """Open a page with the cookies got so far, following redirects; with a form, submit it."""
         return await _send(self._browser, "POST" if form else "GET", self.hub.url + path, form, redirects=True)

@@ -72,6 +72,6 @@ async def test_a_hub_behind_a_balancer_knows_of_https(
         assert cookies
         assert all(bool(cookie["secure"]) is trusted for cookie in cookies.values())
         login = URL(f"{hub.url}/hub/login").with_query(next="https://hub.example.org/user/ada/lab")
-        async with ada._browser.get(login, headers=headers, allow_redirects=False) as answer:
+        async with ada.session.get(login, headers=headers, allow_redirects=False) as answer:
             assert answer.status == 302
             assert answer.headers["Location"].endswith("/user/ada/lab") is trusted
