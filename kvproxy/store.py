@@ -8,6 +8,7 @@ store adds the root. One transaction spans both spaces, all or nothing.
 from __future__ import annotations
 
 import abc
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import Enum
 
@@ -99,6 +100,15 @@ class Store(abc.ABC):
     def in_clear_text(self) -> list[str]:
         """Warnings, for ``kvproxy check``, about a connection that others can read along. Asks no server."""
         return []
+
+    def watch(self, changed: Callable[[], None]) -> None:
+        """Begin to look out for another server taking over, if this store can; it is closed by :meth:`aclose`.
+
+        Args:
+            changed: to be called when the store may not be as it was left, so that it is read at once, not only when
+                that is noticed.
+        """
+        return
 
     @abc.abstractmethod
     async def list(self) -> Snapshot:

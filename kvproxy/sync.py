@@ -144,6 +144,7 @@ class StoreSync:
 
     async def run(self) -> None:
         """Work until it is closed; after an error, try again."""
+        self._store.watch(self._look_again)
         while not self._closed:
             await self._rest()
             try:
@@ -155,6 +156,11 @@ class StoreSync:
                 self._kick.set()
             else:
                 self._outage.over()
+
+    def _look_again(self) -> None:
+        """Read the store, which may be another one now."""
+        self._stale = True
+        self._kick.set()
 
     def close(self) -> None:
         """End :meth:`run`. Cancelling it is not enough: a store's client may lose that."""
@@ -278,15 +284,17 @@ class StoreSync:
     async def _read(self) -> None:
         """Learn what the store holds; what is not as it should be becomes dirty."""
         reads, start = self._promises.take_reads(), self._now()
+        # First: another store may take over meanwhile, which is to be read as well.
+        self._stale = False
         try:
             snapshot = await self._store.list()
         except StoreError as error:
+            self._stale = True
             if isinstance(error, StoreUnavailable):
                 self._promises.put_back_reads(reads)
             else:
                 settle(reads, error)
             raise
-        self._stale = False
         self._admitted = self._admitted and await self._store.admitted()
         if not self._belief.shows(snapshot):
             self._compare(snapshot)

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from redis.asyncio import Redis
 from redis.asyncio.retry import Retry
-from redis.asyncio.sentinel import Sentinel
+from redis.asyncio.sentinel import Sentinel, SentinelConnectionPool
 from redis.backoff import NoBackoff
+from redis.exceptions import RedisError
 
 from kvproxy.errors import ConfigurationError
 
@@ -24,8 +27,12 @@ _PATIENCE_WITH_SENTINEL: Final = {"socket_connect_timeout": 1.0, "socket_timeout
 _RETRYING: Final = ("retry_on_error", "retry_on_timeout")
 
 
-def connect(connection: Connection) -> Any:
+def connect(connection: Connection, patience: Mapping[str, float] | None = None) -> Any:
     """A client that tries once.
+
+    Args:
+        connection: where to connect.
+        patience: timeouts of the client (``socket_timeout`` …, in seconds) that win over those of the settings.
 
     redis-py can try again by itself, but only at the same address, one command at a time, and what was refused as well;
     options about that are accepted and without effect.
@@ -33,8 +40,8 @@ def connect(connection: Connection) -> Any:
     Raises:
         ConfigurationError: if an option is none of the client's.
     """
-    patience = _PATIENCE if connection.sentinels is None else _PATIENCE_WITH_MASTER
-    options = {**patience, "client_name": "kvproxy", **client_options(connection), "retry": _once()}
+    usual = _PATIENCE if connection.sentinels is None else _PATIENCE_WITH_MASTER
+    options = {**usual, "client_name": "kvproxy", **client_options(connection), **(patience or {}), "retry": _once()}
     for name in _RETRYING:
         options.pop(name, None)
     try:
@@ -47,29 +54,61 @@ def connect(connection: Connection) -> Any:
         ) from None
 
 
+class Guide(Sentinel):
+    """Says where the master is: what was heard of it last, else what the first sentinel to answer says."""
+
+    #: Host and port as heard last, None if nothing was.
+    heard: tuple[str, int] | None = None
+
+    async def discover_master(self, service_name: str) -> Any:
+        """See redis-py's own."""
+        return self.heard or await super().discover_master(service_name)
+
+
+class MasterPool(SentinelConnectionPool):
+    """Connections to the master; one to a server that has been replaced meanwhile is not used again."""
+
+    async def lead(self, address: tuple[str, int]) -> None:
+        """Have each connection that is idle, or will be, be to this server."""
+        self.master_address = address
+        with contextlib.suppress(RedisError, OSError):
+            await self.disconnect(inuse_connections=False)
+
+    async def release(self, connection: Any) -> None:
+        """Take a connection back."""
+        if (connection.host, connection.port) != self.master_address:
+            with contextlib.suppress(RedisError, OSError):
+                await connection.disconnect()
+        await super().release(connection)
+
+
 class FollowingRedis(Redis):
-    """A client of whichever server is the master; asks the sentinels at each new connection.
+    """A client of whichever server is the master; asks the sentinels at each new connection."""
 
-    A master that has become a replica says so at the first write (READONLY), or closes all connections at the
-    sentinels' behest; either way the next connection is to the new one.
-    """
-
+    connection_pool: MasterPool
     #: Its connections to the sentinels.
     guide: Any = None
+    #: Clients of the sentinels, in the order of the settings; the guide changes the order of its own.
+    sentinels: Sequence[Any] = ()
+
+    async def lead(self, address: tuple[str, int]) -> None:
+        """Connect to this server from now on."""
+        await self.connection_pool.lead(address)
 
     async def aclose(self, close_connection_pool: bool | None = None) -> None:
         """Close the connections to the sentinels as well, which redis-py leaves to whoever made them."""
         await super().aclose(close_connection_pool)
-        if self.guide is not None:
-            await asyncio.gather(*(sentinel.aclose() for sentinel in self.guide.sentinels))
+        await asyncio.gather(*(sentinel.aclose() for sentinel in self.sentinels))
 
 
 def _following(connection: Connection, sentinels: Sentinels, options: dict[str, Any]) -> Any:
-    guide: Any = Sentinel(  # type: ignore[no-untyped-call]
+    guide: Any = Guide(  # type: ignore[no-untyped-call]
         sentinels.addresses, sentinel_kwargs=_sentinel_options(connection)
     )
-    client: Any = guide.master_for(sentinels.master, redis_class=FollowingRedis, **options)
-    client.guide = guide
+    client: Any = guide.master_for(
+        sentinels.master, redis_class=FollowingRedis, connection_pool_class=MasterPool, **options
+    )
+    client.guide, client.sentinels = guide, tuple(guide.sentinels)
     # The pool would look at the options only when it first connects.
     client.connection_pool.make_connection()
     return client

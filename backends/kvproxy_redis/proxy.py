@@ -118,7 +118,7 @@ class TraefikRedisProxy(KVTraefikProxy):
             raise ConfigurationError(
                 "The Redis client is not installed; install it with: pip install 'kvproxy[redis]'."
             ) from None
-        return RedisStore(self.connection, self.traefik_root, self.jupyterhub_root, self._admits)
+        return RedisStore(self.connection, self.traefik_root, self.jupyterhub_root, self._admits, self.log)
 
     @property
     def _admits(self) -> Login | None:

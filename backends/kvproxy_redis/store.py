@@ -7,6 +7,7 @@ space passes in one step, however large it is.
 from __future__ import annotations
 
 import asyncio
+import logging
 import secrets
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import aclosing, asynccontextmanager
@@ -15,6 +16,7 @@ from typing import Any, Final, TypeVar
 from redis.exceptions import RedisError, ResponseError
 
 from kvproxy.errors import KVProxyError, StoreChanged, StoreError, StoreUnavailable, StoreWriteRefused
+from kvproxy.replicas import Log
 from kvproxy.store import Capabilities, Snapshot, Store, Transaction
 
 from .admission import Login, described
@@ -25,11 +27,13 @@ from .commands import commands_of, pattern_of
 from .connection import Connection
 from .explain import MasterMissing, explain
 from .exposure import exposure, in_clear_text
+from .following import Follower
 from .sentinel_checks import sentinel_findings
 from .transactions import Command, KeyChanged, is_wrong_type, transact, value_of
 
 T = TypeVar("T")
 
+_LOG: Final = logging.getLogger(__name__)
 #: Seconds between tries, after the last of which an operation fails.
 _PAUSES: Final = (0.05, 0.1, 0.2, 0.4, 0.8, 1.0)
 #: Seconds after which there is no further try: then it is told that the server is away.
@@ -49,6 +53,7 @@ class RedisStore(Store):
         traefik_root: root of the configuration, without slashes at its ends.
         jupyterhub_root: root of the records, likewise.
         admits: the user that Traefik comes as, if it is this store that lets it in.
+        log: where to say which server is the master, and what is wrong with the replicas.
     """
 
     #: Redis has no limit of its own; this one keeps a transaction from holding up everybody else for long.
@@ -60,11 +65,17 @@ class RedisStore(Store):
     )
 
     def __init__(
-        self, connection: Connection, traefik_root: str, jupyterhub_root: str, admits: Login | None = None
+        self,
+        connection: Connection,
+        traefik_root: str,
+        jupyterhub_root: str,
+        admits: Login | None = None,
+        log: Log | None = None,
     ) -> None:
         self._connection = connection
         self._admits = admits
         self._redis = connect(connection)
+        self._follower = Follower(connection, self._redis, log or _LOG) if connection.sentinels is not None else None
         self._root = traefik_root + "/"
         self._records = jupyterhub_root + "/routes"
         self._claim = jupyterhub_root + "/hub"
@@ -82,6 +93,12 @@ class RedisStore(Store):
         # Traefik listens to `__keyspace*:<root>*`: one message under the name of a key below the root wakes it once,
         # whether or not the server sends notifications of its own (kvtools/redis 1.2, `WatchTree`).
         self._channel = f"__keyspace@{connection.db}__:{self._root}"
+
+    def watch(self, changed: Callable[[], None]) -> None:
+        """See :meth:`kvproxy.store.Store.watch`: when the sentinels have named another master."""
+        if self._follower is not None:
+            self._follower.moved = changed
+            self._follower.begin()
 
     async def check(self) -> list[str]:
         """See :meth:`kvproxy.store.Store.check`; reads the server's configuration where it may."""
@@ -177,6 +194,8 @@ class RedisStore(Store):
             self._unsure = False
             raise
         self._fence, self._knows, self._unsure, self._spoilt = mark, True, False, False
+        if transaction.wake and self._follower is not None:
+            self._follower.publish(self._channel, "set")
 
     async def _apply(self, transaction: Transaction, mark: bytes, knows: bool) -> None:
         before = self._unsure
@@ -249,6 +268,8 @@ class RedisStore(Store):
 
     async def aclose(self) -> None:
         """See :meth:`kvproxy.store.Store.aclose`."""
+        if self._follower is not None:
+            await self._follower.aclose()
         await self._redis.aclose()
 
     async def _pages(self, redis: Any) -> AsyncIterator[Sequence[bytes]]:

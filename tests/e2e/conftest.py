@@ -15,6 +15,7 @@ from kvproxy.testing.hub import HubProcess
 from kvproxy.testing.servers import RedisServer
 
 from .proxies import client_of, doors, external, make_proxy, start_proxy  # noqa: F401 - fixtures
+from .sentinels import sentinel_factory  # noqa: F401 - a fixture
 
 
 @pytest.fixture

@@ -7,8 +7,6 @@ import contextlib
 import logging
 import re
 from collections.abc import Callable, Iterator
-from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,10 +14,9 @@ import pytest
 from kvproxy.errors import ConfigurationError, KVProxyError, StoreAuthError, StoreUnavailable
 from kvproxy.testing.network import Network
 from kvproxy.testing.programs import ServerError
-from kvproxy.testing.redis_server import CLOSED
 from kvproxy.testing.redis_tls import redis_with_tls
 from kvproxy.testing.resp import ReplyError
-from kvproxy.testing.sentinel_server import Access, Login, SentinelGroup
+from kvproxy.testing.sentinel_server import Access, SentinelGroup
 from kvproxy.testing.servers import Certificates, RedisServer, free_port
 from kvproxy.testing.traefik_conformance import until
 from kvproxy_redis.connection import Connection, parse_connection
@@ -28,45 +25,11 @@ from kvproxy_redis.store import RedisStore
 
 from .load import Load, under_load
 from .proxies import Client, Doors, Start, port_of
-from .rights import REDIS_ADMITTING as RIGHTS
+from .sentinels import ACCESS, ADMITTING, LOGIN, PASSWORD, Factory, settings
 
-DOCS = Path(__file__).parents[2] / "docs/how-to"
-PASSWORD = "s3cret/with:odd@characters%"
-USERS = {
-    name: f"{name} {rights.replace('change-me', PASSWORD)}"
-    for file in ("redis.md", "sentinel.md")
-    for name, rights in re.findall(r"^user (\w+) (.*)$", (DOCS / file).read_text(), re.MULTILINE)
-}
-#: What the documentation tells to do, and nothing else.
-ACCESS = Access(
-    acl=[CLOSED, USERS["hub"], USERS["traefik"], USERS["sentinel"], USERS["replica"]],
-    sentinel=Login("sentinel", f"{PASSWORD}-4"),
-    replica=Login("replica", f"{PASSWORD}-5"),
-    sentinel_acl=[CLOSED, USERS["kvproxy"]],
-)
-LOGIN = {
-    "redis_username": "hub",
-    "redis_password": PASSWORD,
-    "redis_traefik_username": "traefik",
-    "redis_traefik_password": f"{PASSWORD}-too",
-    "redis_sentinel_username": "kvproxy",
-    "redis_sentinel_password": f"{PASSWORD}-3",
-}
 REVISION = "traefik/http/middlewares/kvproxy-revision/headers/customResponseHeaders/X-Kvproxy-Revision"
 #: What somebody writes to a master that is cut off.
 ALONE = "traefik/http/routers/alone-kvp/rule"
-Factory = Callable[..., SentinelGroup]
-
-
-@pytest.fixture
-def sentinel_factory() -> Iterator[Factory]:
-    """Starts a group of servers and sentinels, see `SentinelGroup`."""
-    with contextlib.ExitStack() as stack:
-
-        def start(*arguments: Any, **options: Any) -> SentinelGroup:
-            return stack.enter_context(SentinelGroup(*arguments, **options))
-
-        yield start
 
 
 @pytest.fixture(scope="module")
@@ -74,11 +37,6 @@ def quiet_group() -> Iterator[SentinelGroup]:
     """One that all tests share which leave it as it is."""
     with SentinelGroup(ACCESS) as group:
         yield group
-
-
-def settings(group: SentinelGroup) -> dict[str, Any]:
-    """The traits for a group."""
-    return {"redis_url": "redis:///0", "redis_sentinels": group.addresses}
 
 
 def keys(group: SentinelGroup, number: int) -> Any:
@@ -145,21 +103,6 @@ async def test_nobody_notices_that_the_master_is_cut_off(
 
 
 @pytest.mark.endurance
-async def test_a_planned_change_of_the_master(
-    sentinel_factory: Factory, start_proxy: Start, doors: Doors, client_of: Callable[..., Client]
-) -> None:
-    """The old master lives on, as a replica that takes no writes."""
-    group = sentinel_factory(ACCESS)
-    proxy = await start_proxy(**settings(group), **LOGIN)
-    async with under_load(proxy, doors, client_of) as target:
-        old = group.master()
-        group.sentinels[old].command("SENTINEL", "FAILOVER", group.name)
-        await asyncio.to_thread(group.wait_for_another_master, old)
-        await proxy.add_route("/user/later/", target, {"user": "later"})
-        assert await client_of(proxy).ask("/user/later/") == (200, port_of(target))
-
-
-@pytest.mark.endurance
 async def test_routes_that_a_failover_lost_come_back(
     sentinel_factory: Factory, start_proxy: Start, doors: Doors, client_of: Callable[..., Client]
 ) -> None:
@@ -179,9 +122,7 @@ async def test_nobody_notices_what_a_failover_has_lost_where_the_hub_admits_trae
     sentinel_factory: Factory, start_proxy: Start, doors: Doors, client_of: Callable[..., Client]
 ) -> None:
     """The new master does not know Traefik before the hub has written what is missing there."""
-    hub = f"{USERS['hub']} {RIGHTS}"
-    access = replace(ACCESS, acl=[CLOSED, hub, USERS["sentinel"], USERS["replica"]])
-    group = sentinel_factory(access, separate=Network.possible())
+    group = sentinel_factory(ADMITTING, separate=Network.possible())
     proxy = await start_proxy(**settings(group), **LOGIN, redis_admit_traefik=True)
     async with under_load(proxy, doors, client_of) as target:
         old = let_replicas_lag(group)

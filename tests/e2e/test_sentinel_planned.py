@@ -1,0 +1,155 @@
+"""`SENTINEL FAILOVER` while users come and go: the old master lives on, and takes writes for ten seconds more."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import re
+from collections.abc import AsyncIterator, Callable
+from contextlib import aclosing
+from typing import Any
+
+import pytest
+
+from kvproxy.proxy import KVTraefikProxy
+from kvproxy.testing.doors import RawClient
+from kvproxy.testing.resp import ReplyError
+from kvproxy.testing.sentinel_server import SentinelGroup
+from kvproxy.testing.servers import RedisServer, free_port
+from kvproxy.testing.traefik_conformance import until
+from kvproxy_redis.client import connect
+from kvproxy_redis.connection import Connection
+from kvproxy_redis.sentinels import Sentinels
+
+from .proxies import Client, Doors, Start, port_of, until_true
+from .sentinels import ACCESS, ADMITTING, LOGIN, Factory, settings
+
+#: Seconds between two logins.
+_PACE = 0.25
+#: Seconds that a login may take while the master changes.
+_SLOWEST = 3.0
+#: Of those who were told last, so many ask without a pause.
+_ASKING = 40
+
+
+class Users:
+    """Users who log in one after another, and from then on ask for their servers without a pause."""
+
+    def __init__(self, proxy: KVTraefikProxy, target: str, clients: list[RawClient]) -> None:
+        self._proxy, self._target, self._clients = proxy, target, clients
+        self._told: list[str] = []
+        self._ended = asyncio.Event()
+        self._number = 0
+        self.took: list[float] = []
+        self.lost: list[object] = []
+        self.requests = 0
+
+    async def _log_in(self) -> None:
+        loop, path = asyncio.get_running_loop(), f"/user/come{self._number}/"
+        self._number += 1
+        start = loop.time()
+        await self._proxy.add_route(path, self._target, {})
+        self.took.append(loop.time() - start)
+        self._told.append(path)
+
+    async def _come(self) -> None:
+        coming = []
+        while not self._ended.is_set():
+            coming.append(asyncio.create_task(self._log_in()))
+            with contextlib.suppress(asyncio.TimeoutError):
+                await asyncio.wait_for(asyncio.shield(self._ended.wait()), _PACE)
+        await asyncio.gather(*coming)
+
+    async def _ask(self, client: RawClient) -> None:
+        while not self._ended.is_set():
+            for path in self._told[-_ASKING:]:
+                answer = await client.ask(path)
+                self.lost += [] if answer == (200, port_of(self._target)) else [(path, answer)]
+                self.requests += 1
+                await asyncio.sleep(0.002)
+            await asyncio.sleep(0.01)
+
+    @contextlib.asynccontextmanager
+    async def at_work(self) -> AsyncIterator[None]:
+        """Let them come and ask as long as this is open."""
+        work = [self._come(), *map(self._ask, self._clients)]
+        tasks = [asyncio.create_task(one) for one in work]
+        try:
+            yield
+        finally:
+            self._ended.set()
+            await asyncio.gather(*tasks)
+
+
+async def replace_master(group: SentinelGroup) -> int:
+    """Have the sentinels make another server the master, and wait until all is as before; gives back its number."""
+    old = group.master()
+
+    def ordered() -> bool:
+        try:
+            return group.sentinels[old].command("SENTINEL", "FAILOVER", group.name) == "OK"
+        except ReplyError:
+            # The last one is not over for all of them.
+            return False
+
+    await until_true(lambda: asyncio.to_thread(ordered), 30)
+    await asyncio.to_thread(group.wait_for_another_master, old)
+    await until_true(lambda: asyncio.to_thread(group.complete), 60)
+    return group.master()
+
+
+CASES = pytest.mark.parametrize(
+    ("access", "traits"), [(ACCESS, {}), (ADMITTING, {"redis_admit_traefik": True})], ids=["plain", "admitting"]
+)
+TIMES = [pytest.param(2, id="twice"), pytest.param(10, id="ten-times", marks=pytest.mark.endurance)]
+
+
+@CASES
+@pytest.mark.parametrize("times", TIMES)
+async def test_nobody_notices_that_the_master_is_replaced(
+    access: Any,
+    traits: dict[str, Any],
+    times: int,
+    sentinel_factory: Factory,
+    start_proxy: Start,
+    doors: Doors,
+    client_of: Callable[..., Client],
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """Whoever was told that he is served stays so, new ones wait for a moment, and the log says who is the master."""
+    caplog.set_level("INFO")
+    group = sentinel_factory(access)
+    proxy = await start_proxy(**settings(group), **LOGIN, **traits)
+    users = Users(proxy, await doors.open(), [client_of(proxy) for _ in range(2)])
+    async with users.at_work():
+        masters = [await replace_master(group) for _ in range(times)]
+    assert users.lost == []
+    assert users.requests > 100
+    assert max(users.took) < _SLOWEST
+    said = re.findall(r"The master of Redis is now 127\.0\.0\.1:(\d+)", caplog.text)
+    assert [int(port) for port in said][-times:] == [group.servers[number].port for number in masters]
+
+
+async def test_no_connection_to_a_server_that_was_replaced_is_used_again(
+    redis_factory: Callable[..., RedisServer],
+) -> None:
+    """Idle ones are closed at once; one that is in use when it has done what it does, not in the midst of it."""
+    old, new = redis_factory(), redis_factory()
+
+    def connected() -> int:
+        return str(old.command("CLIENT", "LIST")).count("name=kvproxy ")
+
+    redis = connect(Connection(sentinels=Sentinels((("127.0.0.1", free_port()),))))
+    redis.guide.heard = "127.0.0.1", old.port
+    async with aclosing(redis.client()) as busy:
+        await busy.set("begun", "1")
+        await redis.set("idle", "1")
+        assert connected() == 2
+        redis.guide.heard = "127.0.0.1", new.port
+        await redis.lead(redis.guide.heard)
+        await until(lambda: connected() == 1)
+        await busy.set("ended", "1")
+    await redis.set("new", "1")
+    await until(lambda: connected() == 0)
+    await redis.aclose()
+    assert [old.command("EXISTS", "begun", "ended"), new.command("KEYS", "*")] == [2, ["new"]]
