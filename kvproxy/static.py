@@ -23,7 +23,7 @@ from .names import ALONE, HUB_HEADER, Names
 PARENTS_SINCE: Final = (3, 6)
 #: In these versions encoded characters such as %2F are refused unless allowed by name (Traefik's migration notes).
 _REFUSING_ENCODED: Final = ((3, 6, 4), (3, 6, 7))
-#: The first version that can be told to leave paths as they are (``sanitizePath``); an older one refuses to start.
+#: The first version that changes paths unless it is told not to (``sanitizePath``); an older one refuses to start.
 _RAW_PATHS_SINCE: Final = (3, 3, 6)
 _ENCODED: Final = ("Slash", "BackSlash", "NullCharacter", "Semicolon", "Percent", "QuestionMark", "Hash")
 

@@ -43,8 +43,8 @@ _RFC_9110 = "RFC 9110 wants it so."
 _TRUSTED = "`c.TraefikProxy.trusted_proxies`"
 
 _PATHS = {
-    "double-slash": same("Traefik older than 3.3.6 merges them.", row="W1"),
-    "url-in-path": same("Traefik older than 3.3.6 makes `https:/host/x` of it.", row="W1"),
+    "double-slash": same("Traefik since 3.3.6 would merge them; kvproxy tells it not to.", row="W1"),
+    "url-in-path": same("Traefik since 3.3.6 would make `https:/host/x` of it; kvproxy tells it not to.", row="W1"),
     "slash-slash-user": same(row="W1"),
     "dot-segment": worse(_REFUSED, _DOTS, row="W1"),
     "dots-segment": worse(_REFUSED, _DOTS, row="W1"),
