@@ -1,7 +1,7 @@
 #!/bin/sh
 # py-consul 1.8.0: the token that a client is made with is not the token that it sends.
 #
-# Consul(token=…) is the token for all calls. For transactions it is not: txn.put sends none, and has no argument for one.
+# Consul(token=…) is meant for all calls. Transactions go without: txn.put sends no token, and has no argument for one.
 # Where anonymous clients may do nothing, the same client can write a key by kv.put and not by txn.put. And where the
 # variable CONSUL_HTTP_TOKEN is set, it wins over the argument, the other way round than in other clients.
 # The server here only notes the header X-Consul-Token of what it is asked.

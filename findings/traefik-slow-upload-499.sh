@@ -1,11 +1,11 @@
 #!/bin/sh
 # Traefik 3.7.15: who uploads slowly is told "499 Client Closed Request", having closed nothing.
 #
-# An upload that is not complete within the entry point's readTimeout (60 s by default since 3.0; 2 s here) is cut off by
-# Traefik. What it answers, and what its access log has, is not 408 Request Timeout or 504 but the status that stands
-# for a client that has gone away, so the blame is on the client in every graph of errors. The status has no name in the
-# registry of HTTP's statuses, so the status line says "status code 499". The client here sends a byte every tenth of
-# a second, and reads the answer on the connection that it never closed.
+# An upload that is not complete within the entry point's readTimeout (60 s by default; 2 s here) is cut off by
+# Traefik. The status that it answers with, and writes to its access log, is not 408 Request Timeout or 504 but the one
+# that stands for a client that has gone away, so the blame is on the client in every graph of errors. The status is not
+# among HTTP's registered ones, so the status line says "status code 499". The client here sends a byte every tenth of a
+# second, and reads the answer on the connection that it never closed.
 #
 # Seen: HTTP/1.1 499 status code 499 | Client Closed Request | after 2 s
 set -eu

@@ -1,10 +1,10 @@
 #!/bin/sh
 # Traefik 3.7.15, two of its providers at once: two default certificates are none.
 #
-# The default certificate of the file provider is served to clients that name no host. When another provider (here Redis,
-# on Valkey 8.1) brings one too, neither the first nor the last wins: Traefik serves one that it has made itself, which
-# no browser trusts, and logs one line. As soon as either is gone, the other is served. There is no setting to name the
-# provider whose store counts, as the store must be called "default".
+# The default certificate of the file provider is served to clients that name no host. When another provider (here
+# Redis, on Valkey 8.1) brings one too, neither the first nor the last wins: Traefik serves one that it has made itself,
+# which no browser trusts, and logs one line. As soon as either is gone, the other is served. There is no setting to
+# name the provider whose store counts, as the store must be called "default".
 #
 # Seen, the name in the certificate that is served:
 #   file alone  file.example.org
