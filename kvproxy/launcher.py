@@ -171,6 +171,8 @@ def check_directory(file: Path) -> str:
         found = directory.stat()
     except OSError:
         return ""
+    if not stat.S_ISDIR(found.st_mode):
+        return ""
     advice = "Choose a directory of the hub's own: c.TraefikProxy.static_config_file."
     if found.st_mode & stat.S_IWOTH and not found.st_mode & stat.S_ISVTX:
         raise ConfigurationError(
