@@ -158,8 +158,8 @@ class StoreSync:
                 self._outage.over()
 
     def _look_again(self) -> None:
-        """Read the store, which may be another one now."""
-        self._stale = True
+        """Read the store, which may be another one now. Traefik is to read it, too: it may have a part of each."""
+        self._stale = self._untold = True
         self._kick.set()
 
     def close(self) -> None:

@@ -8,13 +8,23 @@ be cancelled in vain half of the time.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine
+from collections.abc import Collection, Coroutine
 from typing import Any, Final, TypeVar
 
 T = TypeVar("T")
 
 #: Seconds until a cancellation is repeated.
 _PATIENCE: Final = 0.2
+
+
+async def end(tasks: Collection[asyncio.Task[None]]) -> None:
+    """Cancel tasks until they have ended; whatever they raise is of no account."""
+    pending = set(tasks)
+    while pending:
+        for task in pending:
+            task.cancel()
+        _, pending = await asyncio.wait(pending, timeout=_PATIENCE)
+    await asyncio.gather(*tasks, return_exceptions=True)
 
 
 async def insist(work: Coroutine[Any, Any, T]) -> T:

@@ -12,23 +12,25 @@ import asyncio
 import contextlib
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
-from typing import Any, Final, TypeAlias
+from typing import Any, Final
 
 from redis.exceptions import RedisError
 
 from kvproxy.replicas import Log
 from kvproxy.tasks import begin
 
+from .cancelling import end
 from .client import FollowingRedis, connect
 from .connection import Connection
 from .sentinels import endpoint
-
-Address: TypeAlias = tuple[str, int]
+from .standby import Address, Standby, replicas
 
 #: Where a sentinel says that it holds another server for the master.
 _CHANGES: Final = "+switch-master"
 #: Seconds after which a sentinel is asked though it has said nothing.
 _PAUSE: Final = 1.0
+#: Seconds between two visits to the replicas, if the master stays the same.
+_ROUND: Final = 10.0
 #: Seconds for which Traefik may listen to a server that is not the master any more. Sentinels make it a replica after
 #: some ten, and close its connections then.
 _FORMER: Final = 60.0
@@ -86,15 +88,19 @@ class Follower:
     Args:
         connection: names the sentinels.
         redis: the client.
+        standby: what to do at the other servers.
         log: the hub's logger.
     """
 
-    def __init__(self, connection: Connection, redis: FollowingRedis, log: Log) -> None:
+    def __init__(self, connection: Connection, redis: FollowingRedis, standby: Standby, log: Log) -> None:
         assert connection.sentinels is not None  # noqa: S101 - for the type checker
         self._connection = connection
         self._sentinels = connection.sentinels
         self._redis = redis
+        self._standby = standby
         self._log = log
+        self._said: set[str] = set()
+        self._changed = asyncio.Event()
         self._opinions: dict[int, Opinion] = {}
         self._tasks: list[asyncio.Task[None]] = []
         # Those that were the master, with the moment from which on nobody can be listening there.
@@ -109,14 +115,12 @@ class Follower:
         """Begin to follow, if that was not done before."""
         if not self._tasks:
             work = [self._hear(number, sentinel) for number, sentinel in enumerate(self._redis.sentinels)]
+            work.append(self._attend())
             self._tasks = [begin(one, "Following Redis' sentinels", self._log) for one in work]
 
     async def aclose(self) -> None:
         """End it."""
-        tasks = [*self._tasks, *self._messages]
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await end({*self._tasks, *self._messages})
         await asyncio.gather(*(redis.aclose() for redis, _ in self._former.values()), return_exceptions=True)
 
     def publish(self, channel: str, message: str) -> None:
@@ -139,6 +143,26 @@ class Follower:
                         await channel.get_message(timeout=_PAUSE)
             self._heard(number, None)
             await asyncio.sleep(_PAUSE)
+
+    async def _attend(self) -> None:
+        """Visit the replicas at each change of the master, and now and then; each complaint is logged once."""
+        while True:
+            timer = asyncio.get_running_loop().call_later(_ROUND, self._changed.set)
+            # Not wait_for, which loses a cancellation that comes at the same moment (Python before 3.12).
+            await self._changed.wait()
+            timer.cancel()
+            self._changed.clear()
+            found = set(await self._standby.attend(await self._others()))
+            for sentence in sorted(found - self._said):
+                self._log.warning("%s", sentence)
+            self._said = found
+
+    async def _others(self) -> list[Address]:
+        """The servers that are not the master, those first that have just been it."""
+        if (master := self.master) is None:
+            return []
+        known = await replicas(self._redis.sentinels, self._sentinels.master, master)
+        return [address for address in dict.fromkeys([*self._former, *known]) if address != self.master]
 
     async def _ask(self, number: int, sentinel: Any) -> None:
         found = await opinion(sentinel, self._sentinels.master)
@@ -165,6 +189,7 @@ class Follower:
             self._former[before] = redis, asyncio.get_running_loop().time() + _FORMER
             self.moved()
         await self._redis.lead(address)
+        self._changed.set()
 
 
 async def _publish(redis: Any, channel: str, message: str) -> None:

@@ -29,6 +29,7 @@ from .explain import MasterMissing, explain
 from .exposure import exposure, in_clear_text
 from .following import Follower
 from .sentinel_checks import sentinel_findings
+from .standby import Standby
 from .transactions import Command, KeyChanged, is_wrong_type, transact, value_of
 
 T = TypeVar("T")
@@ -75,7 +76,9 @@ class RedisStore(Store):
         self._connection = connection
         self._admits = admits
         self._redis = connect(connection)
-        self._follower = Follower(connection, self._redis, log or _LOG) if connection.sentinels is not None else None
+        self._follower = None
+        if connection.sentinels is not None:
+            self._follower = Follower(connection, self._redis, Standby(connection, admits), log or _LOG)
         self._root = traefik_root + "/"
         self._records = jupyterhub_root + "/routes"
         self._claim = jupyterhub_root + "/hub"

@@ -14,8 +14,6 @@ import pytest
 from kvproxy.testing.redis_server import CLOSED
 from kvproxy.testing.sentinel_server import Access, Login, SentinelGroup
 
-from .rights import REDIS_ADMITTING
-
 Factory = Callable[..., SentinelGroup]
 
 DOCS = Path(__file__).parents[2] / "docs/how-to"
@@ -31,8 +29,15 @@ ACCESS = Access(
     replica=Login("replica", f"{PASSWORD}-5"),
     sentinel_acl=[CLOSED, USERS["kvproxy"]],
 )
-#: The same where the hub makes Traefik's user.
-ADMITTING = replace(ACCESS, acl=[CLOSED, f"{USERS['hub']} {REDIS_ADMITTING}", USERS["sentinel"], USERS["replica"]])
+#: What the hub's user needs besides to let Traefik in.
+(RIGHTS,) = re.findall(r"^ACL SETUSER hub (.*)$", (DOCS / "sentinel.md").read_text(), re.MULTILINE)
+
+
+def admitting(rights: str = RIGHTS) -> Access:
+    """The same where the hub makes Traefik's user, for which it has these rights."""
+    return replace(ACCESS, acl=[CLOSED, f"{USERS['hub']} {rights}", USERS["sentinel"], USERS["replica"]])
+
+
 LOGIN = {
     "redis_username": "hub",
     "redis_password": PASSWORD,

@@ -25,7 +25,7 @@ from kvproxy_redis.store import RedisStore
 
 from .load import Load, under_load
 from .proxies import Client, Doors, Start, port_of
-from .sentinels import ACCESS, ADMITTING, LOGIN, PASSWORD, Factory, settings
+from .sentinels import ACCESS, LOGIN, PASSWORD, Factory, admitting, settings
 
 REVISION = "traefik/http/middlewares/kvproxy-revision/headers/customResponseHeaders/X-Kvproxy-Revision"
 #: What somebody writes to a master that is cut off.
@@ -122,7 +122,7 @@ async def test_nobody_notices_what_a_failover_has_lost_where_the_hub_admits_trae
     sentinel_factory: Factory, start_proxy: Start, doors: Doors, client_of: Callable[..., Client]
 ) -> None:
     """The new master does not know Traefik before the hub has written what is missing there."""
-    group = sentinel_factory(ADMITTING, separate=Network.possible())
+    group = sentinel_factory(admitting(), separate=Network.possible())
     proxy = await start_proxy(**settings(group), **LOGIN, redis_admit_traefik=True)
     async with under_load(proxy, doors, client_of) as target:
         old = let_replicas_lag(group)
