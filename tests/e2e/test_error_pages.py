@@ -122,6 +122,19 @@ async def test_what_fits_no_route_gets_the_hubs_page(start_proxy: Start, hub: Si
     assert '"path": "/jh/hub/home"' in (await ask(f"{root}jh/hub/home"))[1]
 
 
+async def test_a_health_check_depends_on_traefik_alone(
+    start_proxy: Start, hub: SimpleNamespace, redis_server: RedisServer
+) -> None:
+    """Neither on the store nor on the hub, once Traefik has loaded what the hub has set up."""
+    proxy = await start_proxy(hub=hub)
+    url = f"{proxy.public_url}_chp_healthz"
+    hub.server.stop()
+    assert (await ask(url))[0] == 200
+    redis_server.stop()
+    for method in ("GET", "HEAD"):
+        assert (await ask(url, method))[0] == 200
+
+
 async def test_an_unknown_host_gets_the_hubs_page(start_proxy: Start, hub: SimpleNamespace) -> None:
     """Of a hub that gives every user a domain."""
     proxy = await start_proxy(hub=hub)
