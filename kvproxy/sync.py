@@ -240,6 +240,9 @@ class StoreSync:
                 # Whoever waited for this route has been overtaken by its deletion.
                 settle([waiter.done for waiter in waiters[name]])
             else:
+                for last in waiters[name][-1:]:
+                    # Its place among the routers may have changed since it was added.
+                    last.entry = entry
                 self._watch.committed(waiters[name], self.revision)
         if not self._admitted:
             await self._store.admit()
