@@ -56,6 +56,16 @@ def apart(operations: Iterable[Operation]) -> list[tuple[Operation, ...]]:
     return [tuple(together), *alone] if together else alone
 
 
+def singly(groups: Sequence[tuple[Operation, ...]], capabilities: Capabilities) -> list[tuple[Operation, ...]]:
+    """Groups of operations as they are or, if one is more than a transaction takes, each operation by itself.
+
+    Traefik must then be kept from loading a part of them.
+    """
+    if all(_fits(*_measure(group), capabilities) for group in groups):
+        return list(groups)
+    return [(operation,) for group in groups for operation in group]
+
+
 def revision_operation(names: Names, revision: int) -> Operation:
     """What gives the configuration this revision; texts of all revisions are as long."""
     return Operation(Space.CONFIG, names.revision_key, f"{revision:013d}")

@@ -221,7 +221,7 @@ class StoreSync:
         captured = {name: self.desired.get(name) for name in names}
         commits = self._promises.take_commits(names)
         waiters = {name: self._watch.waiters(name) for name in names}
-        groups = [ops for name in names for ops in self._belief.difference(name, captured[name])]
+        groups = [ops for name in names for ops in self._difference(name, captured[name])]
         tell = (bool(groups) or self._untold) and not self._behind
         try:
             await self._commit(groups, tell)
@@ -247,6 +247,15 @@ class StoreSync:
         if not self._admitted:
             await self._store.admit()
             self._admitted = True
+
+    def _difference(self, name: str, wanted: Entry | None) -> list[tuple[Operation, ...]]:
+        found = self._belief.difference(name, wanted)
+        if name != SETUP:
+            return found
+        # A large extra configuration takes several transactions; between them Traefik loads nothing.
+        split = plan.singly(found, self._store.capabilities)
+        self._torn = self._torn or len(split) > len(found)
+        return split
 
     @property
     def _behind(self) -> bool:

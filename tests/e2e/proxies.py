@@ -122,7 +122,8 @@ def external(
         file.write_text(TOML.format(public=public, api=api, redis=redis_server.port, root=root))
         traefik_server(file, [public, api])
         urls = {"public_url": f"http://127.0.0.1:{public}/", "traefik_api_url": f"http://localhost:{api}"}
-        return make_proxy(should_start=False, **urls, **traits)
+        # It has no certificate of its own that could be displaced, and would make a key at each reload.
+        return make_proxy(should_start=False, **urls, **{"placeholder_certificate": True, **traits})
 
     return start
 

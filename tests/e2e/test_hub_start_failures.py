@@ -14,7 +14,7 @@ from kvproxy.testing.servers import RedisServer, free_port, wait_until
 pytestmark = [pytest.mark.hub, pytest.mark.timeout(120)]
 
 #: A hub takes some seconds, whatever it then does.
-LOADING = 20.0
+LOADING = 60.0
 NO_TRAEFIK = """
 import types, kvproxy.launcher
 kvproxy.launcher.shutil = types.SimpleNamespace(which=lambda *arguments, **options: None)
@@ -62,8 +62,8 @@ def test_settings_that_nothing_reads_and_one_that_cannot_be_followed(hub_factory
 def test_redis_refuses_the_password_at_once(hub_factory, redis_factory):
     url = redis_factory(password="right").url
     settings = {"TraefikRedisProxy.redis_url": url, "TraefikRedisProxy.redis_password": "wr0ng-0ne"}
-    hub = hub_factory({**settings, "KVTraefikProxy.store_timeout": 60})
-    sentence = why_it_failed(hub, 10)
+    hub = hub_factory({**settings, "KVTraefikProxy.store_timeout": 600})
+    sentence = why_it_failed(hub, LOADING)
     assert sentence == f"Redis at {url} refuses the credentials; check redis_username and redis_password."
     assert "wr0ng-0ne" not in hub.log_text
 

@@ -79,7 +79,9 @@ async def test_the_backends_own_settings_count(
     make_proxy: Make, redis_factory: Callable[..., RedisServer], doors: Doors
 ) -> None:
     """As its own class has them; prefixes are those of the proxy itself."""
-    redis = redis_factory(password="secret", acl=[f"traefik on >quiet {TRAEFIK_RIGHTS}"])
+    redis = redis_factory(
+        password="secret", acl=[f"traefik on >quiet {TRAEFIK_RIGHTS.replace('traefik*', 'a/traefik*')}"]
+    )
     url = f"redis://127.0.0.1:{redis.port}"
     config = {
         "KVTraefikProxy": {"store_url": url, "kv_traefik_prefix": "a/traefik"},

@@ -130,3 +130,17 @@ async def test_all_are_out_while_a_hook_gives_a_route_what_only_root_routers_may
         await it.delete(key("ada/safe"), SOON)
         await until(lambda: bool(rooted(store)))
         check(store.states, ROUTES)
+
+
+async def test_a_set_up_larger_than_a_transaction_is_loaded_as_a_whole() -> None:
+    """As a long extra configuration is on Consul, which takes 64 keys at once."""
+    middlewares = {f"m{n}": {"headers": {"customResponseHeaders": {"X": str(n)}}} for n in range(40)}
+    store = Watched(capabilities=Capabilities(max_operations=12))
+    for number in (40, 30):
+        store.states.clear()
+        setup = {"http": {"middlewares": dict(list(middlewares.items())[:number])}}
+        async with running(store, layout=PAGED, setup=setup, groups_allowed=True) as it:
+            await it.add(route("ada"), SOON)
+        counts = [sum(name.startswith("http/middlewares/m") for name in state) for state in store.states]
+        assert set(counts) == {number}
+        assert ALONE.hold_key not in store.config
