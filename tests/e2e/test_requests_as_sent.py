@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 from collections.abc import Callable
 
@@ -87,6 +88,8 @@ async def test_a_request_that_is_not_complete_in_time_is_cut_off_and_nothing_els
             return await asyncio.wait_for(reader.read(), 30)
         finally:
             writer.close()
+            with contextlib.suppress(OSError):
+                await writer.wait_closed()
 
     async with serving(slow) as target:
         await proxy.add_route("/slow/", target, {})
