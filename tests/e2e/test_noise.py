@@ -96,7 +96,7 @@ def said(caplog: pytest.LogCaptureFixture) -> list[tuple[str, int, int]]:
     """What was said about noise: level, number of routes, reads for one more."""
     found = [(record.levelname, record.getMessage()) for record in caplog.records]
     found = [(level, text) for level, text in found if "notify-keyspace-events" in text]
-    numbers = re.compile(r"the present (\d+) routes.* (\d+) times instead of once")
+    numbers = re.compile(r"the present (\d+) routes?,.* (\d+) times instead of once")
     return [(level, *map(int, match.groups())) for level, text in found for match in numbers.finditer(text)]
 
 
