@@ -21,6 +21,8 @@ NO_REQUEST: Final = '!PathPrefix("/")'
 #: A rule that every request in a group of paths fits. It is shorter than all other rules of kvproxy's, so that without
 #: a priority of its own it comes last: in its group, and where a reader does not see yet that it is in one.
 ANY_REQUEST: Final = '!Path("/")'
+#: The same for a group of hosts, in which there may be requests for ``/``. No path holds a question mark.
+ANY_IN_GROUP: Final = '!Path("/?")'
 #: Groups by a part of a host come after all routes with a host and before all without.
 _HOST_GROUP_PRIORITY: Final = HOST_PRIORITY // 2
 #: What a group's prefix and its symbols can be: of a host, what a host name is made of.

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from .errors import ConfigurationError, InvalidRouteError
-from .grouping import ANY_REQUEST, Group, stem
+from .grouping import ANY_IN_GROUP, Group, stem
 from .names import ALONE, Names
 from .routes import RouteSpec, parse_routespec
 from .rules import path_regexp, quote_argument, rule
@@ -33,7 +33,7 @@ _FIRST: Final = 1_000_000
 _DOT_SEGMENT: Final = r'PathRegexp("/\\.\\.?(/|$)")'
 #: The priority of a root router: above that of a group's last child, which a reader may see before it sees its group,
 #: and below that of any route, which has the length of its rule.
-_LOW: Final = len(ANY_REQUEST) + 1
+_LOW: Final = len(ANY_IN_GROUP) + 2
 #: How many segments of a path a host counts for among several hubs.
 _HOST: Final = 5
 #: An address that no request comes from.

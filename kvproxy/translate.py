@@ -23,7 +23,7 @@ from .entry import Entry as Entry
 from .entry import Layout as Layout
 from .errors import InvalidRouteError
 from .flat import Keys, flatten
-from .grouping import NO_REQUEST, Group
+from .grouping import ANY_IN_GROUP, ANY_REQUEST, NO_REQUEST, Group
 from .hooking import apply_hooks
 from .manifest import foreign_default, of_default_store, setup_keys, write_manifest
 from .names import ALONE, Names
@@ -177,7 +177,11 @@ def encode_group(
     routers: dict[str, Any] = {name: {"rule": rule, "priority": group.priority, **_placed(layout, parent, group)}}
     if fallback is not None:
         inner = _placed(layout, group, group, middlewares)
-        routers[layout.names.last(name)] = {"rule": group.last_rule, "service": fallback, **inner}
+        routers[layout.names.last(name)] = {
+            "rule": ANY_IN_GROUP if layout.behind_roots(group) and group.last_rule != ANY_REQUEST else group.last_rule,
+            "service": fallback,
+            **inner,
+        }
     record = {_GROUP_RECORD + name: json.dumps([group.prefix, *group.symbols])}
     return Entry(flatten({"http": {"routers": routers}}), record)
 
