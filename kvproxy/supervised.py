@@ -78,7 +78,7 @@ class Supervised:
         if self._child is not None:
             return self._child.poll() is None
         try:
-            return bool(self._process.is_running() and self._process.status() != psutil.STATUS_ZOMBIE)
+            return self._process.is_running() and not _has_ended(self._process)
         except psutil.NoSuchProcess:
             return False
 
@@ -125,6 +125,15 @@ class Supervised:
         return True
 
 
+def _has_ended(process: psutil.Process) -> bool:
+    """Whether it waits only for somebody to fetch its exit status.
+
+    Linux says "zombie" as soon as the first thread has ended. Its ports are free when the last one has, which takes a
+    moment in a process with many.
+    """
+    return process.status() == psutil.STATUS_ZOMBIE and process.num_threads() <= 1
+
+
 def this_process() -> Identity:
     """The process that asks."""
     return _identity(psutil.Process())
@@ -136,7 +145,7 @@ def running(pids: Iterable[int]) -> dict[int, Running]:
     for pid in pids:
         try:
             process = psutil.Process(pid)
-            if process.status() != psutil.STATUS_ZOMBIE and process.uids().effective == os.geteuid():
+            if not _has_ended(process) and process.uids().effective == os.geteuid():
                 found[pid] = Running(_identity(process), tuple(process.cmdline()))
         except (psutil.Error, ValueError):
             continue

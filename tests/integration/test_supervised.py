@@ -26,6 +26,14 @@ STUBBORN = [
     "import signal, time; signal.signal(15, signal.SIG_IGN); print('up', flush=True); time.sleep(600)",
 ]
 
+#: Its first thread ends at once, another holds on until it is killed.
+HEADLESS = [
+    sys.executable,
+    "-c",
+    "import ctypes, threading, time; threading.Thread(target=lambda: time.sleep(600)).start(); print('up', flush=True);"
+    "ctypes.CDLL(None).pthread_exit(None)",
+]
+
 Begin = Callable[[list[str]], Supervised]
 
 
@@ -65,6 +73,19 @@ def test_one_that_does_not_listen_is_killed(begin: Begin) -> None:
     assert not process.stop(0.2)
     assert not process.alive
     assert process.ending == "was killed by signal 9"
+
+
+@pytest.mark.skipif(not psutil.LINUX, reason="elsewhere a process ends as a whole")
+def test_one_whose_first_thread_has_ended_still_runs(begin: Begin) -> None:
+    """It holds its ports, although Linux calls it a zombie already."""
+    child = begin(HEADLESS)
+    there = psutil.Process(child.identity.pid)
+    wait_until(lambda: there.status() == psutil.STATUS_ZOMBIE, "its first thread has ended")
+    other = Supervised.find(child.identity)
+    assert other.alive
+    there.kill()
+    wait_until(lambda: not other.alive, "its end is seen")
+    assert there.is_running()  # its exit status has not been fetched
 
 
 def test_somebody_elses_process_is_seen_to_end(begin: Begin) -> None:
