@@ -2,9 +2,9 @@
 
 python -m benchmarks.before --before DIR     DIR is a checkout of the earlier build, such as a git worktree
 
-Both builds stand beside each other at each size, over the same servers, and are asked in turns. The ratio is taken turn
-by turn, so that it holds on a machine whose speed drifts. The present build has the hub's pages; of the earlier one,
-its own benchmark says what it has.
+Both builds stand beside each other at each size, over the same servers, each with its defaults and the hub's pages, and
+are asked at the same time: whatever the machine does meanwhile, it does to both. With DIR = the present checkout, it
+tells how far apart two measurements of the same are.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import statistics
 import sys
 import tempfile
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from benchmarks.plan import Plan
@@ -25,6 +26,7 @@ from benchmarks.worker_process import Worker
 from benchmarks.workload import ROOT, Place
 from kvproxy.testing.programs import free_port
 
+_ENTRANT = "kvproxy-pages"
 _PASSWORD = "of-a-benchmark"  # of stores on the loopback interface, for minutes
 
 
@@ -33,11 +35,11 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.before", description=__doc__.splitlines()[0])
     parser.add_argument("--before", type=Path, required=True, help="checkout of the earlier build")
     parser.add_argument("--sizes", default="10,5000", help="comma-separated numbers of routes")
-    parser.add_argument("--turns", type=int, default=24, help="measurements of each build at each size")
+    parser.add_argument("--turns", type=int, default=40, help="measurements at each size")
     parser.add_argument("--most", type=float, default=1.03, help="the ratio that is allowed")
     options = parser.parse_args(arguments)
     wrk, nginx = find_tool("wrk", "usr/bin/wrk"), find_tool("nginx", "usr/sbin/nginx")
-    builds = {"before": (options.before.absolute(), "kvproxy-quiet"), "now": (ROOT, "kvproxy-pages")}
+    builds = {"before": options.before.absolute(), "now": ROOT}
     worst = 0.0
     print("| routes | before, µs a request | now, µs a request | ratio (median of the turns) | middle half |")
     print("|---|---|---|---|---|")
@@ -45,8 +47,8 @@ def main(arguments: list[str] | None = None) -> int:
         for size in map(int, options.sizes.split(",")):
             with contextlib.ExitStack() as stack:
                 workers = {
-                    name: stack.enter_context(_seat(root, entrant, backend, wrk.path, wrk.libraries))
-                    for name, (root, entrant) in builds.items()
+                    name: stack.enter_context(_seat(root, backend, wrk.path, wrk.libraries))
+                    for name, root in builds.items()
                 }
                 found = _measure(workers, size, options.turns)
             ratios = [now / before for before, now in zip(found["before"], found["now"], strict=True)]
@@ -58,15 +60,17 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _measure(workers: dict[str, Worker], size: int, turns: int) -> dict[str, list[float]]:
-    """CPU seconds a request, turn by turn; who is first changes."""
+    """CPU seconds a request, turn by turn."""
     plan = Plan()
     for worker in workers.values():
         for label, request in [("fill", {"op": "fill", "count": size}), *plan.opening(size), plan.warm_up(size)]:
             _ask(worker, label, request, plan)
     found: dict[str, list[float]] = {name: [] for name in workers}
-    for number in range(turns):
-        for name in sorted(workers, reverse=number % 2 == 1):
-            found[name].append(_ask(workers[name], *plan.growing(size), plan)[0]["cpu_s"])
+    with ThreadPoolExecutor() as pool:
+        for _ in range(turns):
+            asked = {name: pool.submit(_ask, worker, *plan.growing(size), plan) for name, worker in workers.items()}
+            for name, answer in asked.items():
+                found[name].append(answer.result()[0]["cpu_s"])
     return found
 
 
@@ -78,7 +82,7 @@ def _ask(worker: Worker, label: str, request: dict[str, object], plan: Plan) -> 
 
 
 @contextlib.contextmanager
-def _seat(root: Path, entrant: str, backend: Backend, wrk: str, libraries: str) -> Iterator[Worker]:
+def _seat(root: Path, backend: Backend, wrk: str, libraries: str) -> Iterator[Worker]:
     """A build's worker, on a Redis of its own."""
     with (
         tempfile.TemporaryDirectory(prefix="kvproxy-before-") as directory,
@@ -98,7 +102,7 @@ def _seat(root: Path, entrant: str, backend: Backend, wrk: str, libraries: str) 
             wrk=wrk,
             libraries=libraries,
         )
-        worker = Worker(entrant, place, sys.executable, root)
+        worker = Worker(_ENTRANT, place, sys.executable, root)
         try:
             yield worker
         finally:

@@ -23,15 +23,16 @@ _VITAL = ("fill", "start", "restart", "worker")
 class Worker:
     """A contestant's process.
 
-    name: of the contestant. root: checkout of the build that it is of. failed: label of an operation -> why it did not
-    come to its end; not tried again.
+    name: of the contestant. root: checkout with the kvproxy that it runs; what it is asked is this checkout's in any
+    case. failed: label of an operation -> why it did not come to its end; not tried again.
     """
 
     def __init__(self, name: str, place: Place, python: str, root: Path = ROOT):
         self.name = name
         self.failed: dict[str, str] = {}
-        # Before the environment's own kvproxy, which is this checkout.
-        path = os.pathsep.join(map(str, (root, root / "backends")))
+        # Before the environment's own kvproxy, which is this checkout, and before the other checkout's benchmarks.
+        Path(place.directory, "benchmarks").symlink_to(ROOT / "benchmarks")
+        path = os.pathsep.join(map(str, (place.directory, root, root / "backends")))
         environment = {
             **os.environ,
             "PYTHONPATH": path,
@@ -41,7 +42,7 @@ class Worker:
         # A session of its own: the driver decides what Ctrl-C ends, and in which order.
         self._process = subprocess.Popen(
             [python, "-m", "benchmarks.worker", name, place.to_json()],
-            cwd=root,
+            cwd=place.directory,
             env=environment,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
