@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Final
+from typing import Any, Final, TypeAlias
 
 from .grouping import Group, Limits
-from .hooking import Hook
 from .names import ALONE, Names
 from .root_routers import RootRouters
 from .routes import Route, RouteSpec
@@ -36,6 +35,11 @@ class Entry:
     outermost: bool = field(default=False, compare=False)
 
 
+#: Changes the section ``http`` of a route; called with it, the route and the hub's names. True if
+#: the router may have no parent any more. Raises HookError.
+Customize: TypeAlias = Callable[[dict[str, Any], Route, Names], bool]
+
+
 @dataclass(frozen=True)
 class Layout:
     """How routes are laid out as keys.
@@ -50,7 +54,7 @@ class Layout:
         names: how routers and services are called.
         host: if not empty, routes without a host are served for this one only.
         transport: name of the serversTransport for servers with an https URL, empty for Traefik's default one.
-        hooks: what changes the configuration of each route.
+        customize: changes the configuration of each route, None if nothing does.
         roots: what the root routers are made from, None if there are to be none.
         rooted: whether routes and groups that are in no group are behind the root routers.
     """
@@ -63,7 +67,7 @@ class Layout:
     names: Names = ALONE
     host: str = ""
     transport: str = ""
-    hooks: tuple[Hook, ...] = ()
+    customize: Customize | None = None
     roots: RootRouters | None = None
     rooted: bool = False
 

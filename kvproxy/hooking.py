@@ -18,6 +18,7 @@ import inspect
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Final, TypeAlias
 
 from .checking import Unusable, checked
@@ -84,6 +85,11 @@ class Hooks:
     def observing(self) -> bool:
         """Whether anybody is told of anything."""
         return bool(self.route_added or self.route_deleted or self.route_failed)
+
+
+def customizing(hooks: Sequence[Hook]) -> Callable[[dict[str, Any], Route, Names], bool] | None:
+    """Hooks as the one function that a layout takes, None if there are none; see :func:`apply_hooks`."""
+    return partial(apply_hooks, hooks=tuple(hooks)) if hooks else None
 
 
 def apply_hooks(http: dict[str, Any], route: Route, names: Names, hooks: Iterable[Hook]) -> bool:

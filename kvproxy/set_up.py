@@ -18,6 +18,7 @@ from .entry_point import entry_point_advice, plain_https_advice, trust_advice
 from .error_pages import not_found_page, pages_configuration
 from .flat import flatten
 from .fleet import TraefikFleet
+from .hooking import customizing
 from .internal_ssl import read_identity, servers_transport, transport_name
 from .manifest import of_default_store
 from .root_routers import RootRouters, parse_excepted, public_configuration
@@ -80,7 +81,7 @@ class TraefikSetUp(TraefikProxy):
             names=self.names,
             host=self.hub_host,
             transport=self.servers_transport,
-            hooks=self.hooks.route_configuration,
+            customize=customizing(self.hooks.route_configuration),
             roots=self._roots_of_routes(hosts) if self.sets_up else None,
         )
 

@@ -74,7 +74,7 @@ class DesiredTable:
         Raises:
             HookError: if a hook fails, or gives what cannot be used.
         """
-        layout = replace(self._layout, hooks=()) if plain else self._layout
+        layout = replace(self._layout, customize=None) if plain else self._layout
         return encode(route, layout, self._place(route))
 
     def again(self, entry: Entry) -> Entry:

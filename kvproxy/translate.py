@@ -24,7 +24,6 @@ from .entry import Layout as Layout
 from .errors import InvalidRouteError
 from .flat import Keys, flatten
 from .grouping import ANY_IN_GROUP, ANY_REQUEST, NO_REQUEST, Group
-from .hooking import apply_hooks
 from .manifest import foreign_default, of_default_store, setup_keys, write_manifest
 from .names import ALONE, Names
 from .peer import is_lowering, is_peers_record
@@ -121,7 +120,7 @@ def encode(route: Route, layout: Layout, parent: Group | None = None) -> Entry:
         HookError: if a hook fails, or gives what cannot be used.
     """
     http, name = _unplaced(route, layout), layout.names.route(route.key)
-    outermost = bool(layout.hooks) and apply_hooks(http, route, layout.names, layout.hooks)
+    outermost = layout.customize is not None and layout.customize(http, route, layout.names)
     router = http["routers"][name]
     # Behind nothing: Traefik allows what the hook gave it for routers without a parent only.
     where = replace(layout, rooted=False) if outermost else layout

@@ -9,7 +9,7 @@ import pytest
 
 from kvproxy.announcing import Announcer
 from kvproxy.errors import HookError, InvalidRouteError, RouteNotReadyError, StoreUnavailable
-from kvproxy.hooking import Hook, Hooks
+from kvproxy.hooking import Hook, Hooks, customizing
 from kvproxy.names import ALONE
 from kvproxy.routes import Route
 from kvproxy.store import Capabilities
@@ -37,7 +37,7 @@ def fail_for_ada(route: Route, configuration: dict[str, Any]) -> None:
 
 def hooked(call: Any, **layout: Any) -> Layout:
     """A layout with this hook."""
-    return Layout(hooks=(Hook("c.TraefikProxy.route_hook", call),), **layout)
+    return Layout(customize=customizing([Hook("c.TraefikProxy.route_hook", call)]), **layout)
 
 
 def of(store: MemoryStore, name: str) -> list[str]:

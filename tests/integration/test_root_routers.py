@@ -112,14 +112,14 @@ async def test_of_a_traefik_that_nobody_knows_yet_nothing_is_assumed() -> None:
 
 async def test_all_are_out_while_a_hook_gives_a_route_what_only_root_routers_may_have() -> None:
     """And behind them again when it is gone."""
-    from kvproxy.hooking import Hook
+    from kvproxy.hooking import Hook, customizing
 
     def secure(one: Any, configuration: dict[str, Any]) -> None:
         if one.routespec.endswith("/safe/"):
             configuration["router"]["tls"] = {"certResolver": "le"}
 
     store = Watched()
-    layout = replace(PAGED, hooks=(Hook("h", secure),))
+    layout = replace(PAGED, customize=customizing([Hook("h", secure)]))
     async with running(store, layout=layout, groups_allowed=True) as it:
         await asyncio.gather(*(it.add(one, SOON) for one in ROUTES))
         store.states.clear()

@@ -13,7 +13,7 @@ from click.testing import CliRunner
 
 from kvproxy.cli.comparison import Held, Row, Seen, Sight, State, changes, compare, hold, transient
 from kvproxy.cli.routes_output import Choice, page, print_document, rendered, whose
-from kvproxy.hooking import Hook
+from kvproxy.hooking import Hook, customizing
 from kvproxy.names import ALONE
 from kvproxy.reconciler import Reconciler
 from kvproxy.routes import Route, make_route
@@ -301,9 +301,9 @@ def test_what_a_hook_adds_is_what_the_hub_would_write() -> None:
             raise LookupError("no ada")
         change(route, configuration)
 
-    filled = Filled("/user/ada/", "/user/bob/", layout=Layout(hooks=(Hook("the hook", change),)))
+    filled = Filled("/user/ada/", "/user/bob/", layout=Layout(customize=customizing([Hook("the hook", change)])))
     assert not any(row.differs for row in filled.rows().values())
-    rows = compare(hold(filled.snapshot), [filled.seen()], Layout(hooks=(Hook("the hook", fail),)))
+    rows = compare(hold(filled.snapshot), [filled.seen()], Layout(customize=customizing([Hook("the hook", fail)])))
     ada, bob = sorted(rows, key=lambda row: row.name != ADA)
     assert ada.store == "The hub does not serve it. the hook failed for the route '/user/ada/': LookupError: no ada"
     assert not bob.differs

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from kvproxy.cli.comparison import Held, hold
 from kvproxy.cli.migration import Kind, Plan, chunks, missing, plan_migration
 from kvproxy.errors import InvalidRouteError
-from kvproxy.hooking import Hook
+from kvproxy.hooking import Hook, customizing
 from kvproxy.names import ALONE
 from kvproxy.peer import (
     is_lowering,
@@ -252,7 +252,7 @@ def test_a_route_whose_hook_fails_is_taken_along_and_not_served() -> None:
             raise LookupError("no ada")
         configuration["middlewares"]["zip"] = {"compress": {}}
 
-    layout = Layout(hooks=(Hook("the hook", fail),))
+    layout = Layout(customize=customizing([Hook("the hook", fail)]))
     table = [make_route(f"/user/{name}/", TARGET, {}) for name in ("ada", "bob")]
     before = held()
     plan = plan_migration(table, [], before, layout)

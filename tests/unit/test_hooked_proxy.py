@@ -34,13 +34,13 @@ def test_the_administrators_hooks_come_behind_those_of_plugins(monkeypatch: pyte
     assert proxy.hooks.changing == ["a plugin", "c.TraefikProxy.route_hook"]
     assert [hook.name for hook in proxy.hooks.route_added] == ["c.TraefikProxy.route_added_hook"]
     assert proxy.hooks.route_deleted == proxy.hooks.route_failed == ()
-    assert proxy.layout(()).hooks == proxy.hooks.route_configuration
+    assert proxy.layout(()).customize is not None
 
 
 def test_without_hooks_nothing_is_there_to_be_asked() -> None:
     """An edit costs what it did."""
     proxy = TraefikRedisProxy()
-    assert proxy.layout(()).hooks == ()
+    assert proxy.layout(()).customize is None
     assert type(proxy.observer()) is Counters
 
 

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kvproxy.errors import HookError, InvalidRouteError
-from kvproxy.hooking import Hook
+from kvproxy.hooking import Hook, customizing
 from kvproxy.names import ALONE, Names, is_kvproxys
 from kvproxy.plan import apply, diff
 from kvproxy.routes import Route, make_route
@@ -32,7 +32,7 @@ Change = Callable[[Route, dict[str, Any]], Any]
 def shaped(*changes: Change, route: Route = ADA, names: Names = ALONE, **layout: Any) -> Entry:
     """The route as hooks leave it, called ``hook 0``, ``hook 1`` …"""
     hooks = tuple(Hook(f"hook {number}", change) for number, change in enumerate(changes))
-    return encode(route, Layout(hooks=hooks, names=names, **layout))
+    return encode(route, Layout(customize=customizing(hooks), names=names, **layout))
 
 
 def of_router(entry: Entry, route: Route = ADA, names: Names = ALONE) -> dict[str, str]:
@@ -356,7 +356,7 @@ def test_whatever_a_hook_gives_back_is_an_error_or_can_be_stored(answer: Any) ->
         assert all(isinstance(value, str) and value and value.encode() for value in entry.config.values())
 
 
-def test_without_hooks_nothing_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_hooks_nothing_is_asked() -> None:
     """A route costs what it did."""
-    monkeypatch.delattr("kvproxy.translate.apply_hooks")
-    assert encode(ADA, Layout()).config
+    assert customizing([]) is None
+    assert encode(ADA, Layout(customize=None)).config

@@ -13,7 +13,7 @@ import pytest
 
 from kvproxy import hookspecs
 from kvproxy.errors import ConfigurationError, StoreError
-from kvproxy.hooking import Hooks
+from kvproxy.hooking import Hooks, customizing
 from kvproxy.hookspecs import Backend, hookimpl
 from kvproxy.plugins import Backends, import_proxy_class, load_backends, load_hooks, rivals
 from kvproxy.routes import make_route
@@ -204,7 +204,7 @@ def test_the_documented_example_works(name: str, install, capsys: pytest.Capture
     error = StoreError("The store is away.")
     said: dict[str, tuple[object, ...]] = {"added": (ADA, 0.25), "deleted": ("/x/",), "failed": ("/x/", error)}
     if name == "kvproxy_route_configuration":
-        assert "rateLimit/average" in "".join(encode(ADA, Layout(hooks=(hook,))).config)
+        assert "rateLimit/average" in "".join(encode(ADA, Layout(customize=customizing([hook]))).config)
         return
     answer = hook.call(*said[name.rpartition("_")[2]])
     if inspect.isawaitable(answer):

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kvproxy.grouping import NO_REQUEST, Group, Limits, divide, stem
-from kvproxy.hooking import Hook
+from kvproxy.hooking import Hook, customizing
 from kvproxy.names import ALONE
 from kvproxy.root_routers import RootRouters
 from kvproxy.routes import Route, RouteSpec, make_route
@@ -89,7 +89,7 @@ class Hub:
         hooks: tuple[Hook, ...] = (),
         roots: RootRouters | None = None,
     ):
-        layout = Layout(kind=kind, hosts=hosts, limits=limits, threshold=6, hooks=hooks, roots=roots)
+        layout = Layout(kind=kind, hosts=hosts, limits=limits, threshold=6, customize=customizing(hooks), roots=roots)
         self.table = DesiredTable(layout, encode_setup({}), True)
         self.hosts = hosts
         self.routes: dict[str, Route] = {}
