@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from typing import Any, Final
 
 from .diagnosis import suspicion
@@ -21,6 +21,7 @@ from .errors import (
     StoreError,
     StoreUnavailable,
 )
+from .first_routes import FirstRoutes
 from .guard import Guard
 from .notices import tell_flat, tell_noise
 from .observing import Observer
@@ -57,6 +58,8 @@ class Reconciler(Standing):
         observer: is told of what is done.
         concurrency: requests to Traefik's API under way at once.
         groups_allowed: whether Traefik can read groups of routes; if None, it is asked for its version.
+        serves_already: see :class:`~kvproxy.sync.StoreSync`; None if no Traefik is there yet.
+        longest: seconds after the first route for which JupyterHub's check of all routes is waited for, if it is.
     """
 
     def __init__(
@@ -74,6 +77,8 @@ class Reconciler(Standing):
         observer: Observer | None = None,
         concurrency: int = 10,
         groups_allowed: bool | None = None,
+        serves_already: Callable[[], Awaitable[bool]] | None = None,
+        longest: float = 10.0,
     ) -> None:
         self._store, self._log = store, log
         self._observer = observer or Observer()
@@ -97,8 +102,12 @@ class Reconciler(Standing):
         self._names = table.names
         self._tenure = Tenure(store, place, log) if place is not None else None
         self._sync = StoreSync(
-            store, self._watch, kick, table, Guard(interval), self._tenure, observer=self._observer, log=log
+            *(store, self._watch, kick, table, Guard(interval), self._tenure),
+            serves_already=serves_already,
+            observer=self._observer,
+            log=log,
         )
+        self._first = FirstRoutes(self._sync.let_load, longest)
 
     async def start(self) -> None:
         """Read the store, bring it to the desired state, and begin to work.
@@ -134,6 +143,7 @@ class Reconciler(Standing):
     async def aclose(self) -> None:
         """Stop; whoever still waits gets a :class:`StoppedError`. The store is left as it is."""
         self._running = self._serving = False
+        self._first.aclose()
         self._sync.close()
         for task in self._tasks:
             task.cancel()
@@ -168,6 +178,16 @@ class Reconciler(Standing):
         left = self._sync.table.prevail()
         self._sync.want(SETUP, self._sync.table.asked)
         return left
+
+    @contextlib.contextmanager
+    def checking(self) -> Iterator[None]:
+        """Enclose JupyterHub's check of all routes, which adds those that Traefik serves and the store has lost."""
+        with self._first.checking():
+            yield
+
+    def let_load(self) -> None:
+        """Let Traefik load what there is, as no Traefik serves anything that could be lost."""
+        self._first.over()
 
     async def all(self, timeout: float) -> dict[str, dict[str, Any]]:
         """Read the store in full, start the repair of what differs, and give back all routes.
@@ -221,6 +241,8 @@ class Reconciler(Standing):
             self._watch.committed([waiter], self._sync.revision)
         else:
             self._sync.want(name, entry)
+            if self._sync.held_back:
+                self._first.added()
         try:
             await self._await_served(waiter, route, timeout)
         finally:

@@ -11,7 +11,7 @@ from .certificate import CERTIFICATE_LOST
 from .errors import ConfigurationError, StoreUnavailable, StoreWriteRefused, TraefikError
 from .static import groups_allowed, parse_version
 from .sync import StoreSync
-from .traefik import TraefikApi
+from .traefik import TraefikApi, TraefikView
 from .watch import Log
 
 T = TypeVar("T")
@@ -65,6 +65,24 @@ async def first_step(sync: StoreSync) -> None:
         if not sync.revision:
             raise
         sync.failed(error)
+
+
+async def serves_already(replicas: Sequence[TraefikView], *, unknown: bool, timeout: float = 2.0) -> bool:
+    """Tell whether a Traefik has loaded a configuration of an earlier start.
+
+    Args:
+        replicas: the APIs of all replicas.
+        unknown: the answer for those that cannot be asked.
+        timeout: seconds after which one counts as such.
+    """
+
+    async def loaded(traefik: TraefikView) -> bool:
+        try:
+            return await asyncio.wait_for(traefik.revision(), timeout) is not None
+        except (TraefikError, asyncio.TimeoutError):
+            return unknown
+
+    return any(await asyncio.gather(*map(loaded, replicas)))
 
 
 async def wait_for_traefik(

@@ -237,7 +237,8 @@ class TraefikWatch:
                 self._log.info("Traefik follows the store again.")
 
     def _tell_again(self) -> None:
-        if self._revision == (self.seen or 0) or not self._pace.due(self._now()):
+        # As long as it was told of nothing, it has missed nothing: it may serve the routes of an earlier start.
+        if self._revision in {0, self.seen} or not self._pace.due(self._now()):
             return
         self._pace.told(self._now())
         self._observer.told_again()

@@ -21,9 +21,11 @@ from kvproxy.errors import (
 )
 from kvproxy.names import ALONE
 from kvproxy.reconciler import Reconciler
+from kvproxy.root_routers import RootRouters
 from kvproxy.routes import Route, make_route
 from kvproxy.store import Capabilities, Operation, Space, Transaction
 from kvproxy.testing.memory import MemoryStore
+from kvproxy.traefik import Table
 from kvproxy.translate import Layout, encode
 
 LOG = logging.getLogger("test")
@@ -95,6 +97,29 @@ async def test_a_hundred_simultaneous_calls_are_a_handful_of_commits() -> None:
         await asyncio.gather(*(it.delete(key(f"u{n}"), SOON) for n in range(100)))
         assert len(store.applied) - before <= 6
         assert it.count == 0
+
+
+async def test_a_route_that_is_laid_out_anew_while_it_is_waited_for_is_served() -> None:
+    """As in the moment in which Traefik's version becomes known, which decides how routes are laid out."""
+    store = MemoryStore()
+    table, looked, shown = store.traefik.table, asyncio.Event(), asyncio.Event()
+
+    async def slow() -> Table:
+        looked.set()
+        await shown.wait()
+        return await table()
+
+    store.traefik.table = slow  # type: ignore[method-assign]
+    layout = Layout(entry_points=("http",), roots=RootRouters(pages=ALONE.pages))
+    async with running(store, layout=layout) as it:
+        adding = asyncio.create_task(it.add(route("ada"), SOON))
+        await looked.wait()
+        parents = f"http/routers/{ALONE.route(key('ada'))}/parentRefs"
+        assert parents not in store.config
+        adding_more = asyncio.create_task(it.add(route("bob"), SOON))
+        await until(lambda: parents in store.config)
+        shown.set()
+        await asyncio.gather(adding, adding_more)
 
 
 async def test_equal_state_writes_nothing(caplog: pytest.LogCaptureFixture) -> None:
