@@ -9,9 +9,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Awaitable, Callable, Iterator, Mapping
+from dataclasses import replace
 from typing import Any, Final
 
-from .diagnosis import suspicion
+from .diagnosis import suspects
 from .errors import (
     InvalidRouteError,
     KVProxyError,
@@ -26,6 +27,7 @@ from .guard import Guard
 from .notices import tell_flat, tell_noise
 from .observing import Observer
 from .readiness import Pending
+from .reasons import explain
 from .replicas import Fleet
 from .routes import Route
 from .standing import Standing
@@ -82,6 +84,8 @@ class Reconciler(Standing):
     ) -> None:
         self._store, self._log = store, log
         self._observer = observer or Observer()
+        #: Tells the last error of Traefik's provider since a moment, where the hub can see Traefik's log.
+        self.provider_error: Callable[[float], str] = lambda since: ""
         self._tasks: list[asyncio.Task[None]] = []
         self._watching: asyncio.Task[None] | None = None
         self._running = self._serving = self._said_flat = False
@@ -91,7 +95,8 @@ class Reconciler(Standing):
             rows=lambda: self.count,
             progress=kick.set,
             ask_again=lambda: self._sync.tell_again(),
-            suspicion=lambda: suspicion(self._sync.beside()),
+            suspects=lambda: suspects(self._sync.beside()),
+            provider_error=lambda since: self.provider_error(since),
             patience=patience,
             grace=grace,
             observer=self._observer,
@@ -325,11 +330,17 @@ class Reconciler(Standing):
                 await asyncio.wait_for(self._sync.next_commit(waiter.name), _ROLLBACK_WAIT)
 
     def _explain(self, waiter: Waiter) -> str:
-        if waiter.revision is None and (self._sync.problem or not self._watch.behind):
-            return self._sync.problem or "The store has not answered yet to what it was asked for."
-        if self._watch.problem or waiter.revision is None or (self._watch.seen or 0) < waiter.revision:
-            return self._watch.explain()
-        return waiter.verdict.why if isinstance(waiter.verdict, Pending) else "Traefik's answers changed meanwhile."
+        verdict = waiter.verdict
+        return explain(
+            replace(
+                self._watch.facts(waiter.revision),
+                stored=waiter.revision is not None,
+                behind_traefik=self._watch.behind,
+                held_back=self._sync.held_back,
+                store_problem=self._sync.problem or "",
+                verdict=verdict.why if isinstance(verdict, Pending) else "",
+            )
+        )
 
 
 def _stopped() -> StoppedError:

@@ -16,10 +16,12 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Final
 
+from .diagnosis import Suspects
 from .errors import RouteRejectedError
 from .guard import Pace
 from .observing import Observer
 from .readiness import Pending, Ready, Rejected, Verdict
+from .reasons import Facts, Loaded, explain
 from .replicas import Fleet, Log, Replicas
 from .static import parse_version
 from .translate import Entry
@@ -65,7 +67,8 @@ class TraefikWatch:
         rows: tells how many routes there are.
         progress: called when Traefik has caught up or may no longer be waited for.
         ask_again: called to have Traefik told of a further revision.
-        suspicion: says what in the store may keep Traefik from reading it, in a sentence, or nothing.
+        suspects: tells which keys in the store may keep Traefik from reading it.
+        provider_error: tells the last error of Traefik's provider since a moment of the loop's time, if it is known.
         patience: seconds for which commits are held back at most for a Traefik that has not caught up.
         grace: seconds for which one replica that does not answer is waited for.
         concurrency: requests under way at once.
@@ -80,7 +83,8 @@ class TraefikWatch:
         rows: Callable[[], int],
         progress: Callable[[], None],
         ask_again: Callable[[], None],
-        suspicion: Callable[[], str],
+        suspects: Callable[[], Suspects],
+        provider_error: Callable[[float], str],
         patience: float,
         grace: float,
         concurrency: int,
@@ -91,7 +95,8 @@ class TraefikWatch:
         self._rows = rows
         self._progress = progress
         self._ask_again = ask_again
-        self._suspicion = suspicion
+        self._suspects = suspects
+        self._provider_error = provider_error
         self._patience = patience
         self._observer = observer
         self._log = log
@@ -245,22 +250,21 @@ class TraefikWatch:
         self._ask_again()
         if self.problem is None and self._pace.in_vain and not self._reported:
             self._reported = True
-            self._log.error("Traefik does not follow the store: %s", self.explain())
+            self._log.error("Traefik does not follow the store: %s", explain(self.facts()))
 
-    def explain(self) -> str:
-        """Why Traefik has not loaded what it was told of, in a sentence or two."""
-        if self.problem:
-            return self.problem
-        if self.seen is None:
-            return (
-                "Traefik's API answers, but Traefik has loaded nothing that kvproxy wrote. Check that its provider "
-                f"names the same store, database, credentials and rootKey. {self._suspicion()}".rstrip()
-            )
-        suspicion = self._suspicion() or (
-            "Look for 'Provider error' or 'KV' in its log: one key below the rootKey that it cannot decode stops all "
-            "updates."
+    def facts(self, revision: int | None = None) -> Facts:
+        """What is known of Traefik.
+
+        Args:
+            revision: the one that it should have loaded; None for the one that it was told of last.
+        """
+        wanted = self._revision if revision is None else revision
+        return Facts(
+            api_problem=self.problem or "",
+            loaded=Loaded.of(self.seen, wanted),
+            provider_error=self._provider_error(self._pace.since),
+            suspects=self._suspects(),
         )
-        return f"Traefik has not loaded the store's latest contents. {suspicion}"
 
     def _complain(self) -> None:
         # A Traefik that was never there is a matter for whoever waits for it at start, who says so himself.

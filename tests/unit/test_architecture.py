@@ -44,6 +44,7 @@ PURE = {
     "translate",
     "plan",
     "readiness",
+    "reasons",
     "setting_names",
     "static",
     "store",
