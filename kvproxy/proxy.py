@@ -12,7 +12,14 @@ from jupyterhub.metrics import PROXY_POLL_DURATION_SECONDS
 
 from .abilities import Abilities, look_at
 from .adoption import Adopt, Start
-from .errors import ConfigurationError, InvalidRouteError, KVProxyError, StoppedError, StoreUnavailable
+from .errors import (
+    ConfigurationError,
+    InvalidRouteError,
+    KVProxyError,
+    StoppedError,
+    StoreUnavailable,
+    TraefikError,
+)
 from .fleet import TraefikFleet
 from .launcher import RUNTIME, check_free, find_traefik, launch_of, secrets_in, traefik_version
 from .metrics import GAUGES
@@ -105,7 +112,8 @@ class KVTraefikProxy(SucceedingProxy, StoreTraits):
         launch = launch_of(binary, version, environment, settings, file.name)
         outlives = self.app is not None and not self.app.cleanup_proxy
         secrets = [*self.store_secrets(), self.traefik_api_password, *secrets_in(self.traefik_env)]
-        process = TraefikProcess(file, launch, self.log, secrets=secrets, outlives=outlives)
+        provider = self.provider_name
+        process = TraefikProcess(file, launch, self.log, secrets=secrets, provider=provider, outlives=outlives)
         decision = await loop.run_in_executor(None, process.decide)
         check_ports = partial(check_free, self.listen_addresses())
         if isinstance(decision, Start):
@@ -116,12 +124,19 @@ class KVTraefikProxy(SucceedingProxy, StoreTraits):
         reconciler, fleet = await self._start_reconciler((), allowed, able, there_already=adopts)
         [traefik] = await fleet.members()
         self._process = process
-        timeout, check_alive = self.check_route_timeout, process.check_alive
+        reconciler.provider_error = process.provider_error
+        timeout = self.check_route_timeout
+
+        def check() -> None:
+            process.check_alive()
+            if refused := self.refused_login(process.provider_error()):
+                raise TraefikError(refused)
 
         async def loaded() -> None:
             if not await serves_already([traefik], unknown=False):
                 reconciler.let_load()
-            await wait_for_traefik(traefik, reconciler.revision, timeout, self.log, check_alive)
+            revision, told = reconciler.revision, process.provider_error
+            await wait_for_traefik(traefik, revision, timeout, self.log, check, told)
 
         await process.start(decision, check_ports, loaded, reconciler.followed_since)
         await self._look_at_own(traefik, version)

@@ -44,6 +44,7 @@ PURE = {
     "translate",
     "plan",
     "readiness",
+    "provider_errors",
     "reasons",
     "setting_names",
     "static",
