@@ -24,6 +24,7 @@ from .errors import (
 )
 from .first_routes import FirstRoutes
 from .guard import Guard
+from .loop_stalls import LoopStalls
 from .notices import tell_flat, tell_noise
 from .observing import Observer
 from .readiness import Pending
@@ -42,6 +43,9 @@ from .watch import Log, TraefikWatch, Waiter
 
 #: Seconds that a failed add_route waits for its own rollback before it raises all the same.
 _ROLLBACK_WAIT: Final = 5.0
+#: Seconds that the last look at the store and at Traefik may take before a deadline counts.
+_LAST_LOOK: Final = 1.0
+_FIRST: Final = asyncio.FIRST_COMPLETED
 
 
 class Reconciler(Standing):
@@ -89,7 +93,7 @@ class Reconciler(Standing):
         self._tasks: list[asyncio.Task[None]] = []
         self._watching: asyncio.Task[None] | None = None
         self._running = self._serving = self._said_flat = False
-        kick = asyncio.Event()
+        kick, stalls = asyncio.Event(), LoopStalls()
         self._watch = TraefikWatch(
             fleet,
             rows=lambda: self.count,
@@ -99,6 +103,7 @@ class Reconciler(Standing):
             provider_error=lambda since: self.provider_error(since),
             patience=patience,
             grace=grace,
+            stalls=stalls,
             observer=self._observer,
             concurrency=concurrency,
             log=log,
@@ -113,6 +118,7 @@ class Reconciler(Standing):
             log=log,
         )
         self._first = FirstRoutes(self._sync.let_load, longest)
+        self._stalls = stalls
 
     async def start(self) -> None:
         """Read the store, bring it to the desired state, and begin to work.
@@ -130,6 +136,7 @@ class Reconciler(Standing):
                 await self._tenure.end()
             raise
         self._say_flat()
+        self._stalls.start()
         self._watching = begin(self._watch.run(), "The task that follows Traefik", self._log)
         self._tasks = [begin(self._sync.run(), "The task that keeps the store", self._log), self._watching]
         self._running = self._serving = True
@@ -149,6 +156,7 @@ class Reconciler(Standing):
         """Stop; whoever still waits gets a :class:`StoppedError`. The store is left as it is."""
         self._running = self._serving = False
         self._first.aclose()
+        self._stalls.aclose()
         self._sync.close()
         for task in self._tasks:
             task.cancel()
@@ -293,27 +301,45 @@ class Reconciler(Standing):
 
     async def _await_store(self, done: asyncio.Future[None], timeout: float, verb: str) -> None:
         try:
-            await asyncio.wait_for(done, timeout)
-        except asyncio.TimeoutError:
-            why = self._sync.problem or "other work is still before it"
-            raise StoreUnavailable(f"The store could not be {verb} within {timeout:g} s: {why}") from None
+            await self._stalls.wait(done, timeout)
+            if not done.done():
+                why = self._sync.problem or "other work is still before it"
+                raise StoreUnavailable(f"The store could not be {verb} within {timeout:g} s: {why}")
+            done.result()
+        finally:
+            done.cancel()
 
     async def _await_served(self, waiter: Waiter, route: Route, timeout: float) -> None:
         try:
-            await asyncio.wait_for(waiter.done, timeout)
-        except asyncio.TimeoutError:
-            why = self._explain(waiter)
-            await self._take_back(waiter)
-            raise RouteNotReadyError(
-                f"The route {route.routespec!r} was not served by Traefik within {timeout:g} s "
-                f"(check_route_timeout), so it has been taken back: {why}"
-            ) from None
+            stood_still = await self._stalls.wait(waiter.done, timeout)
+            if not waiter.done.done():
+                await self._look_once_more(waiter)
+            if not waiter.done.done():
+                why = self._explain(waiter, stood_still)
+                await self._take_back(waiter)
+                raise RouteNotReadyError(
+                    f"The route {route.routespec!r} was not served by Traefik within {timeout:g} s "
+                    f"(check_route_timeout), so it has been taken back: {why}"
+                )
+            waiter.done.result()
         except (RouteRejectedError, StoreError):
             await self._take_back(waiter)
             raise
         except asyncio.CancelledError:
             self._revert(waiter)
             raise
+
+    async def _look_once_more(self, waiter: Waiter) -> None:
+        """Look at the store and at Traefik before a deadline counts: what they did last may not have been seen yet."""
+        end = asyncio.get_running_loop().time() + _LAST_LOOK
+        if waiter.revision is None and not self._sync.held_back:
+            await asyncio.wait({waiter.done, read := self._sync.next_read()}, timeout=_LAST_LOOK, return_when=_FIRST)
+            read.cancel()
+        left = end - asyncio.get_running_loop().time()
+        if not waiter.done.done() and left > 0:
+            looked = self._watch.looked()
+            await asyncio.wait({waiter.done, looked}, timeout=left, return_when=_FIRST)
+            looked.cancel()
 
     def _revert(self, waiter: Waiter) -> bool:
         self._watch.forget(waiter)
@@ -329,7 +355,7 @@ class Reconciler(Standing):
             with contextlib.suppress(asyncio.TimeoutError, KVProxyError):
                 await asyncio.wait_for(self._sync.next_commit(waiter.name), _ROLLBACK_WAIT)
 
-    def _explain(self, waiter: Waiter) -> str:
+    def _explain(self, waiter: Waiter, stood_still: float) -> str:
         verdict = waiter.verdict
         return explain(
             replace(
@@ -339,6 +365,7 @@ class Reconciler(Standing):
                 held_back=self._sync.held_back,
                 store_problem=self._sync.problem or "",
                 verdict=verdict.why if isinstance(verdict, Pending) else "",
+                stood_still=stood_still,
             )
         )
 

@@ -19,7 +19,9 @@ from typing import Final
 from .diagnosis import Suspects
 from .errors import RouteRejectedError
 from .guard import Pace
+from .loop_stalls import LoopStalls
 from .observing import Observer
+from .promises import settle
 from .readiness import Pending, Ready, Rejected, Verdict
 from .reasons import Facts, Loaded, explain
 from .replicas import Fleet, Log, Replicas
@@ -71,6 +73,7 @@ class TraefikWatch:
         provider_error: tells the last error of Traefik's provider since a moment of the loop's time, if it is known.
         patience: seconds for which commits are held back at most for a Traefik that has not caught up.
         grace: seconds for which one replica that does not answer is waited for.
+        stalls: measures for how long the hub's own event loop stands still.
         concurrency: requests under way at once.
         observer: is told when Traefik has to be told again.
         log: where to say that Traefik cannot be reached.
@@ -87,11 +90,12 @@ class TraefikWatch:
         provider_error: Callable[[float], str],
         patience: float,
         grace: float,
+        stalls: LoopStalls,
         concurrency: int,
         observer: Observer,
         log: Log,
     ) -> None:
-        self._replicas = Replicas(fleet, grace=grace, concurrency=concurrency, log=log)
+        self._replicas = Replicas(fleet, grace=grace, stalls=stalls, concurrency=concurrency, log=log)
         self._rows = rows
         self._progress = progress
         self._ask_again = ask_again
@@ -101,6 +105,7 @@ class TraefikWatch:
         self._observer = observer
         self._log = log
         self._waiters: dict[str, list[Waiter]] = {}
+        self._looked: list[asyncio.Future[None]] = []
         self._revision = 0
         self._since = 0.0
         self._pace = Pace()
@@ -177,6 +182,13 @@ class TraefikWatch:
                 self._since = self._now()
                 self._wanted.set()
 
+    def looked(self) -> asyncio.Future[None]:
+        """Resolved when Traefik has been looked at once more, by a look that begins after this."""
+        done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._looked.append(done)
+        self._wanted.set()
+        return done
+
     def fail_all(self, error: Exception) -> None:
         """Let every waiter fail."""
         for waiters in list(self._waiters.values()):
@@ -219,6 +231,13 @@ class TraefikWatch:
         return asyncio.get_running_loop().time()
 
     async def _look(self) -> None:
+        looked, self._looked = self._looked, []
+        try:
+            await self._look_at_all()
+        finally:
+            settle(looked)
+
+    async def _look_at_all(self) -> None:
         await self._replicas.look()
         self._take(self._replicas.seen)
         self._complain()
