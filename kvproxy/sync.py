@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 
 from . import plan
 from .belief import Belief
@@ -38,6 +38,8 @@ class StoreSync:
         table: what it is to hold.
         guard: when to look at the store though nobody asks for it.
         tenure: keeps the claim to the store; None to let others write too.
+        serves_already: tells whether Traefik may serve routes of an earlier start. It is asked if there are none in the
+            store: then nothing is written before :meth:`let_load`.
         observer: is told of what is done.
         log: the hub's logger.
     """
@@ -51,6 +53,7 @@ class StoreSync:
         guard: Guard,
         tenure: Tenure | None = None,
         *,
+        serves_already: Callable[[], Awaitable[bool]] | None = None,
         observer: Observer,
         log: Log,
     ) -> None:
@@ -73,6 +76,9 @@ class StoreSync:
         # Whether Traefik may read the store; who may not is not waited for.
         self._admitted = False
         self._shaper = Shaper(store, watch, table)
+        self._serves_already = serves_already
+        #: Whether nothing is written yet, so that Traefik keeps the routes that it has loaded.
+        self.held_back = False
         #: The revision that Traefik was told of last.
         self.revision = 0
 
@@ -129,6 +135,12 @@ class StoreSync:
         """Have Traefik told of a new revision, though nothing else has changed."""
         self._untold = True
         self._kick.set()
+
+    def let_load(self) -> None:
+        """Write what was held back, all of it at once for Traefik."""
+        if self.held_back:
+            self.held_back, self._torn = False, True
+            self._kick.set()
 
     def beside(self) -> dict[str, str]:
         """What the configuration holds besides the setup, as far as that is known."""
@@ -215,6 +227,8 @@ class StoreSync:
         """
         if self._stale or self._promises.reads:
             await self._read()
+        if await self._waits_for_routes():
+            return
         if not self._untold:
             self._mark(*await self._shaper.step(self._dirty))
         names = self._take_due()
@@ -247,6 +261,17 @@ class StoreSync:
         if not self._admitted:
             await self._store.admit()
             self._admitted = True
+
+    async def _waits_for_routes(self) -> bool:
+        if self._serves_already is not None:
+            asked, self._serves_already = self._serves_already, None
+            self.held_back = not self.count and await asked()
+            if self.held_back:
+                self._log.info(
+                    "The store holds no routes, and Traefik may serve those of an earlier start. It keeps them until "
+                    "JupyterHub has checked all routes, at the end of its start."
+                )
+        return self.held_back
 
     def _difference(self, name: str, wanted: Entry | None) -> list[tuple[Operation, ...]]:
         found = self._belief.difference(name, wanted)

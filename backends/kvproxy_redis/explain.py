@@ -59,6 +59,27 @@ def explain_sentinel(error: Exception, connection: Connection, place: str) -> KV
     return _explain(error, connection, where, user, "redis_sentinel_username and redis_sentinel_password")
 
 
+def explain_traefik(provider_error: str, connection: Connection, username: str) -> str:
+    """Say what to do about an error of Traefik's provider, if it is that Redis refuses its user; else empty.
+
+    Args:
+        provider_error: in the server's own words.
+        connection: where Redis is.
+        username: ``redis_traefik_username``.
+    """
+    if provider_error.startswith(("WRONGPASS", "NOAUTH")):
+        return (
+            f"Redis at {connection} refuses Traefik's user {username!r}; check redis_traefik_username and "
+            "redis_traefik_password."
+        )
+    if provider_error.startswith("NOPERM"):
+        return (
+            f"Redis at {connection} does not let Traefik's user {username!r} (redis_traefik_username) read the routes "
+            f"({provider_error.rstrip('.')}); give it the rights in docs/how-to/redis.md."
+        )
+    return ""
+
+
 def _explain_change(error: Exception, where: str) -> StoreError | None:
     """What is wrong only until the sentinels have agreed on a master and it has taken over."""
     if isinstance(error, MasterNotFoundError):

@@ -11,6 +11,7 @@ from kvproxy.proxy import KVTraefikProxy
 
 from .admission import Login, parse_login
 from .connection import Connection, parse_connection, provider_options, traefik_connection
+from .explain import explain_traefik
 from .sentinels import MASTER, parse_sentinels
 
 if TYPE_CHECKING:
@@ -131,6 +132,12 @@ class TraefikRedisProxy(KVTraefikProxy):
         """See :meth:`kvproxy.proxy.KVTraefikProxy.traefik_provider`."""
         login = self.redis_traefik_username, self.redis_traefik_password
         return {"redis": provider_options(traefik_connection(self.connection, *login), self.traefik_root)}
+
+    def refused_login(self, provider_error: str) -> str:
+        """See :meth:`kvproxy.proxy.KVTraefikProxy.refused_login`; one that the hub makes, it makes again."""
+        if self.redis_admit_traefik or not self.redis_traefik_username:
+            return ""
+        return explain_traefik(provider_error, self.connection, self.redis_traefik_username)
 
     def store_secrets(self) -> list[str]:
         """See :meth:`kvproxy.proxy.KVTraefikProxy.store_secrets`."""

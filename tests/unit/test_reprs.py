@@ -42,6 +42,8 @@ PLAIN = {
     ("Route", "data_text"),
     ("Wish", "copy_foreign"),
     ("Outcome", "foreign"),
+    ("Suspects", "foreign"),
+    ("Facts", "provider_error"),
 }
 
 
