@@ -26,9 +26,15 @@ from kvproxy.errors import (
 from .connection import Connection
 
 
-def explain(error: Exception, connection: Connection) -> StoreError:
-    """One of kvproxy's errors for one of the client's, about the server that holds the routes."""
-    where = f"Redis at {connection}"
+def explain(error: Exception, connection: Connection, master: str = "") -> StoreError:
+    """One of kvproxy's errors for one of the client's, about the server that holds the routes.
+
+    Args:
+        error: the client's.
+        connection: where to.
+        master: ``host:port`` of the server that the sentinels name, as far as it is known.
+    """
+    where = f"The master {master} of Redis at {connection}" if master else f"Redis at {connection}"
     if connection.sentinels is not None and (changing := _explain_change(error, where)):
         return changing
     return _refused(error, where) or _explain(
@@ -40,6 +46,12 @@ def explain_replica(error: Exception, connection: Connection, place: str) -> Sto
     """The same about a replica at that place, which is to take over one day."""
     where = f"The replica of Redis at {place}"
     return _explain(error, connection, where, connection.username, "redis_username and redis_password")
+
+
+def explain_replica_to_traefik(error: Exception, connection: Connection, place: str) -> StoreError:
+    """The same about a replica that is to serve Traefik one day, which comes by this connection."""
+    where, settings = f"The replica of Redis at {place}", "redis_traefik_username and redis_traefik_password"
+    return _explain(error, connection, where, connection.username, settings)
 
 
 def explain_sentinel(error: Exception, connection: Connection, place: str) -> KVProxyError:

@@ -11,26 +11,30 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Final
 
 from redis.exceptions import RedisError
 
+from kvproxy.errors import StoreUnavailable
 from kvproxy.replicas import Log
 from kvproxy.tasks import begin
 
 from .cancelling import end
 from .client import FollowingRedis, connect
 from .connection import Connection
+from .sentinel_checks import said_of_replica
 from .sentinels import endpoint
-from .standby import Address, Standby, replicas
+from .standby import Address, Standby, alone, replicas
 
 #: Where a sentinel says that it holds another server for the master.
 _CHANGES: Final = "+switch-master"
 #: Seconds after which a sentinel is asked though it has said nothing.
 _PAUSE: Final = 1.0
-#: Seconds between two visits to the replicas, if the master stays the same.
-_ROUND: Final = 10.0
+#: Seconds between two visits to the replicas.
+_ROUND: Final = 3.0
+#: Seconds between two looks at whether hub and Traefik could work there.
+_EXAMINED: Final = 60.0
 #: Seconds for which Traefik may listen to a server that is not the master any more. Sentinels make it a replica after
 #: some ten, and close its connections then.
 _FORMER: Final = 60.0
@@ -99,8 +103,8 @@ class Follower:
         self._redis = redis
         self._standby = standby
         self._log = log
-        self._said: set[str] = set()
-        self._changed = asyncio.Event()
+        #: What was said of the replicas last.
+        self.said: set[str] = set()
         self._opinions: dict[int, Opinion] = {}
         self._tasks: list[asyncio.Task[None]] = []
         # Those that were the master, with the moment from which on nobody can be listening there.
@@ -145,24 +149,21 @@ class Follower:
             await asyncio.sleep(_PAUSE)
 
     async def _attend(self) -> None:
-        """Visit the replicas at each change of the master, and now and then; each complaint is logged once."""
+        """Visit the replicas now and then; each complaint is logged once."""
+        examined, wrong = float("-inf"), list[str]()
         while True:
-            timer = asyncio.get_running_loop().call_later(_ROUND, self._changed.set)
-            # Not wait_for, which loses a cancellation that comes at the same moment (Python before 3.12).
-            await self._changed.wait()
-            timer.cancel()
-            self._changed.clear()
-            found = set(await self._standby.attend(await self._others()))
-            for sentence in sorted(found - self._said):
+            await asyncio.sleep(_ROUND)
+            known = await replicas(self._redis.sentinels, self._sentinels.master, self.master)
+            shut_out = await self._standby.attend(address for address, is_replica in known.items() if is_replica)
+            now = asyncio.get_running_loop().time()
+            if now >= examined + _EXAMINED:
+                examined = now
+                errors = await self._standby.examine(known)
+                wrong = [said_of_replica(error) for error in errors if not isinstance(error, StoreUnavailable)]
+            found = {*shut_out, *wrong}
+            for sentence in sorted(found - self.said):
                 self._log.warning("%s", sentence)
-            self._said = found
-
-    async def _others(self) -> list[Address]:
-        """The servers that are not the master, those first that have just been it."""
-        if (master := self.master) is None:
-            return []
-        known = await replicas(self._redis.sentinels, self._sentinels.master, master)
-        return [address for address in dict.fromkeys([*self._former, *known]) if address != self.master]
+            self.said = found
 
     async def _ask(self, number: int, sentinel: Any) -> None:
         found = await opinion(sentinel, self._sentinels.master)
@@ -184,12 +185,10 @@ class Follower:
         before, self.master = self.master, address
         self._log.info("The master of Redis is now %s, as the sentinels say.", endpoint(*address))
         if before is not None:
-            alone = replace(self._connection, host=before[0], port=before[1], sentinels=None)
-            redis, _ = self._former.get(before) or (connect(alone, _PATIENCE), 0.0)
+            redis, _ = self._former.get(before) or (connect(alone(self._connection, before), _PATIENCE), 0.0)
             self._former[before] = redis, asyncio.get_running_loop().time() + _FORMER
             self.moved()
         await self._redis.lead(address)
-        self._changed.set()
 
 
 async def _publish(redis: Any, channel: str, message: str) -> None:

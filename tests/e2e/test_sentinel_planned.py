@@ -83,6 +83,16 @@ class Users:
             await asyncio.gather(*tasks)
 
 
+def settled(group: SentinelGroup) -> bool:
+    """Whether no sentinel is going to tell a server again to be a replica.
+
+    One that has not noticed yet that a former master is one by now may do so when another sentinel has just made it the
+    master again; then there is none for half a minute (Redis 7.0.15).
+    """
+    replies = [sentinel.command("SENTINEL", "REPLICAS", group.name) for sentinel in group.sentinels]
+    return all(str(reply).count("'role-reported', 'slave'") == len(group.servers) - 1 for reply in replies)
+
+
 async def replace_master(group: SentinelGroup) -> int:
     """Have the sentinels make another server the master, and wait until all is as before; gives back its number."""
     old = group.master()
@@ -95,6 +105,7 @@ async def replace_master(group: SentinelGroup) -> int:
                 leader.command("SENTINEL", "FAILOVER", group.name)
         return leader.master() != before
 
+    await until_true(lambda: asyncio.to_thread(settled, group), 60)
     await until_true(lambda: asyncio.to_thread(replaced), 60)
     await asyncio.to_thread(group.wait_for_another_master, old)
     await until_true(lambda: asyncio.to_thread(group.complete), 60)
@@ -102,7 +113,7 @@ async def replace_master(group: SentinelGroup) -> int:
 
 
 CASES = pytest.mark.parametrize(("access", "traits"), [(ACCESS, {}), (admitting(), ADMITS)], ids=["plain", "admitting"])
-TIMES = [pytest.param(2, id="twice"), pytest.param(10, id="ten-times", marks=pytest.mark.endurance)]
+TIMES = [pytest.param(1, id="once"), pytest.param(10, id="ten-times", marks=pytest.mark.endurance)]
 
 
 @CASES
