@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import contextlib
 import io
 import json
 import os
@@ -14,7 +15,7 @@ from typing import Any, Final
 
 import aiohttp
 
-from .errors import StoreAuthError, StoreChanged, StoreError, StoreUnavailable
+from .errors import ConfigurationError, StoreAuthError, StoreChanged, StoreError, StoreUnavailable
 from .http_connection import HttpConnection
 
 #: Seconds that a server may take to accept a connection, and be silent as long as there is another one to ask. A
@@ -96,6 +97,7 @@ class HttpClient:
             # aiohttp has two ways to make this header, of which each version has but one.
             login = base64.b64encode(f"{connection.username}:{connection.password}".encode()).decode()
             self._headers["Authorization"] = f"Basic {login}"
+        self._stamp = connection.tls.stamp() if connection.tls else ()
         self._context = connection.tls.context() if connection.tls else None
         self._session: aiohttp.ClientSession | None = None
         self._at = 0
@@ -157,7 +159,17 @@ class HttpClient:
             return error
         return self._passing(answer) or answer
 
+    async def _renew(self) -> None:
+        """Use the TLS files as they are now. Those before are good enough while new ones are not complete."""
+        tls = self._connection.tls
+        if tls is None or (now := tls.stamp()) == self._stamp:
+            return
+        with contextlib.suppress(ConfigurationError):
+            self._context, self._stamp = tls.context(), now
+            await self.aclose()
+
     async def _ask(self, at: int, request: _Request, timeout: aiohttp.ClientTimeout) -> Answer:
+        await self._renew()
         for last in (False, True):
             try:
                 return replace(await self._send(at, request, timeout), alone=not last)

@@ -116,6 +116,7 @@ CASES = pytest.mark.parametrize(("access", "traits"), [(ACCESS, {}), (admitting(
 TIMES = [pytest.param(1, id="once"), pytest.param(10, id="ten-times", marks=pytest.mark.endurance)]
 
 
+@pytest.mark.timeout(600)
 @CASES
 @pytest.mark.parametrize("times", TIMES)
 async def test_nobody_notices_that_the_master_is_replaced(
