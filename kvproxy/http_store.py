@@ -215,6 +215,11 @@ class HttpClient:
         cause = error.os_error if isinstance(error, aiohttp.ClientConnectorError) else error
         if connection.tls is not None and isinstance(cause, ConnectionResetError):
             return StoreUnavailable(f"{where} ends the connection at once; does it speak TLS there?")
+        if connection.tls is not None and connection.tls.cert and isinstance(error, aiohttp.ServerDisconnectedError):
+            return StoreUnavailable(
+                f"{where} has ended the connection; if it is there, does it still trust the client certificate "
+                f"{connection.tls.cert}?"
+            )
         if connection.tls is None and isinstance(error, aiohttp.ServerDisconnectedError):
             return StoreUnavailable(
                 f"{where} ends the connection at once; if it wants TLS, begin {dialect.url} with {dialect.scheme}s://."

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+from typing import Final
+
 from redis.asyncio.sentinel import MasterNotFoundError
 from redis.exceptions import (
     AuthenticationError,
@@ -24,6 +27,13 @@ from kvproxy.errors import (
 )
 
 from .connection import Connection
+
+#: What is said of a connection that the server closed, as it does with one whose client certificate it does not trust.
+_ENDED: Final = re.compile("closed by server|[Cc]onnection reset|ALERT_")
+
+
+class NoMaster(StoreUnavailable):
+    """No sentinel that can be reached names a master."""
 
 
 def explain(error: Exception, connection: Connection, master: str = "") -> StoreError:
@@ -70,7 +80,7 @@ def _explain_change(error: Exception, where: str) -> StoreError | None:
     """What is wrong only until the sentinels have agreed on a master and it has taken over."""
     if isinstance(error, MasterNotFoundError):
         # The client's own text tells of each sentinel in the words of Python.
-        return StoreUnavailable(f"{where} has no master just now: no sentinel can be reached that knows one.")
+        return NoMaster(f"{where} has no master just now: no sentinel can be reached that knows one.")
     if isinstance(error, (ReadOnlyError, MasterDownError)) or "master is now a slave" in str(error):
         return StoreUnavailable(f"{where} is changing its master.")
     return None
@@ -109,12 +119,31 @@ def _explain(error: Exception, connection: Connection, where: str, username: str
     if isinstance(error, BusyLoadingError):
         return StoreUnavailable(f"{where} is still loading its data.")
     if "CERTIFICATE_VERIFY_FAILED" in text:
-        return StoreError(f"{where} has a certificate that is not trusted; give its authority with ssl_ca_certs.")
+        return StoreError(f"{where} has a certificate that is not trusted {_untrusted(text)}.")
     if isinstance(error, TimeoutError) and connection.tls is not None:
         return StoreUnavailable(f"{where} does not answer ({text}); does it speak TLS there?")
+    if connection.tls is not None and connection.tls.cert and _ENDED.search(text):
+        return StoreUnavailable(
+            f"{where} has ended the connection ({text}); if it is there, does it still trust the client certificate "
+            f"{connection.tls.cert}?"
+        )
     if isinstance(error, (ConnectionError, TimeoutError, OSError)):
         return StoreUnavailable(f"{where} cannot be reached ({text}).")
     return StoreError(f"{where} answers: {text}.")
+
+
+def _untrusted(text: str) -> str:
+    """Why OpenSSL does not trust a certificate, and what to do about that.
+
+    >>> _untrusted("[SSL: CERTIFICATE_VERIFY_FAILED] certificate verify failed: certificate has expired (_ssl.c:1006)")
+    '(certificate has expired); renew it'
+    """
+    reason = text.rpartition("certificate verify failed: ")[2].partition(" (_ssl")[0].rstrip(".")
+    if "expired" in reason or "not yet valid" in reason:
+        return f"({reason}); renew it"
+    if "mismatch" in reason or "not valid for" in reason:
+        return f"({reason}); have it made for the name or address by which the server is reached"
+    return f"({reason}); give its authority with ssl_ca_certs"
 
 
 def _safe(error: Exception, connection: Connection) -> str:

@@ -23,7 +23,7 @@ from kvproxy.tasks import begin
 from .cancelling import end
 from .client import FollowingRedis, connect
 from .connection import Connection
-from .sentinel_checks import said_of_replica
+from .sentinel_checks import ask_all, said_of_replica, troubles
 from .sentinels import endpoint
 from .standby import Address, Standby, alone, replicas
 
@@ -31,6 +31,8 @@ from .standby import Address, Standby, alone, replicas
 _CHANGES: Final = "+switch-master"
 #: Seconds after which a sentinel is asked though it has said nothing.
 _PAUSE: Final = 1.0
+#: Seconds after which a read that Traefik had begun at the former master is over.
+_READ: Final = 0.5
 #: Seconds between two visits to the replicas.
 _ROUND: Final = 3.0
 #: Seconds between two looks at whether hub and Traefik could work there.
@@ -103,9 +105,10 @@ class Follower:
         self._redis = redis
         self._standby = standby
         self._log = log
-        #: What was said of the replicas last.
+        #: What was said of sentinels and replicas last.
         self.said: set[str] = set()
         self._opinions: dict[int, Opinion] = {}
+        self._moved_at = float("-inf")
         self._tasks: list[asyncio.Task[None]] = []
         # Those that were the master, with the moment from which on nobody can be listening there.
         self._former: dict[Address, tuple[Any, float]] = {}
@@ -136,6 +139,10 @@ class Follower:
                 self._messages.add(task)
                 task.add_done_callback(self._messages.discard)
 
+    async def settled(self) -> None:
+        """Wait until what Traefik had begun to read at a former master is over: it would go on at the new one."""
+        await asyncio.sleep(self._moved_at + _READ - asyncio.get_running_loop().time())
+
     async def _hear(self, number: int, sentinel: Any) -> None:
         """Follow one sentinel: ask it whenever it says that something has changed, and now and then."""
         while True:
@@ -160,6 +167,7 @@ class Follower:
                 examined = now
                 errors = await self._standby.examine(known)
                 wrong = [said_of_replica(error) for error in errors if not isinstance(error, StoreUnavailable)]
+                wrong += troubles(await ask_all(self._connection))
             found = {*shut_out, *wrong}
             for sentence in sorted(found - self.said):
                 self._log.warning("%s", sentence)
@@ -185,8 +193,9 @@ class Follower:
         before, self.master = self.master, address
         self._log.info("The master of Redis is now %s, as the sentinels say.", endpoint(*address))
         if before is not None:
+            self._moved_at = asyncio.get_running_loop().time()
             redis, _ = self._former.get(before) or (connect(alone(self._connection, before), _PATIENCE), 0.0)
-            self._former[before] = redis, asyncio.get_running_loop().time() + _FORMER
+            self._former[before] = redis, self._moved_at + _FORMER
             self.moved()
         await self._redis.lead(address)
 

@@ -54,7 +54,7 @@ async def sentinel_findings(standby: Standby) -> list[str]:
     connection = standby.connection
     if (sentinels := connection.sentinels) is None:
         return []
-    answers = await asyncio.gather(*(_ask(connection, sentinels, *address) for address in sentinels.addresses))
+    answers = await ask_all(connection)
     found = judge(answers, sentinels)
     replicas = next(answer.replicas for answer in answers if answer.problem is None)
     addresses = [(str(replica["ip"]), int(replica["port"])) for replica in replicas]
@@ -62,6 +62,38 @@ async def sentinel_findings(standby: Standby) -> list[str]:
     places = [alone(connection, address) for address in addresses]
     is_open = await asyncio.gather(*map(answers_strangers, places))
     return found + [said(place) for place, each in zip(places, is_open, strict=True) if each]
+
+
+async def ask_all(connection: Connection) -> list[Answer]:
+    """What each sentinel of a connection says; nothing if it has none."""
+    if (sentinels := connection.sentinels) is None:
+        return []
+    return await asyncio.gather(*(_ask(connection, sentinels, *address) for address in sentinels.addresses))
+
+
+def why_no_master(answers: Sequence[Answer], sentinels: Sentinels) -> str:
+    """Why no master is found, in two sentences.
+
+    Args:
+        answers: what the sentinels say.
+        sentinels: who they are.
+    """
+    where = f"Redis at {sentinels} has no master just now. "
+    problems = [answer.problem for answer in answers if answer.problem is not None]
+    telling = [problem for problem in problems if not isinstance(problem, StoreUnavailable)]
+    if telling:
+        return f"{where}{telling[0]}"
+    if down := next((answer.state for answer in answers if answer.problem is None), None):
+        place = endpoint(str(down["ip"]), int(down["port"]))
+        return f"{where}The sentinels cannot reach {place}, and have not made another server the master."
+    return where + " ".join(map(str, problems))
+
+
+def troubles(answers: Sequence[Answer]) -> list[str]:
+    """What a running hub should say of its sentinels: who does not let it in, or knows no such master, for long."""
+    lasting = [a.problem for a in answers if a.problem is not None and not isinstance(a.problem, StoreUnavailable)]
+    rest = "The others are asked instead." if len(lasting) < len(answers) else "The next failover is not followed."
+    return [f"{problem} {rest}" for problem in lasting]
 
 
 async def _ask(connection: Connection, sentinels: Sentinels, host: str, port: int) -> Answer:

@@ -26,10 +26,10 @@ from .cancelling import insist
 from .checks import Keys, findings, notifies_of_keys, try_admitting, try_rights
 from .client import connect
 from .connection import Connection
-from .explain import explain
+from .explain import NoMaster, explain
 from .exposure import exposure, in_clear_text
 from .following import Follower
-from .sentinel_checks import sentinel_findings
+from .sentinel_checks import ask_all, sentinel_findings, why_no_master
 from .sentinels import endpoint
 from .standby import Address, Standby
 from .transactions import Command, KeyChanged, is_wrong_type, transact, value_of
@@ -267,6 +267,8 @@ class RedisStore(Store):
     async def admit(self) -> None:
         """See :meth:`kvproxy.store.Store.admit`: behind the fence, so that it is done where all was written."""
         if (login := self._admits) is not None:
+            if self._follower is not None:
+                await self._follower.settled()
             await self._try(lambda: self._admit(login))
 
     async def _admit(self, login: Login) -> None:
@@ -327,7 +329,12 @@ class RedisStore(Store):
 
     async def _try(self, operation: Callable[[], Awaitable[T]]) -> T:
         """Try for about two seconds, always as a whole; a server that was silent for longer is not asked again."""
-        return await insist(self._tries(operation))
+        try:
+            return await insist(self._tries(operation))
+        except NoMaster:
+            sentinels = self._connection.sentinels
+            assert sentinels is not None  # noqa: S101 - for the type checker
+            raise StoreUnavailable(why_no_master(await ask_all(self._connection), sentinels)) from None
 
     async def _tries(self, operation: Callable[[], Awaitable[T]]) -> T:
         loop = asyncio.get_running_loop()

@@ -19,7 +19,6 @@ from kvproxy.testing.resp import ReplyError
 from kvproxy.testing.sentinel_server import Access, SentinelGroup
 from kvproxy.testing.servers import Certificates, RedisServer, free_port
 from kvproxy.testing.traefik_conformance import until
-from kvproxy_redis import following
 from kvproxy_redis.connection import Connection
 from kvproxy_redis.store import RedisStore
 
@@ -277,60 +276,6 @@ async def test_nothing_secret_is_shown_and_each_comes_as_its_own_user(
     warned = [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING]
     assert [text for text in warned if not text.startswith("Traefik: ") and "(CONFIG GET)" not in text] == []
     assert PASSWORD not in caplog.text
-
-
-MISTAKES = {
-    "hub missing": ("ACL DELUSER hub", "refuses the credentials; check redis_username"),
-    "hub may only read": ("ACL SETUSER hub -@write", "does not let the user 'hub' do what kvproxy needs"),
-    "traefik missing": ("ACL DELUSER traefik", "refuses the credentials; check redis_traefik_username"),
-    "traefik with another password": ("ACL SETUSER traefik resetpass >x", "refuses .* and redis_traefik_password"),
-    "traefik may not listen": ("ACL SETUSER traefik resetchannels", "does not let the user 'traefik' do what"),
-}
-
-
-@pytest.mark.parametrize(("mistake", "sentence"), MISTAKES.values(), ids=list(MISTAKES))
-async def test_a_replica_where_nobody_could_log_in_is_named(
-    mistake: str,
-    sentence: str,
-    sentinel_factory: Factory,
-    start_proxy: Start,
-    caplog: pytest.LogCaptureFixture,
-) -> None:
-    """Redis copies no users; the day of a failover is late to learn of it."""
-    group = sentinel_factory(ACCESS)
-    group.servers[1].command(*mistake.split())
-    await start_proxy(**settings(group), **LOGIN)
-    assert re.search(rf"The replica of Redis at 127.0.0.1:{group.servers[1].port} {sentence}", caplog.text)
-    assert caplog.text.count("The replica of Redis") == 1
-
-
-async def test_a_replica_that_is_spoilt_later_is_named_once(
-    sentinel_factory: Factory, start_proxy: Start, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """And once more if it is mended and spoilt again; nothing is said of a replica that is away."""
-    monkeypatch.setattr(following, "_ROUND", 0.1)
-    monkeypatch.setattr(following, "_EXAMINED", 0.1)
-    group = sentinel_factory(ACCESS)
-    spoilt, away = group.servers[1:]
-    await start_proxy(**settings(group), **LOGIN)
-
-    def said(times: int) -> bool:
-        return caplog.text.count(f"The replica of Redis at 127.0.0.1:{spoilt.port} refuses") == times
-
-    def looked() -> int:
-        return int(re.findall(r"total_connections_received:(\d+)", str(spoilt.command("INFO", "stats")))[0])
-
-    away.kill()
-    for times in (1, 2):
-        spoilt.command("ACL", "SETUSER", "traefik", "off")
-        await until(lambda times=times: said(times))
-        before = looked()
-        await until(lambda before=before: looked() > before + 20)
-        assert said(times)
-        spoilt.command("ACL", "SETUSER", "traefik", "on")
-        before = looked()
-        await until(lambda before=before: looked() > before + 20)
-    assert caplog.text.count("The replica of Redis") == 2
 
 
 async def test_a_group_that_could_not_fail_over_is_named(

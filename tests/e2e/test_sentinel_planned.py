@@ -71,6 +71,13 @@ class Users:
                 await asyncio.sleep(0.002)
             await asyncio.sleep(0.01)
 
+    def longest(self) -> dict[str, float]:
+        """For how many seconds, at least a thousandth, each was lost who was."""
+        moments: dict[str, list[float]] = {}
+        for moment, path, _ in self.lost:
+            moments.setdefault(path, []).append(moment)
+        return {path: max(found) - min(found) + 0.001 for path, found in moments.items()}
+
     @contextlib.asynccontextmanager
     async def at_work(self) -> AsyncIterator[None]:
         """Let them come and ask as long as this is open."""
@@ -112,7 +119,9 @@ async def replace_master(group: SentinelGroup) -> int:
     return group.master()
 
 
-CASES = pytest.mark.parametrize(("access", "traits"), [(ACCESS, {}), (admitting(), ADMITS)], ids=["plain", "admitting"])
+CASES = pytest.mark.parametrize(
+    ("access", "traits", "seconds"), [(ACCESS, {}, 0.5), (admitting(), ADMITS, 0.0)], ids=["plain", "admitting"]
+)
 TIMES = [pytest.param(1, id="once"), pytest.param(10, id="ten-times", marks=pytest.mark.endurance)]
 
 
@@ -122,6 +131,7 @@ TIMES = [pytest.param(1, id="once"), pytest.param(10, id="ten-times", marks=pyte
 async def test_nobody_notices_that_the_master_is_replaced(
     access: Any,
     traits: dict[str, Any],
+    seconds: float,
     times: int,
     sentinel_factory: Factory,
     start_proxy: Start,
@@ -136,8 +146,9 @@ async def test_nobody_notices_that_the_master_is_replaced(
     users = Users(proxy, await doors.open(), [client_of(proxy) for _ in range(2)])
     async with users.at_work():
         masters = [await replace_master(group) for _ in range(times)]
-    print("slowest", max(users.took), sorted(users.took)[-30:], len(users.took), users.requests, len(users.lost))
-    assert users.lost == []
+    print("slowest", max(users.took), len(users.took), users.requests, len(users.lost), users.longest())
+    # Without admission, Traefik may read a part of each server, until the hub's next message to it.
+    assert [path for path, lasted in users.longest().items() if lasted > seconds] == []
     assert users.requests > 100
     assert max(users.took) < _SLOWEST
     said = re.findall(r"The master of Redis is now 127\.0\.0\.1:(\d+)", caplog.text)

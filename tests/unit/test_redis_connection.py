@@ -17,13 +17,15 @@ from kvproxy_redis.admission import Login, rights
 from kvproxy_redis.checks import refuse, warnings
 from kvproxy_redis.connection import (
     Connection,
+    Tls,
     client_options,
     parse_connection,
     provider_options,
     sentinel_options,
     traefik_connection,
 )
-from kvproxy_redis.sentinel_checks import Answer, judge
+from kvproxy_redis.explain import explain
+from kvproxy_redis.sentinel_checks import Answer, judge, troubles, why_no_master
 from kvproxy_redis.sentinels import Sentinels, parse_sentinels
 
 if sys.version_info >= (3, 11):
@@ -287,6 +289,48 @@ def test_what_sentinels_say_is_put_in_words(answers: list[Answer], sentences: li
     assert len(found) == len(sentences)
     for sentence, words in zip(found, sentences, strict=True):
         assert re.search(words, sentence)
+
+
+@pytest.mark.parametrize(
+    ("answers", "sentence"),
+    [
+        ([Answer("s1", StoreUnavailable("s1 is away.")), Answer("s2", StoreAuthError("s2 refuses."))], "s2 refuses."),
+        ([Answer("s1", StoreUnavailable("s1 is away.")), Answer("s2", state=STATE)], "cannot reach 10.0.0.1:6379, and"),
+        ([Answer("s1", StoreUnavailable("s1 is away.")), Answer("s2", StoreUnavailable("s2 too."))], "away. s2 too."),
+    ],
+)
+def test_it_is_said_why_there_is_no_master(answers: list[Answer], sentence: str) -> None:
+    """Not only that there is none."""
+    assert sentence in why_no_master(answers, SENTINELS)
+
+
+def test_a_running_hub_complains_of_sentinels_only_where_waiting_will_not_help() -> None:
+    """A sentinel that is away for a while is no matter, as the others are asked."""
+    away, wrong = Answer("s1", StoreUnavailable("s1 is away.")), Answer("s2", StoreAuthError("s2 refuses."))
+    assert troubles([away, Answer("s3", state=STATE)]) == []
+    assert troubles([wrong, Answer("s3", state=STATE)]) == ["s2 refuses. The others are asked instead."]
+    assert troubles([wrong]) == ["s2 refuses. The next failover is not followed."]
+
+
+@pytest.mark.parametrize(
+    ("reason", "advice"),
+    [
+        ("certificate has expired", "(certificate has expired); renew it."),
+        ("Hostname mismatch, certificate is not valid for 'redis-1'.", "'redis-1'); have it made for the name"),
+        ("self-signed certificate in certificate chain", "chain); give its authority with ssl_ca_certs."),
+    ],
+)
+def test_a_certificate_is_refused_with_its_reason(reason: str, advice: str) -> None:
+    """The authority is not always what is wrong."""
+    text = f"[SSL: CERTIFICATE_VERIFY_FAILED] certificate verify failed: {reason} (_ssl.c:1006)"
+    assert advice in str(explain(ConnectionError(text), Connection(tls=Tls()), "10.0.0.2:6379"))
+
+
+def test_a_connection_that_is_closed_at_once_makes_one_look_at_the_client_certificate() -> None:
+    """With TLS 1.3 a server refuses it only after the handshake, by closing the connection."""
+    closed = ConnectionError("Connection closed by server.")
+    assert "client certificate /c.pem?" in str(explain(closed, Connection(tls=Tls(cert="/c.pem", key="/k.pem"))))
+    assert "certificate" not in str(explain(closed, Connection(tls=Tls())))
 
 
 def test_the_most_telling_problem_of_all_sentinels_is_raised() -> None:
