@@ -34,7 +34,7 @@ _PAUSE: Final = 1.0
 #: Seconds after which a read that Traefik had begun at the former master is over.
 _READ: Final = 0.5
 #: Seconds between two visits to the replicas.
-_ROUND: Final = 3.0
+_ROUND: Final = 1.0
 #: Seconds between two looks at whether hub and Traefik could work there.
 _EXAMINED: Final = 60.0
 #: Seconds for which Traefik may listen to a server that is not the master any more. Sentinels make it a replica after
@@ -161,7 +161,7 @@ class Follower:
         while True:
             await asyncio.sleep(_ROUND)
             known = await replicas(self._redis.sentinels, self._sentinels.master, self.master)
-            shut_out = await self._standby.attend(address for address, is_replica in known.items() if is_replica)
+            shut_out = await self._standby.attend(known)
             now = asyncio.get_running_loop().time()
             if now >= examined + _EXAMINED:
                 examined = now

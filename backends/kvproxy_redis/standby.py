@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Any, Final, TypeAlias
 
@@ -81,9 +81,8 @@ class Standby:
         A server that was the master knows Traefik for as long as it runs. When it is the master again, Traefik would
         read from it before the hub has written what it lacks.
 
-        Args:
-            addresses: those that are replicas by now: a Traefik that listens to a former master would take being shut
-                out for an error, and be longer in coming back each time.
+        One that still takes writes is left until it is a replica: a Traefik that listens there would take being shut
+        out for an error, and be longer in coming back each time.
         """
         found = await asyncio.gather(*map(self._attend, addresses))
         return [sentence for sentence in found if sentence]
@@ -94,7 +93,8 @@ class Standby:
         host, port = address
         try:
             async with self._at(self.connection, address) as redis:
-                await redis.execute_command("ACL DELUSER", login.username)
+                if (await redis.info("replication")).get("role") != "master":
+                    await redis.execute_command("ACL DELUSER", login.username)
         except NoPermissionError:
             hub = self.connection.username or "default"
             return (
@@ -113,17 +113,13 @@ def alone(connection: Connection, address: Address) -> Connection:
     return replace(connection, host=address[0], port=address[1], sentinels=None)
 
 
-async def replicas(sentinels: Iterable[Any], name: str, master: Address | None) -> Mapping[Address, bool]:
-    """The servers that the first of these sentinels to answer knows beside the master of this name.
-
-    Returns:
-        For each whether it is a replica by now, as it says itself.
-    """
+async def replicas(sentinels: Iterable[Any], name: str, master: Address | None) -> list[Address]:
+    """The servers that the first of these sentinels to answer knows beside the master of this name."""
     for sentinel in sentinels:
         try:
             states = await sentinel.sentinel_slaves(name)
         except (RedisError, OSError):
             continue
-        found = {(str(state["ip"]), int(state["port"])): state["role-reported"] == "slave" for state in states}
-        return {address: is_replica for address, is_replica in found.items() if address != master}
-    return {}
+        found = [(str(state["ip"]), int(state["port"])) for state in states]
+        return [address for address in found if address != master]
+    return []
