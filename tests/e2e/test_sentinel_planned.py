@@ -150,7 +150,6 @@ async def test_nobody_notices_that_the_master_is_replaced(
             masters.append(await replace_master(group))
             # The hub takes a second to make a former master forget Traefik.
             await until(lambda: not traits or knowing(group) == masters[-1:])
-    print("slowest", max(users.took), len(users.took), users.requests, len(users.lost), users.longest())
     # Without admission, Traefik may read a part of each server, until the hub's next message to it.
     assert [path for path, lasted in users.longest().items() if lasted > seconds] == []
     assert users.requests > 100
