@@ -70,6 +70,8 @@ class StoreSync:
         self._promises = Promises()
         self._untold = self._known = self._closed = False
         self._stale, self._torn = True, False
+        # Whether the store has lost the revision that Traefik was told of last, so that it is waited for in vain.
+        self._lost = False
         # Whether Traefik may read the store; who may not is not waited for.
         self._admitted = False
         self._shaper = Shaper(store, watch, table)
@@ -247,7 +249,7 @@ class StoreSync:
 
     @property
     def _behind(self) -> bool:
-        return self._admitted and self._watch.behind
+        return self._admitted and self._watch.behind and not self._lost
 
     def _take_due(self) -> list[str]:
         """Everything that is dirty; while Traefik is behind only deletions, which nobody sees Traefik for."""
@@ -278,6 +280,7 @@ class StoreSync:
             self._observer.committed(sum(len(t.operations) for t in transactions), self._now() - start)
         self._untold = not tell and (self._untold or bool(groups))
         if tell:
+            self._lost = False
             self.revision = revision
             self._watch.announce(revision)
 
@@ -322,7 +325,8 @@ class StoreSync:
         hopeful = not first and not self._watch.settled
         other = revision != plan.revision_operation(self._names, self.revision).value
         # Traefik may serve what the store has lost.
-        self._torn = (other and not first) or self.table.take_rerooted()
+        self._lost = other and not first
+        self._torn = self._lost or self.table.take_rerooted()
         if hopeful or other or self._belief.release():
             self._untold = True
         if findings.wrong and not first:

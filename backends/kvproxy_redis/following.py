@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Coroutine, Iterable
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -33,6 +33,9 @@ _CHANGES: Final = "+switch-master"
 _PAUSE: Final = 1.0
 #: Seconds after which a read that Traefik had begun at the former master is over.
 _READ: Final = 0.5
+#: Seconds after which Traefik is told again, one after another. Its client may hear of the new master later than the
+#: hub, or in the midst of a read, which then is of a part of each server.
+_REMINDERS: Final = (0.1, 0.2, 0.3, 0.4, 0.5)
 #: Seconds between two visits to the replicas.
 _ROUND: Final = 1.0
 #: Seconds between two looks at whether hub and Traefik could work there.
@@ -117,6 +120,8 @@ class Follower:
         self.master: Address | None = None
         #: Called when another server has become the master.
         self.moved: Callable[[], None] = lambda: None
+        #: Called to have Traefik read again what is there.
+        self.wake: Callable[[], None] = lambda: None
 
     def begin(self) -> None:
         """Begin to follow, if that was not done before."""
@@ -135,9 +140,17 @@ class Follower:
         now = asyncio.get_running_loop().time()
         for redis, until in self._former.values():
             if now < until:
-                task = asyncio.ensure_future(_publish(redis, channel, message))
-                self._messages.add(task)
-                task.add_done_callback(self._messages.discard)
+                self._begin(_publish(redis, channel, message))
+
+    def _begin(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.ensure_future(work)
+        self._messages.add(task)
+        task.add_done_callback(self._messages.discard)
+
+    async def _remind(self) -> None:
+        for pause in _REMINDERS:
+            await asyncio.sleep(pause)
+            self.wake()
 
     async def settled(self) -> None:
         """Wait until what Traefik had begun to read at a former master is over: it would go on at the new one."""
@@ -197,6 +210,7 @@ class Follower:
             redis, _ = self._former.get(before) or (connect(alone(self._connection, before), _PATIENCE), 0.0)
             self._former[before] = redis, self._moved_at + _FORMER
             self.moved()
+            self._begin(self._remind())
         await self._redis.lead(address)
 
 

@@ -109,7 +109,7 @@ class RedisStore(Store):
     def watch(self, changed: Callable[[], None]) -> None:
         """See :meth:`kvproxy.store.Store.watch`: when the sentinels have named another master."""
         if self._follower is not None:
-            self._follower.moved = changed
+            self._follower.moved, self._follower.wake = changed, self._wake_at_former
             self._follower.begin()
 
     async def check(self) -> list[str]:
@@ -207,7 +207,7 @@ class RedisStore(Store):
             self._unsure = False
             raise
         self._fence, self._knows, self._unsure, self._spoilt = mark, True, False, False
-        if transaction.wake and self._lets_in():
+        if transaction.wake:
             self._wake_at_former()
 
     async def _apply(self, transaction: Transaction, mark: bytes, knows: bool) -> None:
@@ -291,7 +291,7 @@ class RedisStore(Store):
         return self._admits is None or self._let_in_at == self._master()
 
     def _wake_at_former(self) -> None:
-        if self._follower is not None:
+        if self._follower is not None and self._lets_in():
             self._follower.publish(self._channel, "set")
 
     async def forget(self) -> None:
