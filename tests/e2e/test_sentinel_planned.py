@@ -181,6 +181,7 @@ async def test_a_hub_that_may_not_remove_traefiks_user_from_a_replica_says_so(
     """Once for each server that is a replica, with the command that mends it; a command that really does."""
     group = sentinel_factory(admitting("+acl|setuser +acl|getuser"))
     await start_proxy(**settings(group), **LOGIN, **ADMITS)
+    await until(lambda: caplog.text.count("remove Traefik's user") == 2)
     old, master = group.master(), await replace_master(group)
     await until(lambda: caplog.text.count("remove Traefik's user") == 3)
     assert knowing(group) == sorted({old, master})
