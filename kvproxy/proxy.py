@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
@@ -11,7 +12,7 @@ from typing import Any, Final
 from jupyterhub.metrics import PROXY_POLL_DURATION_SECONDS
 
 from .abilities import Abilities, look_at
-from .adoption import Adopt, Start
+from .adoption import Adopt, Start, certificate_files
 from .errors import (
     ConfigurationError,
     InvalidRouteError,
@@ -27,6 +28,7 @@ from .plugins import warn_of_rivals
 from .printable import shown
 from .process import TraefikProcess
 from .reconciler import Reconciler
+from .renewal import tell_renewals
 from .replicas import Replica
 from .routes import counted, make_route, parse_routespec
 from .startup import serves_already, wait_for_store, wait_for_traefik
@@ -68,6 +70,7 @@ class KVTraefikProxy(SucceedingProxy, StoreTraits):
     _set_up_for: Callable[[Abilities | None], dict[str, Any]]
     _starting: asyncio.Lock | None = None
     _watching: asyncio.Task[None] | None = None
+    _renewals: asyncio.Task[None] | None = None
     _stopping: asyncio.Task[None] | None = None
 
     @property
@@ -79,6 +82,13 @@ class KVTraefikProxy(SucceedingProxy, StoreTraits):
     def traefik_replicas(self) -> list[Replica]:
         """Every replica of Traefik and what has been seen of it last; none before the proxy has begun to work."""
         return self._reconciler.replicas if self._reconciler is not None else []
+
+    def store_certificates(self) -> list[str]:
+        """Names of the files with which Traefik comes to the store by TLS; some may be the contents instead."""
+        with contextlib.suppress(ConfigurationError):
+            return certificate_files(self.traefik_provider())
+        # A Traefik of somebody else's, to which the hub's settings do not lead.
+        return []
 
     async def start(self) -> None:
         """Start Traefik and bring the store to the desired state; stop what was started if that fails.
@@ -188,6 +198,8 @@ class KVTraefikProxy(SucceedingProxy, StoreTraits):
         )
         await wait_for_store(reconciler.start, timeout, setting, self.log)
         self._reconciler = reconciler
+        if files := self.store_certificates():
+            self._renewals = begin(tell_renewals(files, self.log), "The look at certificates' files", self.log)
         if self.tracks_activity:
             self._tracker = Tracker(fleet.members, partial(self._adjust, fleet, reconciler), self.log, self.sets_up)
         GAUGES.watch(reconciler)
@@ -243,9 +255,9 @@ class KVTraefikProxy(SucceedingProxy, StoreTraits):
         await self._close()
 
     async def _close(self, *, failed: bool = False) -> None:
-        if self._watching is not None:
-            self._watching.cancel()
-            await asyncio.gather(self._watching, return_exceptions=True)
+        for task in filter(None, (self._watching, self._renewals)):
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
         if self._reconciler is not None:
             GAUGES.forget(self._reconciler)
         process, parts = self._process, (self._tracker, self._reconciler, self._store, self._fleet_in_use)
@@ -256,7 +268,8 @@ class KVTraefikProxy(SucceedingProxy, StoreTraits):
             except Exception:
                 # The others must end all the same: Traefik above all, then the hub's claim to the store.
                 self.log.exception("A part of kvproxy did not end as it should.")
-        self._watching = self._process = self._tracker = self._reconciler = self._store = self._fleet_in_use = None
+        self._watching = self._renewals = None
+        self._process = self._tracker = self._reconciler = self._store = self._fleet_in_use = None
 
     async def add_route(self, routespec: str, target: str, data: Mapping[str, Any]) -> None:
         """Add a route, or change it, and return when Traefik serves it.

@@ -361,7 +361,7 @@ class Reconciler(Standing):
             replace(
                 self._watch.facts(waiter.revision),
                 stored=waiter.revision is not None,
-                behind_traefik=self._watch.behind,
+                behind_traefik=self._sync.behind,
                 held_back=self._sync.held_back,
                 store_problem=self._sync.problem or "",
                 verdict=verdict.why if isinstance(verdict, Pending) else "",

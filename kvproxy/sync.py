@@ -73,6 +73,8 @@ class StoreSync:
         self._promises = Promises()
         self._untold = self._known = self._closed = False
         self._stale, self._torn = True, False
+        # Whether the store has lost the revision that Traefik was told of last, so that it is waited for in vain.
+        self._lost = False
         # Whether Traefik may read the store; who may not is not waited for.
         self._admitted = False
         self._shaper = Shaper(store, watch, table)
@@ -236,7 +238,7 @@ class StoreSync:
         commits = self._promises.take_commits(names)
         waiters = {name: self._watch.waiters(name) for name in names}
         groups = [ops for name in names for ops in self._difference(name, captured[name])]
-        tell = (bool(groups) or self._untold) and not self._behind
+        tell = (bool(groups) or self._untold) and not self.behind
         try:
             await self._commit(groups, tell)
         except StoreError as error:
@@ -283,12 +285,13 @@ class StoreSync:
         return split
 
     @property
-    def _behind(self) -> bool:
-        return self._admitted and self._watch.behind
+    def behind(self) -> bool:
+        """Whether nothing is added for now, as Traefik has still to load what is there already."""
+        return self._admitted and self._watch.behind and not self._lost
 
     def _take_due(self) -> list[str]:
         """Everything that is dirty; while Traefik is behind only deletions, which nobody sees Traefik for."""
-        behind = self._behind
+        behind = self.behind
         due = [name for name in self._dirty if not (behind and name in self.desired)]
         for name in due:
             del self._dirty[name]
@@ -315,6 +318,7 @@ class StoreSync:
             self._observer.committed(sum(len(t.operations) for t in transactions), self._now() - start)
         self._untold = not tell and (self._untold or bool(groups))
         if tell:
+            self._lost = False
             self.revision = revision
             self._watch.announce(revision)
 
@@ -359,7 +363,8 @@ class StoreSync:
         hopeful = not first and not self._watch.settled
         other = revision != plan.revision_operation(self._names, self.revision).value
         # Traefik may serve what the store has lost.
-        self._torn = (other and not first) or self.table.take_rerooted()
+        self._lost = other and not first
+        self._torn = self._lost or self.table.take_rerooted()
         if hopeful or other or self._belief.release():
             self._untold = True
         if findings.wrong and not first:

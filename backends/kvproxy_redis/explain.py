@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+from typing import Final
+
 from redis.asyncio.sentinel import MasterNotFoundError
 from redis.exceptions import (
     AuthenticationError,
@@ -26,14 +29,23 @@ from kvproxy.errors import (
 
 from .connection import Connection
 
+#: What is said of a connection that the server closed, as it does with one whose client certificate it does not trust.
+_ENDED: Final = re.compile("closed by server|[Cc]onnection reset|ALERT_")
+
 
 class MasterMissing(StoreUnavailable):
     """No sentinel names a master; the sentinels themselves tell why."""
 
 
-def explain(error: Exception, connection: Connection) -> StoreError:
-    """One of kvproxy's errors for one of the client's, about the server that holds the routes."""
-    where = f"Redis at {connection}"
+def explain(error: Exception, connection: Connection, master: str = "") -> StoreError:
+    """One of kvproxy's errors for one of the client's, about the server that holds the routes.
+
+    Args:
+        error: the client's.
+        connection: where to.
+        master: ``host:port`` of the server that the sentinels name, as far as it is known.
+    """
+    where = f"The master {master} of Redis at {connection}" if master else f"Redis at {connection}"
     if connection.sentinels is not None and (changing := _explain_change(error, where)):
         return changing
     return _refused(error, where) or _explain(
@@ -45,6 +57,12 @@ def explain_replica(error: Exception, connection: Connection, place: str) -> Sto
     """The same about a replica at that place, which is to take over one day."""
     where = f"The replica of Redis at {place}"
     return _explain(error, connection, where, connection.username, "redis_username and redis_password")
+
+
+def explain_replica_to_traefik(error: Exception, connection: Connection, place: str) -> StoreError:
+    """The same about a replica that is to serve Traefik one day, which comes by this connection."""
+    where, settings = f"The replica of Redis at {place}", "redis_traefik_username and redis_traefik_password"
+    return _explain(error, connection, where, connection.username, settings)
 
 
 def explain_sentinel(error: Exception, connection: Connection, place: str) -> KVProxyError:
@@ -123,9 +141,15 @@ def _explain(error: Exception, connection: Connection, where: str, username: str
     if isinstance(error, BusyLoadingError):
         return StoreUnavailable(f"{where} is still loading its data.")
     if "CERTIFICATE_VERIFY_FAILED" in text:
-        return StoreError(untrusted(where, text, "ssl_ca_certs", "redis_url"))
+        url = "redis_url" if connection.sentinels is None else ""
+        return StoreError(untrusted(where, text, "ssl_ca_certs", url))
     if isinstance(error, TimeoutError) and connection.tls is not None:
         return StoreUnavailable(f"{where} does not answer ({text}); does it speak TLS there?")
+    if connection.tls is not None and connection.tls.cert and _ENDED.search(text):
+        return StoreUnavailable(
+            f"{where} has ended the connection ({text}); if it is there, does it still trust the client certificate "
+            f"{connection.tls.cert}?"
+        )
     if isinstance(error, (ConnectionError, TimeoutError, OSError)):
         return StoreUnavailable(f"{where} cannot be reached ({text}).")
     return StoreError(f"{where} answers: {text}.")

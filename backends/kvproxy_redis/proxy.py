@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import TYPE_CHECKING, Any
 
 from traitlets import Bool, Dict, List, Unicode, Union
@@ -119,7 +120,11 @@ class TraefikRedisProxy(KVTraefikProxy):
             raise ConfigurationError(
                 "The Redis client is not installed; install it with: pip install 'kvproxy[redis]'."
             ) from None
-        return RedisStore(self.connection, self.traefik_root, self.jupyterhub_root, self._admits, self.log)
+        where, roots, traefik = self.connection, (self.traefik_root, self.jupyterhub_root), None
+        with contextlib.suppress(ConfigurationError):
+            # If there is none that Traefik could use, it matters only where a Traefik is to be started.
+            traefik = self._traefik_connection
+        return RedisStore(where, *roots, admits=self._admits, log=self.log, traefik=traefik)
 
     @property
     def _admits(self) -> Login | None:
@@ -130,8 +135,11 @@ class TraefikRedisProxy(KVTraefikProxy):
 
     def traefik_provider(self) -> dict[str, Any]:
         """See :meth:`kvproxy.proxy.KVTraefikProxy.traefik_provider`."""
-        login = self.redis_traefik_username, self.redis_traefik_password
-        return {"redis": provider_options(traefik_connection(self.connection, *login), self.traefik_root)}
+        return {"redis": provider_options(self._traefik_connection, self.traefik_root)}
+
+    @property
+    def _traefik_connection(self) -> Connection:
+        return traefik_connection(self.connection, self.redis_traefik_username, self.redis_traefik_password)
 
     def refused_login(self, provider_error: str) -> str:
         """See :meth:`kvproxy.proxy.KVTraefikProxy.refused_login`; one that the hub makes, it makes again."""
