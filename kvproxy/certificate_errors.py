@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Final
+
+_MADE_FOR_ANOTHER: Final = "have it made for the name or address by which the server is reached"
+
 
 def reason(text: str) -> str:
     """What an error of OpenSSL says after all the names and numbers.
@@ -19,7 +23,7 @@ def untrusted(where: str, text: str, ca: str, url: str) -> str:
         where: the server.
         text: the client's error.
         ca: name of the setting for the authority's certificate.
-        url: name of the setting that names the server.
+        url: name of the setting that names the server; empty if it is not a setting that does.
 
     >>> untrusted("Redis at h", "[SSL: X] certificate verify failed: certificate has expired (_ssl.c:1)", "ca", "url")
     'Redis at h has a certificate that is not trusted (certificate has expired); renew it at the server.'
@@ -28,7 +32,7 @@ def untrusted(where: str, text: str, ca: str, url: str) -> str:
     if "expired" in why or "not yet valid" in why:
         advice = "renew it at the server"
     elif "mismatch" in why or "not valid for" in why:
-        advice = f"name the server as the certificate does, with {url}"
+        advice = f"name the server as the certificate does, with {url}" if url else _MADE_FOR_ANOTHER
     else:
         advice = f"give its authority with {ca}"
     return f"{where} has a certificate that is not trusted ({why}); {advice}."

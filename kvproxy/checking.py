@@ -148,9 +148,11 @@ class Checker:
             raise Unusable(f"{where} that is no mapping but of type {type(value).__name__}{hint}")
         for name in value:
             if not isinstance(name, str) or not _STEP.fullmatch(name) or not _plain(name):
-                raise Unusable(f"{where} with the name {name!r}, which cannot be a part of a key{_why(name)}")
+                place = where or "a section"
+                raise Unusable(f"{place} with the name {name!r}, which cannot be a part of a key{_why(name)}")
         if len({fold(name) for name in value}) < len(value):
-            raise Unusable(f"{where} with names that differ in upper and lower case only, which Traefik takes for one")
+            place = where or "sections"
+            raise Unusable(f"{place} with names that differ in upper and lower case only, which Traefik takes for one")
         found = {name: item for name, item in value.items() if self.unsets or item is not None}
         if not found and not may_be_empty:
             raise Unusable(f"{where} with nothing in it")

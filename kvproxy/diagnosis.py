@@ -6,7 +6,8 @@ tells of it. Traefik names no key either, but the fields that it knows are few o
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Final
 
 from .names import is_hold, is_kvproxys
@@ -32,34 +33,50 @@ _FIELDS: Final[Mapping[str, set[str]]] = {
 }
 
 
-def suspicion(config: Mapping[str, str]) -> str:
-    """A sentence about keys that Traefik may be unable to decode; empty if there are none.
+@dataclass(frozen=True)
+class Suspects:
+    """Keys below the root that may keep Traefik from reading any.
 
     Args:
-        config: keys, relative to the root, with their values. Of kvproxy's own only a hold counts, see
-            :attr:`~kvproxy.names.Names.hold_key`, which Traefik is not to decode; leave out that of the hub at work.
+        hold: another hub's hold, see :attr:`~kvproxy.names.Names.hold_key`; empty if there is none.
+        undecodable: keys that are not kvproxy's and that Traefik certainly cannot decode.
+        foreign: all other keys that are not kvproxy's.
+    """
 
-    >>> suspicion({"http/routers/mine/rule": "Path(`/x`)", "http/routers/mine/rool": "x"})
+    hold: str = ""
+    undecodable: tuple[str, ...] = ()
+    foreign: tuple[str, ...] = ()
+
+    @property
+    def evidence(self) -> str:
+        """A sentence that names what keeps Traefik from reading; empty if nothing is known to."""
+        if self.hold:
+            return (
+                f"Another hub rewrites its routes, or has stopped in the midst of that: its key {self.hold!r} keeps "
+                "Traefik from loading a part of them. If it has stopped, start it or its standby, which completes "
+                "them; remove the key only if there is neither."
+            )
+        if wrong := self.undecodable:
+            return (
+                f"Traefik cannot decode the {named(wrong)} below its rootKey, which "
+                f"{'is' if len(wrong) == 1 else 'are'} not kvproxy's; remove {'it' if len(wrong) == 1 else 'them'}."
+            )
+        return ""
+
+
+def suspects(config: Mapping[str, str]) -> Suspects:
+    """Find the keys that may keep Traefik from reading any.
+
+    Args:
+        config: keys, relative to the root, with their values. Of kvproxy's own only a hold counts; leave out that of
+            the hub at work.
+
+    >>> suspects({"http/routers/mine/rule": "Path(`/x`)", "http/routers/mine/rool": "x"}).evidence
     "Traefik cannot decode the key 'http/routers/mine/rool' below its rootKey, which is not kvproxy's; remove it."
     """
-    if hold := min(filter(is_hold, config), default=""):
-        return (
-            f"Another hub writes its routes anew, or has stopped in the midst of that: its key {hold!r} keeps "
-            "Traefik from loading a part of them. If it has stopped, start it or its standby, which completes them; "
-            "remove the key only if there is neither."
-        )
     foreign = {key: value for key, value in config.items() if not is_kvproxys(key) and not is_peers(key)}
-    if wrong := [key for key in sorted(foreign) if not decodable(key, foreign[key])]:
-        return (
-            f"Traefik cannot decode the {_names(wrong)} below its rootKey, which "
-            f"{'is' if len(wrong) == 1 else 'are'} not kvproxy's; remove {'it' if len(wrong) == 1 else 'them'}."
-        )
-    if foreign:
-        return (
-            f"One key that Traefik cannot decode stops all updates, and its log names the node. Not kvproxy's are the "
-            f"{_names(sorted(foreign))} below its rootKey; check or remove {'it' if len(foreign) == 1 else 'them'}."
-        )
-    return ""
+    wrong = tuple(key for key in sorted(foreign) if not decodable(key, foreign[key]))
+    return Suspects(min(filter(is_hold, config), default=""), wrong, tuple(sorted(foreign.keys() - set(wrong))))
 
 
 def decodable(key: str, value: str) -> bool:
@@ -85,8 +102,8 @@ def _router_value(field: str, deeper: str, value: str) -> bool:
     return field != "priority" or value.lstrip("-").isdigit()
 
 
-def _names(keys: Iterable[str]) -> str:
-    named = list(keys)
-    shown = ", ".join(map(repr, named[:_NAMED]))
-    more = f" and {len(named) - _NAMED} more" if len(named) > _NAMED else ""
-    return f"{'key' if len(named) == 1 else 'keys'} {shown}{more}"
+def named(keys: Sequence[str]) -> str:
+    """Some keys for a sentence, with their number if there are more."""
+    shown = ", ".join(map(repr, keys[:_NAMED]))
+    more = f" and {len(keys) - _NAMED} more" if len(keys) > _NAMED else ""
+    return f"{'key' if len(keys) == 1 else 'keys'} {shown}{more}"

@@ -88,6 +88,11 @@ class Pace:
         """Whether it has been told so often that something must be wrong."""
         return self._tellings > _IN_VAIN
 
+    @property
+    def since(self) -> float:
+        """When it made progress last, or was told of something new after it had caught up."""
+        return self._stalled
+
     def stalled(self, now: float) -> float:
         """Seconds since the last progress."""
         return now - self._stalled

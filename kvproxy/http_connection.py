@@ -14,6 +14,7 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 
 from .clear_text import clear_text
 from .errors import ConfigurationError
+from .renewal import Stamp, stamp
 
 #: What can be said besides the URL, in the words of this module.
 OPTIONS: Final = {"host", "port", "username", "password", "token", "ca", "cert", "key", "verify", "timeout"}
@@ -66,6 +67,10 @@ class Tls:
         named = {"ca": self.ca, "cert": self.cert, "key": self.key}
         section: dict[str, Any] = {name: value for name, value in named.items() if value}
         return section | ({} if self.verify else {"insecureSkipVerify": True})
+
+    def stamp(self) -> Stamp:
+        """What is another one when one of the files was renewed."""
+        return stamp([self.ca, self.cert, self.key])
 
     def context(self) -> ssl.SSLContext:
         """The same for Python's client.

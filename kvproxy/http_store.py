@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import contextlib
 import io
 import json
 import os
@@ -15,7 +16,7 @@ from typing import Any, Final
 import aiohttp
 
 from .certificate_errors import reason, untrusted
-from .errors import StoreAuthError, StoreChanged, StoreError, StoreUnavailable
+from .errors import ConfigurationError, StoreAuthError, StoreChanged, StoreError, StoreUnavailable
 from .http_connection import HttpConnection
 
 #: Seconds that a server may take to accept a connection, and be silent as long as there is another one to ask. A
@@ -97,6 +98,7 @@ class HttpClient:
             # aiohttp has two ways to make this header, of which each version has but one.
             login = base64.b64encode(f"{connection.username}:{connection.password}".encode()).decode()
             self._headers["Authorization"] = f"Basic {login}"
+        self._stamp = connection.tls.stamp() if connection.tls else ()
         self._context = connection.tls.context() if connection.tls else None
         self._session: aiohttp.ClientSession | None = None
         self._at = 0
@@ -158,7 +160,17 @@ class HttpClient:
             return error
         return self._passing(answer) or answer
 
+    async def _renew(self) -> None:
+        """Use the TLS files as they are now. Those before are good enough while new ones are not complete."""
+        tls = self._connection.tls
+        if tls is None or (now := tls.stamp()) == self._stamp:
+            return
+        with contextlib.suppress(ConfigurationError):
+            self._context, self._stamp = tls.context(), now
+            await self.aclose()
+
     async def _ask(self, at: int, request: _Request, timeout: aiohttp.ClientTimeout) -> Answer:
+        await self._renew()
         # aiohttp repeats requests of some methods by itself, so it is asked how often this one has gone out.
         sent: list[str] = []
         for last in (False, True):
@@ -211,6 +223,11 @@ class HttpClient:
         cause = error.os_error if isinstance(error, aiohttp.ClientConnectorError) else error
         if connection.tls is not None and isinstance(cause, ConnectionResetError):
             return StoreUnavailable(f"{where} ends the connection at once; does it speak TLS there?")
+        if connection.tls is not None and connection.tls.cert and isinstance(error, aiohttp.ServerDisconnectedError):
+            return StoreUnavailable(
+                f"{where} has ended the connection; if it is there, does it still trust the client certificate "
+                f"{connection.tls.cert}?"
+            )
         if connection.tls is None and isinstance(error, aiohttp.ServerDisconnectedError):
             return StoreUnavailable(
                 f"{where} ends the connection at once; if it wants TLS, begin {dialect.url} with {dialect.scheme}s://."

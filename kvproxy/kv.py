@@ -88,6 +88,10 @@ class TraefikKVProxy(KVTraefikProxy):
         """See :meth:`kvproxy.proxy.KVTraefikProxy.traefik_environment`."""
         return self.backend_proxy.traefik_environment()
 
+    def refused_login(self, provider_error: str) -> str:
+        """See :meth:`kvproxy.proxy.KVTraefikProxy.refused_login`."""
+        return self.backend_proxy.refused_login(provider_error)
+
     def store_secrets(self) -> list[str]:
         """See :meth:`kvproxy.proxy.KVTraefikProxy.store_secrets`."""
         return self.backend_proxy.store_secrets()

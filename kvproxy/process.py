@@ -40,18 +40,26 @@ class TraefikProcess:
         launch: what Traefik is started with.
         log: the hub's logger.
         secrets: texts that are blotted out of what Traefik logs.
+        provider: name of the provider by which it reads the store.
         outlives: whether Traefik is to go on when the hub ends.
     """
 
     def __init__(
-        self, config_file: Path, launch: Launch, log: Log, *, secrets: Sequence[str] = (), outlives: bool = False
+        self,
+        config_file: Path,
+        launch: Launch,
+        log: Log,
+        *,
+        secrets: Sequence[str] = (),
+        provider: str = "",
+        outlives: bool = False,
     ) -> None:
         self._config_file = file = config_file.absolute()
         self._log_path = file.with_name(file.name + ".log")
         self._record_path = file.with_name(file.name + ".pid")
         self._launch = launch
         self._log = log
-        self._output = TraefikLog(self._log_path, log, secrets)
+        self._output = TraefikLog(self._log_path, log, secrets, provider=provider)
         self._outlives = outlives
         # Whether it is left alone if the hub ends at this moment: what this hub has not yet got to work is not.
         self._stays = False
@@ -115,6 +123,13 @@ class TraefikProcess:
         self._task = begin(self._look_after(), "The task that looks after Traefik", self._log)
         await ready()
         self._stays = self._outlives
+
+    def provider_error(self, since: float = 0.0) -> str:
+        """Say why Traefik could not read the store last; empty if it told no error since a moment of the loop's time.
+
+        An error of an earlier Traefik does not count.
+        """
+        return self._output.provider_error(max(since, self._launched))
 
     def check_alive(self) -> None:
         """Raise :class:`TraefikError` with Traefik's last words if it has ended."""

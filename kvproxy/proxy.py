@@ -3,16 +3,24 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from jupyterhub.metrics import PROXY_POLL_DURATION_SECONDS
 
 from .abilities import Abilities, look_at
-from .adoption import Start
-from .errors import ConfigurationError, InvalidRouteError, KVProxyError, StoppedError, StoreUnavailable
+from .adoption import Adopt, Start, certificate_files
+from .errors import (
+    ConfigurationError,
+    InvalidRouteError,
+    KVProxyError,
+    StoppedError,
+    StoreUnavailable,
+    TraefikError,
+)
 from .fleet import TraefikFleet
 from .launcher import RUNTIME, check_directory, check_free, find_traefik, launch_of, secrets_in, traefik_version
 from .metrics import GAUGES
@@ -20,15 +28,19 @@ from .plugins import warn_of_rivals
 from .printable import shown
 from .process import TraefikProcess
 from .reconciler import Reconciler
+from .renewal import tell_renewals
 from .replicas import Replica
 from .routes import counted, make_route, parse_routespec
-from .startup import wait_for_store, wait_for_traefik
+from .startup import serves_already, wait_for_store, wait_for_traefik
 from .static import check_url, groups_allowed
 from .store import Store
 from .store_traits import StoreTraits
 from .succession import SucceedingProxy
 from .tasks import begin
 from .tracking import Tracker
+
+#: Seconds after the first route for which JupyterHub's check of all routes is waited for at most.
+_LONGEST_START: Final = 10.0
 
 
 class KVTraefikProxy(SucceedingProxy, StoreTraits):
@@ -58,6 +70,7 @@ class KVTraefikProxy(SucceedingProxy, StoreTraits):
     _set_up_for: Callable[[Abilities | None], dict[str, Any]]
     _starting: asyncio.Lock | None = None
     _watching: asyncio.Task[None] | None = None
+    _renewals: asyncio.Task[None] | None = None
     _stopping: asyncio.Task[None] | None = None
 
     @property
@@ -69,6 +82,13 @@ class KVTraefikProxy(SucceedingProxy, StoreTraits):
     def traefik_replicas(self) -> list[Replica]:
         """Every replica of Traefik and what has been seen of it last; none before the proxy has begun to work."""
         return self._reconciler.replicas if self._reconciler is not None else []
+
+    def store_certificates(self) -> list[str]:
+        """Names of the files with which Traefik comes to the store by TLS; some may be the contents instead."""
+        with contextlib.suppress(ConfigurationError):
+            return certificate_files(self.traefik_provider())
+        # A Traefik of somebody else's, to which the hub's settings do not lead.
+        return []
 
     async def start(self) -> None:
         """Start Traefik and bring the store to the desired state; stop what was started if that fails.
@@ -104,25 +124,44 @@ class KVTraefikProxy(SucceedingProxy, StoreTraits):
         launch = launch_of(binary, version, environment, settings, file.name)
         outlives = self.app is not None and not self.app.cleanup_proxy
         secrets = [*self.store_secrets(), self.traefik_api_password, *secrets_in(self.traefik_env)]
-        process = TraefikProcess(file, launch, self.log, secrets=secrets, outlives=outlives)
+        provider = self.provider_name
+        process = TraefikProcess(file, launch, self.log, secrets=secrets, provider=provider, outlives=outlives)
         decision = await loop.run_in_executor(None, process.decide)
         check_ports = partial(check_free, self.listen_addresses())
         if isinstance(decision, Start):
             check_ports()
         allowed = groups_allowed(self.route_layout, version)
         # A Traefik that an earlier hub has left serves on until the store is reached.
-        reconciler, fleet = await self._start_reconciler((), allowed, Abilities(version, metrics=True, ping=True))
+        able, adopts = Abilities(version, metrics=True, ping=True), isinstance(decision, Adopt)
+        reconciler, fleet = await self._start_reconciler((), allowed, able, there_already=adopts)
         [traefik] = await fleet.members()
         self._process = process
-        timeout, check_alive = self.check_route_timeout, process.check_alive
-        loaded = partial(wait_for_traefik, traefik, reconciler.revision, timeout, self.log, check_alive)
+        reconciler.provider_error = process.provider_error
+        timeout = self.check_route_timeout
+
+        def check() -> None:
+            process.check_alive()
+            if refused := self.refused_login(process.provider_error()):
+                raise TraefikError(refused)
+
+        async def loaded() -> None:
+            if not await serves_already([traefik], unknown=False):
+                reconciler.let_load()
+            revision, told = reconciler.revision, process.provider_error
+            await wait_for_traefik(traefik, revision, timeout, self.log, check, told)
+
         await process.start(decision, check_ports, loaded, reconciler.followed_since)
         await self._look_at_own(traefik, version, reconciler.desired)
         self.log.info("Traefik %s runs (process %s), configured by %s.", ".".join(map(str, version)), process.pid, file)
         await reconciler.tell_noise()
 
     async def _start_reconciler(
-        self, entry_points: tuple[str, ...], allowed: bool | None, able: Abilities | None = None
+        self,
+        entry_points: tuple[str, ...],
+        allowed: bool | None,
+        able: Abilities | None = None,
+        *,
+        there_already: bool,
     ) -> tuple[Reconciler, TraefikFleet]:
         access = self._access(secret := self._secret())
         warn_of_rivals(type(self), self.named_as, self.log)
@@ -136,6 +175,12 @@ class KVTraefikProxy(SucceedingProxy, StoreTraits):
             self.log.warning("%s", shown(warning))
         if not self.should_start:
             self.dynamic_config(able := await look_at(await fleet.members()))
+
+        async def serves() -> bool:
+            # Of a hub it is known that its check of all routes comes; without one, only what is seen counts.
+            unknown = self.app is not None and not self.should_start
+            return await serves_already(await fleet.members(), unknown=unknown)
+
         reconciler = Reconciler(
             store,
             fleet,
@@ -148,9 +193,13 @@ class KVTraefikProxy(SucceedingProxy, StoreTraits):
             interval=self.store_check_interval,
             place=self.store_place(),
             observer=self.observer(),
+            serves_already=serves if there_already else None,
+            longest=min(_LONGEST_START, self.check_route_timeout / 2),
         )
         await wait_for_store(reconciler.start, timeout, setting, self.log)
         self._reconciler = reconciler
+        if files := self.store_certificates():
+            self._renewals = begin(tell_renewals(files, self.log), "The look at certificates' files", self.log)
         if self.tracks_activity:
             self._tracker = Tracker(fleet.members, partial(self._adjust, fleet, reconciler), self.log, self.sets_up)
         GAUGES.watch(reconciler)
@@ -171,7 +220,7 @@ class KVTraefikProxy(SucceedingProxy, StoreTraits):
     async def _start_external(self) -> None:
         try:
             check_url(self.public_url, "JupyterHub.bind_url")
-            reconciler, fleet = await self._start_reconciler((self.traefik_entrypoint,), None)
+            reconciler, fleet = await self._start_reconciler((self.traefik_entrypoint,), None, there_already=True)
         except KVProxyError as error:
             self.log.critical("%s", error)
             await self._close()
@@ -206,9 +255,9 @@ class KVTraefikProxy(SucceedingProxy, StoreTraits):
         await self._close()
 
     async def _close(self, *, failed: bool = False) -> None:
-        if self._watching is not None:
-            self._watching.cancel()
-            await asyncio.gather(self._watching, return_exceptions=True)
+        for task in filter(None, (self._watching, self._renewals)):
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
         if self._reconciler is not None:
             GAUGES.forget(self._reconciler)
         process, parts = self._process, (self._tracker, self._reconciler, self._store, self._fleet_in_use)
@@ -219,7 +268,8 @@ class KVTraefikProxy(SucceedingProxy, StoreTraits):
             except Exception:
                 # The others must end all the same: Traefik above all, then the hub's claim to the store.
                 self.log.exception("A part of kvproxy did not end as it should.")
-        self._watching = self._process = self._tracker = self._reconciler = self._store = self._fleet_in_use = None
+        self._watching = self._renewals = None
+        self._process = self._tracker = self._reconciler = self._store = self._fleet_in_use = None
 
     async def add_route(self, routespec: str, target: str, data: Mapping[str, Any]) -> None:
         """Add a route, or change it, and return when Traefik serves it.

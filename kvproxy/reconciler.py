@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from dataclasses import replace
 from typing import Any, Final
 
-from .diagnosis import suspicion
+from .diagnosis import suspects
 from .errors import (
     InvalidRouteError,
     KVProxyError,
@@ -21,10 +22,13 @@ from .errors import (
     StoreError,
     StoreUnavailable,
 )
+from .first_routes import FirstRoutes
 from .guard import Guard
+from .loop_stalls import LoopStalls
 from .notices import tell_flat, tell_noise
 from .observing import Observer
 from .readiness import Pending
+from .reasons import explain
 from .replicas import Fleet
 from .routes import Route
 from .standing import Standing
@@ -39,6 +43,9 @@ from .watch import Log, TraefikWatch, Waiter
 
 #: Seconds that a failed add_route waits for its own rollback before it raises all the same.
 _ROLLBACK_WAIT: Final = 5.0
+#: Seconds that the last look at the store and at Traefik may take before a deadline counts.
+_LAST_LOOK: Final = 1.0
+_FIRST: Final = asyncio.FIRST_COMPLETED
 
 
 class Reconciler(Standing):
@@ -57,6 +64,8 @@ class Reconciler(Standing):
         observer: is told of what is done.
         concurrency: requests to Traefik's API under way at once.
         groups_allowed: whether Traefik can read groups of routes; if None, it is asked for its version.
+        serves_already: see :class:`~kvproxy.sync.StoreSync`; None if no Traefik is there yet.
+        longest: seconds after the first route for which JupyterHub's check of all routes is waited for, if it is.
     """
 
     def __init__(
@@ -74,21 +83,27 @@ class Reconciler(Standing):
         observer: Observer | None = None,
         concurrency: int = 10,
         groups_allowed: bool | None = None,
+        serves_already: Callable[[], Awaitable[bool]] | None = None,
+        longest: float = 10.0,
     ) -> None:
         self._store, self._log = store, log
         self._observer = observer or Observer()
+        #: Tells the last error of Traefik's provider since a moment, where the hub can see Traefik's log.
+        self.provider_error: Callable[[float], str] = lambda since: ""
         self._tasks: list[asyncio.Task[None]] = []
         self._watching: asyncio.Task[None] | None = None
         self._running = self._serving = self._said_flat = False
-        kick = asyncio.Event()
+        kick, stalls = asyncio.Event(), LoopStalls()
         self._watch = TraefikWatch(
             fleet,
             rows=lambda: self.count,
             progress=kick.set,
             ask_again=lambda: self._sync.tell_again(),
-            suspicion=lambda: suspicion(self._sync.beside()),
+            suspects=lambda: suspects(self._sync.beside()),
+            provider_error=lambda since: self.provider_error(since),
             patience=patience,
             grace=grace,
+            stalls=stalls,
             observer=self._observer,
             concurrency=concurrency,
             log=log,
@@ -97,8 +112,13 @@ class Reconciler(Standing):
         self._names = table.names
         self._tenure = Tenure(store, place, log) if place is not None else None
         self._sync = StoreSync(
-            store, self._watch, kick, table, Guard(interval), self._tenure, observer=self._observer, log=log
+            *(store, self._watch, kick, table, Guard(interval), self._tenure),
+            serves_already=serves_already,
+            observer=self._observer,
+            log=log,
         )
+        self._first = FirstRoutes(self._sync.let_load, longest)
+        self._stalls = stalls
 
     async def start(self) -> None:
         """Read the store, bring it to the desired state, and begin to work.
@@ -116,6 +136,7 @@ class Reconciler(Standing):
                 await self._tenure.end()
             raise
         self._say_flat()
+        self._stalls.start()
         self._watching = begin(self._watch.run(), "The task that follows Traefik", self._log)
         self._tasks = [begin(self._sync.run(), "The task that keeps the store", self._log), self._watching]
         self._running = self._serving = True
@@ -134,6 +155,8 @@ class Reconciler(Standing):
     async def aclose(self) -> None:
         """Stop; whoever still waits gets a :class:`StoppedError`. The store is left as it is."""
         self._running = self._serving = False
+        self._first.aclose()
+        self._stalls.aclose()
         self._sync.close()
         for task in self._tasks:
             task.cancel()
@@ -168,6 +191,16 @@ class Reconciler(Standing):
         left = self._sync.table.prevail()
         self._sync.want(SETUP, self._sync.table.asked)
         return left
+
+    @contextlib.contextmanager
+    def checking(self) -> Iterator[None]:
+        """Enclose JupyterHub's check of all routes, which adds those that Traefik serves and the store has lost."""
+        with self._first.checking():
+            yield
+
+    def let_load(self) -> None:
+        """Let Traefik load what there is, as no Traefik serves anything that could be lost."""
+        self._first.over()
 
     async def all(self, timeout: float) -> dict[str, dict[str, Any]]:
         """Read the store in full, start the repair of what differs, and give back all routes.
@@ -221,6 +254,8 @@ class Reconciler(Standing):
             self._watch.committed([waiter], self._sync.revision)
         else:
             self._sync.want(name, entry)
+            if self._sync.held_back:
+                self._first.added()
         try:
             await self._await_served(waiter, route, timeout)
         finally:
@@ -266,27 +301,45 @@ class Reconciler(Standing):
 
     async def _await_store(self, done: asyncio.Future[None], timeout: float, verb: str) -> None:
         try:
-            await asyncio.wait_for(done, timeout)
-        except asyncio.TimeoutError:
-            why = self._sync.problem or "other work is still before it"
-            raise StoreUnavailable(f"The store could not be {verb} within {timeout:g} s: {why}") from None
+            await self._stalls.wait(done, timeout)
+            if not done.done():
+                why = self._sync.problem or "other work is still before it"
+                raise StoreUnavailable(f"The store could not be {verb} within {timeout:g} s: {why}")
+            done.result()
+        finally:
+            done.cancel()
 
     async def _await_served(self, waiter: Waiter, route: Route, timeout: float) -> None:
         try:
-            await asyncio.wait_for(waiter.done, timeout)
-        except asyncio.TimeoutError:
-            why = self._explain(waiter)
-            await self._take_back(waiter)
-            raise RouteNotReadyError(
-                f"The route {route.routespec!r} was not served by Traefik within {timeout:g} s "
-                f"(check_route_timeout), so it has been taken back: {why}"
-            ) from None
+            stood_still = await self._stalls.wait(waiter.done, timeout)
+            if not waiter.done.done():
+                await self._look_once_more(waiter)
+            if not waiter.done.done():
+                why = self._explain(waiter, stood_still)
+                await self._take_back(waiter)
+                raise RouteNotReadyError(
+                    f"The route {route.routespec!r} was not served by Traefik within {timeout:g} s "
+                    f"(check_route_timeout), so it has been taken back: {why}"
+                )
+            waiter.done.result()
         except (RouteRejectedError, StoreError):
             await self._take_back(waiter)
             raise
         except asyncio.CancelledError:
             self._revert(waiter)
             raise
+
+    async def _look_once_more(self, waiter: Waiter) -> None:
+        """Look at the store and at Traefik before a deadline counts: what they did last may not have been seen yet."""
+        end = asyncio.get_running_loop().time() + _LAST_LOOK
+        if waiter.revision is None and not self._sync.held_back:
+            await asyncio.wait({waiter.done, read := self._sync.next_read()}, timeout=_LAST_LOOK, return_when=_FIRST)
+            read.cancel()
+        left = end - asyncio.get_running_loop().time()
+        if not waiter.done.done() and left > 0:
+            looked = self._watch.looked()
+            await asyncio.wait({waiter.done, looked}, timeout=left, return_when=_FIRST)
+            looked.cancel()
 
     def _revert(self, waiter: Waiter) -> bool:
         self._watch.forget(waiter)
@@ -302,12 +355,19 @@ class Reconciler(Standing):
             with contextlib.suppress(asyncio.TimeoutError, KVProxyError):
                 await asyncio.wait_for(self._sync.next_commit(waiter.name), _ROLLBACK_WAIT)
 
-    def _explain(self, waiter: Waiter) -> str:
-        if waiter.revision is None and (self._sync.problem or not self._watch.behind):
-            return self._sync.problem or "The store has not answered yet to what it was asked for."
-        if self._watch.problem or waiter.revision is None or (self._watch.seen or 0) < waiter.revision:
-            return self._watch.explain()
-        return waiter.verdict.why if isinstance(waiter.verdict, Pending) else "Traefik's answers changed meanwhile."
+    def _explain(self, waiter: Waiter, stood_still: float) -> str:
+        verdict = waiter.verdict
+        return explain(
+            replace(
+                self._watch.facts(waiter.revision),
+                stored=waiter.revision is not None,
+                behind_traefik=self._sync.behind,
+                held_back=self._sync.held_back,
+                store_problem=self._sync.problem or "",
+                verdict=verdict.why if isinstance(verdict, Pending) else "",
+                stood_still=stood_still,
+            )
+        )
 
 
 def _stopped() -> StoppedError:

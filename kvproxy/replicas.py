@@ -13,6 +13,7 @@ from logging import Logger, LoggerAdapter
 from typing import Any, Final, Protocol, TypeAlias, TypeVar
 
 from .errors import TraefikError
+from .loop_stalls import LoopStalls
 from .readiness import Pending, Ready, Rejected, Verdict, judge
 from .traefik import TraefikView
 from .translate import Entry
@@ -61,11 +62,13 @@ class Replicas:
     Args:
         fleet: which there are.
         grace: seconds for which one that does not answer is waited for, as long as another one does.
+        stalls: measures for how long the hub's own event loop stands still.
         concurrency: requests under way at once to each.
         log: where to say that one is left out.
     """
 
-    def __init__(self, fleet: Fleet, *, grace: float, concurrency: int, log: Log) -> None:
+    def __init__(self, fleet: Fleet, *, grace: float, stalls: LoopStalls, concurrency: int, log: Log) -> None:
+        self._stalls = stalls
         self._fleet = fleet
         self._grace = grace
         self._concurrency = concurrency
@@ -123,6 +126,13 @@ class Replicas:
     async def _ask(self, replica: Replica) -> None:
         if replica.lost:
             await asyncio.sleep(_LOST_LOOK)
+        before = self._stalls.lost
+        await self._ask_once(replica)
+        if replica.problem is not None and self._stalls.lost > before:
+            # The answer may have come while nothing here could read it.
+            await self._ask_once(replica)
+
+    async def _ask_once(self, replica: Replica) -> None:
         try:
             replica.seen = await self._in_time(replica.view.revision())
             # Before it has loaded anything of ours, its API need not be reachable at all.

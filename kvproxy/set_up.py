@@ -67,6 +67,14 @@ class TraefikSetUp(TraefikProxy):
         """The properties of Traefik's provider: as the strictest one that is known, unless the backend knows better."""
         return Reader()
 
+    def refused_login(self, provider_error: str) -> str:
+        """Say what to do if the store refuses Traefik's login for good; empty for any other error.
+
+        Args:
+            provider_error: the last error of Traefik's provider, in its own words; empty if there is none.
+        """
+        return ""
+
     def store_secrets(self) -> list[str]:
         """Texts that must never be logged."""
         return []

@@ -10,9 +10,10 @@ from typing import Any, Final, TypeVar
 from .certificate import CERTIFICATE_LOST, der_of
 from .errors import ConfigurationError, StoreUnavailable, StoreWriteRefused, TraefikError
 from .manifest import DEFAULT_CERTIFICATE
+from .reasons import Facts, Loaded, explain
 from .static import groups_allowed, parse_version
 from .sync import StoreSync
-from .traefik import TraefikApi
+from .traefik import TraefikApi, TraefikView
 from .translate import SETUP, Entry
 from .watch import Log
 
@@ -69,8 +70,31 @@ async def first_step(sync: StoreSync) -> None:
         sync.failed(error)
 
 
+async def serves_already(replicas: Sequence[TraefikView], *, unknown: bool, timeout: float = 2.0) -> bool:
+    """Tell whether a Traefik has loaded a configuration of an earlier start.
+
+    Args:
+        replicas: the APIs of all replicas.
+        unknown: the answer for those that cannot be asked.
+        timeout: seconds after which one counts as such.
+    """
+
+    async def loaded(traefik: TraefikView) -> bool:
+        try:
+            return await asyncio.wait_for(traefik.revision(), timeout) is not None
+        except (TraefikError, asyncio.TimeoutError):
+            return unknown
+
+    return any(await asyncio.gather(*map(loaded, replicas)))
+
+
 async def wait_for_traefik(
-    api: TraefikApi, revision: int, timeout: float, log: Log, check_alive: Callable[[], None] = lambda: None
+    api: TraefikApi,
+    revision: int,
+    timeout: float,
+    log: Log,
+    check_alive: Callable[[], None] = lambda: None,
+    provider_error: Callable[[], str] = str,
 ) -> None:
     """Wait until Traefik has loaded what is in the store.
 
@@ -80,6 +104,7 @@ async def wait_for_traefik(
         timeout: seconds after which to give up.
         log: where to say that Traefik is late.
         check_alive: raises if waiting is in vain.
+        provider_error: tells the last error of Traefik's provider; empty if there is none, or it is not known.
 
     Raises:
         TraefikError: when time has run out, with what was seen.
@@ -89,8 +114,7 @@ async def wait_for_traefik(
     while True:
         check_alive()
         try:
-            seen = await api.revision()
-            problem = "Traefik's API answers, but Traefik has not loaded what kvproxy wrote to the store."
+            seen, problem = await api.revision(), ""
         except TraefikError as error:
             seen, problem = None, str(error)
         if seen is not None and seen >= revision:
@@ -98,10 +122,11 @@ async def wait_for_traefik(
                 log.info("Traefik is there.")
             return
         elapsed = loop.time() - start
+        why = explain(Facts(api_problem=problem, loaded=Loaded.of(seen, revision), provider_error=provider_error()))
         if elapsed >= timeout:
-            raise TraefikError(f"{problem} Gave up after {timeout:g} s (check_route_timeout).")
+            raise TraefikError(f"{why} Gave up after {timeout:g} s (check_route_timeout).")
         if elapsed > _SILENCE and not told:
-            log.warning("%s Waiting for it for up to %g s (check_route_timeout).", problem, timeout)
+            log.warning("%s Waiting for it for up to %g s (check_route_timeout).", why, timeout)
             told = True
         await asyncio.sleep(min(pause, timeout - elapsed))
         pause = min(1.5 * pause, _LAST_PAUSE)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,8 @@ class SucceedingProxy(Proxy):
 
         The hub calls it at the end of its start, when it has found out which servers run.
         """
-        await super().check_routes(*arguments, **named)
+        with self._reconciler.checking() if self._reconciler is not None else nullcontext():
+            await super().check_routes(*arguments, **named)
         if self._reconciler is None or not (left := self._reconciler.prevail()) or self._told_of_left:
             return
         self._told_of_left = True

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 
 from . import plan
 from .belief import Belief
@@ -38,6 +38,8 @@ class StoreSync:
         table: what it is to hold.
         guard: when to look at the store though nobody asks for it.
         tenure: keeps the claim to the store; None to let others write too.
+        serves_already: tells whether Traefik may serve routes of an earlier start. It is asked if there are none in the
+            store: then nothing is written before :meth:`let_load`.
         observer: is told of what is done.
         log: the hub's logger.
     """
@@ -51,6 +53,7 @@ class StoreSync:
         guard: Guard,
         tenure: Tenure | None = None,
         *,
+        serves_already: Callable[[], Awaitable[bool]] | None = None,
         observer: Observer,
         log: Log,
     ) -> None:
@@ -70,9 +73,14 @@ class StoreSync:
         self._promises = Promises()
         self._untold = self._known = self._closed = False
         self._stale, self._torn = True, False
+        # Whether the store has lost the revision that Traefik was told of last, so that it is waited for in vain.
+        self._lost = False
         # Whether Traefik may read the store; who may not is not waited for.
         self._admitted = False
         self._shaper = Shaper(store, watch, table)
+        self._serves_already = serves_already
+        #: Whether nothing is written yet, so that Traefik keeps the routes that it has loaded.
+        self.held_back = False
         #: The revision that Traefik was told of last.
         self.revision = 0
 
@@ -129,6 +137,12 @@ class StoreSync:
         """Have Traefik told of a new revision, though nothing else has changed."""
         self._untold = True
         self._kick.set()
+
+    def let_load(self) -> None:
+        """Write what was held back, all of it at once for Traefik."""
+        if self.held_back:
+            self.held_back, self._torn = False, True
+            self._kick.set()
 
     def beside(self) -> dict[str, str]:
         """What the configuration holds besides the setup, as far as that is known."""
@@ -215,6 +229,8 @@ class StoreSync:
         """
         if self._stale or self._promises.reads:
             await self._read()
+        if await self._waits_for_routes():
+            return
         if not self._untold:
             self._mark(*await self._shaper.step(self._dirty))
         names = self._take_due()
@@ -222,7 +238,7 @@ class StoreSync:
         commits = self._promises.take_commits(names)
         waiters = {name: self._watch.waiters(name) for name in names}
         groups = [ops for name in names for ops in self._difference(name, captured[name])]
-        tell = (bool(groups) or self._untold) and not self._behind
+        tell = (bool(groups) or self._untold) and not self.behind
         try:
             await self._commit(groups, tell)
         except StoreError as error:
@@ -248,6 +264,17 @@ class StoreSync:
             await self._store.admit()
             self._admitted = True
 
+    async def _waits_for_routes(self) -> bool:
+        if self._serves_already is not None:
+            asked, self._serves_already = self._serves_already, None
+            self.held_back = not self.count and await asked()
+            if self.held_back:
+                self._log.info(
+                    "The store holds no routes, and Traefik may serve those of an earlier start. It keeps them until "
+                    "JupyterHub has checked all routes, at the end of its start."
+                )
+        return self.held_back
+
     def _difference(self, name: str, wanted: Entry | None) -> list[tuple[Operation, ...]]:
         found = self._belief.difference(name, wanted)
         if name != SETUP:
@@ -258,12 +285,13 @@ class StoreSync:
         return split
 
     @property
-    def _behind(self) -> bool:
-        return self._admitted and self._watch.behind
+    def behind(self) -> bool:
+        """Whether nothing is added for now, as Traefik has still to load what is there already."""
+        return self._admitted and self._watch.behind and not self._lost
 
     def _take_due(self) -> list[str]:
         """Everything that is dirty; while Traefik is behind only deletions, which nobody sees Traefik for."""
-        behind = self._behind
+        behind = self.behind
         due = [name for name in self._dirty if not (behind and name in self.desired)]
         for name in due:
             del self._dirty[name]
@@ -290,6 +318,7 @@ class StoreSync:
             self._observer.committed(sum(len(t.operations) for t in transactions), self._now() - start)
         self._untold = not tell and (self._untold or bool(groups))
         if tell:
+            self._lost = False
             self.revision = revision
             self._watch.announce(revision)
 
@@ -334,7 +363,8 @@ class StoreSync:
         hopeful = not first and not self._watch.settled
         other = revision != plan.revision_operation(self._names, self.revision).value
         # Traefik may serve what the store has lost.
-        self._torn = (other and not first) or self.table.take_rerooted()
+        self._lost = other and not first
+        self._torn = self._lost or self.table.take_rerooted()
         if hopeful or other or self._belief.release():
             self._untold = True
         if findings.wrong and not first:

@@ -15,6 +15,7 @@ from typing import IO, Final
 
 from .blotting import Blotter
 from .half_read import HalfRead
+from .provider_errors import provider_error
 from .repetition import WINDOW, Repetition
 from .watch import Log
 
@@ -67,12 +68,21 @@ class TraefikLog:
         path: where it is.
         log: the hub's logger.
         secrets: texts that are blotted out.
-        clock: seconds that go on steadily.
+        provider: name of Traefik's provider whose errors are remembered.
+        clock: seconds that go on steadily, as those of the event loop do.
     """
 
     def __init__(
-        self, path: Path, log: Log, secrets: Sequence[str] = (), *, clock: Callable[[], float] = time.monotonic
+        self,
+        path: Path,
+        log: Log,
+        secrets: Sequence[str] = (),
+        *,
+        provider: str = "",
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
+        self._provider = provider
+        self._provider_error = ("", 0.0)
         self._path = path
         self._log = log
         self._blotter = Blotter(secrets)
@@ -89,6 +99,11 @@ class TraefikLog:
         """A sentence with what Traefik said last."""
         said = [self._blotter.shown(line, _LAST_WORDS) for line in self._last_lines]
         return "Its last words: " + " | ".join(said) if said else "It said nothing."
+
+    def provider_error(self, since: float) -> str:
+        """Say what the provider's last error was, if it has been read since a moment of the clock; empty if not."""
+        error, moment = self._provider_error
+        return self._blotter.shown(error, _LAST_WORDS) if moment >= since else ""
 
     def open_for_traefik(self) -> IO[bytes]:
         """The file for Traefik to write to, in place of an earlier one if that has been removed. To be closed.
@@ -139,7 +154,10 @@ class TraefikLog:
             self._say(f"more than can be passed on; {left_out} bytes of it are left out.", logging.WARNING, ending, now)
         read = self._file.read(_READ)
         for line in self._lines(read):
-            level, text = parse_log_line(line.decode(errors="replace"))
+            whole = line.decode(errors="replace")
+            level, text = parse_log_line(whole)
+            if error := provider_error(whole, self._provider):
+                self._provider_error = (error, now)
             self._say(text, level, ending, now)
         if self._file.tell() > _LIMIT and (left_out or len(read) < _READ):
             with contextlib.suppress(OSError):

@@ -16,10 +16,14 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Final
 
+from .diagnosis import Suspects
 from .errors import RouteRejectedError
 from .guard import Pace
+from .loop_stalls import LoopStalls
 from .observing import Observer
+from .promises import settle
 from .readiness import Pending, Ready, Rejected, Verdict
+from .reasons import Facts, Loaded, explain
 from .replicas import Fleet, Log, Replicas
 from .static import parse_version
 from .translate import Entry
@@ -65,9 +69,11 @@ class TraefikWatch:
         rows: tells how many routes there are.
         progress: called when Traefik has caught up or may no longer be waited for.
         ask_again: called to have Traefik told of a further revision.
-        suspicion: says what in the store may keep Traefik from reading it, in a sentence, or nothing.
+        suspects: tells which keys in the store may keep Traefik from reading it.
+        provider_error: tells the last error of Traefik's provider since a moment of the loop's time, if it is known.
         patience: seconds for which commits are held back at most for a Traefik that has not caught up.
         grace: seconds for which one replica that does not answer is waited for.
+        stalls: measures for how long the hub's own event loop stands still.
         concurrency: requests under way at once.
         observer: is told when Traefik has to be told again.
         log: where to say that Traefik cannot be reached.
@@ -80,22 +86,26 @@ class TraefikWatch:
         rows: Callable[[], int],
         progress: Callable[[], None],
         ask_again: Callable[[], None],
-        suspicion: Callable[[], str],
+        suspects: Callable[[], Suspects],
+        provider_error: Callable[[float], str],
         patience: float,
         grace: float,
+        stalls: LoopStalls,
         concurrency: int,
         observer: Observer,
         log: Log,
     ) -> None:
-        self._replicas = Replicas(fleet, grace=grace, concurrency=concurrency, log=log)
+        self._replicas = Replicas(fleet, grace=grace, stalls=stalls, concurrency=concurrency, log=log)
         self._rows = rows
         self._progress = progress
         self._ask_again = ask_again
-        self._suspicion = suspicion
+        self._suspects = suspects
+        self._provider_error = provider_error
         self._patience = patience
         self._observer = observer
         self._log = log
         self._waiters: dict[str, list[Waiter]] = {}
+        self._looked: list[asyncio.Future[None]] = []
         self._revision = 0
         self._since = 0.0
         self._pace = Pace()
@@ -172,6 +182,13 @@ class TraefikWatch:
                 self._since = self._now()
                 self._wanted.set()
 
+    def looked(self) -> asyncio.Future[None]:
+        """Resolved when Traefik has been looked at once more, by a look that begins after this."""
+        done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._looked.append(done)
+        self._wanted.set()
+        return done
+
     def fail_all(self, error: Exception) -> None:
         """Let every waiter fail."""
         for waiters in list(self._waiters.values()):
@@ -214,6 +231,13 @@ class TraefikWatch:
         return asyncio.get_running_loop().time()
 
     async def _look(self) -> None:
+        looked, self._looked = self._looked, []
+        try:
+            await self._look_at_all()
+        finally:
+            settle(looked)
+
+    async def _look_at_all(self) -> None:
         await self._replicas.look()
         self._take(self._replicas.seen)
         self._complain()
@@ -237,29 +261,29 @@ class TraefikWatch:
                 self._log.info("Traefik follows the store again.")
 
     def _tell_again(self) -> None:
-        if self._revision == (self.seen or 0) or not self._pace.due(self._now()):
+        # As long as it was told of nothing, it has missed nothing: it may serve the routes of an earlier start.
+        if self._revision in {0, self.seen} or not self._pace.due(self._now()):
             return
         self._pace.told(self._now())
         self._observer.told_again()
         self._ask_again()
         if self.problem is None and self._pace.in_vain and not self._reported:
             self._reported = True
-            self._log.error("Traefik does not follow the store: %s", self.explain())
+            self._log.error("Traefik does not follow the store: %s", explain(self.facts()))
 
-    def explain(self) -> str:
-        """Why Traefik has not loaded what it was told of, in a sentence or two."""
-        if self.problem:
-            return self.problem
-        if self.seen is None:
-            return (
-                "Traefik's API answers, but Traefik has loaded nothing that kvproxy wrote. Check that its provider "
-                f"names the same store, database, credentials and rootKey. {self._suspicion()}".rstrip()
-            )
-        suspicion = self._suspicion() or (
-            "Look for 'Provider error' or 'KV' in its log: one key below the rootKey that it cannot decode stops all "
-            "updates."
+    def facts(self, revision: int | None = None) -> Facts:
+        """What is known of Traefik.
+
+        Args:
+            revision: the one that it should have loaded; None for the one that it was told of last.
+        """
+        wanted = self._revision if revision is None else revision
+        return Facts(
+            api_problem=self.problem or "",
+            loaded=Loaded.of(self.seen, wanted),
+            provider_error=self._provider_error(self._pace.since),
+            suspects=self._suspects(),
         )
-        return f"Traefik has not loaded the store's latest contents. {suspicion}"
 
     def _complain(self) -> None:
         # A Traefik that was never there is a matter for whoever waits for it at start, who says so himself.

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from contextlib import aclosing
+from contextlib import aclosing, suppress
+from dataclasses import dataclass
 from typing import Any
 
-from redis.exceptions import NoPermissionError, ResponseError
+from redis.exceptions import NoPermissionError, ReadOnlyError, ResponseError
 
 from kvproxy.errors import ConfigurationError, StoreError, StoreUnavailable
 
@@ -111,25 +112,41 @@ def warnings(settings: Mapping[str, str], connection: Connection) -> list[str]:
     return found
 
 
-async def try_rights(redis: Any, root: str, records: str, fence: str, channel: str) -> None:
-    """Do all that kvproxy does to keys in a transaction that is given up, so that nothing comes of it.
-
-    Redis looks at the rights to a command when it is queued (``processCommand``, 6.2-8).
+@dataclass(frozen=True)
+class Keys:
+    """What the hub uses in a server.
 
     Args:
-        redis: a connected ``redis.asyncio.Redis``.
         root: begins the keys of the configuration.
         records: key of the hash of records.
         fence: key that every transaction looks at and changes.
         channel: where Traefik is woken.
+    """
+
+    root: str
+    records: str
+    fence: str
+    channel: str
+
+
+async def try_rights(redis: Any, keys: Keys, *, is_replica: bool = False) -> None:
+    """Do all that kvproxy does to keys in a transaction that is given up, so that nothing comes of it.
+
+    Redis looks at the rights to a command when it is queued, and only then at whether it is a replica that takes no
+    writes (``processCommand``, 6.2-8).
+
+    Args:
+        redis: a connected ``redis.asyncio.Redis``.
+        keys: what kvproxy uses there.
+        is_replica: whether it may refuse to write.
 
     Raises:
         NoPermissionError: if the user may not do one of them.
     """
-    key = root + "kvproxy-probe-of-rights"
+    key = keys.root + "kvproxy-probe-of-rights"
     await redis.get(key)
     try:
-        await redis.hget(records, key)
+        await redis.hget(keys.records, key)
     except ResponseError as error:
         # Somebody has put something else there, which is written over.
         if not is_wrong_type(error):
@@ -137,36 +154,55 @@ async def try_rights(redis: Any, root: str, records: str, fence: str, channel: s
     commands = [
         ("MSET", key, ""),
         ("DEL", key),
-        ("HSET", records, key, ""),
-        ("HDEL", records, key),
-        ("SET", fence, ""),
-        ("PUBLISH", channel, "set"),
+        ("HSET", keys.records, key, ""),
+        ("HDEL", keys.records, key),
+        ("SET", keys.fence, ""),
+        ("PUBLISH", keys.channel, "set"),
     ]
-    await _give_up(redis, fence, commands)
+    await _give_up(redis, keys.fence, commands, is_replica)
 
 
-async def try_admitting(redis: Any, login: Login, fence: str) -> None:
+async def try_admitting(redis: Any, login: Login, fence: str, *, is_replica: bool = False) -> None:
     """Do what it takes to let Traefik in, in a transaction that is given up.
 
     Args:
         redis: a connected ``redis.asyncio.Redis``.
         login: who Traefik is.
-        fence: as in :func:`try_rights`.
+        fence: see :class:`Keys`.
+        is_replica: as in :func:`try_rights`.
 
     Raises:
         NoPermissionError: if the hub's user may not.
     """
     await login.known(redis)
-    await _give_up(redis, fence, [login.command])
+    await _give_up(redis, fence, [login.command], is_replica)
 
 
-async def _give_up(redis: Any, fence: str, commands: Sequence[tuple[str, ...]]) -> None:
+async def try_reading(redis: Any, root: str) -> None:
+    """Do what Traefik does, as Traefik.
+
+    Args:
+        redis: a connected ``redis.asyncio.Redis``.
+        root: root of the configuration, without slashes at its ends.
+
+    Raises:
+        NoPermissionError: if its user may not.
+    """
+    await redis.scan(match=f"{root}*", count=1)
+    await redis.mget(f"{root}/kvproxy-probe-of-rights")
+    async with redis.pubsub() as listener:
+        await listener.psubscribe(f"__keyspace*:{root}*")
+        await listener.get_message(timeout=_PATIENCE)
+
+
+async def _give_up(redis: Any, fence: str, commands: Sequence[tuple[str, ...]], is_replica: bool) -> None:
     async with aclosing(redis.client()) as one:
         await one.execute_command("WATCH", fence)
         await one.execute_command("MULTI")
         try:
             for command in commands:
-                await one.execute_command(*command)
+                with suppress(*([ReadOnlyError] if is_replica else [])):
+                    await one.execute_command(*command)
         finally:
             await one.execute_command("DISCARD")
 

@@ -8,12 +8,14 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from redis.asyncio import Redis
+from redis.asyncio.connection import SSLConnection
 from redis.asyncio.retry import Retry
-from redis.asyncio.sentinel import Sentinel, SentinelConnectionPool
+from redis.asyncio.sentinel import Sentinel, SentinelConnectionPool, SentinelManagedSSLConnection
 from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 
 from kvproxy.errors import ConfigurationError
+from kvproxy.renewal import Stamp, stamp
 
 from .connection import Connection, client_options, sentinel_options
 from .sentinels import Sentinels
@@ -46,12 +48,44 @@ def connect(connection: Connection, patience: Mapping[str, float] | None = None)
         options.pop(name, None)
     try:
         if connection.sentinels is None:
-            return Redis(**options)
+            return _renewing(Redis(**options))
         return _following(connection, connection.sentinels, options)
     except TypeError as error:
         raise ConfigurationError(
             f"redis_client_kwargs holds an option that the Redis client refuses: {error}."
         ) from None
+
+
+class Renewing(SSLConnection):
+    """A connection for which the TLS files are read again if they have changed; redis-py (8.1) reads them once."""
+
+    _stamp: Stamp | None = None
+
+    async def connect(self) -> None:
+        """Connect, by the files as they are now; those before are good enough while new ones are not complete."""
+        tls = self.ssl_context
+        before, now = tls.context, stamp([tls.ca_certs or "", tls.certfile or "", tls.keyfile or ""])
+        if now != self._stamp:
+            tls.context = None
+            try:
+                tls.get()
+                self._stamp = now
+            except (OSError, ValueError):
+                if before is None:
+                    raise
+                tls.context = before
+        await super().connect()  # type: ignore[no-untyped-call]
+
+
+class RenewingManaged(Renewing, SentinelManagedSSLConnection):
+    """The same to whichever server is the master."""
+
+
+def _renewing(client: Any) -> Any:
+    pool = client.connection_pool
+    kinds = {SSLConnection: Renewing, SentinelManagedSSLConnection: RenewingManaged}
+    pool.connection_class = kinds.get(pool.connection_class, pool.connection_class)
+    return client
 
 
 class Guide(Sentinel):
@@ -108,7 +142,8 @@ def _following(connection: Connection, sentinels: Sentinels, options: dict[str, 
     client: Any = guide.master_for(
         sentinels.master, redis_class=FollowingRedis, connection_pool_class=MasterPool, **options
     )
-    client.guide, client.sentinels = guide, tuple(guide.sentinels)
+    client.guide, client.sentinels = guide, tuple(map(_renewing, guide.sentinels))
+    _renewing(client)
     # The pool would look at the options only when it first connects.
     client.connection_pool.make_connection()
     return client
@@ -116,7 +151,7 @@ def _following(connection: Connection, sentinels: Sentinels, options: dict[str, 
 
 def sentinel_client(connection: Connection, host: str, port: int) -> Any:
     """A client of one sentinel, which tries once."""
-    return Redis(host=host, port=port, **_sentinel_options(connection))
+    return _renewing(Redis(host=host, port=port, **_sentinel_options(connection)))
 
 
 def _sentinel_options(connection: Connection) -> dict[str, Any]:

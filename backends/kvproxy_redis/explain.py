@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+from typing import Final
+
 from redis.asyncio.sentinel import MasterNotFoundError
 from redis.exceptions import (
     AuthenticationError,
@@ -26,14 +29,23 @@ from kvproxy.errors import (
 
 from .connection import Connection
 
+#: What is said of a connection that the server closed, as it does with one whose client certificate it does not trust.
+_ENDED: Final = re.compile("closed by server|[Cc]onnection reset|ALERT_")
+
 
 class MasterMissing(StoreUnavailable):
     """No sentinel names a master; the sentinels themselves tell why."""
 
 
-def explain(error: Exception, connection: Connection) -> StoreError:
-    """One of kvproxy's errors for one of the client's, about the server that holds the routes."""
-    where = f"Redis at {connection}"
+def explain(error: Exception, connection: Connection, master: str = "") -> StoreError:
+    """One of kvproxy's errors for one of the client's, about the server that holds the routes.
+
+    Args:
+        error: the client's.
+        connection: where to.
+        master: ``host:port`` of the server that the sentinels name, as far as it is known.
+    """
+    where = f"The master {master} of Redis at {connection}" if master else f"Redis at {connection}"
     if connection.sentinels is not None and (changing := _explain_change(error, where)):
         return changing
     return _refused(error, where) or _explain(
@@ -47,6 +59,12 @@ def explain_replica(error: Exception, connection: Connection, place: str) -> Sto
     return _explain(error, connection, where, connection.username, "redis_username and redis_password")
 
 
+def explain_replica_to_traefik(error: Exception, connection: Connection, place: str) -> StoreError:
+    """The same about a replica that is to serve Traefik one day, which comes by this connection."""
+    where, settings = f"The replica of Redis at {place}", "redis_traefik_username and redis_traefik_password"
+    return _explain(error, connection, where, connection.username, settings)
+
+
 def explain_sentinel(error: Exception, connection: Connection, place: str) -> KVProxyError:
     """The same about a sentinel at that place."""
     where = f"The sentinel at {place}"
@@ -57,6 +75,27 @@ def explain_sentinel(error: Exception, connection: Connection, place: str) -> KV
         )
     user = connection.sentinels.username if connection.sentinels is not None else ""
     return _explain(error, connection, where, user, "redis_sentinel_username and redis_sentinel_password")
+
+
+def explain_traefik(provider_error: str, connection: Connection, username: str) -> str:
+    """Say what to do about an error of Traefik's provider, if it is that Redis refuses its user; else empty.
+
+    Args:
+        provider_error: in the server's own words.
+        connection: where Redis is.
+        username: ``redis_traefik_username``.
+    """
+    if provider_error.startswith(("WRONGPASS", "NOAUTH")):
+        return (
+            f"Redis at {connection} refuses Traefik's user {username!r}; check redis_traefik_username and "
+            "redis_traefik_password."
+        )
+    if provider_error.startswith("NOPERM"):
+        return (
+            f"Redis at {connection} does not let Traefik's user {username!r} (redis_traefik_username) read the routes "
+            f"({provider_error.rstrip('.')}); give it the rights in docs/how-to/redis.md."
+        )
+    return ""
 
 
 def _explain_change(error: Exception, where: str) -> StoreError | None:
@@ -102,9 +141,15 @@ def _explain(error: Exception, connection: Connection, where: str, username: str
     if isinstance(error, BusyLoadingError):
         return StoreUnavailable(f"{where} is still loading its data.")
     if "CERTIFICATE_VERIFY_FAILED" in text:
-        return StoreError(untrusted(where, text, "ssl_ca_certs", "redis_url"))
+        url = "redis_url" if connection.sentinels is None else ""
+        return StoreError(untrusted(where, text, "ssl_ca_certs", url))
     if isinstance(error, TimeoutError) and connection.tls is not None:
         return StoreUnavailable(f"{where} does not answer ({text}); does it speak TLS there?")
+    if connection.tls is not None and connection.tls.cert and _ENDED.search(text):
+        return StoreUnavailable(
+            f"{where} has ended the connection ({text}); if it is there, does it still trust the client certificate "
+            f"{connection.tls.cert}?"
+        )
     if isinstance(error, (ConnectionError, TimeoutError, OSError)):
         return StoreUnavailable(f"{where} cannot be reached ({text}).")
     return StoreError(f"{where} answers: {text}.")

@@ -10,27 +10,36 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Coroutine, Iterable
+from dataclasses import dataclass
 from typing import Any, Final
 
 from redis.exceptions import RedisError
 
+from kvproxy.errors import StoreUnavailable
 from kvproxy.replicas import Log
 from kvproxy.tasks import begin
 
 from .cancelling import end
 from .client import FollowingRedis, connect
 from .connection import Connection
+from .sentinel_checks import ask_all, said_of_replica, troubles
 from .sentinels import endpoint
-from .standby import Address, Standby, replicas
+from .standby import Address, Standby, alone, replicas
 
 #: Where a sentinel says that it holds another server for the master.
 _CHANGES: Final = "+switch-master"
 #: Seconds after which a sentinel is asked though it has said nothing.
 _PAUSE: Final = 1.0
-#: Seconds between two visits to the replicas, if the master stays the same.
-_ROUND: Final = 10.0
+#: Seconds after which a read that Traefik had begun at the former master is over.
+_READ: Final = 0.5
+#: Seconds after which Traefik is told again, one after another. Its client may hear of the new master later than the
+#: hub, or in the midst of a read, which then is of a part of each server.
+_REMINDERS: Final = (0.1, 0.2, 0.3, 0.4, 0.5)
+#: Seconds between two visits to the replicas.
+_ROUND: Final = 1.0
+#: Seconds between two looks at whether hub and Traefik could work there.
+_EXAMINED: Final = 60.0
 #: Seconds for which Traefik may listen to a server that is not the master any more. Sentinels make it a replica after
 #: some ten, and close its connections then.
 _FORMER: Final = 60.0
@@ -99,9 +108,10 @@ class Follower:
         self._redis = redis
         self._standby = standby
         self._log = log
-        self._said: set[str] = set()
-        self._changed = asyncio.Event()
+        #: What was said of sentinels and replicas last.
+        self.said: set[str] = set()
         self._opinions: dict[int, Opinion] = {}
+        self._moved_at = float("-inf")
         self._tasks: list[asyncio.Task[None]] = []
         # Those that were the master, with the moment from which on nobody can be listening there.
         self._former: dict[Address, tuple[Any, float]] = {}
@@ -110,6 +120,8 @@ class Follower:
         self.master: Address | None = None
         #: Called when another server has become the master.
         self.moved: Callable[[], None] = lambda: None
+        #: Called to have Traefik read again what is there.
+        self.wake: Callable[[], None] = lambda: None
 
     def begin(self) -> None:
         """Begin to follow, if that was not done before."""
@@ -128,9 +140,21 @@ class Follower:
         now = asyncio.get_running_loop().time()
         for redis, until in self._former.values():
             if now < until:
-                task = asyncio.ensure_future(_publish(redis, channel, message))
-                self._messages.add(task)
-                task.add_done_callback(self._messages.discard)
+                self._begin(_publish(redis, channel, message))
+
+    def _begin(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.ensure_future(work)
+        self._messages.add(task)
+        task.add_done_callback(self._messages.discard)
+
+    async def _remind(self) -> None:
+        for pause in _REMINDERS:
+            await asyncio.sleep(pause)
+            self.wake()
+
+    async def settled(self) -> None:
+        """Wait until what Traefik had begun to read at a former master is over: it would go on at the new one."""
+        await asyncio.sleep(self._moved_at + _READ - asyncio.get_running_loop().time())
 
     async def _hear(self, number: int, sentinel: Any) -> None:
         """Follow one sentinel: ask it whenever it says that something has changed, and now and then."""
@@ -145,24 +169,22 @@ class Follower:
             await asyncio.sleep(_PAUSE)
 
     async def _attend(self) -> None:
-        """Visit the replicas at each change of the master, and now and then; each complaint is logged once."""
+        """Visit the replicas now and then; each complaint is logged once."""
+        examined, wrong = float("-inf"), list[str]()
         while True:
-            timer = asyncio.get_running_loop().call_later(_ROUND, self._changed.set)
-            # Not wait_for, which loses a cancellation that comes at the same moment (Python before 3.12).
-            await self._changed.wait()
-            timer.cancel()
-            self._changed.clear()
-            found = set(await self._standby.attend(await self._others()))
-            for sentence in sorted(found - self._said):
+            await asyncio.sleep(_ROUND)
+            known = await replicas(self._redis.sentinels, self._sentinels.master, self.master)
+            shut_out = await self._standby.attend(known)
+            now = asyncio.get_running_loop().time()
+            if now >= examined + _EXAMINED:
+                examined = now
+                errors = await self._standby.examine(known)
+                wrong = [said_of_replica(error) for error in errors if not isinstance(error, StoreUnavailable)]
+                wrong += troubles(await ask_all(self._connection))
+            found = {*shut_out, *wrong}
+            for sentence in sorted(found - self.said):
                 self._log.warning("%s", sentence)
-            self._said = found
-
-    async def _others(self) -> list[Address]:
-        """The servers that are not the master, those first that have just been it."""
-        if (master := self.master) is None:
-            return []
-        known = await replicas(self._redis.sentinels, self._sentinels.master, master)
-        return [address for address in dict.fromkeys([*self._former, *known]) if address != self.master]
+            self.said = found
 
     async def _ask(self, number: int, sentinel: Any) -> None:
         found = await opinion(sentinel, self._sentinels.master)
@@ -184,12 +206,12 @@ class Follower:
         before, self.master = self.master, address
         self._log.info("The master of Redis is now %s, as the sentinels say.", endpoint(*address))
         if before is not None:
-            alone = replace(self._connection, host=before[0], port=before[1], sentinels=None)
-            redis, _ = self._former.get(before) or (connect(alone, _PATIENCE), 0.0)
-            self._former[before] = redis, asyncio.get_running_loop().time() + _FORMER
+            self._moved_at = asyncio.get_running_loop().time()
+            redis, _ = self._former.get(before) or (connect(alone(self._connection, before), _PATIENCE), 0.0)
+            self._former[before] = redis, self._moved_at + _FORMER
             self.moved()
+            self._begin(self._remind())
         await self._redis.lead(address)
-        self._changed.set()
 
 
 async def _publish(redis: Any, channel: str, message: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import TYPE_CHECKING, Any
 
 from traitlets import Bool, Dict, List, Unicode, Union
@@ -11,6 +12,7 @@ from kvproxy.proxy import KVTraefikProxy
 
 from .admission import Login, parse_login
 from .connection import Connection, parse_connection, provider_options, traefik_connection
+from .explain import explain_traefik
 from .sentinels import MASTER, parse_sentinels
 
 if TYPE_CHECKING:
@@ -118,7 +120,11 @@ class TraefikRedisProxy(KVTraefikProxy):
             raise ConfigurationError(
                 "The Redis client is not installed; install it with: pip install 'kvproxy[redis]'."
             ) from None
-        return RedisStore(self.connection, self.traefik_root, self.jupyterhub_root, self._admits, self.log)
+        where, roots, traefik = self.connection, (self.traefik_root, self.jupyterhub_root), None
+        with contextlib.suppress(ConfigurationError):
+            # If there is none that Traefik could use, it matters only where a Traefik is to be started.
+            traefik = self._traefik_connection
+        return RedisStore(where, *roots, admits=self._admits, log=self.log, traefik=traefik)
 
     @property
     def _admits(self) -> Login | None:
@@ -129,8 +135,17 @@ class TraefikRedisProxy(KVTraefikProxy):
 
     def traefik_provider(self) -> dict[str, Any]:
         """See :meth:`kvproxy.proxy.KVTraefikProxy.traefik_provider`."""
-        login = self.redis_traefik_username, self.redis_traefik_password
-        return {"redis": provider_options(traefik_connection(self.connection, *login), self.traefik_root)}
+        return {"redis": provider_options(self._traefik_connection, self.traefik_root)}
+
+    @property
+    def _traefik_connection(self) -> Connection:
+        return traefik_connection(self.connection, self.redis_traefik_username, self.redis_traefik_password)
+
+    def refused_login(self, provider_error: str) -> str:
+        """See :meth:`kvproxy.proxy.KVTraefikProxy.refused_login`; one that the hub makes, it makes again."""
+        if self.redis_admit_traefik or not self.redis_traefik_username:
+            return ""
+        return explain_traefik(provider_error, self.connection, self.redis_traefik_username)
 
     def store_secrets(self) -> list[str]:
         """See :meth:`kvproxy.proxy.KVTraefikProxy.store_secrets`."""

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 from redis.exceptions import NoPermissionError, RedisError, ResponseError
 
-from kvproxy.errors import ConfigurationError, KVProxyError, StoreUnavailable
+from kvproxy.errors import ConfigurationError, KVProxyError, StoreAuthError, StoreError, StoreUnavailable
 
-from .client import connect, sentinel_client
+from .client import sentinel_client
 from .connection import Connection
-from .explain import explain_replica, explain_sentinel
+from .explain import explain_sentinel
 from .exposure import answers_strangers, said, said_of_sentinels, sentinel_answers_strangers
 from .sentinels import Sentinels, endpoint
+from .standby import Standby, alone
 
 #: With fewer, the loss of one leaves no majority, and without a majority nobody becomes the master.
 _ENOUGH: Final = 3
@@ -42,7 +43,7 @@ class Answer:
     is_open: bool = False
 
 
-async def sentinel_findings(connection: Connection) -> list[str]:
+async def sentinel_findings(standby: Standby) -> list[str]:
     """Warnings about the sentinels of a connection and about the replicas; none if it has no sentinels.
 
     Each sentinel is asked by itself: the client that follows the master takes a wrong password for a missing master.
@@ -50,13 +51,49 @@ async def sentinel_findings(connection: Connection) -> list[str]:
     Raises:
         KVProxyError: if no sentinel is of use; :class:`StoreUnavailable` only if waiting may help.
     """
+    connection = standby.connection
     if (sentinels := connection.sentinels) is None:
         return []
-    answers = await asyncio.gather(*(_ask(connection, sentinels, *address) for address in sentinels.addresses))
+    answers = await ask_all(connection)
     found = judge(answers, sentinels)
     replicas = next(answer.replicas for answer in answers if answer.problem is None)
-    tried = await asyncio.gather(*(_try(connection, replica) for replica in replicas))
-    return found + [finding for finding in tried if finding]
+    addresses = [(str(replica["ip"]), int(replica["port"])) for replica in replicas]
+    found += [said_of_replica(error) for error in await standby.examine(addresses)]
+    places = [alone(connection, address) for address in addresses]
+    is_open = await asyncio.gather(*map(answers_strangers, places))
+    return found + [said(place) for place, each in zip(places, is_open, strict=True) if each]
+
+
+async def ask_all(connection: Connection) -> list[Answer]:
+    """What each sentinel of a connection says; nothing if it has none."""
+    if (sentinels := connection.sentinels) is None:
+        return []
+    return await asyncio.gather(*(_ask(connection, sentinels, *address) for address in sentinels.addresses))
+
+
+def why_no_master(answers: Sequence[Answer], sentinels: Sentinels) -> str:
+    """Why no master is found, in two sentences.
+
+    Args:
+        answers: what the sentinels say.
+        sentinels: who they are.
+    """
+    where = f"Redis at {sentinels} has no master just now. "
+    problems = [answer.problem for answer in answers if answer.problem is not None]
+    telling = [problem for problem in problems if not isinstance(problem, StoreUnavailable)]
+    if telling:
+        return f"{where}{telling[0]}"
+    if down := next((answer.state for answer in answers if answer.problem is None), None):
+        place = endpoint(str(down["ip"]), int(down["port"]))
+        return f"{where}The sentinels cannot reach {place}, and have not made another server the master."
+    return where + " ".join(map(str, problems))
+
+
+def troubles(answers: Sequence[Answer]) -> list[str]:
+    """What a running hub should say of its sentinels: who does not let it in, or knows no such master, for long."""
+    lasting = [a.problem for a in answers if a.problem is not None and not isinstance(a.problem, StoreUnavailable)]
+    rest = "The others are asked instead." if len(lasting) < len(answers) else "The next failover is not followed."
+    return [f"{problem} {rest}" for problem in lasting]
 
 
 async def _ask(connection: Connection, sentinels: Sentinels, host: str, port: int) -> Answer:
@@ -118,17 +155,8 @@ def judge(answers: Sequence[Answer], sentinels: Sentinels) -> list[str]:
     return found
 
 
-async def _try(connection: Connection, replica: Mapping[str, Any]) -> str:
-    """What would keep the hub from a replica if it became the master; empty for nothing.
-
-    Neither users nor passwords are copied from a master to its replicas, and the addresses that sentinels tell may be
-    known among the servers only.
-    """
-    host, port = str(replica["ip"]), int(replica["port"])
-    alone = replace(connection, host=host, port=port, sentinels=None)
-    try:
-        async with connect(alone) as redis:
-            await redis.ping()
-    except (RedisError, OSError) as error:
-        return f"{explain_replica(error, connection, endpoint(host, port))} The hub needs it when it takes over."
-    return said(alone) if await answers_strangers(alone) else ""
+def said_of_replica(error: StoreError) -> str:
+    """The warning about what would keep hub or Traefik from a replica."""
+    if isinstance(error, StoreAuthError):
+        return f"{error} Redis copies no users to replicas; nobody could log in after a failover to this one."
+    return f"{error} The hub needs it when it takes over."

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Any, Final, TypeAlias
 
-from redis.exceptions import NoPermissionError, RedisError
+from redis.exceptions import MasterDownError, NoPermissionError, RedisError
+
+from kvproxy.errors import StoreError
 
 from .admission import Login
+from .checks import Keys, try_admitting, try_reading, try_rights
 from .client import connect
 from .connection import Connection
+from .explain import explain_replica, explain_replica_to_traefik
 from .sentinels import endpoint
 
 Address: TypeAlias = tuple[str, int]
@@ -26,17 +30,59 @@ class Standby:
 
     Args:
         connection: names the sentinels, and says as whom to come.
+        keys: what the hub uses there.
         admits: the user that Traefik comes as, if it is the hub that lets it in.
+        traefik: as whom Traefik comes if the hub does not let it in; None if that is not known.
     """
 
     connection: Connection
+    keys: Keys
     admits: Login | None = None
+    traefik: Connection | None = None
+
+    async def examine(self, addresses: Iterable[Address]) -> list[StoreError]:
+        """What would keep hub or Traefik from these servers if they became the master.
+
+        Neither users nor passwords are copied from a master to its replicas, and the addresses that sentinels tell may
+        be known among the servers only. :class:`StoreUnavailable` may pass by itself.
+        """
+        found = await asyncio.gather(*map(self._examine, addresses))
+        return [error for errors in found for error in errors]
+
+    async def _examine(self, address: Address) -> list[StoreError]:
+        try:
+            async with self._at(self.connection, address) as redis:
+                await redis.ping()
+                await try_rights(redis, self.keys, is_replica=True)
+                if self.admits is not None:
+                    await try_admitting(redis, self.admits, self.keys.fence, is_replica=True)
+        except MasterDownError:
+            # It has lost its master, and takes over the next one's data first.
+            return []
+        except (RedisError, OSError) as error:
+            return [explain_replica(error, self.connection, endpoint(*address))]
+        traefik = self.traefik
+        if self.admits is not None or traefik is None or traefik == self.connection:
+            return []
+        try:
+            async with self._at(traefik, address) as redis:
+                await try_reading(redis, self.keys.root.rstrip("/"))
+        except (RedisError, OSError) as error:
+            return [explain_replica_to_traefik(error, traefik, endpoint(*address))]
+        return []
+
+    @staticmethod
+    def _at(connection: Connection, address: Address) -> Any:
+        return connect(alone(connection, address), _PATIENCE)
 
     async def attend(self, addresses: Iterable[Address]) -> list[str]:
         """Shut Traefik out of these servers where the hub lets it in; gives back sentences about what hinders that.
 
         A server that was the master knows Traefik for as long as it runs. When it is the master again, Traefik would
         read from it before the hub has written what it lacks.
+
+        One that still takes writes is left until it is a replica: a Traefik that listens there would take being shut
+        out for an error, and be longer in coming back each time.
         """
         found = await asyncio.gather(*map(self._attend, addresses))
         return [sentence for sentence in found if sentence]
@@ -46,8 +92,9 @@ class Standby:
             return ""
         host, port = address
         try:
-            async with connect(replace(self.connection, host=host, port=port, sentinels=None), _PATIENCE) as redis:
-                await redis.execute_command("ACL DELUSER", login.username)
+            async with self._at(self.connection, address) as redis:
+                if (await redis.info("replication")).get("role") != "master":
+                    await redis.execute_command("ACL DELUSER", login.username)
         except NoPermissionError:
             hub = self.connection.username or "default"
             return (
@@ -61,7 +108,12 @@ class Standby:
         return ""
 
 
-async def replicas(sentinels: Iterable[Any], name: str, master: Address | None) -> Sequence[Address]:
+def alone(connection: Connection, address: Address) -> Connection:
+    """The connection to one server of those among which the sentinels choose."""
+    return replace(connection, host=address[0], port=address[1], sentinels=None)
+
+
+async def replicas(sentinels: Iterable[Any], name: str, master: Address | None) -> list[Address]:
     """The servers that the first of these sentinels to answer knows beside the master of this name."""
     for sentinel in sentinels:
         try:
@@ -69,5 +121,5 @@ async def replicas(sentinels: Iterable[Any], name: str, master: Address | None) 
         except (RedisError, OSError):
             continue
         found = [(str(state["ip"]), int(state["port"])) for state in states]
-        return [address for address in dict.fromkeys(found) if address != master]
+        return [address for address in found if address != master]
     return []

@@ -15,21 +15,22 @@ from typing import Any, Final, TypeVar
 
 from redis.exceptions import RedisError, ResponseError
 
-from kvproxy.errors import KVProxyError, StoreChanged, StoreError, StoreUnavailable, StoreWriteRefused
+from kvproxy.errors import StoreChanged, StoreError, StoreUnavailable, StoreWriteRefused
 from kvproxy.replicas import Log
 from kvproxy.store import Capabilities, Snapshot, Store, Transaction
 
 from .admission import Login, described
 from .cancelling import insist
-from .checks import crowded, findings, notifies_of_keys, try_admitting, try_rights
+from .checks import Keys, crowded, findings, notifies_of_keys, try_admitting, try_rights
 from .client import connect
 from .commands import commands_of, pattern_of
 from .connection import Connection
 from .explain import MasterMissing, explain
 from .exposure import exposure, in_clear_text
 from .following import Follower
-from .sentinel_checks import sentinel_findings
-from .standby import Standby
+from .sentinel_checks import ask_all, sentinel_findings, why_no_master
+from .sentinels import endpoint
+from .standby import Address, Standby
 from .transactions import Command, KeyChanged, is_wrong_type, transact, value_of
 
 T = TypeVar("T")
@@ -55,6 +56,7 @@ class RedisStore(Store):
         jupyterhub_root: root of the records, likewise.
         admits: the user that Traefik comes as, if it is this store that lets it in.
         log: where to say which server is the master, and what is wrong with the replicas.
+        traefik: as whom Traefik comes otherwise; None if that is not known.
     """
 
     #: Redis has no limit of its own; this one keeps a transaction from holding up everybody else for long.
@@ -72,13 +74,11 @@ class RedisStore(Store):
         jupyterhub_root: str,
         admits: Login | None = None,
         log: Log | None = None,
+        traefik: Connection | None = None,
     ) -> None:
         self._connection = connection
         self._admits = admits
         self._redis = connect(connection)
-        self._follower = None
-        if connection.sentinels is not None:
-            self._follower = Follower(connection, self._redis, Standby(connection, admits), log or _LOG)
         self._root = traefik_root + "/"
         self._records = jupyterhub_root + "/routes"
         self._claim = jupyterhub_root + "/hub"
@@ -92,15 +92,22 @@ class RedisStore(Store):
         self._spoilt = False
         # How Redis described Traefik's user when the hub had just made it.
         self._made: Mapping[str, Any] | None = None
+        # Which master it was made on last.
+        self._let_in_at: Address | None = None
         self._probe = jupyterhub_root + "/probe-"
         # Traefik listens to `__keyspace*:<root>*`: one message under the name of a key below the root wakes it once,
         # whether or not the server sends notifications of its own (kvtools/redis 1.2, `WatchTree`).
         self._channel = f"__keyspace@{connection.db}__:{self._root}"
+        self._keys = Keys(self._root, self._records, self._fence_key, self._channel)
+        self._standby = Standby(connection, self._keys, admits, traefik)
+        self._follower = None
+        if connection.sentinels is not None:
+            self._follower = Follower(connection, self._redis, self._standby, log or _LOG)
 
     def watch(self, changed: Callable[[], None]) -> None:
         """See :meth:`kvproxy.store.Store.watch`: when the sentinels have named another master."""
         if self._follower is not None:
-            self._follower.moved = changed
+            self._follower.moved, self._follower.wake = changed, self._wake_at_former
             self._follower.begin()
 
     async def check(self) -> list[str]:
@@ -109,7 +116,9 @@ class RedisStore(Store):
 
     async def _check(self) -> list[str]:
         # Who checks wants to know at once, and tries again by himself.
-        found = await sentinel_findings(self._connection)
+        found = await sentinel_findings(self._standby)
+        if self._follower is not None:
+            self._follower.said = set(found)
         async with self._errors(), connect(self._connection) as redis:
             await redis.ping()
             found += await findings(redis, self._connection)
@@ -119,7 +128,7 @@ class RedisStore(Store):
 
     async def _try_all(self, redis: Any) -> Sequence[str]:
         try:
-            await try_rights(redis, self._root, self._records, self._fence_key, self._channel)
+            await try_rights(redis, self._keys)
             if self._admits is not None:
                 await try_admitting(redis, self._admits, self._fence_key)
         except ResponseError as error:
@@ -197,8 +206,8 @@ class RedisStore(Store):
             self._unsure = False
             raise
         self._fence, self._knows, self._unsure, self._spoilt = mark, True, False, False
-        if transaction.wake and self._follower is not None:
-            self._follower.publish(self._channel, "set")
+        if transaction.wake:
+            self._wake_at_former()
 
     async def _apply(self, transaction: Transaction, mark: bytes, knows: bool) -> None:
         before = self._unsure
@@ -237,11 +246,16 @@ class RedisStore(Store):
         if (login := self._admits) is None:
             return True
         user = await self._try(lambda: login.known(self._redis))
-        return bool(user) and self._made in (None, user)
+        if not user or self._made not in (None, user):
+            return False
+        self._let_in_at = self._master()
+        return True
 
     async def admit(self) -> None:
         """See :meth:`kvproxy.store.Store.admit`: behind the fence, so that it is done where all was written."""
         if (login := self._admits) is not None:
+            if self._follower is not None:
+                await self._follower.settled()
             await self._try(lambda: self._admit(login))
 
     async def _admit(self, login: Login) -> None:
@@ -252,6 +266,20 @@ class RedisStore(Store):
 
         _, answer = await transact(self._redis, self._fence_key, commands)
         self._made = described(answer)
+        if not self._lets_in():
+            self._let_in_at = self._master()
+            self._wake_at_former()
+
+    def _master(self) -> Address | None:
+        return self._follower.master if self._follower is not None else None
+
+    def _lets_in(self) -> bool:
+        """Whether Traefik may read from the present master; being refused is an error to it, which costs it time."""
+        return self._admits is None or self._let_in_at == self._master()
+
+    def _wake_at_former(self) -> None:
+        if self._follower is not None and self._lets_in():
+            self._follower.publish(self._channel, "set")
 
     async def forget(self) -> None:
         """See :meth:`kvproxy.store.Store.forget`: the fence."""
@@ -290,16 +318,14 @@ class RedisStore(Store):
         """Try for about two seconds, always as a whole; a server that was silent for longer is not asked again."""
         try:
             return await insist(self._tries(operation))
-        except MasterMissing as error:
-            raise await self._without_master(error) from None
+        except MasterMissing:
+            raise await self._without_master() from None
 
-    async def _without_master(self, error: MasterMissing) -> StoreUnavailable:
+    async def _without_master(self) -> StoreUnavailable:
         """Why no sentinel names a master: the client takes a refused password, too, for a master that is missing."""
-        try:
-            await insist(sentinel_findings(self._connection))
-        except KVProxyError as problem:
-            return StoreUnavailable(f"Redis at {self._connection} has no master just now. {problem}")
-        return error
+        sentinels = self._connection.sentinels
+        assert sentinels is not None  # noqa: S101 - for the type checker
+        return StoreUnavailable(why_no_master(await insist(ask_all(self._connection)), sentinels))
 
     async def _tries(self, operation: Callable[[], Awaitable[T]]) -> T:
         loop = asyncio.get_running_loop()
@@ -327,4 +353,5 @@ class RedisStore(Store):
             if is_wrong_type(error):
                 # Only the hub's own keys are asked for as one type; which one it is, a full read finds.
                 raise self._moved() from None
-            raise explain(error, self._connection) from None
+            master = self._master()
+            raise explain(error, self._connection, endpoint(*master) if master is not None else "") from None

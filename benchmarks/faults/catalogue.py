@@ -183,6 +183,19 @@ async def all_killed(site: Site, _: float) -> Steps:
     yield []
 
 
+async def store_emptied_and_hub_restarted(site: Site, seconds: float) -> Steps:
+    """The node of the store and the hub is lost and comes back empty; JupyterHub's services take their time."""
+    yield []
+    await site.hub.kill()
+    await down(site)
+    await asyncio.to_thread(site.store.start_empty)
+    await site.hub.start()
+    await site.hub.call("routes")
+    await asyncio.sleep(seconds)
+    await site.check_routes()
+    yield []
+
+
 async def a_past(site: Site) -> None:
     """Changes, one after another: a store that comes back counts its changes anew, and who follows it must cope."""
     for _ in range(_CHANGES):
@@ -221,6 +234,7 @@ FAULTS = {
     "foreign-key": Fault("a key that Traefik cannot decode", foreign_key),
     "traefik-paused": Fault("Traefik stands still", traefik_paused),
     "hub-killed": Fault("hub killed, started again", hub_killed),
+    "store-and-hub-lost": Fault("store restarted empty, and the hub with it", store_emptied_and_hub_restarted),
     "traefik-killed": Fault("Traefik killed", traefik_killed, managed=True),
     "hub-restarted": Fault("hub restarted, its Traefik with it", hub_restarted, managed=True),
     "both-killed": Fault("store and Traefik killed", both_killed, killable=True, managed=True),

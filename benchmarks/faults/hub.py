@@ -48,6 +48,12 @@ class Calls:
         """A user's server has been stopped."""
         await self.proxy.delete_route(routespec)
 
+    async def check(self, table: dict[str, str]) -> None:
+        """All servers that run have been found, so that JupyterHub checks all routes, as at the end of its start."""
+        self.proxy.hub.host = table.pop("/")
+        self.proxy.extra_routes = table
+        await self.proxy.check_routes({}, {})
+
     async def routes(self) -> dict[str, str]:
         """Where all routes lead, after a full read."""
         return {spec: route["target"] for spec, route in (await self.proxy.get_all_routes()).items()}

@@ -160,6 +160,11 @@ class Site:
         del self.table[spec]
         self.gone.add(spec)
 
+    async def check_routes(self) -> None:
+        """Have the hub do the check with which JupyterHub's start ends; it adds what is missing."""
+        servers = {spec: f"http://127.0.0.1:{port}" for spec, port in self.table.items()}
+        await self.hub.call("check", table={**servers, self.socket: self._echo.url})
+
     async def seconds_to_log_in(self, spec: str, limit: float) -> float:
         """Add a route, again and again if need be. Raises HubError with the last reason when the time is over."""
         begin = time.monotonic()

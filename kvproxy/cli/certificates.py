@@ -11,7 +11,7 @@ from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_private_key
 from cryptography.x509.oid import NameOID
 
-from .findings import Finding, error, ok, warning
+from .findings import Finding, Level, error, ok, warning
 
 _SOON: Final = timedelta(days=21)
 #: Who is named in certificates that are only there so that there is one.
@@ -73,6 +73,27 @@ def validity(what: str, certificate: x509.Certificate, now: datetime) -> list[Fi
     if end - now < _SOON:
         return [warning("certificate", f"{what} expires on {end:%Y-%m-%d}.", "Renew it.")]
     return [ok("certificate", f"{what} is valid until {end:%Y-%m-%d}.")]
+
+
+def of_store(file: str, pem: bytes, now: datetime) -> list[Finding]:
+    """What is wrong with the certificates in a file for the store, which may be a bundle of authorities, or a key.
+
+    A bundle is as good as its newest authority; in a file with a client's certificate that one counts.
+    """
+    try:
+        found = x509.load_pem_x509_certificates(pem)
+    except ValueError:
+        return []
+    clients = [certificate for certificate in found if not _is_authority(certificate)]
+    counts = clients[0] if clients else max(found, key=lambda one: _utc(one, "not_valid_after"))
+    return [finding for finding in validity(file, counts, now) if finding.level is not Level.OK]
+
+
+def _is_authority(certificate: x509.Certificate) -> bool:
+    try:
+        return certificate.extensions.get_extension_for_class(x509.BasicConstraints).value.ca
+    except x509.ExtensionNotFound:
+        return False
 
 
 def names(what: str, certificate: x509.Certificate, host: str) -> list[Finding]:

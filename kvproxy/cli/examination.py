@@ -6,7 +6,7 @@ from ..store import Store
 from . import findings
 from .comparison import Held
 from .examine_hub import configuration, cookie_secret, network, permissions
-from .examine_store import clock_of, examine_store
+from .examine_store import certificates_for, clock_of, examine_store
 from .examine_tls import examine_tls, tls_places
 from .examine_traefik import examine_traefik, program, strangers
 from .findings import Finding, ok
@@ -21,7 +21,7 @@ async def examine(hub: Hub) -> list[Finding]:
     Raises:
         ConfigurationError: if a setting cannot work, so that there is nothing to look at.
     """
-    found = [*configuration(hub), *network(hub)]
+    found = [*configuration(hub), *network(hub), *certificates_for(hub)]
     async with opened(hub.proxy) as store:
         said, held = await examine_store(hub, store)
         about, runs = await _hub(hub, store, held)

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
+from datetime import datetime, timezone
+from pathlib import Path
 
 from ..errors import KVProxyError, StoreError
 from ..store import Store
+from . import certificates
 from .comparison import Held, hold
 from .findings import Finding, contents, error, notifications, ok, warning
 from .hub_configuration import Hub
@@ -26,6 +30,16 @@ async def examine_store(hub: Hub, store: Store) -> tuple[list[Finding], Held | N
     except StoreError as problem:
         found.append(warning("notifications", f"Whether a change wakes Traefik once cannot be said. {problem}"))
     return found + contents(held, hub.proxy.takeover_command), held
+
+
+def certificates_for(hub: Hub) -> list[Finding]:
+    """What is wrong with the files with which hub and Traefik come to the store by TLS."""
+    found: list[Finding] = []
+    for file in hub.proxy.store_certificates():
+        # One that cannot be read is told by the store, and so is a name that is the contents.
+        with contextlib.suppress(OSError, ValueError):
+            found += certificates.of_store(file, Path(file).read_bytes(), datetime.now(timezone.utc))
+    return found
 
 
 async def clock_of(store: Store) -> float | None:

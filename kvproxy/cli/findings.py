@@ -8,11 +8,13 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Any, Final
 
-from ..diagnosis import suspicion
+from ..diagnosis import suspects
 from ..errors import ConfigurationError
 from ..manifest import of_default_store
 from ..names import is_kvproxys
 from ..peer import is_peers
+from ..reasons import Facts
+from ..reasons import advice as why_not_loaded
 from ..static import groups_allowed, parse_version
 from .comparison import Held, Row, Seen, State
 
@@ -20,9 +22,6 @@ from .comparison import Held, Row, Seen, State
 _CLOCKS: Final = 5.0
 #: Routes from which on it is a burden to read them more often than needed.
 _MANY: Final = 50
-_LOG: Final = (
-    "Look for 'Provider error' or 'KV' in its log: one key below the rootKey that it cannot decode stops all updates."
-)
 #: Keys that are named in a sentence.
 _NAMED: Final = 3
 
@@ -215,7 +214,7 @@ def revisions(held: Held, seen: Sequence[Seen]) -> list[Finding]:
             found.append(error("revision", f"{one.name} has loaded nothing that kvproxy wrote.", advice))
         elif one.revision < held.revision:
             said = f"{one.name} has not loaded the store's latest contents."
-            found.append(error("revision", said, suspicion(held.foreign) or _LOG))
+            found.append(error("revision", said, why_not_loaded(Facts(suspects=suspects(held.foreign)))))
         else:
             found.append(ok("revision", f"{one.name} has loaded the store's latest contents."))
     return found

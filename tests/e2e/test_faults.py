@@ -24,6 +24,7 @@ CELLS = [
     ("redis-noisy", "store-killed"),
     *((store, fault) for store in ("etcd", "consul") for fault in ("store-killed", "keys-deleted", "both-killed")),
     *((store, "store-emptied") for store in ("redis-noisy", "etcd", "consul")),
+    *((store, "store-and-hub-lost") for store in ("redis-noisy", "consul")),
 ]
 
 pytestmark = pytest.mark.timeout(400)

@@ -68,6 +68,28 @@ def test_redis_refuses_the_password_at_once(hub_factory, redis_factory):
     assert "wr0ng-0ne" not in hub.log_text
 
 
+def test_redis_refuses_traefiks_user_at_once(hub_factory, redis_server):
+    redis_server.command("ACL", "SETUSER", "traefik", "on", ">right", "~traefik*", "+@all")
+    login = {"redis_traefik_username": "traefik", "redis_traefik_password": "wr0ng-0ne"}
+    settings = {"TraefikRedisProxy.redis_url": redis_server.url, "TraefikProxy.check_route_timeout": 60}
+    hub = hub_factory({**settings, **{f"TraefikRedisProxy.{name}": value for name, value in login.items()}})
+    assert why_it_failed(hub) == (
+        f"Redis at {redis_server.url} refuses Traefik's user 'traefik'; check redis_traefik_username and "
+        "redis_traefik_password."
+    )
+    assert "wr0ng-0ne" not in hub.log_text
+
+
+def test_the_last_line_repeats_what_traefiks_provider_said(hub_factory, redis_server):
+    redis_server.command("SET", "traefik/http/routers/mine/rool", "x")
+    settings = {"TraefikRedisProxy.redis_url": redis_server.url, "TraefikProxy.check_route_timeout": 5}
+    assert why_it_failed(hub_factory(settings), LOADING + 5) == (
+        "Traefik's API answers, but Traefik has loaded nothing that kvproxy wrote. One key below its rootKey that it "
+        "cannot decode stops all updates; its log says: field not found, node: rool. Correct or remove that key. Gave "
+        "up after 5 s (check_route_timeout)."
+    )
+
+
 def test_a_mistake_in_the_dynamic_configuration_leaves_no_key(hub_factory, redis_server):
     extra = {"http": {"middlewares": {"a": {"headers": {"customRequestHeader": {"X-A": "b"}}}}}}
     settings = {"TraefikRedisProxy.redis_url": redis_server.url, "TraefikProxy.extra_dynamic_config": extra}

@@ -310,18 +310,6 @@ async def test_nothing_secret_is_shown_and_each_comes_as_its_own_user(
     assert PASSWORD not in caplog.text
 
 
-async def test_a_replica_that_would_refuse_the_hub_is_named(
-    sentinel_factory: Factory, start_proxy: Start, caplog: pytest.LogCaptureFixture
-) -> None:
-    """Redis copies no users; the day of a failover is late to learn of it."""
-    group = sentinel_factory(ACCESS)
-    group.servers[1].command("ACL", "DELUSER", "hub")
-    await start_proxy(**settings(group), **LOGIN)
-    place = f"{group.servers[1].host}:{group.servers[1].port}"
-    assert re.search(rf"The replica of Redis at {place} refuses the credentials", caplog.text)
-    assert caplog.text.count("The replica of Redis") == 1
-
-
 async def test_a_group_that_could_not_fail_over_is_named(
     sentinel_factory: Factory, start_proxy: Start, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -512,3 +512,33 @@ def test_an_answer_that_nobody_understands_does_not_end_the_watch(
     play(scene)
     assert caplog.text.count("kvproxy does not understand what it sees of Traefik. Looking again.") == 1
     assert caplog.text.count("RuntimeError: not understood") == 1
+
+
+def test_what_was_lost_is_not_held_back_for_a_traefik_that_cannot_catch_up() -> None:
+    """It was told of a revision that the store has lost with the routes, as when another server takes over."""
+    changed: list[Callable[[], None]] = []
+
+    class Replaced(MemoryStore):
+        """Notices by itself that another server has taken over."""
+
+        def watch(self, changed_now: Callable[[], None]) -> None:
+            """Remember whom to tell."""
+            changed.append(changed_now)
+
+    async def scene(world: World) -> None:
+        config, records = dict(world.store.config), dict(world.store.records)
+        world.traefik.frozen = True
+        adding = asyncio.create_task(world.reconciler.add(route("late"), SECONDS))
+        await asyncio.sleep(0.1)
+        right = world.right()
+        world.store.config.clear()
+        world.store.config.update(config)
+        world.store.records.clear()
+        world.store.records.update(records)
+        changed[0]()
+        await asyncio.sleep(0.1)
+        assert world.right() == right
+        world.traefik.frozen = False
+        await adding
+
+    play(scene, Replaced())

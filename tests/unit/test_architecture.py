@@ -44,6 +44,8 @@ PURE = {
     "translate",
     "plan",
     "readiness",
+    "provider_errors",
+    "reasons",
     "setting_names",
     "static",
     "store",
@@ -93,7 +95,19 @@ def test_what_the_commands_decide_is_pure_too(name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["fleet", "notices", "observing", "reconciler", "replicas", "startup", "sync", "watch"]
+    "name",
+    [
+        "first_routes",
+        "fleet",
+        "loop_stalls",
+        "notices",
+        "observing",
+        "reconciler",
+        "replicas",
+        "startup",
+        "sync",
+        "watch",
+    ],
 )
 def test_the_loops_know_neither_the_hub_nor_traitlets(name: str) -> None:
     """So that they can be tested without a hub."""

@@ -164,7 +164,7 @@ def authority() -> trustme.CA:
     return trustme.CA()
 
 
-def made(common_name: str, begin: datetime, end: datetime, *names: str) -> tuple[bytes, bytes]:
+def made(common_name: str, begin: datetime, end: datetime, *names: str, ca: bool = False) -> tuple[bytes, bytes]:
     """A certificate and its key, PEM."""
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, common_name)])
@@ -172,6 +172,8 @@ def made(common_name: str, begin: datetime, end: datetime, *names: str) -> tuple
     builder = builder.serial_number(1).not_valid_before(begin).not_valid_after(end)
     if names:
         builder = builder.add_extension(x509.SubjectAlternativeName([x509.DNSName(one) for one in names]), False)
+    if ca:
+        builder = builder.add_extension(x509.BasicConstraints(True, None), True)
     private = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
     return builder.sign(key, SHA256()).public_bytes(Encoding.PEM), private
 
@@ -211,6 +213,18 @@ def test_times_of_a_certificate(begin: timedelta, end: timedelta, level: str, sa
     [finding] = certificates.pair(*made("hub", NOW + begin, NOW + end), "", NOW)
     assert finding.level.value == level
     assert said in finding.said
+
+
+def test_files_for_the_store_are_as_good_as_the_certificate_that_counts() -> None:
+    """A client's own, the newest authority of a bundle; nothing is said of a key, or of what will do for long."""
+    old = made("hub", NOW - YEAR, NOW + timedelta(days=7))
+    assert certificates.of_store("/f", old[1], NOW) == certificates.of_store("/f", GOOD[0], NOW) == []
+    [soon] = certificates.of_store("/f", old[0], NOW)
+    assert (soon.level.value, soon.said) == ("warning", "/f expires on 2030-01-22.")
+    [ended, good] = (made("authority", NOW - YEAR, NOW + end, ca=True)[0] for end in (timedelta(days=-1), YEAR))
+    assert certificates.of_store("/f", ended + good, NOW) == certificates.of_store("/f", good + ended, NOW) == []
+    assert levels(certificates.of_store("/f", ended, NOW)) == ["error"]
+    assert levels(certificates.of_store("/f", old[0] + good, NOW)) == ["warning"]
 
 
 def test_pairs_that_cannot_work() -> None:

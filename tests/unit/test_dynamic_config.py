@@ -99,7 +99,7 @@ def accepted(extra: Any, reader: Reader) -> dict[str, Any] | None:
         return checked_dynamic_config(extra, reader)
     except ConfigurationError as error:
         said = str(error)
-    assert re.match(r"c\.TraefikProxy\.extra_dynamic_config has (http|tcp|udp|tls)", said)
+    assert re.match(r"c\.TraefikProxy\.extra_dynamic_config has (http|tcp|udp|tls|sections with)", said)
     return None
 
 
@@ -160,6 +160,11 @@ REFUSED: Mapping[str, Any] = {
     },
     "http.middlewares with the name 'a/b', which cannot be a part of a key, as it holds a '/'": {
         "http": {"middlewares": {"a/b": {"compress": {}}}}
+    },
+    "a section with the name 'a/b', which cannot be a part of a key, as it holds a '/'": {"a/b": {}},
+    "sections with names that differ in upper and lower case only, which Traefik takes for one": {
+        "http": {"routers": {"r": {"service": "s"}}},
+        "HTTP": {"routers": {"r": {"service": "s"}}},
     },
     "http.services with names that differ in upper and lower case only, which Traefik takes for one": {
         "http": {"services": {"one": {"loadBalancer": {}}, "One": {"loadBalancer": {}}}}

@@ -17,6 +17,7 @@ from kvproxy_redis.admission import Login, rights
 from kvproxy_redis.checks import refuse, warnings
 from kvproxy_redis.connection import (
     Connection,
+    Tls,
     client_options,
     parse_connection,
     provider_options,
@@ -24,7 +25,7 @@ from kvproxy_redis.connection import (
     traefik_connection,
 )
 from kvproxy_redis.explain import explain
-from kvproxy_redis.sentinel_checks import Answer, judge
+from kvproxy_redis.sentinel_checks import Answer, judge, troubles, why_no_master
 from kvproxy_redis.sentinels import Sentinels, parse_sentinels
 
 if sys.version_info >= (3, 11):
@@ -290,6 +291,34 @@ def test_what_sentinels_say_is_put_in_words(answers: list[Answer], sentences: li
         assert re.search(words, sentence)
 
 
+@pytest.mark.parametrize(
+    ("answers", "sentence"),
+    [
+        ([Answer("s1", StoreUnavailable("s1 is away.")), Answer("s2", StoreAuthError("s2 refuses."))], "s2 refuses."),
+        ([Answer("s1", StoreUnavailable("s1 is away.")), Answer("s2", state=STATE)], "cannot reach 10.0.0.1:6379, and"),
+        ([Answer("s1", StoreUnavailable("s1 is away.")), Answer("s2", StoreUnavailable("s2 too."))], "away. s2 too."),
+    ],
+)
+def test_it_is_said_why_there_is_no_master(answers: list[Answer], sentence: str) -> None:
+    """Not only that there is none."""
+    assert sentence in why_no_master(answers, SENTINELS)
+
+
+def test_a_running_hub_complains_of_sentinels_only_where_waiting_will_not_help() -> None:
+    """A sentinel that is away for a while is no matter, as the others are asked."""
+    away, wrong = Answer("s1", StoreUnavailable("s1 is away.")), Answer("s2", StoreAuthError("s2 refuses."))
+    assert troubles([away, Answer("s3", state=STATE)]) == []
+    assert troubles([wrong, Answer("s3", state=STATE)]) == ["s2 refuses. The others are asked instead."]
+    assert troubles([wrong]) == ["s2 refuses. The next failover is not followed."]
+
+
+def test_a_connection_that_is_closed_at_once_makes_one_look_at_the_client_certificate() -> None:
+    """With TLS 1.3 a server refuses it only after the handshake, by closing the connection."""
+    closed = ConnectionError("Connection closed by server.")
+    assert "client certificate /c.pem?" in str(explain(closed, Connection(tls=Tls(cert="/c.pem", key="/k.pem"))))
+    assert "certificate" not in str(explain(closed, Connection(tls=Tls())))
+
+
 def test_the_most_telling_problem_of_all_sentinels_is_raised() -> None:
     """Waiting for the two that are away would not help."""
     away = [Answer("s1", StoreUnavailable("s1 is away.")), Answer("s2", StoreUnavailable("s2 is away."))]
@@ -363,3 +392,13 @@ def test_an_untrusted_certificate_is_told_with_the_reason_and_the_place(reason: 
     assert reason.rstrip(".") in said
     assert said.partition("; ")[2].count(advice) == 1
     assert ("ssl_ca_certs" in said) == (advice == "ssl_ca_certs")
+
+
+def test_a_certificate_for_another_name_is_the_servers_matter_where_sentinels_tell_the_address() -> None:
+    """No setting of the hub's has the name, and the master is named."""
+    reason = "IP address mismatch, certificate is not valid for '10.0.0.2'."
+    text = f"[SSL: CERTIFICATE_VERIFY_FAILED] certificate verify failed: {reason} (_ssl.c:1006)"
+    said = str(explain(ConnectionError(text), Connection(sentinels=SENTINELS, tls=Tls()), "10.0.0.2:6379"))
+    assert said.startswith("The master 10.0.0.2:6379 of Redis at ")
+    assert "have it made for the name or address" in said
+    assert "redis_url" not in said

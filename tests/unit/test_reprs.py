@@ -34,6 +34,8 @@ PLAIN = {
     ("Dialect", "key"),
     ("Tls", "key"),
     ("Operation", "key"),
+    ("Keys", "records"),
+    ("Standby", "keys"),
     ("Hub", "secret_from"),
     ("Hub", "secret_problem"),
     ("Hub", "secret_to_come"),
@@ -42,6 +44,8 @@ PLAIN = {
     ("Route", "data_text"),
     ("Wish", "copy_foreign"),
     ("Outcome", "foreign"),
+    ("Suspects", "foreign"),
+    ("Facts", "provider_error"),
 }
 
 

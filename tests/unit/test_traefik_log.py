@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 import stat
@@ -63,6 +64,33 @@ def test_whole_lines_come_with_their_levels_and_without_secrets(
     followed.pass_on()
     assert told(caplog) == [(logging.INFO, "Traefik: 5 € …")]
     assert followed.last_words == "Its last words: careful | 5 € …"
+
+
+def test_the_last_error_of_the_provider_is_known_from_its_moment_on(path: Path) -> None:
+    """Without secrets; that of another provider, and whatever else Traefik says, does not count."""
+    now = 100.0
+    log = TraefikLog(path, logging.getLogger("kvproxy.test"), [SECRET], provider="redis", clock=lambda: now)
+    log.open_for_traefik().close()
+    assert log.provider_error(0) == ""
+    write(path, provider_line("Provider error, retrying in 1s", f"gone {SECRET}"))
+    log.pass_on()
+    assert (log.provider_error(100), log.provider_error(101)) == ("gone …", "")
+    now = 200.0
+    write(path, provider_line("Provider error, retrying in 1s", "other", "file"))
+    write(path, provider_line("Server error", "no"))
+    write(path, '["Provider error, retrying"]\n{"message":"Provider error, retrying"}\nProvider error, retrying\n')
+    log.pass_on()
+    assert log.provider_error(101) == ""
+    write(path, provider_line("KV connection error, retrying in 1s", "KV store connection error: WRONGPASS"))
+    log.pass_on()
+    assert log.provider_error(200) == "WRONGPASS"
+    log.close()
+
+
+def provider_line(message: str, error: str, provider: str = "redis") -> str:
+    """What Traefik logs of a provider."""
+    fields = {"level": "error", "providerName": provider, "error": error, "time": "…", "message": message}
+    return json.dumps(fields) + "\n"
 
 
 def test_what_an_earlier_hub_has_told_is_not_told_again(

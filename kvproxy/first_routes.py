@@ -1,0 +1,70 @@
+"""The first commit over a store without routes, held back while Traefik serves those of an earlier start.
+
+A store that was emptied while the hub was down looks like that of a new hub. JupyterHub says its routes at the end of
+its start, in ``check_routes``, after all services run. Until then the hub's own configuration would be all that Traefik
+finds, and every user would get 404. So nothing is written: Traefik keeps what it has loaded.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Final
+
+#: Seconds without a further route after which JupyterHub's check has said all: it adds them at the same time.
+_QUIET: Final = 0.1
+
+
+class FirstRoutes:
+    """Tells when all routes of a start are known.
+
+    Args:
+        complete: called once, when they are.
+        longest: seconds after the first route after which they count as known, though JupyterHub's check has not come.
+    """
+
+    def __init__(self, complete: Callable[[], None], longest: float) -> None:
+        self._complete = complete
+        self._longest = longest
+        self._checking = self._over = False
+        self._timer: asyncio.TimerHandle | None = None
+
+    @contextmanager
+    def checking(self) -> Iterator[None]:
+        """Enclose JupyterHub's check of all routes. A check that fails has said nothing."""
+        self._checking = True
+        self._wait(None)
+        try:
+            yield
+        except BaseException:
+            self._checking = False
+            self._wait(self._longest)
+            raise
+        self._checking = False
+        self.over()
+
+    def added(self) -> None:
+        """Note that a route is wanted."""
+        if self._checking:
+            self._wait(_QUIET)
+        elif self._timer is None:
+            self._wait(self._longest)
+
+    def over(self) -> None:
+        """Wait for no further route."""
+        self.aclose()
+        self._complete()
+
+    def aclose(self) -> None:
+        """Stop without having seen the end."""
+        self._over = True
+        if self._timer is not None:
+            self._timer.cancel()
+
+    def _wait(self, seconds: float | None) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        if seconds is not None and not self._over:
+            self._timer = asyncio.get_running_loop().call_later(seconds, self.over)

@@ -1,0 +1,99 @@
+"""Sentinels and replicas that would keep the next failover from working, before there is one."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from kvproxy.errors import StoreUnavailable
+from kvproxy.testing.traefik_conformance import until
+from kvproxy_redis import following
+from kvproxy_redis.connection import Connection
+from kvproxy_redis.sentinels import parse_sentinels
+from kvproxy_redis.store import RedisStore
+
+from .proxies import Start
+from .sentinels import ACCESS, LOGIN, PASSWORD, Factory, settings
+
+MISTAKES = {
+    "hub missing": ("ACL DELUSER hub", "refuses the credentials; check redis_username"),
+    "hub may only read": ("ACL SETUSER hub -@write", "does not let the user 'hub' do what kvproxy needs"),
+    "traefik missing": ("ACL DELUSER traefik", "refuses the credentials; check redis_traefik_username"),
+    "traefik with another password": ("ACL SETUSER traefik resetpass >x", "refuses .* and redis_traefik_password"),
+    "traefik may not listen": ("ACL SETUSER traefik resetchannels", "does not let the user 'traefik' do what"),
+}
+
+
+@pytest.mark.parametrize(("mistake", "sentence"), MISTAKES.values(), ids=list(MISTAKES))
+async def test_a_replica_where_nobody_could_log_in_is_named(
+    mistake: str,
+    sentence: str,
+    sentinel_factory: Factory,
+    start_proxy: Start,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """Redis copies no users; the day of a failover is late to learn of it."""
+    group = sentinel_factory(ACCESS)
+    group.servers[1].command(*mistake.split())
+    await start_proxy(**settings(group), **LOGIN)
+    assert re.search(rf"The replica of Redis at 127.0.0.1:{group.servers[1].port} {sentence}", caplog.text)
+    assert caplog.text.count("The replica of Redis") == 1
+
+
+async def test_a_replica_that_is_spoilt_later_is_named_once(
+    sentinel_factory: Factory, start_proxy: Start, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And once more if it is mended and spoilt again; nothing is said of a replica that is away."""
+    monkeypatch.setattr(following, "_ROUND", 0.1)
+    monkeypatch.setattr(following, "_EXAMINED", 0.1)
+    group = sentinel_factory(ACCESS)
+    spoilt, away = group.servers[1:]
+    await start_proxy(**settings(group), **LOGIN)
+
+    def said(times: int) -> bool:
+        return caplog.text.count(f"The replica of Redis at 127.0.0.1:{spoilt.port} refuses") == times
+
+    def looked() -> int:
+        return int(re.findall(r"total_connections_received:(\d+)", str(spoilt.command("INFO", "stats")))[0])
+
+    away.kill()
+    for times in (1, 2):
+        spoilt.command("ACL", "SETUSER", "traefik", "off")
+        await until(lambda times=times: said(times))
+        before = looked()
+        await until(lambda before=before: looked() > before + 20)
+        assert said(times)
+        spoilt.command("ACL", "SETUSER", "traefik", "on")
+        before = looked()
+        await until(lambda before=before: looked() > before + 20)
+    assert caplog.text.count("The replica of Redis") == 2
+
+
+@pytest.mark.parametrize(
+    ("wrong", "sentence"),
+    [({"password": "wrong"}, "refuses the credentials; check redis_sentinel"), ({"master": "other"}, "master 'other'")],
+)
+async def test_that_there_is_no_master_is_said_with_the_reason(
+    wrong: dict[str, str], sentence: str, sentinel_factory: Factory
+) -> None:
+    """As when the password was changed, or the master renamed, while the hub ran."""
+    right = {"username": "kvproxy", "password": f"{PASSWORD}-3"}
+    sentinels = parse_sentinels(sentinel_factory(ACCESS).addresses, **{**right, **wrong})
+    store = RedisStore(Connection(username="hub", password=PASSWORD, sentinels=sentinels), "traefik", "jupyterhub")
+    with pytest.raises(StoreUnavailable, match=sentence):
+        await store.list()
+    await store.aclose()
+
+
+async def test_a_hub_that_its_sentinels_do_not_let_in_any_more_says_so_before_there_is_a_failover(
+    sentinel_factory: Factory, start_proxy: Start, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Connections that are open go on."""
+    monkeypatch.setattr(following, "_ROUND", 0.1)
+    monkeypatch.setattr(following, "_EXAMINED", 0.1)
+    group = sentinel_factory(ACCESS)
+    await start_proxy(**settings(group), **LOGIN)
+    for sentinel in group.sentinels:
+        sentinel.command("ACL", "SETUSER", "kvproxy", "resetpass", ">other")
+    await until(lambda: caplog.text.count("The next failover is not followed.") == 3)
