@@ -3,8 +3,8 @@
 python -m benchmarks.burden              a minute on two cores
 python -m benchmarks.burden --report     the table again, from the raw results on disk
 
-A real hub with Redis and Traefik, each with its defaults. Meanwhile somebody else asks for the hub's health, at the public
-address, ten times a second.
+A real hub with Redis and Traefik, each with its defaults. Meanwhile the hub is asked for its health at the public address,
+ten times a second.
 """
 
 from __future__ import annotations
@@ -24,7 +24,6 @@ from typing import Final
 
 import aiohttp
 import psutil
-import trustme
 
 from benchmarks.document import machine_line, write_places
 from benchmarks.results import Results, Row, describe_machine
@@ -40,7 +39,8 @@ HALVES: Final = 5_000  # connections with half of a head each
 SECONDS: Final = 15.0
 CLIENTS: Final = 8  # that ask the loud server, each as fast as it is answered
 EACH: Final = 0.1  # seconds between two looks
-#: Names in the loud server's certificate, each as long as a name may be. A Traefik that expects another one logs them all.
+#: Names in the loud server's certificate, each as long as a name may be. Traefik, which expects another one, logs
+#: all of them.
 NAMES: Final = 90
 KINDS: Final = {
     "nothing": "nothing",
@@ -133,6 +133,8 @@ async def half(hub: HubProcess, port: int, watched: Watched) -> None:
 
 async def loud(hub: HubProcess, port: int, watched: Watched) -> None:
     """Ask for a server that has a certificate with many names, none of which is the one that Traefik asks for."""
+    import trustme
+
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     label = "a" * 62
     names = [f"{number:02}{label[2:]}.{'.'.join([label] * 3)}" for number in range(NAMES)]

@@ -44,7 +44,9 @@ async def test_the_files_of_a_running_hub_have_the_documented_modes(tmp_path: Pa
     finally:
         await proxy.stop()
     assert set(modes.values()) == {0o600}
-    documented = {name for line in PAGE.read_text().splitlines() if line.startswith("| `") for name in FILE.findall(line)}
+    documented = {
+        name for line in PAGE.read_text().splitlines() if line.startswith("| `") for name in FILE.findall(line)
+    }
     assert set(modes) == documented
 
 
