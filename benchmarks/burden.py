@@ -3,8 +3,8 @@
 python -m benchmarks.burden              a minute on two cores
 python -m benchmarks.burden --report     the table again, from the raw results on disk
 
-A real hub with Redis and Traefik, each with its defaults. Meanwhile the hub is asked for its health at the public address,
-ten times a second.
+A real hub with Redis and Traefik, each with its defaults. Meanwhile the hub is asked for its health, at the public
+address, ten times a second.
 """
 
 from __future__ import annotations

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+import ssl
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -25,7 +26,7 @@ from .routes import parse_routespec
 from .startup import check_certificate, check_replicas, given_certificate, warn_once
 from .static import deep_merge, further_providers, setup_configuration, static_configuration
 from .store import Store
-from .traefik import TraefikApi
+from .traefik import TraefikApi, api_trust
 from .traefik_proxy import TraefikProxy
 from .translate import Entry, Layout
 
@@ -230,8 +231,18 @@ class TraefikSetUp(TraefikProxy):
             secret=secret,
         )
 
+    @property
+    def api_trust(self) -> ssl.SSLContext | bool:
+        """The certificates that clients of Traefik's API trust, see :func:`kvproxy.traefik.api_trust`."""
+        return api_trust(self.traefik_api_ca, self.traefik_api_validate_cert)
+
     def _fleet(self, access: ApiAccess) -> TraefikFleet:
-        """The APIs of all replicas; of the one Traefik that the hub starts, there is one."""
+        """The APIs of all replicas; of the one Traefik that the hub starts, there is one.
+
+        Raises:
+            ConfigurationError: if the authority's certificate cannot be used.
+        """
+        tls = self.api_trust
 
         def make(url: str, place: str | None) -> TraefikApi:
             return TraefikApi(
@@ -239,7 +250,7 @@ class TraefikSetUp(TraefikProxy):
                 self.provider_name,
                 username=access.username,
                 password=access.password,
-                validate_cert=self.traefik_api_validate_cert,
+                tls=tls,
                 names=self.names,
                 address=place or self.loopback,
             )
