@@ -17,7 +17,7 @@ from urllib.parse import quote, urlsplit
 import aiohttp
 from aiohttp.abc import AbstractResolver, ResolveResult
 
-from .activity import Sample, is_wanted, parse_sample
+from .activity import Sample, Sieve
 from .certificate_errors import reason, untrusted
 from .errors import ConfigurationError, TraefikError
 from .names import ALONE, HUB_HEADER, Names
@@ -172,12 +172,12 @@ class TraefikApi:
         Raises:
             TraefikError: if it cannot be asked.
         """
-        lines = await self._ask("/metrics", _wanted_lines, {"Accept-Encoding": "identity"})
-        if lines is None:
+        sieve = await self._ask("/metrics", _sieved, {"Accept-Encoding": "identity"})
+        if sieve is None:
             return None
         try:
             # Of thousands of services that takes a while.
-            return await asyncio.get_running_loop().run_in_executor(None, parse_sample, lines, self._provider)
+            return await asyncio.get_running_loop().run_in_executor(None, sieve.sample, self._provider)
         except ValueError:
             raise TraefikError(f"{self.place} shows metrics that kvproxy does not understand.") from None
 
@@ -267,13 +267,13 @@ def _reason(error: OSError) -> str:
     return ", ".join(reasons) or error.strerror or str(error)
 
 
-async def _wanted_lines(response: aiohttp.ClientResponse) -> str:
+async def _sieved(response: aiohttp.ClientResponse) -> Sieve:
     """What is of use here of the metrics, which may be many megabytes."""
-    wanted, rest = list[bytes](), b""
+    sieve, rest = Sieve(), b""
     async for chunk in response.content.iter_any():
         *lines, rest = (rest + chunk).split(b"\n")
-        wanted += filter(is_wanted, lines)
-    return b"\n".join([*wanted, b""]).decode(errors="replace")
+        sieve.take(lines)
+    return sieve
 
 
 class _Pinned(AbstractResolver):
