@@ -172,7 +172,12 @@ class TraefikSetUp(TraefikProxy):
         if self.traefik_servers_transport or not self._internal_ssl:
             return {}
         # A Traefik that the hub starts runs as the hub's user on the hub's machine, so the key stays in its file.
-        return servers_transport(read_identity(self.app, key_as_text=not self.should_start), self.names)
+        return servers_transport(read_identity(self.app, key_as_text=self.key_in_store), self.names)
+
+    @property
+    def key_in_store(self) -> bool:
+        """True if the store holds the private key with which Traefik comes to users' servers (``internal_ssl``)."""
+        return self._internal_ssl and self.sets_up and not self.should_start and not self.traefik_servers_transport
 
     @property
     def _hub_url(self) -> str:

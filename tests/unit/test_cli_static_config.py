@@ -219,6 +219,11 @@ def test_masks_cover_secrets_wherever_they_are() -> None:
     )
 
 
+def test_a_password_that_is_not_set_masks_nothing() -> None:
+    """A backend may name it all the same."""
+    assert masked({"a": "fine", "b": ["x pw y"]}, ["", "pw"]) == {"a": "fine", "b": [MASK]}
+
+
 def test_files_are_found_at_any_depth() -> None:
     """They must be there where Traefik runs."""
     assert files_in({"b": [{"cert": "/etc/b.pem"}], "a": "/etc/a.pem", "c": "relative", "n": 1}) == (
