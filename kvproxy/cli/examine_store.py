@@ -12,8 +12,8 @@ from .findings import Finding, contents, error, notifications, ok, warning
 from .hub_configuration import Hub
 
 _KEY: Final = (
-    "The same way is taken by the private key with which Traefik comes to users' servers, as internal_ssl is on and the "
-    "hub does not start Traefik."
+    "The same way is taken by the private key with which Traefik comes to users' servers, as internal_ssl is on and "
+    "the hub does not start Traefik."
 )
 
 
