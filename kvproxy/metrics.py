@@ -5,7 +5,7 @@ Names begin as the hub's do (``JUPYTERHUB_METRICS_PREFIX``, ``jupyterhub`` if it
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Final, Protocol
 
 from jupyterhub.metrics import metrics_prefix
@@ -83,11 +83,20 @@ class State(Protocol):
         """Every replica of Traefik."""
 
 
+class Measured(Protocol):
+    """What knows how large each Traefik is."""
+
+    @property
+    def memory(self) -> Mapping[str, float]:
+        """Bytes of memory that each replica used when it was asked last, by its place."""
+
+
 class Gauges(Collector):
     """Says how things stand, each time somebody asks, over all proxies of this process; a hub has one."""
 
     def __init__(self) -> None:
         self._states: list[State] = []
+        self._measured: list[Measured] = []
 
     def watch(self, state: State) -> None:
         """Ask this one too."""
@@ -96,6 +105,14 @@ class Gauges(Collector):
     def forget(self, state: State) -> None:
         """Ask this one no more; one that is not asked is no error."""
         self._states = [other for other in self._states if other is not state]
+
+    def watch_memory(self, measured: Measured) -> None:
+        """Ask this one for the memory of its Traefiks."""
+        self._measured.append(measured)
+
+    def forget_memory(self, measured: Measured | None) -> None:
+        """Ask this one no more; one that is not asked, or None, is no error."""
+        self._measured = [other for other in self._measured if other is not measured]
 
     def collect(self) -> Iterator[Metric]:
         """See ``prometheus_client``."""
@@ -111,13 +128,26 @@ class Gauges(Collector):
         )
         for state in self._states:
             for replica in state.replicas:
-                where = replica.view.place.removeprefix("Traefik's API at ")
+                where = _where(replica.view.place)
                 up.add_metric([where], replica.problem is None)
                 if replica.seen is not None:
                     # Revisions are milliseconds since 1970, as the hub's clock has them.
                     lag.add_metric([where], max(state.revision - replica.seen, 0) / 1000)
         yield up
         yield lag
+        memory = GaugeMetricFamily(
+            f"{_PREFIX}_traefik_memory_bytes",
+            "Memory that a replica of Traefik used when the hub asked it for its counters",
+            labels=["replica"],
+        )
+        for measured in self._measured:
+            for place, used in measured.memory.items():
+                memory.add_metric([_where(place)], used)
+        yield memory
+
+
+def _where(place: str) -> str:
+    return place.removeprefix("Traefik's API at ")
 
 
 #: The one that the registry asks.

@@ -202,6 +202,7 @@ class KVTraefikProxy(SucceedingProxy, StoreTraits):
             self._renewals = begin(tell_renewals(files, self.log), "The look at certificates' files", self.log)
         if self.tracks_activity:
             self._tracker = Tracker(fleet.members, partial(self._adjust, fleet, reconciler), self.log, self.sets_up)
+            GAUGES.watch_memory(self._tracker)
         GAUGES.watch(reconciler)
         return reconciler, fleet
 
@@ -260,6 +261,7 @@ class KVTraefikProxy(SucceedingProxy, StoreTraits):
             await asyncio.gather(task, return_exceptions=True)
         if self._reconciler is not None:
             GAUGES.forget(self._reconciler)
+        GAUGES.forget_memory(self._tracker)
         process, parts = self._process, (self._tracker, self._reconciler, self._store, self._fleet_in_use)
         ends = [process.give_up if failed else process.stop] if process is not None else []
         for end in [*ends, *(part.aclose for part in parts if part is not None)]:

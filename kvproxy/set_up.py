@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+import ssl
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -26,7 +27,7 @@ from .routes import parse_routespec
 from .startup import check_certificate, check_replicas, given_certificate, warn_once
 from .static import deep_merge, further_providers, setup_configuration, static_configuration
 from .store import Store
-from .traefik import TraefikApi
+from .traefik import TraefikApi, api_trust
 from .traefik_proxy import TraefikProxy
 from .translate import Entry, Layout
 
@@ -180,7 +181,12 @@ class TraefikSetUp(TraefikProxy):
         if self.traefik_servers_transport or not self._internal_ssl:
             return {}
         # A Traefik that the hub starts runs as the hub's user on the hub's machine, so the key stays in its file.
-        return servers_transport(read_identity(self.app, key_as_text=not self.should_start), self.names)
+        return servers_transport(read_identity(self.app, key_as_text=self.key_in_store), self.names)
+
+    @property
+    def key_in_store(self) -> bool:
+        """True if the store holds the private key with which Traefik comes to users' servers (``internal_ssl``)."""
+        return self._internal_ssl and self.sets_up and not self.should_start and not self.traefik_servers_transport
 
     @property
     def _hub_url(self) -> str:
@@ -239,8 +245,18 @@ class TraefikSetUp(TraefikProxy):
             secret=secret,
         )
 
+    @property
+    def api_trust(self) -> ssl.SSLContext | bool:
+        """The certificates that clients of Traefik's API trust, see :func:`kvproxy.traefik.api_trust`."""
+        return api_trust(self.traefik_api_ca, self.traefik_api_validate_cert)
+
     def _fleet(self, access: ApiAccess) -> TraefikFleet:
-        """The APIs of all replicas; of the one Traefik that the hub starts, there is one."""
+        """The APIs of all replicas; of the one Traefik that the hub starts, there is one.
+
+        Raises:
+            ConfigurationError: if the authority's certificate cannot be used.
+        """
+        tls = self.api_trust
 
         def make(url: str, place: str | None) -> TraefikApi:
             return TraefikApi(
@@ -248,7 +264,7 @@ class TraefikSetUp(TraefikProxy):
                 self.provider_name,
                 username=access.username,
                 password=access.password,
-                validate_cert=self.traefik_api_validate_cert,
+                tls=tls,
                 names=self.names,
                 address=place or self.loopback,
             )

@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import datetime, timezone
 from typing import Any, Final
 
-from .activity import Activity
+from .activity import Activity, Sample, many_counters
 from .errors import KVProxyError, TraefikError
 from .tasks import begin
 from .traefik import TraefikApi
@@ -43,7 +43,15 @@ class Tracker:
         self._asking: dict[TraefikApi, asyncio.Task[None]] = {}
         self._silent: set[TraefikApi] = set()
         self._told: set[TraefikApi] = set()
+        self._entries: Mapping[str, Entry] = {}
+        self._named: dict[TraefikApi, set[str]] = {}
+        self._memory: dict[TraefikApi, float] = {}
         self._looking: asyncio.Task[None] | None = None
+
+    @property
+    def memory(self) -> dict[str, float]:
+        """Bytes of memory that each replica used when it was asked last, by its place."""
+        return {replica.place: used for replica, used in self._memory.items()}
 
     async def beside(self, reading: Awaitable[dict[str, Any]], entries: Mapping[str, Entry]) -> dict[str, Any]:
         """All routes with what is known of their activity, which is asked for while they are read.
@@ -85,6 +93,7 @@ class Tracker:
         except KVProxyError as error:
             self._log.error("%s", error)
         members = await self._members()
+        self._entries = entries
         self._activity.keep(members, entries)
         self._forget_others(members)
         for member in members:
@@ -99,6 +108,8 @@ class Tracker:
             self._asking.pop(gone).cancel()
         self._silent &= set(members)
         self._told &= set(members)
+        self._named = {replica: names for replica, names in self._named.items() if replica in members}
+        self._memory = {replica: used for replica, used in self._memory.items() if replica in members}
 
     async def _may_count(self, replica: TraefikApi) -> bool:
         """Whether a Traefik that shows no metrics may do so soon.
@@ -107,6 +118,16 @@ class Tracker:
         when it has said that it has some.
         """
         return await replica.revision() is None or (self._set_up and await replica.has_metrics())
+
+    def _look_at_size(self, replica: TraefikApi, sample: Sample) -> None:
+        """Note how large a Traefik is, and warn once of each server that makes it grow."""
+        if sample.memory is not None:
+            self._memory[replica] = sample.memory
+        for name in sample.many.keys() - self._named.get(replica, set()):
+            entry = self._entries.get(name)
+            what = entry.route.routespec if entry is not None and entry.route is not None else name
+            self._log.warning("%s", many_counters(replica.place, what, sample.many[name], sample.memory))
+        self._named[replica] = set(sample.many)
 
     async def _ask(self, replica: TraefikApi) -> None:
         at = datetime.now(timezone.utc)
@@ -124,6 +145,7 @@ class Tracker:
         self._silent.discard(replica)
         if sample is not None:
             self._activity.learn(replica, sample, at)
+            self._look_at_size(replica, sample)
         elif not counts and replica not in self._told:
             self._told.add(replica)
             self._log.info(

@@ -17,8 +17,9 @@ from urllib.parse import quote, urlsplit
 import aiohttp
 from aiohttp.abc import AbstractResolver, ResolveResult
 
-from .activity import Sample, is_wanted, parse_sample
-from .errors import TraefikError
+from .activity import Sample, Sieve
+from .certificate_errors import reason, untrusted
+from .errors import ConfigurationError, TraefikError
 from .names import ALONE, HUB_HEADER, Names
 from .printable import shown
 from .readiness import revision_of
@@ -71,7 +72,7 @@ class TraefikApi:
         provider: the name behind ``@`` in names, such as ``redis``.
         username: for basic authentication; empty for none.
         password: likewise.
-        validate_cert: whether an https URL's certificate must be valid.
+        tls: how an https URL's certificate is checked, see :func:`api_trust`.
         timeout: seconds that one request may take.
         names: how the hub calls what it has there.
         address: the address of this replica, if the URL's name has several; the name is still what it is asked for.
@@ -84,7 +85,7 @@ class TraefikApi:
         *,
         username: str = "",
         password: str = "",
-        validate_cert: bool = True,
+        tls: ssl.SSLContext | bool = True,
         timeout: float = 10.0,
         names: Names = ALONE,
         address: str | None = None,
@@ -95,7 +96,7 @@ class TraefikApi:
         self._names = names
         self._headers = {"Authorization": f"Basic {token}"} if username else {}
         self._headers |= {HUB_HEADER: self._names.hub} if self._names.hub else {}
-        self._ssl: ssl.SSLContext | bool = validate_cert
+        self._tls = tls
         self._timeout = aiohttp.ClientTimeout(total=timeout)
         self._session: aiohttp.ClientSession | None = None
         self._address = address
@@ -171,12 +172,12 @@ class TraefikApi:
         Raises:
             TraefikError: if it cannot be asked.
         """
-        lines = await self._ask("/metrics", _wanted_lines, {"Accept-Encoding": "identity"})
-        if lines is None:
+        sieve = await self._ask("/metrics", _sieved, {"Accept-Encoding": "identity"})
+        if sieve is None:
             return None
         try:
             # Of thousands of services that takes a while.
-            return await asyncio.get_running_loop().run_in_executor(None, parse_sample, lines, self._provider)
+            return await asyncio.get_running_loop().run_in_executor(None, sieve.sample, self._provider)
         except ValueError:
             raise TraefikError(f"{self.place} shows metrics that kvproxy does not understand.") from None
 
@@ -208,7 +209,7 @@ class TraefikApi:
             )
         where, url = self.place, self._url + path
         try:
-            async with self._session.get(url, ssl=self._ssl, allow_redirects=False, headers=headers) as response:
+            async with self._session.get(url, ssl=self._tls, allow_redirects=False, headers=headers) as response:
                 if response.status == 404:
                     return None
                 if response.status in {401, 403}:
@@ -218,16 +219,41 @@ class TraefikApi:
                 if response.status != 200:
                     raise TraefikError(f"{where} answers {response.status} to {path}.")
                 return await read(response)
-        except aiohttp.ClientConnectorCertificateError:
-            raise TraefikError(
-                f"{where} has a certificate that is not trusted; see traefik_api_validate_cert."
-            ) from None
+        except aiohttp.ClientConnectorCertificateError as error:
+            raise TraefikError(untrusted(where, str(error), "traefik_api_ca", "traefik_api_url")) from None
         except aiohttp.ClientConnectorError as error:
             raise TraefikError(f"{where} cannot be reached ({_reason(error.os_error)}).") from None
         except asyncio.TimeoutError:
             raise TraefikError(f"{where} did not answer within {self._timeout.total:g} s.") from None
         except (aiohttp.ClientError, ValueError, LookupError, RecursionError) as error:
             raise TraefikError(f"{where} gave no proper answer ({type(error).__name__}); {_STRANGER}.") from None
+
+
+def api_trust(ca: str, validate: bool) -> ssl.SSLContext | bool:
+    """The certificates that a client of Traefik's API trusts, as aiohttp takes it.
+
+    Args:
+        ca: path of the authorities' certificates, PEM; empty for those that the system trusts.
+        validate: False to take any certificate.
+
+    Raises:
+        ConfigurationError: if the file cannot be used, or both are set.
+    """
+    if not ca:
+        return validate
+    if not validate:
+        raise ConfigurationError(
+            "c.TraefikProxy.traefik_api_ca names the authority to trust, and traefik_api_validate_cert = False trusts "
+            "everybody; remove one of them."
+        )
+    try:
+        return ssl.create_default_context(cafile=ca)
+    except OSError as error:
+        why = reason(str(error)).lower() if isinstance(error, ssl.SSLError) else error.strerror
+        raise ConfigurationError(
+            f"c.TraefikProxy.traefik_api_ca = {ca!r} cannot be used ({why}); it must be the path of a PEM file with "
+            "the certificate of the authority of Traefik's API, which the hub's user may read."
+        ) from None
 
 
 def _reason(error: OSError) -> str:
@@ -241,13 +267,13 @@ def _reason(error: OSError) -> str:
     return ", ".join(reasons) or error.strerror or str(error)
 
 
-async def _wanted_lines(response: aiohttp.ClientResponse) -> str:
+async def _sieved(response: aiohttp.ClientResponse) -> Sieve:
     """What is of use here of the metrics, which may be many megabytes."""
-    wanted, rest = list[bytes](), b""
+    sieve, rest = Sieve(), b""
     async for chunk in response.content.iter_any():
         *lines, rest = (rest + chunk).split(b"\n")
-        wanted += filter(is_wanted, lines)
-    return b"\n".join([*wanted, b""]).decode(errors="replace")
+        sieve.take(lines)
+    return sieve
 
 
 class _Pinned(AbstractResolver):

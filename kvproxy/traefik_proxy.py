@@ -133,6 +133,14 @@ class TraefikProxy(HookedProxy):
     traefik_api_validate_cert = Bool(
         True, config=True, help="Whether the certificate of an https `traefik_api_url` must be valid."
     )
+    traefik_api_ca = Unicode(
+        config=True,
+        help="""Path of a PEM file with the authority's certificate for an https `traefik_api_url`.
+
+        For an authority of your own: the hub then trusts it for Traefik's API, and no other. If empty, the hub trusts
+        those that its machine trusts. It is read at the hub's start.
+        """,
+    )
     traefik_api_username = Unicode(
         config=True,
         help="""A user who may use Traefik's API, 'jupyterhub' if empty. kvproxy itself uses a token of its own,

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+import stat
 import sys
 from typing import IO, TYPE_CHECKING, Any, Final
 
@@ -12,7 +14,7 @@ from ..printable import printable
 if TYPE_CHECKING:
     from rich.console import Console
 
-__all__ = ["console", "dump", "on_terminal", "printable"]
+__all__ = ["console", "dump", "file_for_all", "on_terminal", "printable"]
 
 #: Control characters that JSON lets stand as they are, and some terminals obey.
 _CONTROLS: Final = re.compile("[\x7f-\x9f]")
@@ -21,6 +23,15 @@ _CONTROLS: Final = re.compile("[\x7f-\x9f]")
 def on_terminal(stream: IO[str] | None = None) -> bool:
     """Whether a stream, standard output if None, is a terminal."""
     return (stream or sys.stdout).isatty()
+
+
+def file_for_all(stream: IO[str]) -> bool:
+    """True if a stream goes to a file that every user of the machine can read, as a shell's ``>`` usually makes it."""
+    try:
+        mode = os.fstat(stream.fileno()).st_mode
+    except (OSError, ValueError):
+        return False
+    return stat.S_ISREG(mode) and bool(mode & stat.S_IROTH)
 
 
 def console(stderr: bool = False) -> Console:

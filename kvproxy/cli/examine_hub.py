@@ -74,7 +74,7 @@ def network(hub: Hub) -> list[Finding]:
             what="the API's password",
             mend="Give its entry point TLS and begin traefik_api_url with https://."
             if not tls
-            else "Give the API a certificate that the hub's machine trusts and set traefik_api_validate_cert.",
+            else "Name its authority with traefik_api_ca, and leave traefik_api_validate_cert at True.",
         )
     return [warning("network", said) for said in found]
 

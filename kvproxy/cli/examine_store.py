@@ -6,6 +6,7 @@ import contextlib
 import time
 from datetime import datetime, timezone
 from pathlib import Path
+from typing import Final
 
 from ..errors import KVProxyError, StoreError
 from ..store import Store
@@ -13,6 +14,11 @@ from . import certificates
 from .comparison import Held, hold
 from .findings import Finding, contents, error, notifications, ok, warning
 from .hub_configuration import Hub
+
+_KEY: Final = (
+    "The same way is taken by the private key with which Traefik comes to users' servers, as internal_ssl is on and "
+    "the hub does not start Traefik."
+)
 
 
 async def examine_store(hub: Hub, store: Store) -> tuple[list[Finding], Held | None]:
@@ -24,7 +30,10 @@ async def examine_store(hub: Hub, store: Store) -> tuple[list[Finding], Held | N
         return [error("store", str(problem))], None
     place, provider = hub.proxy.store_place(), hub.proxy.provider_name
     found = [ok("store", f"It answers ({provider}), and the hub may read and write {place}.")]
-    found += [warning("store", said) for said in [*warnings, *store.in_clear_text()]]
+    clear = store.in_clear_text()
+    found += [warning("store", said) for said in [*warnings, *clear]]
+    if clear and hub.proxy.key_in_store:
+        found.append(warning("store", _KEY, "See docs/how-to/internal-ssl.md: Keep the key out of the store."))
     try:
         found.append(notifications(await store.noisy(), store.quieter, len(held.routes)))
     except StoreError as problem:

@@ -170,12 +170,12 @@ async def strangers(hub: Hub, urls: Sequence[str]) -> tuple[list[Finding], dict[
     """
     found: list[Finding] = []
     offsets: dict[str, float | None] = {}
-    timeout = aiohttp.ClientTimeout(total=_QUICK)
+    timeout, tls = aiohttp.ClientTimeout(total=_QUICK), hub.proxy.api_trust
     async with aiohttp.ClientSession(timeout=timeout, trust_env=False) as session:
         for url in urls:
             before = time.time()
             try:
-                path, tls = f"{url.rstrip('/')}/api/version", hub.proxy.traefik_api_validate_cert
+                path = f"{url.rstrip('/')}/api/version"
                 async with session.get(path, ssl=tls, allow_redirects=False) as answer:
                     is_open = answer.status == 200 and '"Version"' in await answer.text(errors="replace")
                     found += findings.open_api(f"Traefik's API at {url}", is_open)

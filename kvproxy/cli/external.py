@@ -86,7 +86,9 @@ def _is_address(host: str) -> bool:
 
 def masked(configuration: Mapping[str, Any], secrets: Iterable[str]) -> dict[str, Any]:
     """A configuration without its secrets: those that are given, and whatever is called a password or a token."""
-    return {name: _masked(name, value, tuple(secrets)) for name, value in configuration.items()}
+    # A backend may give an empty text where there is no password; that is in every value.
+    hidden = tuple(filter(None, secrets))
+    return {name: _masked(name, value, hidden) for name, value in configuration.items()}
 
 
 def _masked(name: str, value: Any, secrets: Sequence[str]) -> Any:

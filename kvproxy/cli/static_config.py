@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     epilog=examples(
         "kvproxy static-config",
         "kvproxy static-config --output /etc/traefik/traefik.toml",
-        "kvproxy static-config --format yaml --traefik-version 3.6.5 > traefik.yaml",
+        "kvproxy static-config --traefik-version 3.6.5 --output traefik.yaml",
     )
 )
 @hub_options
@@ -55,14 +56,15 @@ def command(
 
     For a hub with should_start = False: entry points, API and the provider that reads the hub's store, made from the
     hub's settings, with extra_static_config merged over them. It may hold the store's password, which is left out on a
-    terminal, but not in a pipe, so that the file works.
+    terminal, but not in a pipe, so that the file works. Use --output for a file: a shell makes one that all users of
+    the machine can read.
     """
-    from .console import on_terminal
+    from .console import file_for_all, on_terminal
     from .hub_configuration import load_hub
 
     hub = load_hub(config_file, hub_arguments)
     hidden = (output is None and on_terminal()) if with_secrets is None else not with_secrets
-    text = _text(hub.proxy, traefik_version, form or _format_of(output), hidden)
+    text, secret = _text(hub.proxy, traefik_version, form or _format_of(output), hidden)
     for warning in hub.warnings:
         click.echo(f"Warning: {warning}", err=True)
     if hub.proxy.should_start:
@@ -70,12 +72,19 @@ def command(
             "Note: this hub starts a Traefik itself; set c.TraefikProxy.should_start = False to use your own.", err=True
         )
     if output is None:
+        if secret and file_for_all(sys.stdout):
+            click.echo(
+                "Warning: standard output is a file that all users of this machine can read, and the store's password "
+                "goes into it. Remove the file and use --output FILE, which makes a private one.",
+                err=True,
+            )
         click.echo(text, nl=False)
     else:
         _write(output, text)
 
 
-def _text(proxy: KVTraefikProxy, version: str | None, form: str, hidden: bool) -> str:
+def _text(proxy: KVTraefikProxy, version: str | None, form: str, hidden: bool) -> tuple[str, bool]:
+    """The text of the file, and True if a secret is in it."""
     from ..launcher import RUNTIME
     from ..static import check_url, groups_allowed
     from .external import comments_on, external_configuration, masked, parse_traefik_version, text_of
@@ -85,9 +94,11 @@ def _text(proxy: KVTraefikProxy, version: str | None, form: str, hidden: bool) -
     if version:
         groups_allowed(proxy.route_layout, number)
     configuration = external_configuration(proxy.static_settings(proxy.traefik_provider(), number))
-    comments = comments_on(configuration, proxy.traefik_environment(), RUNTIME, hidden)
-    shown = masked(configuration, proxy.store_secrets()) if hidden else configuration
-    return text_of(shown, form, comments)
+    environment = proxy.traefik_environment()
+    comments = comments_on(configuration, environment, RUNTIME, hidden)
+    without = masked(configuration, proxy.store_secrets())
+    secret = not hidden and (without != configuration or any(environment.values()))
+    return text_of(without if hidden else configuration, form, comments), secret
 
 
 def _installed_version() -> tuple[int, ...]:

@@ -89,7 +89,8 @@ class Block:
 def pages() -> list[Path]:
     """All Markdown that a reader may copy from."""
     found = [*(ROOT / "docs").rglob("*.md"), *(ROOT / "examples").rglob("*.md")]
-    return [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted(page for page in found if "_build" not in page.parts)]
+    top = [ROOT / name for name in ("README.md", "CONTRIBUTING.md", "SECURITY.md")]
+    return [*top, *sorted(page for page in found if "_build" not in page.parts)]
 
 
 def blocks_of(text: str, page: str) -> Iterator[Block]:

@@ -6,11 +6,13 @@ import asyncio
 import base64
 import logging
 import os
+import re
 import signal
 import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from datetime import datetime, timezone
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -19,7 +21,10 @@ import aiohttp
 import pytest
 from aiohttp import web
 from dateutil.parser import parse as parse_date
+from jupyterhub.metrics import metrics_prefix
+from prometheus_client import REGISTRY
 
+from kvproxy.activity import Sieve
 from kvproxy.proxy import KVTraefikProxy
 from kvproxy.testing.hub import HubClient, HubProcess
 from kvproxy.testing.servers import EchoServer, RedisServer, TraefikServer, free_port
@@ -183,6 +188,32 @@ async def test_a_traefik_that_is_started_again_counts_anew(start_proxy: Start, d
     await until_true(served, 20)
     assert await until_active(proxy, "/user/ada/", first.replace(microsecond=first.microsecond + 1)) > first
     await client.close()
+
+
+async def test_a_server_that_makes_traefik_grow_is_named_once(
+    start_proxy: Start, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With its route and Traefik's memory, which is a metric of the hub's as long as the proxy runs."""
+    monkeypatch.setattr("kvproxy.traefik.Sieve", partial(Sieve, many=3))
+
+    async def answer(request: web.BaseRequest) -> web.Response:
+        return web.Response(status=int(request.rel_url.query["status"]))
+
+    async with serving(answer) as target:
+        proxy = await start_proxy()
+        for user in ("ada", "bob"):
+            await proxy.add_route(f"/user/{user}/", target, {})
+        for user, statuses in [("bob", (200, 201, 404)), ("ada", (200, 201, 404, 500))]:
+            for status in statuses:
+                assert await get(f"{proxy.public_url}user/{user}/?status={status}") == status
+        for _ in range(3):
+            await proxy.get_all_routes()
+    [said] = [line for line in caplog.messages if "counters for" in line]
+    assert re.search(r"4 counters for /user/ada/, .* uses \d+ MB now\. Give Traefik a memory limit", said)
+    name, labels = f"{metrics_prefix}_kvproxy_traefik_memory_bytes", {"replica": str(proxy.traefik_api_url)}
+    assert (REGISTRY.get_sample_value(name, labels) or 0) > 10_000_000
+    await proxy.stop()
+    assert REGISTRY.get_sample_value(name, labels) is None
 
 
 async def test_metrics_are_for_the_hub_only(start_proxy: Start, doors: Doors) -> None:

@@ -67,9 +67,9 @@ def login(password: str) -> dict[str, str]:
     return {"Authorization": "Basic " + base64.b64encode(f"grader:{password}".encode()).decode()}
 
 
-async def fetch_echo(url: str) -> tuple[dict[str, str], Mapping[str, str]]:
+async def fetch_echo(url: str, **options: Any) -> tuple[dict[str, str], Mapping[str, str]]:
     """The headers that the server got, in lower case, and those of its answer."""
-    async with aiohttp.ClientSession() as session, session.get(url) as answer:
+    async with aiohttp.ClientSession() as session, session.get(url, **options) as answer:
         seen = await answer.json()
         return {name.lower(): value for name, value in seen["headers"].items()}, answer.headers
 
@@ -128,6 +128,22 @@ async def test_the_documented_header_reaches_the_server_and_the_browser(
     await proxy.delete_route("/user/ada/")
     assert redis.command("KEYS", f"traefik/*{digest}*") == []
     assert (await fetch_echo(f"{proxy.public_url}user/bob/"))[0]["x-jupyter-user"] == "bob"
+
+
+async def test_the_documented_setting_removes_headers_that_may_be_taken_for_others(
+    make: Make, echo_server: Callable[..., EchoServer], tmp_path: Path
+) -> None:
+    """Without it they arrive as they were sent; a hook's header arrives in either case."""
+    hook, echo = documented("X-Jupyter-User", tmp_path), echo_server()
+    for settings, arrives in [({}, True), (documented("aliasHeadersStrategy", tmp_path), False)]:
+        proxy = make(**hook, **settings)
+        await proxy.start()
+        await proxy.add_route("/user/ada/", echo.url, {"user": "ada", "server_name": ""})
+        sent = {"X_Color": "red", "X-Size": "small"}
+        asked, _ = await fetch_echo(f"{proxy.public_url}user/ada/", headers=sent)
+        assert (asked["x-jupyter-user"], asked["x-size"]) == ("ada", "small")
+        assert ("x_color" in asked) == arrives
+        await proxy.stop()
 
 
 async def test_the_documented_limit_is_kept(start: Start, doors: Doors, tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from dateutil.parser import parse as parse_date
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kvproxy.activity import Activity, Sample, asked, is_wanted, parse_sample
+from kvproxy.activity import Activity, Sample, Sieve, asked, is_wanted, many_counters, parse_sample
 
 NAMES = ["ada-kvp", "bob-kvp", "eve-kvp"]
 #: A request for a server, one that is removed with its counters, a restart of Traefik, a look at the counters.
@@ -59,7 +59,7 @@ def test_who_was_asked_between_two_looks(events: list[tuple[str, str]], tells: b
         st.tuples(
             st.sampled_from([*NAMES, "hub"]),
             st.sampled_from(["redis", "file", "redis-2"]),
-            st.sampled_from(["200", "304", "302", "404", "502", "101", ""]),
+            st.sampled_from(["200", "304", "302", "404", "502", "101", "0", ""]),
             st.sampled_from(["GET", "POST"]),
         ),
         st.integers(0, 10**7),
@@ -81,9 +81,38 @@ def test_only_what_was_answered_well_counts(found: dict[tuple[str, str, str, str
     text = "\n".join(line for line in [*noise, *lines] if is_wanted(line.encode())) + "\n"
     wanted: dict[str, float] = {}
     for (name, whose, code, _), count in found.items():
-        if whose == "redis" and code in {"200", "101"}:
+        if whose == "redis" and code in {"200", "101", "0"}:
             wanted[name] = wanted.get(name, 0) + count
     assert parse_sample(text, "redis") == Sample(wanted, started)
+
+
+@given(
+    st.dictionaries(st.tuples(st.sampled_from(NAMES), st.sampled_from(["redis", "file"])), st.integers(1, 12)),
+    st.integers(0, 10),
+    st.one_of(st.none(), st.integers(1, 2**40)),
+)
+def test_services_with_many_counters_are_named(
+    counters: dict[tuple[str, str], int], many: int, memory: int | None
+) -> None:
+    """Whatever the statuses are; of other lines nothing is kept, however many there are."""
+    sieve = Sieve(many)
+    sieve.take([b'traefik_service_request_duration_seconds_sum{code="200",service="ada-kvp@redis"} 1'] * 20)
+    for (name, whose), count in counters.items():
+        for number in range(count):
+            line = f'traefik_service_requests_total{{code="{400 + number}",method="GET",service="{name}@{whose}"}} 1'
+            sieve.take([line.encode()])
+    if memory is not None:
+        sieve.take([f"process_resident_memory_bytes {memory}".encode()])
+    wanted = {name: count for (name, whose), count in counters.items() if whose == "redis" and count > many}
+    assert sieve.sample("redis") == Sample({}, None, memory, wanted)
+
+
+def test_the_warning_does_without_a_size() -> None:
+    """Not every platform tells it."""
+    said = many_counters("Traefik", "/user/ada/", 501, None)
+    assert said.startswith("Traefik keeps 501 counters for /user/ada/, ")
+    assert "MB" not in said
+    assert "It uses 653 MB now." in many_counters("Traefik", "/user/ada/", 501, 653e6)
 
 
 def test_what_are_no_metrics() -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import stat
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -217,6 +219,11 @@ def test_masks_cover_secrets_wherever_they_are() -> None:
     )
 
 
+def test_a_password_that_is_not_set_masks_nothing() -> None:
+    """A backend may name it all the same."""
+    assert masked({"a": "fine", "b": ["x pw y"]}, ["", "pw"]) == {"a": "fine", "b": [MASK]}
+
+
 def test_files_are_found_at_any_depth() -> None:
     """They must be there where Traefik runs."""
     assert files_in({"b": [{"cert": "/etc/b.pem"}], "a": "/etc/a.pem", "c": "relative", "n": 1}) == (
@@ -238,3 +245,34 @@ c.TraefikConsulProxy.consul_password = "consul-pw"
     assert "# These variables must not be set for Traefik: " in run().stdout
     on_a_terminal(monkeypatch)
     assert "consul-pw" not in run().output
+
+
+@pytest.mark.parametrize(
+    ("mode", "arguments", "warned"),
+    [(0o644, (), True), (0o640, (), False), (0o600, (), False), (0o644, ("--without-secrets",), False)],
+)
+def test_a_file_of_the_shells_that_all_can_read_is_warned_of(
+    mode: int, arguments: tuple[str, ...], warned: bool, directory: Path
+) -> None:
+    """As `> traefik.toml` makes it; only if the password goes into it."""
+    done = into_a_file(directory, mode, *arguments)
+    assert ("Warning: standard output is a file that all users of this machine can read" in done.stderr) == warned
+    assert ("--output FILE" in done.stderr) == warned
+    assert ("traefik-pw" in (directory / "traefik.toml").read_text()) == (not arguments)
+
+
+def test_without_a_password_any_file_will_do(directory: Path) -> None:
+    """There is nothing to hide."""
+    (directory / "jupyterhub_config.py").write_text('c.JupyterHub.proxy_class = "traefik_redis"\n')
+    assert "Warning" not in into_a_file(directory, 0o644).stderr
+
+
+def into_a_file(directory: Path, mode: int, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """The command as a process of its own, whose output a shell sends to a file of this mode."""
+    (file := directory / "traefik.toml").touch()
+    file.chmod(mode)
+    command = [sys.executable, "-m", "kvproxy", "static-config", "--traefik-version", "3.7.1", *arguments]
+    with file.open("w") as output:
+        done = subprocess.run(command, cwd=directory, stdout=output, stderr=subprocess.PIPE, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    return done

@@ -9,11 +9,13 @@ from typing import Any
 
 import pytest
 
+from kvproxy.cli.examine_store import examine_store
 from kvproxy.errors import ConfigurationError
 from kvproxy.internal_ssl import read_identity, servers_transport, transport_name
 from kvproxy.names import ALONE
 from kvproxy.readiness import Pending, Ready, judge
 from kvproxy.routes import make_route
+from kvproxy.testing.memory import MemoryStore
 from kvproxy.translate import Entry, Layout, encode, flatten
 from kvproxy_redis import TraefikRedisProxy
 
@@ -171,3 +173,30 @@ def test_a_service_without_the_right_transport_is_not_ready(wanted: str, shown: 
     """Its server would refuse what Traefik sends, or be taken whoever it is."""
     seen = verdict(encode(HTTPS, Layout(transport=wanted)), shown)
     assert isinstance(seen, Ready if ready else Pending)
+
+
+class ReadableOnTheWay(MemoryStore):
+    """A store on another machine that is reached without TLS."""
+
+    def in_clear_text(self) -> list[str]:
+        """See :meth:`kvproxy.store.Store.in_clear_text`."""
+        return ["It is reached without TLS."]
+
+
+@pytest.mark.parametrize(
+    ("store", "traits", "named"),
+    [
+        (ReadableOnTheWay, {"should_start": False}, True),
+        (ReadableOnTheWay, {"should_start": True}, False),
+        (ReadableOnTheWay, {"should_start": False, "traefik_servers_transport": "internal@file"}, False),
+        (MemoryStore, {"should_start": False}, False),
+    ],
+)
+async def test_a_key_that_passes_the_network_in_clear_text_is_named(
+    store: type[MemoryStore], traits: dict[str, Any], named: bool, app: SimpleNamespace
+) -> None:
+    """By `kvproxy check`; not where the key stays in its file, or the way is closed."""
+    proxy = TraefikRedisProxy(public_url="http://127.0.0.1:8000", **traits)
+    proxy.app = app
+    findings, _ = await examine_store(SimpleNamespace(proxy=proxy), store())
+    assert any("private key" in finding.said for finding in findings) == named

@@ -33,6 +33,14 @@ def test_the_dashboard_asks_for_metrics_that_there_are() -> None:
     assert {name for name in there() if "kvproxy" in name} <= asked
 
 
+def test_the_documented_alarm_asks_for_metrics_that_there_are() -> None:
+    """A misspelled name would never raise it."""
+    text = (ROOT / "docs" / "how-to" / "metrics.md").read_text()
+    rules = [line for line in text.splitlines() if line.strip().startswith("expr:")]
+    assert rules
+    assert {ENDS.sub("", name) for line in rules for name in NAME.findall(line)} <= there()
+
+
 def test_the_documentation_tells_of_each() -> None:
     """By its name."""
     text = (ROOT / "docs" / "how-to" / "metrics.md").read_text()
