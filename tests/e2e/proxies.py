@@ -20,11 +20,18 @@ from kvproxy.testing.doors import RawClient as Client
 from kvproxy.testing.servers import RedisServer, TraefikServer, free_port
 from kvproxy_redis import TraefikRedisProxy
 
-__all__ = ["Client", "Doors", "External", "Start", "add_all", "making", "port_of", "serving"]
+__all__ = ["Client", "Doors", "External", "Start", "add_all", "complaints", "making", "port_of", "serving"]
 
 P = TypeVar("P", bound=KVTraefikProxy)
 Start = Callable[..., Awaitable[TraefikRedisProxy]]
 External = Callable[..., TraefikRedisProxy]
+
+
+def complaints(log: pytest.LogCaptureFixture) -> list[str]:
+    """What kvproxy has warned of, but for a part that is late, as one may be on a busy machine."""
+    warned = [record.getMessage() for record in log.records if record.levelno >= logging.WARNING]
+    return [said for said in warned if not said.startswith("Traefik: ") and "Waiting for it for up to" not in said]
+
 
 #: As an administrator writes it by hand; no kvproxy had a part in it.
 TOML = """

@@ -27,7 +27,7 @@ from kvproxy.testing.servers import Certificates, RedisServer, TraefikServer, fr
 from kvproxy.testing.traefik_conformance import until
 from kvproxy_redis import TraefikRedisProxy
 
-from .proxies import TOML, Client, Doors, External, Start, port_of
+from .proxies import TOML, Client, Doors, External, Start, complaints, port_of
 
 
 def traefiks() -> list[psutil.Process]:
@@ -164,7 +164,7 @@ async def test_stopping_complains_of_nothing(start_proxy: Start, caplog: pytest.
     await proxy.delete_route("/user/ada/")
     assert reconciler.get("/user/ada/") is None
     await stopping
-    assert [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING] == []
+    assert complaints(caplog) == []
 
 
 async def test_users_are_out_for_a_moment_only_however_often_traefik_dies(
