@@ -17,6 +17,7 @@ import aiohttp
 import psutil
 
 from benchmarks.contestants import Kvproxy, as_kvproxy, laid_out
+from benchmarks.places import place_for
 from benchmarks.programs import Tool
 from benchmarks.servers import Backend
 from benchmarks.stores import running
@@ -28,7 +29,7 @@ from kvproxy.names import ALONE
 from kvproxy.plan import diff, transactions
 from kvproxy.routes import parse_routespec
 from kvproxy.static import setup_configuration, static_configuration, static_file
-from kvproxy.testing.servers import TraefikServer, free_port
+from kvproxy.testing.servers import TraefikServer
 from kvproxy.translate import Entry, Layout
 
 
@@ -150,20 +151,7 @@ async def standing(
         directory = stack.enter_context(tempfile.TemporaryDirectory(prefix="kvproxy-layout-"))
         password = secrets.token_hex(16)
         store = stack.enter_context(running("redis", Path(directory), password))
-        place = Place(
-            directory=directory,
-            store="redis",
-            store_url=store.url,
-            store_pid=store.pid,
-            traefik_username="traefik",
-            traefik_password=password,
-            public_url=f"http://127.0.0.1:{free_port()}",
-            api_url=f"http://127.0.0.1:{free_port()}",
-            hub_url=backend.hub_url,
-            user_url=backend.user_url,
-            wrk=wrk.path,
-            libraries=wrk.libraries,
-        )
+        place = place_for("redis", store, directory, backend, wrk, login=("traefik", password))
         session = await stack.enter_async_context(aiohttp.ClientSession(trust_env=False))
         stand = Stand(Bare(place, layout, environment, **options), session)
         stack.push_async_callback(stand.contestant.stop)

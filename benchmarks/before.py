@@ -19,13 +19,13 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+from benchmarks.places import place_for
 from benchmarks.plan import Plan
-from benchmarks.programs import find_tool
+from benchmarks.programs import Tool, find_tool
 from benchmarks.servers import Backend
 from benchmarks.stores import running
 from benchmarks.worker_process import Worker
-from benchmarks.workload import ROOT, Place
-from kvproxy.testing.programs import free_port
+from benchmarks.workload import ROOT
 
 _ENTRANT = "kvproxy-pages"
 _PASSWORD = "of-a-benchmark"  # of stores on the loopback interface, for minutes
@@ -47,10 +47,7 @@ def main(arguments: list[str] | None = None) -> int:
     with Backend(nginx) as backend:
         for size in map(int, options.sizes.split(",")):
             with contextlib.ExitStack() as stack:
-                workers = {
-                    name: stack.enter_context(_seat(root, backend, wrk.path, wrk.libraries))
-                    for name, root in builds.items()
-                }
+                workers = {name: stack.enter_context(_seat(root, backend, wrk)) for name, root in builds.items()}
                 found = _measure(workers, size, options.turns)
             ratios = [now / before for before, now in zip(found["before"], found["now"], strict=True)]
             low, middle, high = median_interval(ratios)
@@ -90,26 +87,13 @@ def _ask(worker: Worker, label: str, request: dict[str, object], plan: Plan) -> 
 
 
 @contextlib.contextmanager
-def _seat(root: Path, backend: Backend, wrk: str, libraries: str) -> Iterator[Worker]:
+def _seat(root: Path, backend: Backend, wrk: Tool) -> Iterator[Worker]:
     """A build's worker, on a Redis of its own."""
     with (
         tempfile.TemporaryDirectory(prefix="kvproxy-before-") as directory,
         running("redis", Path(directory), _PASSWORD, socket=True) as store,
     ):
-        place = Place(
-            directory=directory,
-            store="redis",
-            store_url=store.url,
-            store_pid=store.pid,
-            traefik_username="traefik",
-            traefik_password=_PASSWORD,
-            public_url=f"http://127.0.0.1:{free_port()}",
-            api_url=f"http://127.0.0.1:{free_port()}",
-            hub_url=backend.hub_url,
-            user_url=backend.user_url,
-            wrk=wrk,
-            libraries=libraries,
-        )
+        place = place_for("redis", store, directory, backend, wrk, login=("traefik", _PASSWORD))
         worker = Worker(_ENTRANT, place, sys.executable, root)
         try:
             yield worker

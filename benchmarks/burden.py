@@ -9,7 +9,6 @@ address, ten times a second.
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import contextlib
 import resource
@@ -25,13 +24,13 @@ from typing import Final
 import aiohttp
 import psutil
 
-from benchmarks.document import machine_line, write_places
 from benchmarks.results import Results, Row, describe_machine
+from benchmarks.study import Study
 from benchmarks.tables import markdown
 from benchmarks.tools import own_versions
 from benchmarks.workload import ROOT
 from kvproxy.testing.hub import HubProcess
-from kvproxy.testing.servers import RedisServer, find_traefik, free_port
+from kvproxy.testing.servers import RedisServer, free_port
 
 DOCUMENT: Final = ROOT / "docs" / "explanation" / "security.md"
 RESULTS: Final = ROOT / "benchmarks" / "results" / "burden"
@@ -188,30 +187,13 @@ def table(results: Results) -> str:
     return markdown(["", *(KINDS[kind] for kind in kinds)], rows)
 
 
-def machine(results: Results) -> str:
-    """What the results depend on, one line."""
-    return f"{SECONDS:.0f} s each; {machine_line(results, ('traefik', 'redis-server', 'valkey-server'))}"
+def conditions(results: Results) -> str:
+    """How long it took."""
+    return f"{SECONDS:.0f} s each"
 
 
-def write_document(results: Results, document: Path = DOCUMENT) -> None:
-    """Put the table into its place."""
-    write_places(document, {"burden": table(results), "machine": machine(results)})
-
-
-def main(arguments: list[str] | None = None) -> int:
-    """The command line; returns the exit status."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.burden", description=__doc__.splitlines()[0])
-    parser.add_argument("--report", action="store_true", help="measure nothing; report on the results on disk")
-    if parser.parse_args(arguments).report:
-        results = Results.load(RESULTS)
-    else:
-        find_traefik()
-        results = asyncio.run(measure())
-        results.save(RESULTS)
-    print(f"{table(results)}\n\n{machine(results)}")
-    write_document(results)
-    return 0
-
+STUDY = Study("burden", __doc__.splitlines()[0], DOCUMENT, RESULTS, measure, table, conditions)
+write_document = STUDY.write_document
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(STUDY.main())

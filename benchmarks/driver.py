@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
 
+from benchmarks.places import place_for
 from benchmarks.plan import Plan, Step
 from benchmarks.progress import Progress
 from benchmarks.results import Results, Row
@@ -19,8 +20,6 @@ from benchmarks.servers import Backend
 from benchmarks.stores import Store, running
 from benchmarks.tools import Tools
 from benchmarks.worker_process import Worker
-from benchmarks.workload import Place
-from kvproxy.testing.programs import free_port
 
 T = TypeVar("T")
 
@@ -134,7 +133,8 @@ class Driver:
         directory = Path(tempfile.mkdtemp(prefix=f"{name}-{size}-", dir=self.directory))
         password, entrant = secrets.token_hex(16), ROSTER[name]
         with running(entrant.store, directory, password, socket=entrant.socket) as store:
-            place = self._place(name, directory, store, password, backend)
+            login = ("traefik" if entrant.quiet else "", password)
+            place = place_for(entrant.store, store, directory, backend, self.tools.wrk, login=login, chp=self.tools.chp)
             seat = Seat(Worker(name, place, self.tools.python(name)), store)
             try:
                 self.do(seat, size, 0, ("fill", {"op": "fill", "count": size}))
@@ -142,24 +142,6 @@ class Driver:
                 yield seat
             finally:
                 seat.worker.close()
-
-    def _place(self, name: str, directory: Path, store: Store, password: str, backend: Backend) -> Place:
-        entrant = ROSTER[name]
-        return Place(
-            directory=str(directory),
-            store=entrant.store,
-            store_url=store.url,
-            store_pid=store.pid,
-            traefik_username="traefik" if entrant.quiet else "",
-            traefik_password=password,
-            public_url=f"http://127.0.0.1:{free_port()}",
-            api_url=f"http://127.0.0.1:{free_port()}",
-            hub_url=backend.hub_url,
-            user_url=backend.user_url,
-            chp=self.tools.chp,
-            wrk=self.tools.wrk.path,
-            libraries=self.tools.wrk.libraries,
-        )
 
     def _weigh(self, seat: Seat, size: int) -> None:
         """What the store holds a route, before anything but routes is in it."""

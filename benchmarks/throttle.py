@@ -9,7 +9,6 @@ notifies of keys, so that one commit is one event.
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import contextlib
 import secrets
@@ -19,15 +18,15 @@ import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from benchmarks.document import machine_line, write_places
 from benchmarks.figures import beside
 from benchmarks.results import Results, Row, describe_machine
+from benchmarks.study import Study
 from benchmarks.tables import markdown
 from benchmarks.tools import own_versions
 from benchmarks.worker import cpu_seconds
 from benchmarks.workload import ROOT
 from kvproxy.testing.redis_server import TRAEFIK_RIGHTS
-from kvproxy.testing.servers import RedisServer, find_traefik, free_port
+from kvproxy.testing.servers import RedisServer, free_port
 from kvproxy_redis import TraefikRedisProxy
 
 DOCUMENT = ROOT / "docs" / "throttle.md"
@@ -157,31 +156,14 @@ def cell(results: Results, duration: str, operation: str, metric: str) -> str:
     return beside(value, first, 1000, "ms")
 
 
-def machine(results: Results) -> str:
-    """What the results depend on, one line."""
+def conditions(results: Results) -> str:
+    """How many routes there were."""
     (routes,) = results.sizes()
-    return f"{routes} routes; {machine_line(results, ('traefik', 'redis-server', 'valkey-server'))}"
+    return f"{routes} routes"
 
 
-def write_document(results: Results, document: Path = DOCUMENT) -> None:
-    """Put the table into its place."""
-    write_places(document, {"throttle": table(results), "machine": machine(results)})
-
-
-def main(arguments: list[str] | None = None) -> int:
-    """The command line; returns the exit status."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.throttle", description=__doc__.splitlines()[0])
-    parser.add_argument("--report", action="store_true", help="measure nothing; report on the results on disk")
-    if parser.parse_args(arguments).report:
-        results = Results.load(RESULTS)
-    else:
-        find_traefik()
-        results = asyncio.run(measure())
-        results.save(RESULTS)
-    print(f"{table(results)}\n\n{machine(results)}")
-    write_document(results)
-    return 0
-
+STUDY = Study("throttle", __doc__.splitlines()[0], DOCUMENT, RESULTS, measure, table, conditions)
+write_document = STUDY.write_document
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(STUDY.main())

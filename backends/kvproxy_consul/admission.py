@@ -51,7 +51,7 @@ class Admission:
         self._explain = explain
 
     async def given(self) -> bool:
-        """Whether Consul knows the token, with just the rights that the hub has given it.
+        """True if Consul knows the token, with just the rights that the hub has given it.
 
         Raises:
             StoreError: if it does not tell.
@@ -87,7 +87,7 @@ class Admission:
             self._read(await self._http.request("PUT", path, token))
 
     async def _token_there(self) -> Any:
-        """What Consul says of the token, None if it does not know it."""
+        """The token as Consul describes it, None if it does not know it."""
         answer = await self._http.request("GET", "/v1/acl/token/self", headers={"X-Consul-Token": self._token})
         return None if answer.status != 200 and UNKNOWN in answer.text else self._read(answer)
 

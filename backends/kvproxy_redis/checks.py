@@ -114,7 +114,7 @@ def warnings(settings: Mapping[str, str], connection: Connection) -> list[str]:
 
 @dataclass(frozen=True)
 class Keys:
-    """What the hub uses in a server.
+    """The keys and the channel that the hub uses in a server.
 
     Args:
         root: begins the keys of the configuration.

@@ -14,14 +14,14 @@ from .transactions import Command
 _GLOB: Final = re.compile(r"([\\*?\[\]^-])")
 
 
-def commands_of(operations: Sequence[Operation], root: str, records: str, *, anew: bool = False) -> list[Command]:
+def commands_of(operations: Sequence[Operation], root: str, records: str, *, replace: bool = False) -> list[Command]:
     """The commands that carry out operations, one of each kind.
 
     Args:
         operations: no key stands in them twice.
         root: begins the keys of the configuration.
         records: key of the hash of records.
-        anew: whether that key is removed first, as it holds something else.
+        replace: remove that key first, as it holds something else.
     """
     config = [operation for operation in operations if operation.space is Space.CONFIG]
     fields = [operation for operation in operations if operation.space is Space.RECORDS]
@@ -29,7 +29,7 @@ def commands_of(operations: Sequence[Operation], root: str, records: str, *, ane
     fields_set = [(o.key, o.value) for o in fields if o.value is not None]
     values_gone = [root + o.key for o in config if o.value is None]
     fields_gone = [o.key for o in fields if o.value is None]
-    found: list[Command] = [("DEL", records)] if anew else []
+    found: list[Command] = [("DEL", records)] if replace else []
     found += [("MSET", *chain.from_iterable(values_set))] if values_set else []
     found += [("HSET", records, *chain.from_iterable(fields_set))] if fields_set else []
     found += [("DEL", *values_gone)] if values_gone else []

@@ -219,7 +219,7 @@ class RedisStore(Store):
                 raise self._moved()
             self._unsure = True
             wake = [("PUBLISH", self._channel, "set")] if transaction.wake else []
-            changes = commands_of(transaction.operations, self._root, self._records, anew=self._spoilt)
+            changes = commands_of(transaction.operations, self._root, self._records, replace=self._spoilt)
             return [*changes, ("SET", self._fence_key, mark), *wake]
 
         try:

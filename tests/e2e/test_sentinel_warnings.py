@@ -25,6 +25,13 @@ MISTAKES = {
 }
 
 
+@pytest.fixture
+def watched_closely(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Sentinels and replicas are looked at ten times a second."""
+    monkeypatch.setattr(following, "_ROUND", 0.1)
+    monkeypatch.setattr(following, "_EXAMINED", 0.1)
+
+
 @pytest.mark.parametrize(("mistake", "sentence"), MISTAKES.values(), ids=list(MISTAKES))
 async def test_a_replica_where_nobody_could_log_in_is_named(
     mistake: str,
@@ -41,12 +48,11 @@ async def test_a_replica_where_nobody_could_log_in_is_named(
     assert caplog.text.count("The replica of Redis") == 1
 
 
+@pytest.mark.usefixtures("watched_closely")
 async def test_a_replica_that_is_spoilt_later_is_named_once(
-    sentinel_factory: Factory, start_proxy: Start, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+    sentinel_factory: Factory, start_proxy: Start, caplog: pytest.LogCaptureFixture
 ) -> None:
     """And once more if it is mended and spoilt again; nothing is said of a replica that is away."""
-    monkeypatch.setattr(following, "_ROUND", 0.1)
-    monkeypatch.setattr(following, "_EXAMINED", 0.1)
     group = sentinel_factory(ACCESS)
     spoilt, away = group.servers[1:]
     await start_proxy(**settings(group), **LOGIN)
@@ -86,12 +92,11 @@ async def test_that_there_is_no_master_is_said_with_the_reason(
     await store.aclose()
 
 
+@pytest.mark.usefixtures("watched_closely")
 async def test_a_hub_that_its_sentinels_do_not_let_in_any_more_says_so_before_there_is_a_failover(
-    sentinel_factory: Factory, start_proxy: Start, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+    sentinel_factory: Factory, start_proxy: Start, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Connections that are open go on."""
-    monkeypatch.setattr(following, "_ROUND", 0.1)
-    monkeypatch.setattr(following, "_EXAMINED", 0.1)
     group = sentinel_factory(ACCESS)
     await start_proxy(**settings(group), **LOGIN)
     for sentinel in group.sentinels:
