@@ -24,9 +24,9 @@ from benchmarks.results import Results, describe_machine
 from benchmarks.roster import ROSTER
 from benchmarks.tools import Tools, versions
 from benchmarks.workload import ROOT
-from kvproxy.testing.consul_server import find_consul
-from kvproxy.testing.etcd_server import find_etcd
 from kvproxy.testing.servers import ServerError
+from kvproxy.testing.servers.consul import find_consul
+from kvproxy.testing.servers.etcd import find_etcd
 
 RESULTS = ROOT / "benchmarks" / "results"
 PLOTS = ROOT / "docs" / "benchmarks"

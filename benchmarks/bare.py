@@ -23,14 +23,14 @@ from benchmarks.servers import Backend
 from benchmarks.stores import running
 from benchmarks.worker import Bench
 from benchmarks.workload import Place, Route
-from kvproxy.certificate import placeholder_certificate
-from kvproxy.launcher import RUNTIME, find_traefik, traefik_version, write_private
-from kvproxy.names import ALONE
-from kvproxy.plan import diff, transactions
-from kvproxy.routes import parse_routespec
-from kvproxy.static import setup_configuration, static_configuration, static_file
+from kvproxy.process.launch import RUNTIME, find_traefik, traefik_version, write_private
+from kvproxy.reconcile.plan import diff, transactions
+from kvproxy.routing.entry import Entry, Layout
+from kvproxy.routing.names import ALONE
+from kvproxy.routing.route import parse_routespec
 from kvproxy.testing.servers import TraefikServer
-from kvproxy.translate import Entry, Layout
+from kvproxy.traefik.setup.certificate import placeholder_certificate
+from kvproxy.traefik.static_config import setup_configuration, static_configuration, static_file
 
 
 def looks(entries: Iterable[Entry]) -> float:

@@ -104,7 +104,7 @@ class Kvproxy(Contestant):
         return None
 
     async def fill(self, routes: list[Route]) -> None:
-        from kvproxy.plan import diff, transactions
+        from kvproxy.reconcile.plan import diff, transactions
 
         store = self.proxy.open_store()
         self.table = self.lay_out(routes)
@@ -190,9 +190,10 @@ def laid_out(routes: list[Route], layout: Any = None, setup: Mapping[str, Any] |
 
     layout: a `Layout`, kvproxy's own if None. setup: dynamic configuration that is not about routes.
     """
-    from kvproxy.names import ALONE
-    from kvproxy.table import DesiredTable
-    from kvproxy.translate import Layout, encode_setup
+    from kvproxy.routing.encode import encode_setup
+    from kvproxy.routing.entry import Layout
+    from kvproxy.routing.names import ALONE
+    from kvproxy.routing.table import DesiredTable
 
     table = DesiredTable(layout or Layout(), encode_setup(setup or {}), groups_allowed=True)
     for route in routes:
@@ -205,7 +206,7 @@ def laid_out(routes: list[Route], layout: Any = None, setup: Mapping[str, Any] |
 
 def as_kvproxy(route: Route) -> Any:
     """A route as kvproxy knows it."""
-    from kvproxy.routes import make_route
+    from kvproxy.routing.route import make_route
 
     return make_route(route.routespec, route.target, route.data)
 

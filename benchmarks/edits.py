@@ -15,9 +15,9 @@ from typing import Any, Final, TypeAlias
 
 from benchmarks.contestants import as_kvproxy, laid_out
 from benchmarks.workload import FIRST_GUEST, Place, Sample
-from kvproxy.reconciler import Reconciler
+from kvproxy.reconcile.reconciler import Reconciler
+from kvproxy.routing.entry import Layout
 from kvproxy.testing.memory import MemoryStore, MemoryTraefik
-from kvproxy.translate import Layout
 
 Edit: TypeAlias = Callable[[], Awaitable[None]]
 

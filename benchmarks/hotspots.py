@@ -26,8 +26,8 @@ from benchmarks.contestants import Contestant, Floor, Kvproxy
 from benchmarks.tables import markdown
 from benchmarks.worker import Bench
 from benchmarks.workload import Place
-from kvproxy.testing.redis_server import TRAEFIK_RIGHTS
 from kvproxy.testing.servers import EchoServer, RedisServer, free_port
+from kvproxy.testing.servers.redis import TRAEFIK_RIGHTS
 
 _ADDS = 10
 _CALLS = ("apply", "revision", "router", "service", "table")

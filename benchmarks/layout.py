@@ -27,8 +27,8 @@ from benchmarks.results import Results, Row, describe_machine
 from benchmarks.servers import Backend
 from benchmarks.tools import Tools, versions
 from benchmarks.workload import Sample
-from kvproxy.grouping import Limits
-from kvproxy.translate import Layout
+from kvproxy.routing.entry import Layout
+from kvproxy.routing.group import Limits
 
 #: Most children of one parent that are tried beside the flat table.
 MOST = (16, 32, 64, 128)

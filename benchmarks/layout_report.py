@@ -12,9 +12,9 @@ from benchmarks.plots import Line, draw
 from benchmarks.results import Results
 from benchmarks.tables import markdown
 from benchmarks.workload import ROOT
-from kvproxy.grouping import Limits
-from kvproxy.launcher import RUNTIME
-from kvproxy.translate import Layout
+from kvproxy.process.launch import RUNTIME
+from kvproxy.routing.entry import Layout
+from kvproxy.routing.group import Limits
 
 DOCUMENT = ROOT / "docs" / "layouts.md"
 RESULTS = ROOT / "benchmarks" / "results" / "layouts"

@@ -8,7 +8,7 @@ from benchmarks.programs import Tool
 from benchmarks.servers import Backend
 from benchmarks.stores import Store
 from benchmarks.workload import Place
-from kvproxy.testing.programs import free_port
+from kvproxy.testing.servers.programs import free_port
 
 
 def place_for(

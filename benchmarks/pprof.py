@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from kvproxy.testing.programs import ServerError
+from kvproxy.testing.servers.programs import ServerError
 
 #: What is at work -> a frame that says so; names are those of Traefik 3.7, its libraries and Go's runtime.
 PARTS: Final[Mapping[str, str]] = {

@@ -29,7 +29,7 @@ from benchmarks.servers import Backend
 from benchmarks.tables import markdown
 from benchmarks.tools import Tools, versions
 from benchmarks.workload import ROOT, Sample
-from kvproxy.translate import Layout
+from kvproxy.routing.entry import Layout
 
 DOCUMENT = ROOT / "docs" / "profile.md"
 RESULTS = ROOT / "benchmarks" / "results" / "profile"

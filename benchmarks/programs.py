@@ -11,8 +11,8 @@ import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
-from kvproxy.testing.debian import debian_program
-from kvproxy.testing.programs import ServerError
+from kvproxy.testing.servers.debian import debian_program
+from kvproxy.testing.servers.programs import ServerError
 
 #: Libraries that the two need and that a small system may lack, and Debian's packages that carry them.
 _PACKAGES = {

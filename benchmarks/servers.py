@@ -16,9 +16,9 @@ from pathlib import Path
 
 from benchmarks.programs import Tool
 from benchmarks.workload import LARGE, ROOT
-from kvproxy.testing.echo import EchoServer
-from kvproxy.testing.programs import Program, accepts, free_port
-from kvproxy.testing.server import Server
+from kvproxy.testing.servers.base import Server
+from kvproxy.testing.servers.echo import EchoServer
+from kvproxy.testing.servers.programs import Program, accepts, free_port
 
 _START_SECONDS = 15
 #: One process. What is between http and the servers is only about its files.

@@ -9,10 +9,10 @@ from typing import Any, Protocol
 
 import redis
 
-from kvproxy.testing.consul_server import ConsulServer
-from kvproxy.testing.etcd_server import EtcdServer
-from kvproxy.testing.redis_server import TRAEFIK_RIGHTS
 from kvproxy.testing.servers import RedisServer
+from kvproxy.testing.servers.consul import ConsulServer
+from kvproxy.testing.servers.etcd import EtcdServer
+from kvproxy.testing.servers.redis import TRAEFIK_RIGHTS
 
 
 class Store(Protocol):

@@ -25,8 +25,8 @@ from benchmarks.tables import markdown
 from benchmarks.tools import own_versions
 from benchmarks.worker import cpu_seconds
 from benchmarks.workload import ROOT
-from kvproxy.testing.redis_server import TRAEFIK_RIGHTS
 from kvproxy.testing.servers import RedisServer, free_port
+from kvproxy.testing.servers.redis import TRAEFIK_RIGHTS
 from kvproxy_redis import TraefikRedisProxy
 
 DOCUMENT = ROOT / "docs" / "throttle.md"

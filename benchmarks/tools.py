@@ -10,9 +10,9 @@ from dataclasses import dataclass
 
 from benchmarks.programs import Tool
 from benchmarks.roster import ROSTER
-from kvproxy.testing.consul_server import find_consul
-from kvproxy.testing.etcd_server import find_etcd
 from kvproxy.testing.servers import RedisServer, find_traefik
+from kvproxy.testing.servers.consul import find_consul
+from kvproxy.testing.servers.etcd import find_etcd
 
 
 @dataclass(frozen=True)

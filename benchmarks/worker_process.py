@@ -13,7 +13,7 @@ from typing import IO, Any
 import psutil
 
 from benchmarks.workload import ROOT, Place, Sample
-from kvproxy.testing.programs import find_traefik
+from kvproxy.testing.servers.programs import find_traefik
 
 _GRACE = 30  # seconds beyond its limit after which a worker is taken to hang
 #: Operations without which there is nothing to measure any more; "worker" stands for the process itself.

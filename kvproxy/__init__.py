@@ -14,7 +14,7 @@ from .errors import (
     StoreUnavailable,
     TraefikError,
 )
-from .store import Capabilities, Operation, Snapshot, Space, Store, Transaction
+from .store.base import Capabilities, Operation, Snapshot, Space, Store, Transaction
 
 __all__ = [
     "Capabilities",

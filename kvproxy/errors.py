@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from .printable import shown
+from ._text import shown
 
 #: Characters of an error's sentence that are shown at most; a part of it may be what a store has said.
 _LIMIT: Final = 5000

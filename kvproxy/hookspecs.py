@@ -13,7 +13,7 @@ from typing import Any
 
 import pluggy
 
-from .routes import Route
+from .routing.route import Route
 
 #: Name of the pluggy project and of the entry-point group.
 PROJECT = "kvproxy"
@@ -29,8 +29,8 @@ class Backend:
     Args:
         name: a short name, such as ``"redis"``; no two backends may share one.
         schemes: the schemes of the URLs that lead to it, such as ``("redis", "rediss")``; likewise.
-        proxy_class: ``"module:ClassName"`` of its :class:`~kvproxy.proxy.KVTraefikProxy`. It is imported only when it
-            is used, so that a missing client library hurts nobody else.
+        proxy_class: ``"module:ClassName"`` of its :class:`~kvproxy.proxy.base.KVTraefikProxy`. It is imported only
+            when it is used, so that a missing client library hurts nobody else.
         url_trait: name of the trait of that class that takes the URL.
 
     Example::

@@ -15,7 +15,7 @@ import pluggy
 
 from . import hookspecs
 from .errors import ConfigurationError
-from .hooking import Hook, Hooks
+from .hooks.customize import Hook, Hooks
 from .hookspecs import PROJECT, Backend
 
 

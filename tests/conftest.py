@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, settings
 
-from kvproxy.testing.programs import heed_interrupts
+from kvproxy.testing.servers.programs import heed_interrupts
 
 # How long an example takes depends on what else the machine does, and says nothing about the law.
 settings.register_profile("kvproxy", deadline=None, suppress_health_check=[HealthCheck.too_slow])

@@ -14,8 +14,8 @@ from contextlib import contextmanager
 from typing import Any, Final
 
 from kvproxy.errors import ConfigurationError, StoreAuthError, StoreError
-from kvproxy.http_connection import HttpConnection
-from kvproxy.http_store import Answer, HttpClient, strange
+from kvproxy.store.connection import HttpConnection
+from kvproxy.store.http import Answer, HttpClient, strange
 
 #: What Consul says of a token that it does not know.
 UNKNOWN: Final = "ACL not found"

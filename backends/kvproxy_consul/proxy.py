@@ -7,10 +7,10 @@ from typing import Any
 
 from traitlets import Bool, Dict, Unicode
 
-from kvproxy.checking import Reader
-from kvproxy.former_names import former_name
-from kvproxy.http_connection import HttpConnection
 from kvproxy.proxy import KVTraefikProxy
+from kvproxy.proxy.former_names import former_name
+from kvproxy.store.connection import HttpConnection
+from kvproxy.traefik.validation import Reader
 
 from .admission import check_token
 from .connection import parse_connection, provider_environment, provider_options
@@ -91,27 +91,27 @@ class TraefikConsulProxy(KVTraefikProxy):
         )
 
     def open_store(self) -> ConsulStore:
-        """See :meth:`kvproxy.proxy.KVTraefikProxy.open_store`."""
+        """See :meth:`kvproxy.proxy.base.KVTraefikProxy.open_store`."""
         connection = self.connection
         admits = check_token(self.consul_traefik_token, connection.token) if self.consul_admit_traefik else ""
         return ConsulStore(connection, self.traefik_root, self.jupyterhub_root, self._warnings(), admits)
 
     def reader(self) -> Reader:
-        """See :meth:`kvproxy.set_up.TraefikSetUp.reader`."""
+        """See :meth:`kvproxy.proxy.setup.TraefikSetUp.reader`."""
         return Reader(drops_empty=False)
 
     def traefik_provider(self) -> dict[str, Any]:
-        """See :meth:`kvproxy.proxy.KVTraefikProxy.traefik_provider`."""
+        """See :meth:`kvproxy.proxy.base.KVTraefikProxy.traefik_provider`."""
         connection = self.connection
         connection = replace(connection, token=self.consul_traefik_token or connection.token)
         return {"consul": provider_options(connection, self.traefik_root)}
 
     def traefik_environment(self) -> dict[str, str]:
-        """See :meth:`kvproxy.proxy.KVTraefikProxy.traefik_environment`."""
+        """See :meth:`kvproxy.proxy.base.KVTraefikProxy.traefik_environment`."""
         return provider_environment(self.connection)
 
     def store_secrets(self) -> list[str]:
-        """See :meth:`kvproxy.proxy.KVTraefikProxy.store_secrets`."""
+        """See :meth:`kvproxy.proxy.base.KVTraefikProxy.store_secrets`."""
         own = [self.consul_traefik_token] if self.consul_traefik_token else []
         return self.connection.secrets + own
 

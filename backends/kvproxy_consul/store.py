@@ -12,10 +12,10 @@ from collections.abc import Sequence
 from typing import Any, Final, TypeAlias
 
 from kvproxy.errors import StoreAuthError, StoreError, StoreUnavailable
-from kvproxy.http_connection import HttpConnection
-from kvproxy.http_store import FENCE, Answer, HttpClient, moved, strange, time_of, wrong_protocol
 from kvproxy.store import Capabilities, Operation, Snapshot, Space, Store, Transaction
-from kvproxy.strangers import open_door
+from kvproxy.store.anonymous import open_door
+from kvproxy.store.connection import HttpConnection
+from kvproxy.store.http import FENCE, Answer, HttpClient, moved, strange, time_of, wrong_protocol
 
 from .admission import UNKNOWN, Admission
 from .connection import CONSUL
@@ -45,7 +45,7 @@ Request: TypeAlias = dict[str, dict[str, Any]]
 
 
 class ConsulStore(Store):
-    """A :class:`~kvproxy.store.Store` in Consul.
+    """A :class:`~kvproxy.store.base.Store` in Consul.
 
     Consul leaves out of an answer what the token may not read, without a word, and a token that it may not write with
     is refused. As the right to write includes that to read, each read comes with two deletions of keys that never
@@ -94,7 +94,7 @@ class ConsulStore(Store):
         self._admission = Admission(self._http, connection, admits, traefik_root, self._error) if admits else None
 
     async def check(self) -> list[str]:
-        """See :meth:`kvproxy.store.Store.check`: whether there is a leader, and the right to read and write."""
+        """See :meth:`kvproxy.store.base.Store.check`: whether there is a leader, and the right to read and write."""
         await self._transact(self._probes())
         await self.admitted()
         warnings = [*self._warnings]
@@ -107,11 +107,11 @@ class ConsulStore(Store):
         return warnings
 
     def in_clear_text(self) -> list[str]:
-        """See :meth:`kvproxy.store.Store.in_clear_text`."""
+        """See :meth:`kvproxy.store.base.Store.in_clear_text`."""
         return self._connection.in_clear_text()
 
     async def list(self) -> Snapshot:
-        """See :meth:`kvproxy.store.Store.list`: one transaction, so that both spaces are of the same moment."""
+        """See :meth:`kvproxy.store.base.Store.list`: one transaction, so that both spaces are of the same moment."""
         reads = [_kv("get-tree", root) for root in self._roots.values()]
         shut = [_set(self._fence_key, secrets.token_hex(8))] if self._unsure else []
         results = await self._transact([*shut, *reads, *self._probes()])
@@ -133,7 +133,7 @@ class ConsulStore(Store):
         return Snapshot(found[Space.CONFIG], found[Space.RECORDS])
 
     async def get(self, key: str) -> str | None:
-        """See :meth:`kvproxy.store.Store.get`."""
+        """See :meth:`kvproxy.store.base.Store.get`."""
         # A missing right looks like a missing key, which makes kvproxy read everything, and that tells.
         return await self._value(self._roots[Space.CONFIG] + key)
 
@@ -147,7 +147,7 @@ class ConsulStore(Store):
         return found.get(key)
 
     async def apply(self, transaction: Transaction) -> None:
-        """See :meth:`kvproxy.store.Store.apply`: one transaction, behind the fence."""
+        """See :meth:`kvproxy.store.base.Store.apply`: one transaction, behind the fence."""
         expected, self._fence = self._fence, None
         if expected is None:
             expected, _ = await self._look_at_fence()
@@ -181,19 +181,19 @@ class ConsulStore(Store):
             raise strange(self._connection) from None
 
     async def claim(self, text: str | None) -> None:
-        """See :meth:`kvproxy.store.Store.claim`."""
+        """See :meth:`kvproxy.store.base.Store.claim`."""
         await self._transact([_kv("delete", self._claim) if text is None else _set(self._claim, text)])
 
     async def claimed(self) -> str | None:
-        """See :meth:`kvproxy.store.Store.claimed`."""
+        """See :meth:`kvproxy.store.base.Store.claimed`."""
         return await self._value(self._claim)
 
     async def clock(self) -> float | None:
-        """See :meth:`kvproxy.store.Store.clock`."""
+        """See :meth:`kvproxy.store.base.Store.clock`."""
         return time_of((await self._look_for_leader()).date)
 
     async def away(self) -> bool:
-        """See :meth:`kvproxy.store.Store.away`: whether no server is there that knows of a leader."""
+        """See :meth:`kvproxy.store.base.Store.away`: whether no server is there that knows of a leader."""
         try:
             await self._look_for_leader()
         except StoreError as error:
@@ -201,16 +201,16 @@ class ConsulStore(Store):
         return False
 
     async def admitted(self) -> bool:
-        """See :meth:`kvproxy.store.Store.admitted`."""
+        """See :meth:`kvproxy.store.base.Store.admitted`."""
         return self._admission is None or await self._admission.given()
 
     async def admit(self) -> None:
-        """See :meth:`kvproxy.store.Store.admit`."""
+        """See :meth:`kvproxy.store.base.Store.admit`."""
         if self._admission is not None:
             await self._admission.give()
 
     async def aclose(self) -> None:
-        """See :meth:`kvproxy.store.Store.aclose`."""
+        """See :meth:`kvproxy.store.base.Store.aclose`."""
         await self._http.aclose()
 
     def _probes(self) -> Sequence[Request]:

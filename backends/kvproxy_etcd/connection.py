@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any, Final
 
 from kvproxy.errors import ConfigurationError
-from kvproxy.http_connection import Dialect, HttpConnection, parse_http_connection
+from kvproxy.store.connection import Dialect, HttpConnection, parse_http_connection
 
 ETCD: Final = Dialect(
     name="etcd",

@@ -6,11 +6,11 @@ from collections.abc import Iterable
 from typing import Final
 
 from kvproxy.errors import StoreAuthError, StoreError, StoreUnavailable, StoreWriteRefused
-from kvproxy.http_connection import HttpConnection
-from kvproxy.http_store import Answer, wrong_protocol
+from kvproxy.store.connection import HttpConnection
+from kvproxy.store.http import Answer, wrong_protocol
 
-from .answers import UNAUTHENTICATED, code_of, message_of
 from .connection import ETCD
+from .messages import UNAUTHENTICATED, code_of, message_of
 
 _NO_PERMISSION: Final = 7
 _EXHAUSTED: Final = 8

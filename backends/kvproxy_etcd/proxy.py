@@ -6,10 +6,10 @@ from typing import Any
 
 from traitlets import Dict, Unicode
 
-from kvproxy.checking import Reader
-from kvproxy.former_names import former_name
-from kvproxy.http_connection import HttpConnection
 from kvproxy.proxy import KVTraefikProxy
+from kvproxy.proxy.former_names import former_name
+from kvproxy.store.connection import HttpConnection
+from kvproxy.traefik.validation import Reader
 
 from .connection import parse_connection, provider_options, traefik_connection
 from .store import EtcdStore
@@ -79,19 +79,19 @@ class TraefikEtcdProxy(KVTraefikProxy):
         return parse_connection(self.etcd_url, self.etcd_username, self.etcd_password, files, self.etcd_client_kwargs)
 
     def open_store(self) -> EtcdStore:
-        """See :meth:`kvproxy.proxy.KVTraefikProxy.open_store`."""
+        """See :meth:`kvproxy.proxy.base.KVTraefikProxy.open_store`."""
         return EtcdStore(self.connection, self.traefik_root, self.jupyterhub_root)
 
     def reader(self) -> Reader:
-        """See :meth:`kvproxy.set_up.TraefikSetUp.reader`."""
+        """See :meth:`kvproxy.proxy.setup.TraefikSetUp.reader`."""
         return Reader(drops_empty=False)
 
     def traefik_provider(self) -> dict[str, Any]:
-        """See :meth:`kvproxy.proxy.KVTraefikProxy.traefik_provider`."""
+        """See :meth:`kvproxy.proxy.base.KVTraefikProxy.traefik_provider`."""
         login = self.etcd_traefik_username, self.etcd_traefik_password
         return {"etcd": provider_options(traefik_connection(self.connection, *login), self.traefik_root)}
 
     def store_secrets(self) -> list[str]:
-        """See :meth:`kvproxy.proxy.KVTraefikProxy.store_secrets`."""
+        """See :meth:`kvproxy.proxy.base.KVTraefikProxy.store_secrets`."""
         own = [self.etcd_traefik_password] if self.etcd_traefik_password else []
         return self.connection.secrets + own

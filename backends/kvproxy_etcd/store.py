@@ -11,13 +11,13 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 from kvproxy.errors import ConfigurationError, StoreError, StoreUnavailable, StoreWriteRefused
-from kvproxy.http_connection import HttpConnection
-from kvproxy.http_store import FENCE, Answer, HttpClient, moved, strange, time_of
 from kvproxy.store import Capabilities, Operation, Snapshot, Space, Store, Transaction
-from kvproxy.strangers import open_door
+from kvproxy.store.anonymous import open_door
+from kvproxy.store.connection import HttpConnection
+from kvproxy.store.http import FENCE, Answer, HttpClient, moved, strange, time_of
 
-from .answers import below, code_of, encode, found_in, range_of, token_died
 from .explain import explain, passing
+from .messages import below, code_of, encode, found_in, range_of, token_died
 
 _NOT_ENABLED: Final = 9
 _OLDEST: Final = (3, 4)
@@ -33,7 +33,7 @@ _LOGS_IN_AGAIN: Final = (3, 5)
 
 
 class EtcdStore(Store):
-    """A :class:`~kvproxy.store.Store` in etcd.
+    """A :class:`~kvproxy.store.base.Store` in etcd.
 
     A member that is paused, or that the others do not hear, may pass on a transaction long after it has been sent again
     elsewhere, and undo what has been written since; and a cluster may be emptied, or restored from old data. So each
@@ -64,7 +64,7 @@ class EtcdStore(Store):
         self._token: str | None = None
 
     async def check(self) -> list[str]:
-        """See :meth:`kvproxy.store.Store.check`: version, credentials, rights to read and write, the members."""
+        """See :meth:`kvproxy.store.base.Store.check`: version, credentials, rights to read and write, the members."""
         answer = await self._http.request("GET", "/version")
         said = answer.json()
         version = said.get("etcdserver") if isinstance(said, dict) else None
@@ -115,11 +115,11 @@ class EtcdStore(Store):
         return [f"{answer} The others are asked." for answer in answers if isinstance(answer, StoreUnavailable)]
 
     def in_clear_text(self) -> list[str]:
-        """See :meth:`kvproxy.store.Store.in_clear_text`."""
+        """See :meth:`kvproxy.store.base.Store.in_clear_text`."""
         return self._connection.in_clear_text()
 
     async def list(self) -> Snapshot:
-        """See :meth:`kvproxy.store.Store.list`: one transaction, so that both spaces are of the same moment."""
+        """See :meth:`kvproxy.store.base.Store.list`: one transaction, so that both spaces are of the same moment."""
         shut = [self._move_of_fence()] if self._unsure else []
         try:
             answer = await self._call("kv/txn", {"success": [*shut, *map(self._range, self._roots)]})
@@ -155,7 +155,7 @@ class EtcdStore(Store):
         return found
 
     async def get(self, key: str) -> str | None:
-        """See :meth:`kvproxy.store.Store.get`."""
+        """See :meth:`kvproxy.store.base.Store.get`."""
         return await self._value(self._roots[Space.CONFIG] + key)
 
     async def _value(self, key: str) -> str | None:
@@ -166,7 +166,7 @@ class EtcdStore(Store):
             raise strange(self._connection) from None
 
     async def apply(self, transaction: Transaction) -> None:
-        """See :meth:`kvproxy.store.Store.apply`: one transaction, behind the fence."""
+        """See :meth:`kvproxy.store.base.Store.apply`: one transaction, behind the fence."""
         expected, self._fence = self._fence, None
         if expected is None:
             expected = await self._look_at_fence()
@@ -223,7 +223,7 @@ class EtcdStore(Store):
             await self._call("kv/put", {"key": encode(self._claim + "-revision"), "value": ""})
 
     async def claim(self, text: str | None) -> None:
-        """See :meth:`kvproxy.store.Store.claim`."""
+        """See :meth:`kvproxy.store.base.Store.claim`."""
         key = {"key": encode(self._claim)}
         if text is None:
             await self._call("kv/deleterange", key)
@@ -231,15 +231,15 @@ class EtcdStore(Store):
             await self._call("kv/put", {**key, "value": encode(text)})
 
     async def claimed(self) -> str | None:
-        """See :meth:`kvproxy.store.Store.claimed`."""
+        """See :meth:`kvproxy.store.base.Store.claimed`."""
         return await self._value(self._claim)
 
     async def clock(self) -> float | None:
-        """See :meth:`kvproxy.store.Store.clock`."""
+        """See :meth:`kvproxy.store.base.Store.clock`."""
         return time_of((await self._http.request("GET", "/version")).date)
 
     async def aclose(self) -> None:
-        """See :meth:`kvproxy.store.Store.aclose`."""
+        """See :meth:`kvproxy.store.base.Store.aclose`."""
         await self._http.aclose()
 
     def _range(self, space: Space, **options: Any) -> dict[str, Any]:

@@ -15,7 +15,7 @@ import sys
 from typing import Any, Final, TypeAlias
 
 from kvproxy.errors import ConfigurationError
-from kvproxy.flat import places
+from kvproxy.routing.flatten import places
 
 
 class Plain(str):
@@ -25,7 +25,7 @@ class Plain(str):
 
 
 class Items(dict[str, "Node"]):
-    """What is a list if its keys are those that :func:`kvproxy.flat.places` gives its items."""
+    """What is a list if its keys are those that :func:`kvproxy.routing.flatten.places` gives its items."""
 
 
 #: A text, a :class:`Plain`, a mapping, or an :class:`Items`.

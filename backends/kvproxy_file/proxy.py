@@ -9,10 +9,10 @@ from urllib.parse import unquote, urlsplit
 
 from traitlets import Unicode, validate
 
-from kvproxy.checking import Reader
 from kvproxy.errors import ConfigurationError
-from kvproxy.former_names import former_name
 from kvproxy.proxy import KVTraefikProxy
+from kvproxy.proxy.former_names import former_name
+from kvproxy.traefik.validation import Reader
 
 from .formats import format_of
 from .store import FileStore
@@ -56,19 +56,19 @@ class TraefikFileProviderProxy(KVTraefikProxy):
         return path
 
     def open_store(self) -> FileStore:
-        """See :meth:`kvproxy.proxy.KVTraefikProxy.open_store`."""
+        """See :meth:`kvproxy.proxy.base.KVTraefikProxy.open_store`."""
         return FileStore(self.file)
 
     def store_place(self) -> str:
-        """See :meth:`kvproxy.proxy.KVTraefikProxy.store_place`."""
+        """See :meth:`kvproxy.proxy.base.KVTraefikProxy.store_place`."""
         return f"in {self.file}"
 
     def reader(self) -> Reader:
-        """See :meth:`kvproxy.set_up.TraefikSetUp.reader`."""
+        """See :meth:`kvproxy.proxy.setup.TraefikSetUp.reader`."""
         return Reader(drops_empty=False, nested=True)
 
     def traefik_provider(self) -> dict[str, Any]:
-        """See :meth:`kvproxy.proxy.KVTraefikProxy.traefik_provider`."""
+        """See :meth:`kvproxy.proxy.base.KVTraefikProxy.traefik_provider`."""
         return {"file": {"filename": str(self.file), "watch": True}}
 
 

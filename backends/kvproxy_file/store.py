@@ -42,7 +42,7 @@ _DENIED: Final = frozenset({errno.EACCES, errno.EPERM, errno.EROFS})
 
 
 class FileStore(Store):
-    """A :class:`~kvproxy.store.Store` in a file.
+    """A :class:`~kvproxy.store.base.Store` in a file.
 
     All work is done in a thread of its own, as a file of 10,000 routes takes a while to write.
 
@@ -65,27 +65,27 @@ class FileStore(Store):
         self._digest = b""
 
     async def check(self) -> list[str]:
-        """See :meth:`kvproxy.store.Store.check`; nothing is written."""
+        """See :meth:`kvproxy.store.base.Store.check`; nothing is written."""
         return [*await self._run(self._check)]
 
     async def list(self) -> Snapshot:
-        """See :meth:`kvproxy.store.Store.list`; the file is parsed only if it is not as it was left."""
+        """See :meth:`kvproxy.store.base.Store.list`; the file is parsed only if it is not as it was left."""
         return await self._run(lambda: self._read().snapshot())
 
     async def get(self, key: str) -> str | None:
-        """See :meth:`kvproxy.store.Store.get`; the file is read, and parsed only if it is not as it was left."""
+        """See :meth:`kvproxy.store.base.Store.get`; the file is read, and parsed only if it is not as it was left."""
         return await self._run(lambda: self._read().get(key))
 
     async def apply(self, transaction: Transaction) -> None:
-        """See :meth:`kvproxy.store.Store.apply`: one rename."""
+        """See :meth:`kvproxy.store.base.Store.apply`: one rename."""
         await self._run(lambda: self._apply(transaction), writing=True)
 
     async def claim(self, text: str | None) -> None:
-        """See :meth:`kvproxy.store.Store.claim`: a file beside the other, which Traefik does not look at."""
+        """See :meth:`kvproxy.store.base.Store.claim`: a file beside the other, which Traefik does not look at."""
         await self._run(lambda: self._put_claim(text), writing=True)
 
     async def claimed(self) -> str | None:
-        """See :meth:`kvproxy.store.Store.claimed`."""
+        """See :meth:`kvproxy.store.base.Store.claimed`."""
 
         def read() -> str | None:
             try:
@@ -106,11 +106,11 @@ class FileStore(Store):
         os.replace(new, self._claim)
 
     async def forget(self) -> None:
-        """See :meth:`kvproxy.store.Store.forget`: the file that is locked."""
+        """See :meth:`kvproxy.store.base.Store.forget`: the file that is locked."""
         await self._run(lambda: self._lock.unlink(missing_ok=True), writing=True)
 
     async def aclose(self) -> None:
-        """See :meth:`kvproxy.store.Store.aclose`; a write that is under way comes to its end."""
+        """See :meth:`kvproxy.store.base.Store.aclose`; a write that is under way comes to its end."""
         await asyncio.get_running_loop().run_in_executor(None, self._thread.shutdown)
 
     async def _run(self, work: Callable[[], T], *, writing: bool = False) -> T:

@@ -15,7 +15,7 @@ from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 
 from kvproxy.errors import ConfigurationError
-from kvproxy.renewal import Stamp, stamp
+from kvproxy.store.renewal import Stamp, stamp
 
 from .connection import Connection, client_options, sentinel_options
 from .sentinels import Sentinels

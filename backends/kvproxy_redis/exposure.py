@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from redis.exceptions import NoPermissionError, RedisError, ResponseError
 
-from kvproxy.clear_text import clear_text
+from kvproxy.store.clear_text import clear_text
 
 from .client import connect, sentinel_client
 from .connection import Connection
@@ -59,7 +59,7 @@ async def _tcp_port(redis: Any) -> int:
 
 
 def in_clear_text(connection: Connection) -> list[str]:
-    """Warnings about a connection that others can read along, see :func:`kvproxy.clear_text.clear_text`."""
+    """Warnings about a connection that others can read along, see :func:`kvproxy.store.clear_text.clear_text`."""
     named = [host for host, _ in connection.sentinels.addresses] if connection.sentinels is not None else None
     tls = connection.tls
     return clear_text(

@@ -16,11 +16,11 @@ from typing import Any, Final
 
 from redis.exceptions import RedisError
 
+from kvproxy._tasks import begin
+from kvproxy._types import Log
 from kvproxy.errors import StoreUnavailable
-from kvproxy.replicas import Log
-from kvproxy.tasks import begin
 
-from .cancelling import end
+from .cancellation import end
 from .client import FollowingRedis, connect
 from .connection import Connection
 from .sentinel_checks import ask_all, said_of_replica, troubles

@@ -12,7 +12,7 @@ from kvproxy.proxy import KVTraefikProxy
 
 from .admission import Login, parse_login
 from .connection import Connection, parse_connection, provider_options, traefik_connection
-from .explain import explain_traefik
+from .errors import explain_traefik
 from .sentinels import MASTER, parse_sentinels
 
 if TYPE_CHECKING:
@@ -113,7 +113,7 @@ class TraefikRedisProxy(KVTraefikProxy):
         )
 
     def open_store(self) -> RedisStore:
-        """See :meth:`kvproxy.proxy.KVTraefikProxy.open_store`."""
+        """See :meth:`kvproxy.proxy.base.KVTraefikProxy.open_store`."""
         try:
             from .store import RedisStore
         except ImportError:
@@ -134,7 +134,7 @@ class TraefikRedisProxy(KVTraefikProxy):
         return parse_login(*login, hub=self.connection.username, root=self.traefik_root)
 
     def traefik_provider(self) -> dict[str, Any]:
-        """See :meth:`kvproxy.proxy.KVTraefikProxy.traefik_provider`."""
+        """See :meth:`kvproxy.proxy.base.KVTraefikProxy.traefik_provider`."""
         return {"redis": provider_options(self._traefik_connection, self.traefik_root)}
 
     @property
@@ -142,12 +142,12 @@ class TraefikRedisProxy(KVTraefikProxy):
         return traefik_connection(self.connection, self.redis_traefik_username, self.redis_traefik_password)
 
     def refused_login(self, provider_error: str) -> str:
-        """See :meth:`kvproxy.proxy.KVTraefikProxy.refused_login`; one that the hub makes, it makes again."""
+        """See :meth:`kvproxy.proxy.base.KVTraefikProxy.refused_login`; one that the hub makes, it makes again."""
         if self.redis_admit_traefik or not self.redis_traefik_username:
             return ""
         return explain_traefik(provider_error, self.connection, self.redis_traefik_username)
 
     def store_secrets(self) -> list[str]:
-        """See :meth:`kvproxy.proxy.KVTraefikProxy.store_secrets`."""
+        """See :meth:`kvproxy.proxy.base.KVTraefikProxy.store_secrets`."""
         passwords = (self.connection.password, self.redis_traefik_password, self.redis_sentinel_password)
         return [password for password in passwords if password]

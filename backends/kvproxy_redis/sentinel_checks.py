@@ -13,7 +13,7 @@ from kvproxy.errors import ConfigurationError, KVProxyError, StoreAuthError, Sto
 
 from .client import sentinel_client
 from .connection import Connection
-from .explain import explain_sentinel
+from .errors import explain_sentinel
 from .exposure import answers_strangers, said, said_of_sentinels, sentinel_answers_strangers
 from .sentinels import Sentinels, endpoint
 from .standby import Standby, alone

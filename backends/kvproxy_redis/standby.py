@@ -15,7 +15,7 @@ from .admission import Login
 from .checks import Keys, try_admitting, try_reading, try_rights
 from .client import connect
 from .connection import Connection
-from .explain import explain_replica, explain_replica_to_traefik
+from .errors import explain_replica, explain_replica_to_traefik
 from .sentinels import endpoint
 
 Address: TypeAlias = tuple[str, int]

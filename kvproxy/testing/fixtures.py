@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from kvproxy.testing.resp import ReplyError
 from kvproxy.testing.servers import Certificates, EchoServer, RedisServer, TraefikServer
 from kvproxy.testing.servers import free_port as choose_port
+from kvproxy.testing.servers.resp import ReplyError
 
 # What a test may change in the shared server, with the values that `RedisServer` starts with.
 _DEFAULTS = {

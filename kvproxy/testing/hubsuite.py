@@ -30,8 +30,8 @@ import pytest
 from jupyterhub.tests.mocking import MockHub
 from traitlets.config.loader import PyFileConfigLoader
 
-from kvproxy.testing.programs import heed_interrupts
 from kvproxy.testing.servers import RedisServer, free_port
+from kvproxy.testing.servers.programs import heed_interrupts
 
 _HOST_VARIABLE: Final = "JUPYTERHUB_TEST_SUBDOMAIN_HOST"
 _SSL_VARIABLE: Final = "SSL_ENABLED"

@@ -11,9 +11,9 @@ from typing import Any, TypeVar
 
 import pytest
 
-from kvproxy.testing.consul_server import ConsulServer
-from kvproxy.testing.etcd_server import EtcdServer
-from kvproxy.testing.programs import ServerError
+from kvproxy.testing.servers.consul import ConsulServer
+from kvproxy.testing.servers.etcd import EtcdServer
+from kvproxy.testing.servers.programs import ServerError
 
 S = TypeVar("S", EtcdServer, ConsulServer)
 

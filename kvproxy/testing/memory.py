@@ -10,14 +10,14 @@ from collections.abc import Mapping
 from typing import Any
 
 from kvproxy.errors import StoreChanged, StoreError, StoreUnavailable, TraefikError
-from kvproxy.names import ALONE
-from kvproxy.readiness import revision_of
-from kvproxy.store import Capabilities, Snapshot, Space, Store, Transaction
-from kvproxy.traefik import Table
+from kvproxy.routing.names import ALONE
+from kvproxy.store.base import Capabilities, Snapshot, Space, Store, Transaction
+from kvproxy.traefik.api import Table
+from kvproxy.traefik.readiness import revision_of
 
 
 class MemoryStore(Store):
-    """A :class:`~kvproxy.store.Store` in memory.
+    """A :class:`~kvproxy.store.base.Store` in memory.
 
     Args:
         capabilities: the limits that it claims, and keeps.
@@ -55,24 +55,24 @@ class MemoryStore(Store):
         self.traefik = MemoryTraefik(self)
 
     async def check(self) -> list[str]:
-        """See :meth:`kvproxy.store.Store.check`."""
+        """See :meth:`kvproxy.store.base.Store.check`."""
         self._fail()
         return []
 
     async def list(self) -> Snapshot:
-        """See :meth:`kvproxy.store.Store.list`."""
+        """See :meth:`kvproxy.store.base.Store.list`."""
         self._fail()
         self.reads += 1
         self._fence = self._server.fence
         return Snapshot(dict(self.config), dict(self.records))
 
     async def get(self, key: str) -> str | None:
-        """See :meth:`kvproxy.store.Store.get`."""
+        """See :meth:`kvproxy.store.base.Store.get`."""
         self._fail()
         return self.config.get(key)
 
     async def apply(self, transaction: Transaction) -> None:
-        """See :meth:`kvproxy.store.Store.apply`."""
+        """See :meth:`kvproxy.store.base.Store.apply`."""
         self._fail()
         self._refuse()
         limit = self.capabilities.max_operations
@@ -102,24 +102,24 @@ class MemoryStore(Store):
         self._server.admitted = False
 
     async def claim(self, text: str | None) -> None:
-        """See :meth:`kvproxy.store.Store.claim`."""
+        """See :meth:`kvproxy.store.base.Store.claim`."""
         self._fail()
         self._refuse()
         self._claims.pop(self._claim, None)
         self._claims |= {} if text is None else {self._claim: text}
 
     async def claimed(self) -> str | None:
-        """See :meth:`kvproxy.store.Store.claimed`."""
+        """See :meth:`kvproxy.store.base.Store.claimed`."""
         self._fail()
         return self._claims.get(self._claim)
 
     async def admitted(self) -> bool:
-        """See :meth:`kvproxy.store.Store.admitted`."""
+        """See :meth:`kvproxy.store.base.Store.admitted`."""
         self._fail()
         return self.readable
 
     async def admit(self) -> None:
-        """See :meth:`kvproxy.store.Store.admit`; Traefik, which has tried again and again, then reads."""
+        """See :meth:`kvproxy.store.base.Store.admit`; Traefik, which has tried again and again, then reads."""
         self._fail()
         self._refuse()
         shut_out, self._server.admitted = not self.readable, True
@@ -132,7 +132,7 @@ class MemoryStore(Store):
         return self._server.admitted or not self._admits
 
     async def aclose(self) -> None:
-        """See :meth:`kvproxy.store.Store.aclose`."""
+        """See :meth:`kvproxy.store.base.Store.aclose`."""
 
     def _refuse(self) -> None:
         if self.refusal is not None:
@@ -179,7 +179,7 @@ class MemoryServer:
 
 
 class MemoryTraefik:
-    """A :class:`~kvproxy.traefik.TraefikView` of a :class:`MemoryStore`.
+    """A :class:`~kvproxy.traefik.api.TraefikView` of a :class:`MemoryStore`.
 
     Args:
         store: what it reads when it is woken.
@@ -212,21 +212,21 @@ class MemoryTraefik:
     place = "Traefik's API in memory"
 
     async def members(self) -> list[MemoryTraefik]:
-        """See :meth:`kvproxy.replicas.Fleet.members`: this one alone."""
+        """See :meth:`kvproxy.traefik.replicas.Fleet.members`: this one alone."""
         return [self]
 
     async def revision(self) -> int | None:
-        """See :meth:`kvproxy.traefik.TraefikView.revision`."""
+        """See :meth:`kvproxy.traefik.api.TraefikView.revision`."""
         self._fail()
         return revision_of(self._node("http/middlewares/kvproxy-revision"))
 
     async def version(self) -> str:
-        """See :meth:`kvproxy.traefik.TraefikView.version`."""
+        """See :meth:`kvproxy.traefik.api.TraefikView.version`."""
         self._fail()
         return self.release
 
     async def router(self, name: str) -> Mapping[str, Any] | None:
-        """See :meth:`kvproxy.traefik.TraefikView.router`."""
+        """See :meth:`kvproxy.traefik.api.TraefikView.router`."""
         self._fail()
         router = self._node(f"http/routers/{name}")
         if router:
@@ -238,7 +238,7 @@ class MemoryTraefik:
         return router
 
     async def service(self, name: str) -> Mapping[str, Any] | None:
-        """See :meth:`kvproxy.traefik.TraefikView.service`."""
+        """See :meth:`kvproxy.traefik.api.TraefikView.service`."""
         self._fail()
         service = self._node(f"http/services/{name}")
         if service and "loadBalancer" in service:
@@ -246,7 +246,7 @@ class MemoryTraefik:
         return service
 
     async def table(self) -> Table:
-        """See :meth:`kvproxy.traefik.TraefikView.table`."""
+        """See :meth:`kvproxy.traefik.api.TraefikView.table`."""
         names = {key.split("/")[2] for key in self._loaded if key.startswith("http/routers/")}
         routers = {name: await self.router(name) or {} for name in names}
         services = {name: service for name in names if (service := await self.service(name)) is not None}

@@ -19,7 +19,7 @@ from typing import Any, Final, TypeAlias
 
 import pytest
 
-from kvproxy.testing.kit import EXTENDED, Kit, kits_of, subject_of
+from kvproxy.testing.conformance.suite import EXTENDED, Kit, kits_of, subject_of
 
 #: subject -> level -> outcome -> names of tests
 Report: TypeAlias = dict[str, dict[str, dict[str, list[str]]]]

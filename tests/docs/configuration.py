@@ -18,9 +18,9 @@ from traitlets.config import Config, Configurable
 from traitlets.config.loader import LazyConfigValue
 
 from kvproxy.proxy import KVTraefikProxy
-from kvproxy.static import deep_merge
-from kvproxy.testing.programs import Program, accepts, find_traefik, free_port
-from kvproxy.traefik_proxy import TraefikProxy
+from kvproxy.proxy.traits import TraefikProxy
+from kvproxy.testing.servers.programs import Program, accepts, find_traefik, free_port
+from kvproxy.traefik.static_config import deep_merge
 from kvproxy_redis import TraefikRedisProxy
 
 _GROUPS = ("jupyterhub.proxies", "jupyterhub.spawners", "jupyterhub.authenticators")

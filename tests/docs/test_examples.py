@@ -25,9 +25,9 @@ import yaml
 from redis import Redis
 from redis.exceptions import AuthenticationError
 
-from kvproxy.testing.debian import debian_program
-from kvproxy.testing.programs import Program, ServerError, accepts, find_redis, free_port, wait_until
-from kvproxy.testing.redis_server import CLOSED
+from kvproxy.testing.servers.debian import debian_program
+from kvproxy.testing.servers.programs import Program, ServerError, accepts, find_redis, free_port, wait_until
+from kvproxy.testing.servers.redis import CLOSED
 
 from .blocks import ROOT
 from .configuration import check, check_static, load, placed_traefik

@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from kvproxy.traefik_proxy import TraefikProxy
+from kvproxy.proxy.traits import TraefikProxy
 from kvproxy_consul import TraefikConsulProxy
 from kvproxy_etcd import TraefikEtcdProxy
 from kvproxy_file import TraefikFileProviderProxy

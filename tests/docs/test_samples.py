@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 from traitlets.config import Config
 
-from kvproxy.cli.external import external_configuration, masked
-from kvproxy.entry_point import seconds
+from kvproxy.cli.static_config.render import external_configuration, masked
 from kvproxy.proxy import KVTraefikProxy
+from kvproxy.traefik.entry_point import seconds
 from kvproxy_consul import TraefikConsulProxy
 from kvproxy_etcd import TraefikEtcdProxy
 from kvproxy_file import TraefikFileProviderProxy

@@ -19,9 +19,9 @@ import pytest
 
 import kvproxy
 import kvproxy_redis
-from kvproxy.testing.browser import open_browser
-from kvproxy.testing.hub_browser import HubBrowser, quiet_lab
-from kvproxy.testing.programs import Program, accepts, find_redis, find_traefik, free_port, wait_until
+from kvproxy.testing.hub.browser import open_browser
+from kvproxy.testing.hub.browser_user import HubBrowser, quiet_lab
+from kvproxy.testing.servers.programs import Program, accepts, find_redis, find_traefik, free_port, wait_until
 
 from .blocks import ROOT, Block, blocks_of, commands
 

@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
-from kvproxy.testing.consul_server import ConsulServer
-from kvproxy.testing.etcd_server import EtcdServer
 from kvproxy.testing.hub import HubProcess
 from kvproxy.testing.servers import RedisServer
+from kvproxy.testing.servers.consul import ConsulServer
+from kvproxy.testing.servers.etcd import EtcdServer
 
 from .proxies import client_of, doors, external, make_proxy, start_proxy  # noqa: F401 - fixtures
 from .sentinels import sentinel_factory  # noqa: F401 - a fixture

@@ -7,7 +7,7 @@ import contextlib
 from collections.abc import AsyncIterator, Callable, Mapping
 
 from kvproxy.proxy import KVTraefikProxy
-from kvproxy.testing.doors import Doors, RawClient, port_of
+from kvproxy.testing.servers.named import Doors, RawClient, port_of
 
 _CLIENTS = 3
 _ROUTES = 20

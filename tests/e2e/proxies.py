@@ -15,9 +15,9 @@ from aiohttp import web
 from cryptography import x509
 
 from kvproxy.proxy import KVTraefikProxy
-from kvproxy.testing.doors import Doors, port_of
-from kvproxy.testing.doors import RawClient as Client
 from kvproxy.testing.servers import RedisServer, TraefikServer, free_port
+from kvproxy.testing.servers.named import Doors, port_of
+from kvproxy.testing.servers.named import RawClient as Client
 from kvproxy_redis import TraefikRedisProxy
 
 __all__ = ["Client", "Doors", "External", "Start", "add_all", "complaints", "making", "port_of", "serving"]

@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from kvproxy.testing.redis_server import CLOSED
-from kvproxy.testing.sentinel_server import Access, Login, SentinelGroup
+from kvproxy.testing.servers.redis import CLOSED
+from kvproxy.testing.servers.sentinel import Access, Login, SentinelGroup
 
 Factory = Callable[..., SentinelGroup]
 

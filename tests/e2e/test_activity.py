@@ -24,11 +24,11 @@ from dateutil.parser import parse as parse_date
 from jupyterhub.metrics import metrics_prefix
 from prometheus_client import REGISTRY
 
-from kvproxy.activity import Sieve
 from kvproxy.proxy import KVTraefikProxy
+from kvproxy.testing.conformance.proxy_suite import until
 from kvproxy.testing.hub import HubClient, HubProcess
 from kvproxy.testing.servers import EchoServer, RedisServer, TraefikServer, free_port
-from kvproxy.testing.traefik_conformance import until
+from kvproxy.traefik.request_counts import Sieve
 from kvproxy_redis import TraefikRedisProxy
 
 from .proxies import TOML, Client, Doors, External, Start, port_of, serving, until_true
@@ -194,7 +194,7 @@ async def test_a_server_that_makes_traefik_grow_is_named_once(
     start_proxy: Start, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """With its route and Traefik's memory, which is a metric of the hub's as long as the proxy runs."""
-    monkeypatch.setattr("kvproxy.traefik.Sieve", partial(Sieve, many=3))
+    monkeypatch.setattr("kvproxy.traefik.api.Sieve", partial(Sieve, many=3))
 
     async def answer(request: web.BaseRequest) -> web.Response:
         return web.Response(status=int(request.rel_url.query["status"]))

@@ -18,11 +18,11 @@ from benchmarks.faults.load import Load
 from benchmarks.faults.site import Site
 from benchmarks.faults.stores import STORES, Killable
 from kvproxy.errors import ConfigurationError, StoreAuthError
-from kvproxy.testing.consul_server import ConsulServer
-from kvproxy.testing.programs import ServerError
-from kvproxy.testing.redis_server import CLOSED
+from kvproxy.testing.conformance.proxy_suite import until
 from kvproxy.testing.servers import RedisServer
-from kvproxy.testing.traefik_conformance import until
+from kvproxy.testing.servers.consul import ConsulServer
+from kvproxy.testing.servers.programs import ServerError
+from kvproxy.testing.servers.redis import CLOSED
 from kvproxy_consul import TraefikConsulProxy
 from kvproxy_redis.client import connect
 from kvproxy_redis.connection import parse_connection

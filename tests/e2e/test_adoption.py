@@ -22,10 +22,10 @@ import psutil
 import pytest
 
 from kvproxy.errors import ConfigurationError, StoreUnavailable, TraefikError
-from kvproxy.testing.echo import EchoServer
-from kvproxy.testing.programs import wait_until
+from kvproxy.testing.conformance.proxy_suite import until
 from kvproxy.testing.servers import Certificates, RedisServer, free_port
-from kvproxy.testing.traefik_conformance import until
+from kvproxy.testing.servers.echo import EchoServer
+from kvproxy.testing.servers.programs import wait_until
 from kvproxy_redis import TraefikRedisProxy
 
 from .proxies import Client, Start, port_of

@@ -12,8 +12,8 @@ from aiohttp import web
 from kvproxy.errors import ConfigurationError, TraefikError
 from kvproxy.testing.hub import HubClient, HubProcess
 from kvproxy.testing.servers import Certificates, RedisServer, free_port
-from kvproxy.testing.tls import TlsFront
-from kvproxy.traefik import TraefikApi, api_trust
+from kvproxy.testing.servers.tls import TlsFront
+from kvproxy.traefik.api import TraefikApi, api_trust
 
 from .command import write_config
 from .proxies import Doors, Start, serving

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from kvproxy.testing.backend_conformance import BackendConformance
-from kvproxy.testing.consul_server import ConsulServer
-from kvproxy.testing.etcd_server import EtcdServer
+from kvproxy.testing.conformance.backend import BackendConformance
+from kvproxy.testing.conformance.proxy_suite import BackendUnderTest
 from kvproxy.testing.servers import RedisServer
-from kvproxy.testing.traefik_conformance import BackendUnderTest
+from kvproxy.testing.servers.consul import ConsulServer
+from kvproxy.testing.servers.etcd import EtcdServer
 from kvproxy_consul import TraefikConsulProxy
 from kvproxy_etcd import TraefikEtcdProxy
 from kvproxy_file import TraefikFileProviderProxy

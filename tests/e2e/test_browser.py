@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 from playwright.async_api import Error
 
-from kvproxy.testing.browser import open_browser
 from kvproxy.testing.hub import USER_PASSWORD, HubClient, HubProcess
-from kvproxy.testing.hub_browser import HubBrowser, quiet_lab
+from kvproxy.testing.hub.browser import open_browser
+from kvproxy.testing.hub.browser_user import HubBrowser, quiet_lab
 from kvproxy.testing.servers import Certificates, RedisServer
 
 # The first time a browser may have to be fetched.

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from kvproxy.names import ALONE
+from kvproxy.routing.names import ALONE
 from kvproxy.testing.servers import RedisServer, TraefikServer, free_port, wait_until
 from kvproxy_redis import TraefikRedisProxy
 

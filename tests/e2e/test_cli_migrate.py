@@ -14,10 +14,10 @@ import pytest
 from redis import Redis
 
 from kvproxy.proxy import KVTraefikProxy
-from kvproxy.routes import make_route
-from kvproxy.testing.consul_server import ConsulServer
-from kvproxy.testing.etcd_server import EtcdServer
+from kvproxy.routing.route import make_route
 from kvproxy.testing.servers import RedisServer, free_port
+from kvproxy.testing.servers.consul import ConsulServer
+from kvproxy.testing.servers.etcd import EtcdServer
 from kvproxy_consul import TraefikConsulProxy
 from kvproxy_etcd import TraefikEtcdProxy
 from kvproxy_redis import TraefikRedisProxy

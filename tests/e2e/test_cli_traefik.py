@@ -11,8 +11,8 @@ import pytest
 import tomli_w
 from aiohttp import web
 
-from kvproxy.static import deep_merge
 from kvproxy.testing.servers import Certificates, RedisServer, TraefikServer, free_port
+from kvproxy.traefik.static_config import deep_merge
 from kvproxy_redis import TraefikRedisProxy
 
 from .command import write_config

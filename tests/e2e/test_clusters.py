@@ -16,13 +16,13 @@ import pytest
 from kvproxy.errors import RouteNotReadyError
 from kvproxy.proxy import KVTraefikProxy
 from kvproxy.store import Operation, Space, Transaction
-from kvproxy.testing.clusters import ConsulCluster, EtcdCluster
-from kvproxy.testing.etcd_server import EtcdServer
-from kvproxy.testing.haproxy_server import HaproxyServer
-from kvproxy.testing.network import Network
-from kvproxy.testing.programs import free_port
-from kvproxy.testing.tls import Certificates
-from kvproxy.testing.traefik_conformance import until
+from kvproxy.testing.conformance.proxy_suite import until
+from kvproxy.testing.servers.clusters import ConsulCluster, EtcdCluster
+from kvproxy.testing.servers.etcd import EtcdServer
+from kvproxy.testing.servers.haproxy import HaproxyServer
+from kvproxy.testing.servers.network import Network
+from kvproxy.testing.servers.programs import free_port
+from kvproxy.testing.servers.tls import Certificates
 from kvproxy_consul import TraefikConsulProxy
 from kvproxy_etcd import TraefikEtcdProxy
 

@@ -19,9 +19,9 @@ import pytest
 
 from kvproxy.errors import ConfigurationError, StoreAuthError, StoreError, StoreUnavailable
 from kvproxy.store import Operation, Space, Transaction
-from kvproxy.testing.resp import ReplyError, ask
+from kvproxy.testing.conformance.proxy_suite import until
 from kvproxy.testing.servers import Certificates, RedisServer, TlsFront, free_port
-from kvproxy.testing.traefik_conformance import until
+from kvproxy.testing.servers.resp import ReplyError, ask
 from kvproxy_redis import TraefikRedisProxy
 from kvproxy_redis.connection import parse_connection
 from kvproxy_redis.store import RedisStore

@@ -16,13 +16,14 @@ import pytest
 from aiohttp import web
 
 from kvproxy.errors import StoreAuthError, StoreError, StoreUnavailable
-from kvproxy.kv import TraefikKVProxy
+from kvproxy.proxy.any_store import TraefikKVProxy
 from kvproxy.store import Operation, Snapshot, Space, Transaction
-from kvproxy.testing.clusters import ConsulCluster
 from kvproxy.testing.conformance import StoreCredentialsConformance, StoreServer, StoreServerConformance
-from kvproxy.testing.consul_server import ConsulServer
+from kvproxy.testing.conformance.proxy import TraefikServerConformance
+from kvproxy.testing.conformance.proxy_suite import BackendUnderTest, until
 from kvproxy.testing.servers import Certificates, free_port
-from kvproxy.testing.traefik_conformance import BackendUnderTest, TraefikServerConformance, until
+from kvproxy.testing.servers.clusters import ConsulCluster
+from kvproxy.testing.servers.consul import ConsulServer
 from kvproxy_consul import TraefikConsulProxy
 from kvproxy_consul.connection import parse_connection
 from kvproxy_consul.store import ConsulStore

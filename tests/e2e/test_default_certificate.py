@@ -10,8 +10,8 @@ import pytest
 import tomli_w
 import trustme
 
-from kvproxy.testing.etcd_server import EtcdServer
 from kvproxy.testing.servers import RedisServer, TraefikServer, free_port
+from kvproxy.testing.servers.etcd import EtcdServer
 from kvproxy_file import TraefikFileProviderProxy
 from kvproxy_redis import TraefikRedisProxy
 

@@ -17,7 +17,7 @@ import requests
 from bs4 import BeautifulSoup
 from redis import Redis
 
-from kvproxy.demo import main
+from kvproxy.demo.site import main
 from kvproxy.testing.servers import accepts, free_port, wait_until
 
 START_SECONDS = 150

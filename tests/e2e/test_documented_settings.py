@@ -14,10 +14,10 @@ import pytest
 import trustme
 from traitlets.config.loader import PyFileConfigLoader
 
-from kvproxy.static import deep_merge
-from kvproxy.testing.debian import debian_program
-from kvproxy.testing.programs import Program, accepts, free_port
 from kvproxy.testing.servers import Certificates, EchoServer, RedisServer, TraefikServer
+from kvproxy.testing.servers.debian import debian_program
+from kvproxy.testing.servers.programs import Program, accepts, free_port
+from kvproxy.traefik.static_config import deep_merge
 from kvproxy_redis import TraefikRedisProxy
 
 from .proxies import Doors, Start, number_in, port_of, served_number, until_true

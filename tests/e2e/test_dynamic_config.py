@@ -15,7 +15,7 @@ from aiohttp import web
 
 from kvproxy.errors import ConfigurationError
 from kvproxy.proxy import KVTraefikProxy
-from kvproxy.vocabulary import DYNAMIC, Entries, Fields, Kind
+from kvproxy.traefik.schema import DYNAMIC, Entries, Fields, Kind
 from kvproxy_consul import TraefikConsulProxy
 from kvproxy_etcd import TraefikEtcdProxy
 from kvproxy_file import TraefikFileProviderProxy

@@ -13,9 +13,9 @@ import aiohttp
 import pytest
 from aiohttp import web
 
+from kvproxy.testing.conformance.proxy_tree import groups_in
 from kvproxy.testing.hub import HubClient, HubProcess
 from kvproxy.testing.servers import EchoServer, RedisServer, free_port
-from kvproxy.testing.tree_conformance import groups_in
 from kvproxy_redis import TraefikRedisProxy
 
 from .proxies import Start, serving

@@ -14,12 +14,13 @@ import aiohttp
 import pytest
 
 from kvproxy.errors import ConfigurationError, StoreAuthError, StoreError, StoreUnavailable, StoreWriteRefused
-from kvproxy.kv import TraefikKVProxy
+from kvproxy.proxy.any_store import TraefikKVProxy
 from kvproxy.store import Operation, Snapshot, Space, Transaction
 from kvproxy.testing.conformance import StoreCredentialsConformance, StoreServer, StoreServerConformance
-from kvproxy.testing.etcd_server import EtcdServer
+from kvproxy.testing.conformance.proxy import TraefikServerConformance
+from kvproxy.testing.conformance.proxy_suite import BackendUnderTest, until
 from kvproxy.testing.servers import Certificates, free_port
-from kvproxy.testing.traefik_conformance import BackendUnderTest, TraefikServerConformance, until
+from kvproxy.testing.servers.etcd import EtcdServer
 from kvproxy_etcd import TraefikEtcdProxy
 from kvproxy_etcd.connection import parse_connection
 from kvproxy_etcd.store import EtcdStore

@@ -12,7 +12,7 @@ import pytest
 from benchmarks.faults.catalogue import FAULTS
 from benchmarks.faults.cell import Outcome, Scale, applies, run
 from benchmarks.faults.stores import STORES
-from kvproxy.testing.programs import ServerError
+from kvproxy.testing.servers.programs import ServerError
 
 #: Seconds in which a new route can be added, after any fault.
 SOON = 15.0

@@ -18,8 +18,10 @@ import aiohttp
 import pytest
 
 from kvproxy.errors import RouteRejectedError, StoreError
+from kvproxy.testing.conformance.proxy import TraefikConformance
+from kvproxy.testing.conformance.proxy_names import as_hub, as_literal
+from kvproxy.testing.conformance.proxy_suite import BackendUnderTest
 from kvproxy.testing.servers import TraefikServer, free_port
-from kvproxy.testing.traefik_conformance import BackendUnderTest, TraefikConformance, as_hub, as_literal
 from kvproxy_file import TraefikFileProviderProxy
 
 from .proxies import Client, Doors, add_all, port_of

@@ -15,13 +15,13 @@ import pytest
 from traitlets.config.loader import PyFileConfigLoader
 
 from kvproxy.errors import ConfigurationError, HookError, RouteRejectedError
-from kvproxy.names import ALONE
 from kvproxy.proxy import KVTraefikProxy
-from kvproxy.routes import Route
+from kvproxy.routing.names import ALONE
+from kvproxy.routing.route import Route
+from kvproxy.testing.conformance.proxy_tree import until_groups
 from kvproxy.testing.hub import HubClient, HubProcess
-from kvproxy.testing.redis_server import TRAEFIK_RIGHTS
 from kvproxy.testing.servers import EchoServer, RedisServer
-from kvproxy.testing.tree_conformance import until_groups
+from kvproxy.testing.servers.redis import TRAEFIK_RIGHTS
 from kvproxy_file import TraefikFileProviderProxy
 from kvproxy_redis import TraefikRedisProxy
 

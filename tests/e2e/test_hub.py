@@ -10,10 +10,11 @@ from urllib.parse import quote
 import psutil
 import pytest
 
-from kvproxy.routes import make_route
+from kvproxy.routing.encode import encode
+from kvproxy.routing.entry import Layout
+from kvproxy.routing.route import make_route
 from kvproxy.testing.hub import HubClient, HubProcess
 from kvproxy.testing.servers import RedisServer, accepts
-from kvproxy.translate import Layout, encode
 
 pytestmark = [pytest.mark.hub, pytest.mark.timeout(300)]
 

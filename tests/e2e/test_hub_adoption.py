@@ -12,9 +12,9 @@ import aiohttp
 import psutil
 import pytest
 
-from kvproxy.testing.echo import EchoServer
 from kvproxy.testing.hub import HubProcess
 from kvproxy.testing.servers import RedisServer, free_port, wait_until
+from kvproxy.testing.servers.echo import EchoServer
 
 pytestmark = [pytest.mark.hub, pytest.mark.timeout(240)]
 

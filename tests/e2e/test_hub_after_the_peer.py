@@ -19,10 +19,10 @@ if sys.version_info >= (3, 11):
 else:
     import tomli as tomllib
 
-from kvproxy.testing.consul_server import ConsulServer
-from kvproxy.testing.etcd_server import EtcdServer
 from kvproxy.testing.hub import HubClient, HubProcess
 from kvproxy.testing.servers import RedisServer, TraefikServer, free_port
+from kvproxy.testing.servers.consul import ConsulServer
+from kvproxy.testing.servers.etcd import EtcdServer
 
 from .command import documented, process
 from .load import Load

@@ -11,9 +11,9 @@ from typing import Any
 import psutil
 import pytest
 
-from kvproxy.testing.doors import RawClient
 from kvproxy.testing.hub import HubClient, HubProcess
 from kvproxy.testing.servers import RedisServer, TraefikServer, free_port
+from kvproxy.testing.servers.named import RawClient
 
 from .load import Load
 

@@ -16,14 +16,14 @@ pytestmark = [pytest.mark.hub, pytest.mark.timeout(120)]
 #: A hub takes some seconds, whatever it then does.
 LOADING = 60.0
 NO_TRAEFIK = """
-import types, kvproxy.launcher
-kvproxy.launcher.shutil = types.SimpleNamespace(which=lambda *arguments, **options: None)
+import types, kvproxy.process.launch
+kvproxy.process.launch.shutil = types.SimpleNamespace(which=lambda *arguments, **options: None)
 """
 
 
 def said(hub: HubProcess, level: str) -> list[str]:
     """What kvproxy has logged at a level (W, E, C)."""
-    line = rf"^\[{level} [^]]* JupyterHub (?:proxy|startup|watch|process):\d+\] (.*)$"
+    line = rf"^\[{level} [^]]* JupyterHub (?:base|startup|traefik_loop|supervisor):\d+\] (.*)$"
     return re.findall(line, hub.log_text, re.MULTILINE)
 
 

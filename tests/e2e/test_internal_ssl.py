@@ -15,11 +15,11 @@ import aiohttp
 import pytest
 from certipy import Certipy
 
-from kvproxy.names import ALONE
-from kvproxy.testing.echo import EchoServer
+from kvproxy.routing.names import ALONE
 from kvproxy.testing.hub import HubClient, HubProcess
 from kvproxy.testing.servers import Certificates, RedisServer, TraefikServer, wait_until
-from kvproxy.testing.tls import TlsFront
+from kvproxy.testing.servers.echo import EchoServer
+from kvproxy.testing.servers.tls import TlsFront
 
 pytestmark = [pytest.mark.hub, pytest.mark.timeout(300)]
 

@@ -13,9 +13,9 @@ import pytest
 from traitlets.config import Application, Config
 
 from kvproxy.errors import ConfigurationError
-from kvproxy.kv import TraefikKVProxy
-from kvproxy.testing.redis_server import TRAEFIK_RIGHTS
+from kvproxy.proxy.any_store import TraefikKVProxy
 from kvproxy.testing.servers import RedisServer, free_port
+from kvproxy.testing.servers.redis import TRAEFIK_RIGHTS
 
 from .proxies import Client, Doors, port_of
 

@@ -10,12 +10,13 @@ from pathlib import Path
 
 import pytest
 
-from kvproxy.testing import consul_server, debian, etcd_server
-from kvproxy.testing.consul_server import ConsulServer, find_consul
-from kvproxy.testing.debian import debian_program
-from kvproxy.testing.etcd_server import EtcdServer, find_etcd
-from kvproxy.testing.haproxy_server import find_haproxy
-from kvproxy.testing.servers import ServerError, accepts
+from kvproxy.testing.servers import ServerError, accepts, debian
+from kvproxy.testing.servers import consul as consul_server
+from kvproxy.testing.servers import etcd as etcd_server
+from kvproxy.testing.servers.consul import ConsulServer, find_consul
+from kvproxy.testing.servers.debian import debian_program
+from kvproxy.testing.servers.etcd import EtcdServer, find_etcd
+from kvproxy.testing.servers.haproxy import find_haproxy
 
 
 @pytest.mark.parametrize("version", ["3.4", "3.5"])

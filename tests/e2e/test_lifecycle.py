@@ -22,9 +22,9 @@ import psutil
 import pytest
 
 from kvproxy.errors import RouteNotReadyError, StoppedError, StoreError, TraefikError
-from kvproxy.launcher import check_free
+from kvproxy.process.launch import check_free
+from kvproxy.testing.conformance.proxy_suite import until
 from kvproxy.testing.servers import Certificates, RedisServer, TraefikServer, free_port
-from kvproxy.testing.traefik_conformance import until
 from kvproxy_redis import TraefikRedisProxy
 
 from .proxies import TOML, Client, Doors, External, Start, complaints, port_of

@@ -25,9 +25,9 @@ if sys.version_info >= (3, 11):
 else:
     import tomli as tomllib
 
-from kvproxy.static import deep_merge
 from kvproxy.testing.hub import HubClient, HubProcess
 from kvproxy.testing.servers import TraefikServer
+from kvproxy.traefik.static_config import deep_merge
 
 from .command import process
 from .load import Load

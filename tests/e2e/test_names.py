@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 
-from kvproxy.testing.traefik_conformance import NAMES, as_hub
+from kvproxy.testing.conformance.proxy_names import NAMES, as_hub
 
 from .proxies import Client, Doors, Start, add_all, port_of
 

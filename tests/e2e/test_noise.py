@@ -12,8 +12,8 @@ import pytest
 from redis.asyncio import Redis
 
 from kvproxy.errors import StoreAuthError, StoreUnavailable
+from kvproxy.testing.conformance.proxy_suite import until
 from kvproxy.testing.servers import RedisServer
-from kvproxy.testing.traefik_conformance import until
 from kvproxy_redis import TraefikRedisProxy
 from kvproxy_redis.connection import parse_connection
 from kvproxy_redis.store import RedisStore

@@ -6,9 +6,10 @@ from collections.abc import Iterator
 
 import pytest
 
-from kvproxy.testing.redis_server import TRAEFIK_RIGHTS
+from kvproxy.testing.conformance.proxy import TraefikServerConformance
+from kvproxy.testing.conformance.proxy_suite import BackendUnderTest
 from kvproxy.testing.servers import RedisServer
-from kvproxy.testing.traefik_conformance import BackendUnderTest, TraefikServerConformance
+from kvproxy.testing.servers.redis import TRAEFIK_RIGHTS
 from kvproxy_redis import TraefikRedisProxy
 
 

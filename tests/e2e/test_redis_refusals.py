@@ -14,9 +14,9 @@ import pytest
 
 from kvproxy.errors import StoreAuthError, StoreError, StoreUnavailable, StoreWriteRefused
 from kvproxy.store import Operation, Space, Transaction
-from kvproxy.testing.resp import ask
+from kvproxy.testing.conformance.proxy_suite import until
 from kvproxy.testing.servers import RedisServer, free_port
-from kvproxy.testing.traefik_conformance import until
+from kvproxy.testing.servers.resp import ask
 from kvproxy_redis import TraefikRedisProxy
 from kvproxy_redis.connection import parse_connection
 from kvproxy_redis.store import RedisStore

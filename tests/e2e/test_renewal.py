@@ -9,12 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from kvproxy import renewal
-from kvproxy.store import Operation, Space, Store, Transaction
-from kvproxy.testing.consul_server import ConsulServer
-from kvproxy.testing.etcd_server import EtcdServer
+from kvproxy.store import Operation, Space, Store, Transaction, renewal
+from kvproxy.testing.conformance.proxy_suite import until
 from kvproxy.testing.servers import Certificates, RedisServer, TlsFront
-from kvproxy.testing.traefik_conformance import until
+from kvproxy.testing.servers.consul import ConsulServer
+from kvproxy.testing.servers.etcd import EtcdServer
 from kvproxy_consul import TraefikConsulProxy
 from kvproxy_etcd import TraefikEtcdProxy
 from kvproxy_redis import TraefikRedisProxy

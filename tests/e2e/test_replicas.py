@@ -14,8 +14,8 @@ from typing import Any
 import pytest
 
 from kvproxy.errors import ConfigurationError
+from kvproxy.testing.conformance.proxy_suite import until
 from kvproxy.testing.servers import RedisServer, TraefikServer, free_port
-from kvproxy.testing.traefik_conformance import until
 from kvproxy_redis import TraefikRedisProxy
 
 from .proxies import TOML, Client, Doors, port_of

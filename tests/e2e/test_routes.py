@@ -11,9 +11,9 @@ import aiohttp
 import pytest
 
 from kvproxy.errors import InvalidRouteError, RouteNotReadyError, RouteRejectedError
-from kvproxy.names import ALONE, Names
-from kvproxy.testing.redis_server import TRAEFIK_RIGHTS
+from kvproxy.routing.names import ALONE, Names
 from kvproxy.testing.servers import EchoServer, RedisServer
+from kvproxy.testing.servers.redis import TRAEFIK_RIGHTS
 from kvproxy_redis import TraefikRedisProxy
 
 from .proxies import Doors, External, Start, add_all

@@ -11,13 +11,13 @@ from typing import Any
 import pytest
 
 from kvproxy.errors import ConfigurationError, KVProxyError, StoreAuthError, StoreUnavailable
-from kvproxy.testing.network import Network
-from kvproxy.testing.programs import ServerError
-from kvproxy.testing.redis_tls import redis_with_tls
-from kvproxy.testing.resp import ReplyError
-from kvproxy.testing.sentinel_server import Access, SentinelGroup
+from kvproxy.testing.conformance.proxy_suite import until
 from kvproxy.testing.servers import Certificates, RedisServer, free_port
-from kvproxy.testing.traefik_conformance import until
+from kvproxy.testing.servers.network import Network
+from kvproxy.testing.servers.programs import ServerError
+from kvproxy.testing.servers.redis_tls import redis_with_tls
+from kvproxy.testing.servers.resp import ReplyError
+from kvproxy.testing.servers.sentinel import Access, SentinelGroup
 from kvproxy_redis.connection import Connection, parse_connection
 from kvproxy_redis.sentinels import parse_sentinels
 from kvproxy_redis.store import RedisStore

@@ -12,11 +12,11 @@ from typing import Any
 import pytest
 
 from kvproxy.proxy import KVTraefikProxy
-from kvproxy.testing.doors import RawClient
-from kvproxy.testing.resp import ReplyError
-from kvproxy.testing.sentinel_server import SentinelGroup
+from kvproxy.testing.conformance.proxy_suite import until
 from kvproxy.testing.servers import RedisServer, free_port
-from kvproxy.testing.traefik_conformance import until
+from kvproxy.testing.servers.named import RawClient
+from kvproxy.testing.servers.resp import ReplyError
+from kvproxy.testing.servers.sentinel import SentinelGroup
 from kvproxy_redis.client import connect
 from kvproxy_redis.connection import Connection
 from kvproxy_redis.sentinels import Sentinels

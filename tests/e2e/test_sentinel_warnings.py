@@ -7,7 +7,7 @@ import re
 import pytest
 
 from kvproxy.errors import StoreUnavailable
-from kvproxy.testing.traefik_conformance import until
+from kvproxy.testing.conformance.proxy_suite import until
 from kvproxy_redis import following
 from kvproxy_redis.connection import Connection
 from kvproxy_redis.sentinels import parse_sentinels

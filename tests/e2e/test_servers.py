@@ -18,8 +18,6 @@ import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from kvproxy.testing import programs
-from kvproxy.testing.redis_server import CLOSED
 from kvproxy.testing.servers import (
     RedisServer,
     ServerError,
@@ -28,8 +26,10 @@ from kvproxy.testing.servers import (
     accepts,
     find_redis,
     free_port,
+    programs,
     wait_until,
 )
+from kvproxy.testing.servers.redis import CLOSED
 
 NO_RETRY = Retry(NoBackoff(), 0)
 

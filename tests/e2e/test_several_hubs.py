@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from kvproxy.errors import OwnershipError
+from kvproxy.testing.conformance.proxy_tree import groups_in, until_groups
 from kvproxy.testing.servers import RedisServer, TraefikServer, free_port
-from kvproxy.testing.tree_conformance import groups_in, until_groups
 from kvproxy_redis import TraefikRedisProxy
 
 from .proxies import TOML, Client, Doors, Start, port_of

@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 
 from kvproxy.store import Store
-from kvproxy.testing.doors import Doors, port_of
-from kvproxy.testing.redis_server import TRAEFIK_RIGHTS
+from kvproxy.testing.conformance.proxy_tree import groups_in, until_groups
 from kvproxy.testing.servers import RedisServer, TraefikServer, free_port
-from kvproxy.testing.tree_conformance import groups_in, until_groups
+from kvproxy.testing.servers.named import Doors, port_of
+from kvproxy.testing.servers.redis import TRAEFIK_RIGHTS
 from kvproxy_redis import TraefikRedisProxy
 
 from .proxies import TOML, Client, making

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from kvproxy.reconciler import Reconciler
-from kvproxy.routes import make_route
+from kvproxy.reconcile.reconciler import Reconciler
+from kvproxy.routing.route import make_route
 from kvproxy.testing.clock import ClockLoop
 from kvproxy.testing.memory import MemoryStore
 

@@ -8,10 +8,10 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 
-from kvproxy.names import ALONE
-from kvproxy.reconciler import Reconciler
-from kvproxy.routes import Route, make_route
-from kvproxy.startup import serves_already
+from kvproxy.reconcile.reconciler import Reconciler
+from kvproxy.reconcile.startup import serves_already
+from kvproxy.routing.names import ALONE
+from kvproxy.routing.route import Route, make_route
 from kvproxy.store import Capabilities
 from kvproxy.testing.clock import ClockLoop
 from kvproxy.testing.memory import MemoryStore

@@ -13,12 +13,13 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from kvproxy.errors import TraefikError
-from kvproxy.names import ALONE
-from kvproxy.readiness import Pending, Ready, Rejected, judge
-from kvproxy.routes import make_route
-from kvproxy.testing.loops import LoopThread
-from kvproxy.traefik import Table, TraefikApi
-from kvproxy.translate import Layout, encode
+from kvproxy.routing.encode import encode
+from kvproxy.routing.entry import Layout
+from kvproxy.routing.names import ALONE
+from kvproxy.routing.route import make_route
+from kvproxy.testing.servers.loops import LoopThread
+from kvproxy.traefik.api import Table, TraefikApi
+from kvproxy.traefik.readiness import Pending, Ready, Rejected, judge
 
 ROUTE = make_route("/user/ada/", "http://127.0.0.1:1", {})
 NAME = ALONE.route(ROUTE.key)

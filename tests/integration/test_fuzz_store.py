@@ -12,15 +12,17 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from kvproxy.errors import InvalidRouteError
-from kvproxy.grouping import Group, Limits
-from kvproxy.manifest import setup_keys
-from kvproxy.names import ALONE
-from kvproxy.readiness import Ready, judge
-from kvproxy.reconciler import Reconciler
-from kvproxy.routes import Route, make_route
+from kvproxy.reconcile.reconciler import Reconciler
+from kvproxy.routing.decode import decode_record
+from kvproxy.routing.encode import encode, encode_group, encode_setup
+from kvproxy.routing.entry import SETUP, Entry, Layout
+from kvproxy.routing.group import Group, Limits
+from kvproxy.routing.manifest import setup_keys
+from kvproxy.routing.names import ALONE
+from kvproxy.routing.route import Route, make_route
 from kvproxy.store import Capabilities
 from kvproxy.testing.memory import MemoryStore
-from kvproxy.translate import SETUP, Entry, Layout, decode_record, encode, encode_group, encode_setup
+from kvproxy.traefik.readiness import Ready, judge
 
 LOG = logging.getLogger("test-fuzz")
 # What it says about each junk key is not the matter here, and would bury the example that failed.

@@ -7,15 +7,15 @@ from typing import Any
 
 import pytest
 
-from kvproxy.announcing import Announcer
 from kvproxy.errors import HookError, InvalidRouteError, RouteNotReadyError, StoreUnavailable
-from kvproxy.hooking import Hook, Hooks, customizing
-from kvproxy.names import ALONE
-from kvproxy.routes import Route
+from kvproxy.hooks.customize import Hook, Hooks, customizing
+from kvproxy.hooks.notify import Announcer
+from kvproxy.routing.entry import Layout
+from kvproxy.routing.names import ALONE
+from kvproxy.routing.route import Route
 from kvproxy.store import Capabilities
+from kvproxy.testing.conformance.proxy_tree import groups_in
 from kvproxy.testing.memory import MemoryStore
-from kvproxy.testing.tree_conformance import groups_in
-from kvproxy.translate import Layout
 
 from .test_reconciler import LOG, SOON, foreign, key, route, running, until
 
@@ -316,7 +316,7 @@ async def test_a_hook_that_is_told_and_fails_is_logged_and_stands_in_no_routes_w
 
 async def test_a_hook_that_never_ends_does_not_keep_the_hub_from_stopping(monkeypatch: pytest.MonkeyPatch) -> None:
     """It has a moment, and is ended then."""
-    monkeypatch.setattr("kvproxy.announcing._FAREWELL", 0.05)
+    monkeypatch.setattr("kvproxy.hooks.notify._FAREWELL", 0.05)
     store, ended = MemoryStore(), asyncio.Event()
 
     async def wait(*said: Any) -> None:

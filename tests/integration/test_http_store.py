@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 from aiohttp import web
 
-from kvproxy import http_store
 from kvproxy.errors import StoreError, StoreUnavailable
-from kvproxy.http_connection import HttpConnection
-from kvproxy.http_store import Answer, HttpClient
+from kvproxy.store import http as http_store
+from kvproxy.store.connection import HttpConnection
+from kvproxy.store.http import Answer, HttpClient
 from kvproxy.testing.servers import free_port
 from kvproxy_consul.connection import parse_connection as consul
 from kvproxy_consul.store import ConsulStore

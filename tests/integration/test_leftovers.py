@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from kvproxy.peer import is_lowering
-from kvproxy.routes import make_route
+from kvproxy.routing.legacy import is_lowering
+from kvproxy.routing.route import make_route
 from kvproxy.store import Capabilities
 from kvproxy.testing.clock import ClockLoop
 from kvproxy.testing.memory import MemoryServer, MemoryStore

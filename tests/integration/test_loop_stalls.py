@@ -8,11 +8,11 @@ import time
 
 import pytest
 
+from kvproxy._loop_stalls import LoopStalls
 from kvproxy.errors import RouteNotReadyError, TraefikError
-from kvproxy.loop_stalls import LoopStalls
-from kvproxy.names import ALONE
-from kvproxy.reconciler import Reconciler
-from kvproxy.routes import Route, make_route
+from kvproxy.reconcile.reconciler import Reconciler
+from kvproxy.routing.names import ALONE
+from kvproxy.routing.route import Route, make_route
 from kvproxy.testing.clock import ClockLoop
 from kvproxy.testing.memory import MemoryStore, MemoryTraefik
 

@@ -7,9 +7,9 @@ import statistics
 
 from benchmarks.edits import edits
 from benchmarks.workload import Place
+from kvproxy.routing.entry import Layout
+from kvproxy.testing.conformance.proxy_tree import groups_in
 from kvproxy.testing.memory import MemoryStore
-from kvproxy.testing.tree_conformance import groups_in
-from kvproxy.translate import Layout
 
 from .test_reconciler import SOON, foreign, key, route, running, until
 

@@ -16,13 +16,13 @@ from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from kvproxy.errors import KVProxyError, StoreUnavailable, TraefikError
-from kvproxy.names import ALONE
-from kvproxy.reconciler import Reconciler
-from kvproxy.routes import Route, make_route
+from kvproxy.reconcile.reconciler import Reconciler
+from kvproxy.routing.entry import QUARANTINE, SETUP, Layout
+from kvproxy.routing.names import ALONE
+from kvproxy.routing.route import Route, make_route
 from kvproxy.store import Capabilities, Snapshot, Transaction
 from kvproxy.testing.clock import ClockLoop
 from kvproxy.testing.memory import MemoryStore
-from kvproxy.translate import QUARANTINE, SETUP, Layout
 
 LOG = logging.getLogger("test.model")
 LOG.disabled = True

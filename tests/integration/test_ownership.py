@@ -11,14 +11,14 @@ from dataclasses import replace
 
 import pytest
 
-from kvproxy import tenure
 from kvproxy.errors import OwnershipError
-from kvproxy.ownership import Claim, decode, yields
-from kvproxy.reconciler import Reconciler
-from kvproxy.routes import Route, make_route
+from kvproxy.reconcile import leader as tenure
+from kvproxy.reconcile.lease import Claim, decode, yields
+from kvproxy.reconcile.reconciler import Reconciler
+from kvproxy.routing.entry import SETUP
+from kvproxy.routing.route import Route, make_route
 from kvproxy.testing.clock import ClockLoop
 from kvproxy.testing.memory import MemoryServer, MemoryStore
-from kvproxy.translate import SETUP
 
 LOG = logging.getLogger("test")
 PLACE = "below 'traefik' and 'jupyterhub'"

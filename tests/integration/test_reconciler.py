@@ -19,14 +19,15 @@ from kvproxy.errors import (
     StoreUnavailable,
     TraefikError,
 )
-from kvproxy.names import ALONE
-from kvproxy.reconciler import Reconciler
-from kvproxy.root_routers import RootRouters
-from kvproxy.routes import Route, make_route
+from kvproxy.reconcile.reconciler import Reconciler
+from kvproxy.routing.encode import encode
+from kvproxy.routing.entry import Layout
+from kvproxy.routing.names import ALONE
+from kvproxy.routing.root_routers import RootRouters
+from kvproxy.routing.route import Route, make_route
 from kvproxy.store import Capabilities, Operation, Space, Transaction
 from kvproxy.testing.memory import MemoryStore
-from kvproxy.traefik import Table
-from kvproxy.translate import Layout, encode
+from kvproxy.traefik.api import Table
 
 LOG = logging.getLogger("test")
 SOON = 5.0

@@ -9,13 +9,14 @@ from typing import Any
 
 import pytest
 
-from kvproxy.names import ALONE
-from kvproxy.root_routers import RootRouters
+from kvproxy.routing.entry import Layout
+from kvproxy.routing.names import ALONE
+from kvproxy.routing.root_routers import RootRouters
 from kvproxy.store import Capabilities
-from kvproxy.testing import oracle, rule_model
+from kvproxy.testing import rule_model
+from kvproxy.testing.conformance import oracle
+from kvproxy.testing.conformance.proxy_tree import groups_in
 from kvproxy.testing.memory import MemoryStore
-from kvproxy.testing.tree_conformance import groups_in
-from kvproxy.translate import Layout
 
 from .test_reconciler import SOON, key, route, running, until
 
@@ -112,7 +113,7 @@ async def test_of_a_traefik_that_nobody_knows_yet_nothing_is_assumed() -> None:
 
 async def test_all_are_out_while_a_hook_gives_a_route_what_only_root_routers_may_have() -> None:
     """And behind them again when it is gone."""
-    from kvproxy.hooking import Hook, customizing
+    from kvproxy.hooks.customize import Hook, customizing
 
     def secure(one: Any, configuration: dict[str, Any]) -> None:
         if one.routespec.endswith("/safe/"):

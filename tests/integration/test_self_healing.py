@@ -9,14 +9,15 @@ from collections.abc import Awaitable, Callable
 import pytest
 
 from kvproxy.errors import RouteNotReadyError, StoppedError, StoreAuthError, StoreUnavailable, TraefikError
-from kvproxy.names import ALONE
-from kvproxy.reconciler import Reconciler
-from kvproxy.routes import Route, make_route
+from kvproxy.reconcile.reconciler import Reconciler
+from kvproxy.routing.encode import encode_record
+from kvproxy.routing.entry import QUARANTINE
+from kvproxy.routing.names import ALONE
+from kvproxy.routing.route import Route, make_route
 from kvproxy.store import Capabilities, Transaction
 from kvproxy.testing.clock import ClockLoop
 from kvproxy.testing.memory import MemoryStore, MemoryTraefik
-from kvproxy.traefik import Table
-from kvproxy.translate import QUARANTINE, encode_record
+from kvproxy.traefik.api import Table
 
 LOG = logging.getLogger("test")
 SETUP = {"http": {"routers": {"kvproxy-api": {"rule": "PathPrefix(`/api`)", "service": "api@internal"}}}}
@@ -385,7 +386,7 @@ class Several:
         self.replicas = list(members)
 
     async def members(self) -> list[MemoryTraefik]:
-        """See :meth:`kvproxy.replicas.Fleet.members`."""
+        """See :meth:`kvproxy.traefik.replicas.Fleet.members`."""
         return self.replicas
 
 

@@ -14,10 +14,10 @@ from pathlib import Path
 import psutil
 import pytest
 
-from kvproxy.adoption import Identity
 from kvproxy.errors import TraefikError
-from kvproxy.supervised import Supervised, of_file, running, this_process
-from kvproxy.testing.programs import wait_until
+from kvproxy.process.adoption import Identity
+from kvproxy.process.child import Supervised, of_file, running, this_process
+from kvproxy.testing.servers.programs import wait_until
 
 SLEEP = [sys.executable, "-c", "import time; print('up', flush=True); time.sleep(600)"]
 STUBBORN = [
@@ -131,7 +131,7 @@ def test_a_process_is_known_by_more_than_its_id(begin: Begin) -> None:
     """From another process as well, which is what the next hub is."""
     child = begin(SLEEP)
     script = (
-        "import dataclasses, json; from kvproxy.supervised import running; "
+        "import dataclasses, json; from kvproxy.process.child import running; "
         f"print(json.dumps(dataclasses.asdict(running([{child.identity.pid}])[{child.identity.pid}].identity)))"
     )
     seen = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout

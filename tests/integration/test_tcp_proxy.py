@@ -10,7 +10,7 @@ from contextlib import closing, contextmanager, suppress
 
 import pytest
 
-from kvproxy.testing.tcp_proxy import TcpProxy
+from kvproxy.testing.servers.tcp_proxy import TcpProxy
 
 
 @contextmanager

@@ -14,10 +14,10 @@ from typing import Any
 
 import pytest
 
-from kvproxy import process as module
-from kvproxy.adoption import Identity, Launch, Start
-from kvproxy.process import TraefikProcess
-from kvproxy.tasks import begin
+from kvproxy._tasks import begin
+from kvproxy.process import supervisor as module
+from kvproxy.process.adoption import Identity, Launch, Start
+from kvproxy.process.supervisor import TraefikProcess
 from kvproxy.testing.clock import ClockLoop
 
 LOG = logging.getLogger("kvproxy.test")
@@ -26,7 +26,7 @@ LOADS, SEEN = 0.3, 2.0
 
 
 class Impostor:
-    """Stands for a :class:`kvproxy.supervised.Supervised`."""
+    """Stands for a :class:`kvproxy.process.child.Supervised`."""
 
     def __init__(self, number: int, now: float) -> None:
         self.identity = Identity(number, now)
@@ -37,7 +37,7 @@ class Impostor:
 
     @property
     def alive(self) -> bool:
-        """See :attr:`kvproxy.supervised.Supervised.alive`."""
+        """See :attr:`kvproxy.process.child.Supervised.alive`."""
         if self.trouble is not None:
             raise self.trouble
         return self.ended is None

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from kvproxy.vocabulary import Entries, Fields, Kind
+from kvproxy.traefik.schema import Entries, Fields, Kind
 
 _LIST = re.compile(r"(.+)/[0-9]+", re.DOTALL)
 

@@ -6,7 +6,7 @@ from urllib.parse import quote
 
 from hypothesis import strategies as st
 
-from kvproxy.routes import Route, make_route
+from kvproxy.routing.route import Route, make_route
 
 #: Characters that mean something to URLs, regular expressions, Go strings or Traefik's rules.
 HOSTILE = "`\"'\\()[]{}|&^$*+?.,;:=!@#%/~<> -_"

@@ -11,26 +11,16 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from kvproxy.errors import InvalidRouteError
-from kvproxy.grouping import Group, stem
-from kvproxy.manifest import setup_keys
-from kvproxy.names import ALONE
-from kvproxy.plan import apply, diff, transactions
-from kvproxy.readiness import Pending, Ready, Rejected, judge, revision_of
-from kvproxy.routes import Route, make_route, parse_routespec
+from kvproxy.reconcile.plan import apply, diff, transactions
+from kvproxy.routing.decode import decode_record, group, group_of, parse_revision, route_of, stored_revision
+from kvproxy.routing.encode import encode, encode_setup
+from kvproxy.routing.entry import SETUP, Entry, Layout
+from kvproxy.routing.group import Group, stem
+from kvproxy.routing.manifest import setup_keys
+from kvproxy.routing.names import ALONE
+from kvproxy.routing.route import Route, make_route, parse_routespec
 from kvproxy.store import Capabilities, Operation, Space
-from kvproxy.translate import (
-    SETUP,
-    Entry,
-    Layout,
-    decode_record,
-    encode,
-    encode_setup,
-    group,
-    group_of,
-    parse_revision,
-    route_of,
-    stored_revision,
-)
+from kvproxy.traefik.readiness import Pending, Ready, Rejected, judge, revision_of
 
 from .strategies import HOSTILE, routes
 

@@ -15,17 +15,18 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from kvproxy import half_read, repetition
-from kvproxy.adoption import Identity, Launch
-from kvproxy.blotting import Blotter
+from kvproxy._text import LIMIT, cut, printable, shown
 from kvproxy.errors import HookError, KVProxyError, RouteNotReadyError, StoreError, TraefikError
-from kvproxy.half_read import HalfRead
-from kvproxy.ownership import Claim, conflict, decode
-from kvproxy.printable import LIMIT, cut, printable, shown
-from kvproxy.process import TraefikProcess
-from kvproxy.repetition import Repetition
-from kvproxy.supervised import Supervised
-from kvproxy.traefik_log import TraefikLog
+from kvproxy.process import half_read
+from kvproxy.process import log_limit as repetition
+from kvproxy.process.adoption import Identity, Launch
+from kvproxy.process.child import Supervised
+from kvproxy.process.half_read import HalfRead
+from kvproxy.process.log_file import TraefikLog
+from kvproxy.process.log_limit import Repetition
+from kvproxy.process.redaction import Blotter
+from kvproxy.process.supervisor import TraefikProcess
+from kvproxy.reconcile.lease import Claim, conflict, decode
 
 #: As an administrator may choose it, with whatever needs quoting somewhere.
 SECRET = 'pa"ss\\wo rd<é&@😀\x01%'

@@ -13,11 +13,12 @@ import pytest
 
 from kvproxy import hookspecs
 from kvproxy.errors import ConfigurationError, StoreError
-from kvproxy.hooking import Hooks, customizing
+from kvproxy.hooks.customize import Hooks, customizing
 from kvproxy.hookspecs import Backend, hookimpl
 from kvproxy.plugins import Backends, import_proxy_class, load_backends, load_hooks, rivals
-from kvproxy.routes import make_route
-from kvproxy.translate import Layout, encode
+from kvproxy.routing.encode import encode
+from kvproxy.routing.entry import Layout
+from kvproxy.routing.route import make_route
 
 MEMORY = Backend("memory", ("memory",), "plugin_memory:Proxy", "memory_url")
 

@@ -18,8 +18,8 @@ import kvproxy_consul
 import kvproxy_etcd
 import kvproxy_file
 import kvproxy_redis
-from kvproxy.launcher import environment_for_traefik, launch_of, secrets_in
-from kvproxy.translate import encode_setup
+from kvproxy.process.launch import environment_for_traefik, launch_of, secrets_in
+from kvproxy.routing.encode import encode_setup
 from kvproxy_redis import TraefikRedisProxy
 
 MARKER = "hard-to-guess"
@@ -53,7 +53,7 @@ def classes() -> Iterator[type]:
     """All data classes of the framework and its backends, but for the tests' own."""
     for package in PACKAGES:
         for found in pkgutil.walk_packages(package.__path__, package.__name__ + "."):
-            if ".testing" in found.name or found.name.endswith(("__main__", "demo_config")):
+            if ".testing" in found.name or found.name.endswith(("__main__", "hub_config")):
                 continue
             for value in vars(importlib.import_module(found.name)).values():
                 if inspect.isclass(value) and dataclasses.is_dataclass(value) and value.__module__ == found.name:

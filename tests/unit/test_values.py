@@ -11,13 +11,17 @@ import pytest
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from cryptography.x509 import load_pem_x509_certificate
 
-from kvproxy.certificate import placeholder_certificate
-from kvproxy.credentials import api_access, hash_password
 from kvproxy.errors import ConfigurationError
-from kvproxy.names import ALONE
-from kvproxy.readiness import Pending, Ready, Rejected, judge, revision_of
-from kvproxy.routes import make_route
-from kvproxy.static import (
+from kvproxy.process.log_file import parse_log_line
+from kvproxy.routing.encode import encode
+from kvproxy.routing.entry import Layout
+from kvproxy.routing.names import ALONE
+from kvproxy.routing.route import make_route
+from kvproxy.store import normalise_root
+from kvproxy.traefik.readiness import Pending, Ready, Rejected, judge, revision_of
+from kvproxy.traefik.setup.certificate import placeholder_certificate
+from kvproxy.traefik.setup.credentials import api_access, hash_password
+from kvproxy.traefik.static_config import (
     StaticSettings,
     check_url,
     deep_merge,
@@ -26,9 +30,6 @@ from kvproxy.static import (
     static_configuration,
     static_file,
 )
-from kvproxy.store import normalise_root
-from kvproxy.traefik_log import parse_log_line
-from kvproxy.translate import Layout, encode
 
 ROUTE = make_route("/user/ada/", "http://127.0.0.1:1", {})
 NAME = ALONE.route(ROUTE.key)

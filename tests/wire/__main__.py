@@ -12,7 +12,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from kvproxy.launcher import find_traefik, traefik_version
+from kvproxy.process.launch import find_traefik, traefik_version
 
 from . import recording
 from .case import Case, differences, judge

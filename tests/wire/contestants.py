@@ -12,7 +12,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, Protocol
 
-from kvproxy.testing.programs import Program, accepts, free_port
+from kvproxy.testing.servers.programs import Program, accepts, free_port
 from kvproxy_file import TraefikFileProviderProxy
 
 from .backend import Backend, Talk

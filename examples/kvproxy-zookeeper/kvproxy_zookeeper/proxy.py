@@ -33,15 +33,15 @@ class TraefikZooKeeperProxy(KVTraefikProxy):
         return parse_connection(self.zookeeper_url, self.zookeeper_username, self.zookeeper_password)
 
     def open_store(self) -> ZooKeeperStore:
-        """See :meth:`kvproxy.proxy.KVTraefikProxy.open_store`."""
+        """See :meth:`kvproxy.proxy.base.KVTraefikProxy.open_store`."""
         return ZooKeeperStore(self.connection, self.traefik_root, self.jupyterhub_root)
 
     def traefik_provider(self) -> dict[str, Any]:
-        """See :meth:`kvproxy.proxy.KVTraefikProxy.traefik_provider`."""
+        """See :meth:`kvproxy.proxy.base.KVTraefikProxy.traefik_provider`."""
         made = self.connection
         login = {"username": made.username, "password": made.password} if made.username else {}
         return {"zooKeeper": {"endpoints": made.hosts.split(","), "rootKey": self.traefik_root, **login}}
 
     def store_secrets(self) -> list[str]:
-        """See :meth:`kvproxy.proxy.KVTraefikProxy.store_secrets`."""
+        """See :meth:`kvproxy.proxy.base.KVTraefikProxy.store_secrets`."""
         return [self.connection.password]

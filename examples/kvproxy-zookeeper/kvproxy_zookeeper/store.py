@@ -40,7 +40,7 @@ _DISTURBED: Final = (zk.BadVersionError, zk.NoNodeError, zk.NodeExistsError, zk.
 
 
 class ZooKeeperStore(Store):
-    """A :class:`~kvproxy.store.Store` in ZooKeeper, by kazoo in a thread of its own.
+    """A :class:`~kvproxy.store.base.Store` in ZooKeeper, by kazoo in a thread of its own.
 
     The configuration is below ``/<traefik_root>``, the records are below ``/<jupyterhub_root>/routes``, by their
     percent-encoded keys. Beside them stands a node that each transaction changes: a read that sees another version of
@@ -62,20 +62,20 @@ class ZooKeeperStore(Store):
         self._client: KazooClient | None = None
 
     async def check(self) -> list[str]:
-        """See :meth:`kvproxy.store.Store.check`: whether ZooKeeper is there, and the right to read."""
+        """See :meth:`kvproxy.store.base.Store.check`: whether ZooKeeper is there, and the right to read."""
         await self._run(lambda client: _look(client, self._roots.values()))
         return []
 
     async def list(self) -> Snapshot:
-        """See :meth:`kvproxy.store.Store.list`."""
+        """See :meth:`kvproxy.store.base.Store.list`."""
         return await self._run(self._list)  # type: ignore[no-any-return]
 
     async def apply(self, transaction: Transaction) -> None:
-        """See :meth:`kvproxy.store.Store.apply`."""
+        """See :meth:`kvproxy.store.base.Store.apply`."""
         await self._run(lambda client: self._apply(client, transaction))
 
     async def aclose(self) -> None:
-        """See :meth:`kvproxy.store.Store.aclose`."""
+        """See :meth:`kvproxy.store.base.Store.aclose`."""
         await asyncio.to_thread(self._thread.shutdown)
         await asyncio.to_thread(self._drop)
 

@@ -8,10 +8,10 @@ from kvproxy_zookeeper.connection import parse_connection
 from zookeeper_server import ZooKeeperServer
 
 from kvproxy.errors import ConfigurationError
-from kvproxy.testing.backend_conformance import BackendConformance
-from kvproxy.testing.doors import Doors
-from kvproxy.testing.traefik_conformance import BackendUnderTest, TraefikServerConformance
-from kvproxy.testing.traefik_kit import ClientOf, Start, StoreOf
+from kvproxy.testing.conformance.backend import BackendConformance
+from kvproxy.testing.conformance.proxy import TraefikServerConformance
+from kvproxy.testing.conformance.proxy_suite import BackendUnderTest, ClientOf, Start, StoreOf
+from kvproxy.testing.servers.named import Doors
 
 
 @pytest.fixture

@@ -9,8 +9,8 @@ import tempfile
 from pathlib import Path
 from types import TracebackType
 
-from kvproxy.testing.debian import debian_program
-from kvproxy.testing.programs import Program, ServerError, free_port
+from kvproxy.testing.servers.debian import debian_program
+from kvproxy.testing.servers.programs import Program, ServerError, free_port
 
 #: A folder with ZooKeeper's jars, such as the ``lib`` of its own release.
 JARS_VARIABLE = "KVPROXY_ZOOKEEPER_JARS"

@@ -1,0 +1,5 @@
+"""``kvproxy check``."""
+
+from .cmd import command
+
+__all__ = ["command"]

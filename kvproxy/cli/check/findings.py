@@ -1,0 +1,313 @@
+"""What `kvproxy check` says about what was found: values in, findings out."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from enum import Enum
+from typing import Any, Final
+
+from ...errors import ConfigurationError
+from ...reconcile.reasons import Facts
+from ...reconcile.reasons import advice as why_not_loaded
+from ...routing.legacy import is_peers
+from ...routing.manifest import of_default_store
+from ...routing.names import is_kvproxys
+from ...traefik.key_check import suspects
+from ...traefik.static_config import groups_allowed, parse_version
+from ..routes.compare import Held, Row, Seen, State
+
+#: Seconds by which clocks may differ, and that an answer may take besides.
+_CLOCKS: Final = 5.0
+#: Routes from which on it is a burden to read them more often than needed.
+_MANY: Final = 50
+#: Keys that are named in a sentence.
+_NAMED: Final = 3
+
+
+class Level(str, Enum):
+    """How bad it is."""
+
+    OK = "ok"
+    WARNING = "warning"
+    ERROR = "error"
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One line of the report.
+
+    Args:
+        level: how bad it is.
+        about: what was looked at, in a word or two.
+        said: what was found, a sentence.
+        advice: what to do, a sentence; empty if nothing, or if what was found says it.
+    """
+
+    level: Level
+    about: str
+    said: str
+    advice: str = ""
+
+    def as_dict(self) -> dict[str, str]:
+        """As JSON."""
+        return {"level": self.level.value, "about": self.about, "said": self.said, "advice": self.advice}
+
+
+def ok(about: str, said: str, advice: str = "") -> Finding:
+    """All is well."""
+    return Finding(Level.OK, about, said, advice)
+
+
+def warning(about: str, said: str, advice: str = "") -> Finding:
+    """It works, and something is to be said about it."""
+    return Finding(Level.WARNING, about, said, advice)
+
+
+def error(about: str, said: str, advice: str = "") -> Finding:
+    """It does not work."""
+    return Finding(Level.ERROR, about, said, advice)
+
+
+def exit_status(findings: Iterable[Finding], strict: bool) -> int:
+    """0 if all is well, 1 if there is an error or, with ``strict``, a warning."""
+    bad = {Level.ERROR, Level.WARNING} if strict else {Level.ERROR}
+    return int(any(finding.level in bad for finding in findings))
+
+
+# -- the store
+
+
+def contents(held: Held, takeover: str = "") -> list[Finding]:
+    """What a store holds.
+
+    Args:
+        held: what was read there.
+        takeover: the command that takes over what jupyterhub-traefik-proxy has left.
+    """
+    found = [ok("store contents", f"It holds {_count(len(held.routes), 'route')}.")]
+    if unreadable := held.unreadable:
+        found.append(
+            warning(
+                "store contents",
+                f"It holds keys of {_count(len(unreadable), 'route')} without a record that can be read: "
+                f"{_names(unreadable)}.",
+                "The hub removes them when it reads the store next; nobody else should write below its roots.",
+            )
+        )
+    if peers := [key for key in held.foreign if is_peers(key)]:
+        found.append(
+            warning(
+                "store contents",
+                f"It holds {_count(len(peers), 'key')} of jupyterhub-traefik-proxy. Traefik serves the routes in them "
+                "where the hub has none, and prefers them until the hub has started.",
+                f"Stop the hub, run: {takeover}, and start it again.",
+            )
+        )
+    if held.quarantined:
+        count, names = _count(len(held.quarantined), "record"), _names(held.quarantined)
+        found.append(warning("store contents", f"A hub could not read {count} and has set aside: {names}."))
+    if hubs := [key for key in held.foreign if is_kvproxys(key)]:
+        found.append(ok("store contents", f"It holds {_count(len(hubs), 'key')} of other hubs."))
+    if others := [key for key in held.foreign if not is_peers(key) and not is_kvproxys(key)]:
+        found.append(
+            ok("store contents", f"It holds {_count(len(others), 'key')} that kvproxy leaves alone: {_names(others)}.")
+        )
+    return found
+
+
+def notifications(noisy: bool, advice: str, routes: int) -> Finding:
+    """Whether a store wakes Traefik more often than needed.
+
+    Args:
+        noisy: what it says, see :meth:`kvproxy.store.base.Store.noisy`.
+        advice: what to do about it.
+        routes: how many there are.
+    """
+    if not noisy:
+        return ok("notifications", "A change wakes Traefik once.")
+    said = "The store wakes Traefik for each key of a change, and each time Traefik reads all routes again."
+    if routes < _MANY:
+        return ok("notifications", f"{said} With {_count(routes, 'route')} that costs little.")
+    return warning("notifications", said, advice)
+
+
+# -- the clocks
+
+
+def clocks(offsets: Mapping[str, float | None]) -> list[Finding]:
+    """How far other clocks are from this machine's.
+
+    Args:
+        offsets: seconds by which a clock is ahead, by whose it is; None if it does not tell.
+    """
+    told = {name: offset for name, offset in offsets.items() if offset is not None}
+    wrong = [
+        warning(
+            "clock",
+            f"The clock of {name} is {abs(offset):.0f} s {'ahead of' if offset > 0 else 'behind'} this machine's.",
+            "Certificates and logs go by the clock; let an NTP service set both.",
+        )
+        for name, offset in told.items()
+        if abs(offset) > _CLOCKS
+    ]
+    return wrong or ([ok("clock", f"As this machine's: {', '.join(told)}.")] if told else [])
+
+
+# -- Traefik
+
+
+def versions(seen: Sequence[Seen], layout: str) -> list[Finding]:
+    """The versions of all replicas, and whether they can serve what they are given.
+
+    Args:
+        seen: the replicas that answered.
+        layout: ``route_layout``.
+    """
+    found = []
+    for one in seen:
+        version = parse_version(one.version)
+        if version < (3,):
+            found.append(
+                error("Traefik version", f"{one.name} is Traefik {one.version}.", "kvproxy needs Traefik 3; update it.")
+            )
+            continue
+        try:
+            groups_allowed(layout, version)
+            found.append(ok("Traefik version", f"{one.name} is Traefik {one.version}."))
+        except ConfigurationError as refusal:
+            found.append(error("Traefik version", f"{one.name}: {refusal}"))
+    if len({one.version for one in seen}) > 1:
+        said = "The replicas are of different versions."
+        found.append(warning("Traefik version", said, "Give all the same one, so that all treat a request alike."))
+    return found
+
+
+def entry_points(name: str, wanted: Mapping[str, str], there: Mapping[str, Any]) -> list[Finding]:
+    """Whether a replica has the entry points that the hub counts on.
+
+    Args:
+        name: the replica's.
+        wanted: setting -> name of an entry point.
+        there: name of an entry point -> what the API says about it, for those that there are.
+    """
+    found = []
+    for setting, entry_point in wanted.items():
+        if entry_point in there:
+            where = there[entry_point].get("address")
+            found.append(ok("entry points", f"{name} has {entry_point!r}, which listens on {where}."))
+        else:
+            advice = f"Add it to Traefik's static configuration, or correct c.TraefikProxy.{setting}."
+            found.append(error("entry points", f"{name} has no entry point {entry_point!r}.", advice))
+    return found
+
+
+def revisions(held: Held, seen: Sequence[Seen]) -> list[Finding]:
+    """Whether all replicas have loaded what the store holds."""
+    if held.revision is None:
+        return [ok("revision", "No hub has written to the store yet.")]
+    found = []
+    for one in seen:
+        if one.revision is None:
+            advice = "Check that its provider names the same store, database, credentials and rootKey."
+            found.append(error("revision", f"{one.name} has loaded nothing that kvproxy wrote.", advice))
+        elif one.revision < held.revision:
+            said = f"{one.name} has not loaded the store's latest contents."
+            found.append(error("revision", said, why_not_loaded(Facts(suspects=suspects(held.foreign)))))
+        else:
+            found.append(ok("revision", f"{one.name} has loaded the store's latest contents."))
+    return found
+
+
+def served(rows: Sequence[Row], seen: Sequence[Seen]) -> list[Finding]:
+    """Whether all replicas serve all routes."""
+    found = []
+    for one in seen:
+        states = Counter(row.replicas[one.name].state for row in rows)
+        wrong = sum(states[state] for state in (State.PENDING, State.REJECTED, State.LEFT_OVER, State.UNKNOWN))
+        if wrong:
+            said = f"{one.name} does not serve {_count(wrong, 'route')} as the store has it."
+            found.append(error("routes", said, "See which and why: kvproxy routes --differing"))
+        else:
+            found.append(
+                ok("routes", f"{one.name} serves {_count(states[State.SERVED], 'route')}, all that there are.")
+            )
+    if odd := [row for row in rows if row.store and row.route is not None]:
+        said = f"{_count(len(odd), 'route')} in the store {'is' if len(odd) == 1 else 'are'} not as the hub writes it."
+        found.append(warning("routes", said, "The hub puts it right; see kvproxy routes --differing"))
+    return found
+
+
+def metrics(name: str, there: bool) -> Finding:
+    """Whether a replica counts requests, so that the hub learns when each server was used last."""
+    if there:
+        return ok("Traefik metrics", f"{name} counts the requests to each server.")
+    said = f"{name} shows no metrics: the hub does not learn which servers are in use that do not report it themselves."
+    advice = (
+        "Regenerate Traefik's static configuration with kvproxy static-config, or set "
+        "c.TraefikProxy.track_last_activity = False."
+    )
+    return warning("Traefik metrics", said, advice)
+
+
+def advice(name: str, sentences: Iterable[str]) -> list[Finding]:
+    """What an entry point does to users' requests that it should not do."""
+    return [warning("entry points", f"{name}: {sentence}") for sentence in sentences]
+
+
+def no_certificate(name: str, overview: Mapping[str, Any], provider: str) -> list[Finding]:
+    """Whether a replica is known to have no default certificate.
+
+    Args:
+        name: the replica's.
+        overview: what its API says of the whole.
+        provider: the provider that reads the hub's store, in which there is no default certificate.
+    """
+    certificates = overview.get("certificates")
+    if isinstance(certificates, Mapping):
+        lacking = certificates.get("total") == 0
+    else:
+        # Before 3.7 it does not count them. A file provider may read more than the hub's file.
+        lacking = str(overview.get("providers")).lower() == str([provider.lower()]) != "['file']"
+    if not lacking:
+        return []
+    said = (
+        f"{name} has no default certificate, so it makes an RSA key at each reload, and a new route is served 0.1 to "
+        "1 s later."
+    )
+    remedy = "Give it one, or set c.TraefikProxy.placeholder_certificate = True if no other provider of it ever will."
+    return [warning("certificate", said, remedy)]
+
+
+def foreign_certificate(foreign: Iterable[str], chosen: bool) -> list[Finding]:
+    """Whether the store holds a default certificate for Traefik that is not the hub's.
+
+    Args:
+        foreign: keys of the configuration that are not the hub's.
+        chosen: whether the hub was told of a certificate.
+    """
+    if not (keys := sorted(filter(of_default_store, foreign))):
+        return []
+    said = f"The store holds a default certificate for Traefik that is not the hub's: {_names(keys)}."
+    if not chosen:
+        return [ok("certificate", said)]
+    return [warning("certificate", f"{said} So ssl_cert is not served.", "Remove these keys, or unset ssl_cert.")]
+
+
+def open_api(name: str, is_open: bool) -> list[Finding]:
+    """Whether Traefik's API answers anybody."""
+    if not is_open:
+        return []
+    said = f"{name} answers without a password, and tells where everybody's server is."
+    advice = "Let nobody else reach it, or leave it to kvproxy: no api.insecure, no router of your own to api@internal."
+    return [warning("Traefik API", said, advice)]
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
+def _names(names: Sequence[str]) -> str:
+    more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
+    return ", ".join(map(repr, names[:_NAMED])) + more

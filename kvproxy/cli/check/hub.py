@@ -1,0 +1,141 @@
+"""What `kvproxy check` looks at on this machine: the configuration, and files that hold secrets."""
+
+from __future__ import annotations
+
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+from urllib.parse import urlsplit
+
+from ...errors import ConfigurationError
+from ...plugins import rivals
+from ...process.launch import check_directory
+from ...proxy.setting_names import Weight
+from ...store.clear_text import clear_text
+from ...traefik.static_config import check_url
+from ..hub.config import Hub
+from .findings import Finding, error, ok, warning
+
+_FINDINGS: Final = {Weight.INFO: ok, Weight.WARNING: warning, Weight.ERROR: error}
+
+
+def configuration(hub: Hub) -> list[Finding]:
+    """Whether the configuration says what its author meant."""
+    proxy = hub.proxy
+    check_url(proxy.public_url, "JupyterHub.bind_url")
+    found = [ok("configuration", f"{hub.file} makes the hub use {type(proxy).__module__}.{type(proxy).__name__}.")]
+    found += [warning("configuration", said.rstrip(".") + ".") for said in hub.warnings]
+    found += [
+        _FINDINGS[remark.weight]("configuration", remark.said, remark.advice) for remark in proxy.setting_remarks()
+    ]
+    found += _dynamic_config(hub)
+    if "." not in proxy.named_as and (others := rivals()):
+        said = f"Another package provides proxies of the same names: {', '.join(others)}."
+        found.append(warning("configuration", said, "Uninstall it, or name the class in full in proxy_class."))
+    return found
+
+
+def cookie_secret(hub: Hub, started: bool) -> Finding:
+    """Whether the hub's cookie secret is there.
+
+    Args:
+        hub: whose it is.
+        started: whether the hub has been started before, as far as can be told.
+    """
+    if hub.secret_from:
+        return ok("cookie secret", f"It is in {hub.secret_from}.")
+    if hub.secret_to_come and not started:
+        return ok("cookie secret", f"There is none yet; the hub makes {hub.secret_to_come} at its first start.")
+    advice = "" if hub.access is None else "Until then the API is asked with traefik_api_password."
+    return warning("cookie secret", hub.secret_problem, advice)
+
+
+def _dynamic_config(hub: Hub) -> list[Finding]:
+    """Problems for which the hub would not start, found by the function that the hub itself calls."""
+    try:
+        hub.proxy.dynamic_config()
+    except ConfigurationError as problem:
+        return [error("configuration", str(problem))]
+    return []
+
+
+def network(hub: Hub) -> list[Finding]:
+    """Whether others in the network can read along what the hub says to Traefik's API."""
+    proxy = hub.proxy
+    parts = [urlsplit(url) for url in proxy.traefik_api_urls]
+    found = []
+    for tls in (False, True):
+        found += clear_text(
+            "Traefik's API",
+            [part.hostname or "" for part in parts if (part.scheme == "https") == tls],
+            tls=tls,
+            verify=proxy.traefik_api_validate_cert,
+            what="the API's password",
+            mend="Give its entry point TLS and begin traefik_api_url with https://."
+            if not tls
+            else "Name its authority with traefik_api_ca, and leave traefik_api_validate_cert at True.",
+        )
+    return [warning("network", said) for said in found]
+
+
+def permissions(hub: Hub) -> list[Finding]:
+    """Whether files with secrets are readable by others."""
+    found = [
+        warning("permissions", f"{path} {why} and can be read by {whom}.", f"Run: chmod {wanted} {path}")
+        for path, why, mask, wanted in _secret_files(hub)
+        if (whom := _whom(path, mask))
+    ]
+    if hub.proxy.should_start:
+        found += _directory(Path(hub.proxy.static_config_file))
+    return found or [ok("permissions", "No file with secrets can be read by others.")]
+
+
+def _directory(file: Path) -> list[Finding]:
+    try:
+        said = check_directory(file)
+    except ConfigurationError as problem:
+        return [error("permissions", str(problem))]
+    return [warning("permissions", said)] if said else []
+
+
+def _secret_files(hub: Hub) -> Iterator[tuple[Path, str, int, str]]:
+    """Path, what is secret in it, permission bits that it should not have, and which it should."""
+    proxy = hub.proxy
+    if any(_holds(hub.file, secret) for secret in [*proxy.store_secrets(), proxy.traefik_api_password]):
+        yield hub.file, "holds a password", 0o004, "o-r"
+    yield Path(proxy.static_config_file), "may hold the store's password", 0o077, "600"
+    if proxy.ssl_key:
+        yield Path(proxy.ssl_key), "is the key of the hub's certificate", 0o004, "o-r"
+
+
+def _holds(path: Path, secret: str) -> bool:
+    try:
+        return bool(secret) and secret in path.read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return False
+
+
+def _whom(path: Path, mask: int) -> str:
+    """Who may read a file of those that the mask is about; empty for nobody."""
+    try:
+        mode = stat.S_IMODE(path.stat().st_mode) & mask
+    except OSError:
+        return ""
+    if mode & 0o007:
+        return "all users of this machine"
+    return "its group" if mode else ""
+
+
+def files_of_certificate(hub: Hub) -> tuple[bytes, bytes] | Finding | None:
+    """Certificate and key, or why they cannot be read, or None if none are configured."""
+    proxy = hub.proxy
+    if not proxy.ssl_cert and not proxy.ssl_key:
+        return None
+    if not (proxy.ssl_cert and proxy.ssl_key):
+        return error("certificate", "c.JupyterHub.ssl_cert and ssl_key go together; one is missing.")
+    try:
+        return Path(proxy.ssl_cert).read_bytes(), Path(proxy.ssl_key).read_bytes()
+    except OSError as problem:
+        said = f"{problem.filename} cannot be read ({problem.strerror})."
+        return error("certificate", said, "It must be readable by the hub's user, and by Traefik's.")

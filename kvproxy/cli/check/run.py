@@ -1,0 +1,51 @@
+"""Everything that `kvproxy check` looks at, in order."""
+
+from __future__ import annotations
+
+from ...store.base import Store
+from ..hub.config import Hub
+from ..hub.liveness import hub_answers, hub_at_work
+from ..routes.compare import Held
+from ..routes.observe import api_urls, opened, replicas
+from . import findings
+from .findings import Finding, ok
+from .hub import configuration, cookie_secret, network, permissions
+from .store import certificates_for, clock_of, examine_store
+from .tls import examine_tls, tls_places
+from .traefik import examine_traefik, program, strangers
+
+
+async def examine(hub: Hub) -> list[Finding]:
+    """Look at a hub's configuration, store and Traefiks; nothing is changed anywhere.
+
+    Raises:
+        ConfigurationError: if a setting cannot work, so that there is nothing to look at.
+    """
+    found = [*configuration(hub), *network(hub), *certificates_for(hub)]
+    async with opened(hub.proxy) as store:
+        said, held = await examine_store(hub, store)
+        about, runs = await _hub(hub, store, held)
+        started = runs or (held is not None and held.revision is not None)
+        found += [cookie_secret(hub, started), *permissions(hub), about, *said]
+        return found + await _examine_traefiks(hub, store, held, runs)
+
+
+async def _hub(hub: Hub, store: Store, held: Held | None) -> tuple[Finding, bool]:
+    """Whether the hub runs, as a finding and as such."""
+    if await hub_answers(hub):
+        return ok("hub", f"It answers at {hub.app.hub.url}."), True
+    if held is not None and (who := await hub_at_work(store)):
+        return ok("hub", f"It is at work ({who}), though nobody answers here at {hub.app.hub.url}."), True
+    return ok("hub", "It does not run, as far as can be told."), False
+
+
+async def _examine_traefiks(hub: Hub, store: Store, held: Held | None, runs: bool) -> list[Finding]:
+    found = program(hub)
+    async with replicas(hub) as asked:
+        said = await examine_traefik(hub, store, held, asked, runs)
+        places = await tls_places(hub, asked)
+    opinions, offsets = await strangers(hub, api_urls(hub.proxy))
+    if held is not None:
+        offsets = {"the store": await clock_of(store), **offsets}
+    found += [*said, *opinions, *await examine_tls(hub, places)]
+    return found + findings.clocks(offsets)

@@ -1,0 +1,61 @@
+"""What `kvproxy check` asks the store."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Final
+
+from ...errors import KVProxyError, StoreError
+from ...store.base import Store
+from ..hub.config import Hub
+from ..routes.compare import Held, hold
+from . import certificates
+from .findings import Finding, contents, error, notifications, ok, warning
+
+_KEY: Final = (
+    "The same way is taken by the private key with which Traefik comes to users' servers, as internal_ssl is on and "
+    "the hub does not start Traefik."
+)
+
+
+async def examine_store(hub: Hub, store: Store) -> tuple[list[Finding], Held | None]:
+    """Whether the store works, and what it holds; None for the latter if it does not."""
+    try:
+        warnings = await store.check()
+        held = hold(await store.list(), hub.proxy.names)
+    except KVProxyError as problem:
+        return [error("store", str(problem))], None
+    place, provider = hub.proxy.store_place(), hub.proxy.provider_name
+    found = [ok("store", f"It answers ({provider}), and the hub may read and write {place}.")]
+    clear = store.in_clear_text()
+    found += [warning("store", said) for said in [*warnings, *clear]]
+    if clear and hub.proxy.key_in_store:
+        found.append(warning("store", _KEY, "See docs/how-to/internal-ssl.md: Keep the key out of the store."))
+    try:
+        found.append(notifications(await store.noisy(), store.quieter, len(held.routes)))
+    except StoreError as problem:
+        found.append(warning("notifications", f"Whether a change wakes Traefik once cannot be said. {problem}"))
+    return found + contents(held, hub.proxy.takeover_command), held
+
+
+def certificates_for(hub: Hub) -> list[Finding]:
+    """What is wrong with the files with which hub and Traefik come to the store by TLS."""
+    found: list[Finding] = []
+    for file in hub.proxy.store_certificates():
+        # One that cannot be read is told by the store, and so is a name that is the contents.
+        with contextlib.suppress(OSError, ValueError):
+            found += certificates.of_store(file, Path(file).read_bytes(), datetime.now(timezone.utc))
+    return found
+
+
+async def clock_of(store: Store) -> float | None:
+    """Seconds by which the store's clock is ahead of this machine's, None if it does not tell."""
+    before = time.time()
+    try:
+        told = await store.clock()
+    except StoreError:
+        return None
+    return None if told is None else told - (before + time.time()) / 2

@@ -1,0 +1,187 @@
+"""What `kvproxy check` asks every Traefik, and looks for where the hub is to start one."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import aiohttp
+
+from ...errors import KVProxyError, TraefikError
+from ...process.launch import check_free, find_traefik, traefik_version
+from ...reconcile.startup import given_certificate
+from ...routing.entry import SETUP
+from ...routing.manifest import of_default_store
+from ...store.base import Store
+from ...store.http import time_of
+from ...traefik.api import UNKNOWN, TraefikApi
+from ...traefik.setup.certificate import CERTIFICATE_LOST
+from ...traefik.static_config import groups_allowed, parse_version
+from ..hub.config import Hub
+from ..routes.compare import Held
+from ..routes.observe import Replicas, look_steadily
+from . import findings
+from .findings import Finding, error, ok
+
+#: Ends what is said of somebody at the API's place who does not answer as the API does.
+_NO_API = (
+    "answers, but not as Traefik's API does: another program listens there, or Traefik has no router to its API, which "
+    "the hub writes to the store."
+)
+#: Seconds that an answer may take whose time of arrival matters.
+_QUICK = 5.0
+
+
+def program(hub: Hub) -> list[Finding]:
+    """Whether there is a Traefik that the hub can start."""
+    if not hub.proxy.should_start:
+        return [ok("Traefik", "The hub does not start it (should_start is False).")]
+    try:
+        path = find_traefik()
+        version = traefik_version(path)
+        groups_allowed(hub.proxy.route_layout, version)
+    except KVProxyError as problem:
+        return [error("Traefik", str(problem))]
+    found = ok("Traefik", f"The hub starts {path}, version {'.'.join(map(str, version))}.")
+    return [found, *findings.advice("the public entry point", hub.proxy.advice(version))]
+
+
+async def examine_traefik(hub: Hub, store: Store, held: Held | None, asked: Replicas, runs: bool) -> list[Finding]:
+    """Whether every Traefik answers, and serves what the store wants.
+
+    Args:
+        hub: whose they are.
+        store: where the routes are.
+        held: what it holds, None if that is not known.
+        asked: the Traefiks.
+        runs: whether the hub runs.
+    """
+    answers = [(name, api, await _answer(hub, api)) for name, api in asked]
+    problems = [problem for _, _, problem in answers if problem]
+    there = [(name, api) for name, api, problem in answers if not problem]
+    if not there and hub.proxy.should_start and (ports := _ports(hub)):
+        if not runs:
+            return [ok("Traefik API", "It is not there while the hub is stopped, which starts Traefik."), *ports]
+        return [
+            *(error("Traefik API", problem, "The hub starts Traefik; see its log.") for problem in problems),
+            *ports,
+        ]
+    if not there and _first_start(hub, held) and all(problem.endswith(_NO_API) for problem in problems):
+        said = "It is not there yet: the hub writes its router to the store at its first start."
+        return [ok("Traefik API", said)]
+    found = [error("Traefik API", problem) for problem in problems]
+    for name, api in there:
+        found += await _look_at_public(hub, name, api)
+        if hub.proxy.tracks_activity:
+            found.append(findings.metrics(name, await _counts(hub, api)))
+    if held is None:
+        return found
+    held, seen, rows = await look_steadily(hub, store, there)
+    well = [one for one in seen if not one.problem]
+    found += findings.versions(well, hub.proxy.route_layout)
+    found += findings.revisions(held, well)
+    found += await _certificates(hub, held, there)
+    return found + findings.served(rows, well)
+
+
+def _first_start(hub: Hub, held: Held | None) -> bool:
+    """Whether the API of a Traefik of one's own waits for the hub's first start."""
+    proxy = hub.proxy
+    return proxy.sets_up and not proxy.should_start and held is not None and held.revision is None
+
+
+async def _look_at_public(hub: Hub, name: str, api: TraefikApi) -> list[Finding]:
+    """What a Traefik's entry points are, and what the public one of a Traefik of one's own does to requests."""
+    wanted, there = await _entry_points(hub, api)
+    found, shown = findings.entry_points(name, wanted, there), there.get(hub.proxy.traefik_entrypoint)
+    if shown is not None and not hub.proxy.should_start:
+        found += findings.advice(name, hub.proxy.advice(parse_version(await api.version()), shown))
+    return found
+
+
+async def _certificates(hub: Hub, held: Held, there: Replicas) -> list[Finding]:
+    """Whether every Traefik has a default certificate, and serves the one that the hub has set up."""
+    found = findings.foreign_certificate(held.foreign, bool(hub.proxy.ssl_cert))
+    if held.revision is None:
+        return found
+    given = given_certificate(held.entries)
+    for name, api in there:
+        overview = await api.overview()
+        if given is not None and await api.has_certificate(given) is False:
+            found.append(error("certificate", f"{name} {CERTIFICATE_LOST}"))
+        elif not hub.proxy.gives_placeholder and not any(map(of_default_store, (*held.foreign, *_setup(held)))):
+            found += findings.no_certificate(name, overview, hub.proxy.provider_name)
+    return found
+
+
+def _setup(held: Held) -> Mapping[str, str]:
+    entry = held.entries.get(SETUP)
+    return entry.config if entry is not None else {}
+
+
+async def _answer(hub: Hub, api: TraefikApi) -> str:
+    """Why a Traefik cannot be asked; empty if it can."""
+    try:
+        known = await api.version() != UNKNOWN
+    except TraefikError as problem:
+        return " ".join(filter(None, (str(problem), "" if hub.access else hub.secret_problem)))
+    return "" if known else f"{api.place} {_NO_API}"
+
+
+def _ports(hub: Hub) -> list[Finding]:
+    """Whether the Traefik that does not run yet could listen where it has to; nothing if somebody is at its API's."""
+    found = []
+    for (host, port), setting in hub.proxy.listen_addresses().items():
+        try:
+            check_free({(host, port): setting})
+            found.append(ok("ports", f"{host or '*'}:{port} is free ({setting})."))
+        except TraefikError as problem:
+            if "traefik_api_url" in setting:
+                return []
+            found.append(error("ports", str(problem)))
+    return found
+
+
+async def _entry_points(hub: Hub, api: TraefikApi) -> tuple[dict[str, str], dict[str, Mapping[str, Any]]]:
+    proxy = hub.proxy
+    wanted = {"traefik_entrypoint": proxy.traefik_entrypoint}
+    if proxy.sets_up:
+        wanted["traefik_api_entrypoint"] = proxy.traefik_api_entrypoint
+    asked = await asyncio.gather(*map(api.entry_point, wanted.values()))
+    return wanted, {name: said for name, said in zip(wanted.values(), asked, strict=True) if said is not None}
+
+
+async def _counts(hub: Hub, api: TraefikApi) -> bool:
+    """Whether a Traefik has metrics; those that kvproxy does not set up must be beside the API."""
+    return await api.has_metrics() if hub.proxy.sets_up else await api.sample() is not None
+
+
+async def strangers(hub: Hub, urls: Sequence[str]) -> tuple[list[Finding], dict[str, float | None]]:
+    """What Traefik's APIs say to somebody without a password, and their clocks.
+
+    Args:
+        hub: whose Traefiks they are.
+        urls: where the APIs are.
+
+    Returns:
+        findings, and seconds by which each clock is ahead of this machine's.
+    """
+    found: list[Finding] = []
+    offsets: dict[str, float | None] = {}
+    timeout, tls = aiohttp.ClientTimeout(total=_QUICK), hub.proxy.api_trust
+    async with aiohttp.ClientSession(timeout=timeout, trust_env=False) as session:
+        for url in urls:
+            before = time.time()
+            try:
+                path = f"{url.rstrip('/')}/api/version"
+                async with session.get(path, ssl=tls, allow_redirects=False) as answer:
+                    is_open = answer.status == 200 and '"Version"' in await answer.text(errors="replace")
+                    found += findings.open_api(f"Traefik's API at {url}", is_open)
+                    told = time_of(answer.headers.get("Date", ""))
+                    offsets[f"Traefik ({url})"] = None if told is None else told - (before + time.time()) / 2
+            except (aiohttp.ClientError, asyncio.TimeoutError):
+                # That it does not answer is said already.
+                continue
+    return found, offsets

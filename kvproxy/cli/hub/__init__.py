@@ -1,0 +1,1 @@
+"""The hub's configuration as the commands read it."""

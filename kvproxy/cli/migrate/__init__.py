@@ -1,0 +1,5 @@
+"""``kvproxy migrate``."""
+
+from .cmd import command
+
+__all__ = ["command"]

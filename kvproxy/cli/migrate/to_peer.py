@@ -1,0 +1,104 @@
+"""Giving routes back to jupyterhub-traefik-proxy: written as it does, while all that kvproxy has written is removed."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import replace
+
+from ...errors import InvalidRouteError, KVProxyError
+from ...proxy.base import KVTraefikProxy
+from ...reconcile.plan import transactions
+from ...routing.legacy import PeerEntry, is_lowering, peer_entry
+from ...routing.route import Route
+from ...store.base import Operation, Space, Store
+from ..hub.config import Hub
+from ..hub.liveness import hub_answers, hub_at_work
+from ..routes.observe import opened
+from .plan import Kind, Plan, Step
+from .run import Outcome, Progress
+from .sources import at_root, reading, remove
+
+
+async def give_back(hub: Hub, execute: bool, progress: Progress = lambda done, total: None) -> Outcome:
+    """Plan to give back all routes in the hub's own store and, if that is wished, carry it out.
+
+    Traefik prefers what is written to what is removed then, so that requests lead to the same servers all along.
+
+    Args:
+        hub: the hub, as it is configured for kvproxy.
+        execute: whether to write.
+        progress: is told what is written.
+
+    Raises:
+        KVProxyError: if it must not be done now.
+        StoreError: if the store cannot be read or written. Running it again does what is left.
+    """
+    async with reading(hub.proxy) as source, opened(hub.proxy) as store:
+        await store.check()
+        config = (await store.list()).config
+        steps, entries = _steps(source.routes, hub.proxy.traefik_entrypoint)
+        groups = [_changes(entry, config) for entry in entries]
+        steps += [Step(Kind.REFUSE, routespec, why=why) for routespec, why in source.refused]
+        due = bool(groups) or any(group for removal in source.removals for group in removal.groups)
+        outcome = Outcome(Plan(steps, groups), 0, await _obstacles(hub, store), due)
+        if not execute:
+            return outcome
+        if outcome.warnings:
+            raise KVProxyError(" ".join(outcome.warnings))
+        async with _records(hub.proxy, store) as (records, prefix):
+            keys = [_sets({prefix + key: value for key, value in entry.records.items()}) for entry in entries]
+            await _apply(records, keys, progress)
+        await _apply(store, groups, progress)
+        removed = sum([await remove(removal) for removal in source.removals])
+        return replace(outcome, written=due, removed=removed)
+
+
+def _steps(routes: Sequence[Route], entry_point: str) -> tuple[list[Step], list[PeerEntry]]:
+    steps, entries = [], []
+    for route in sorted(routes, key=lambda route: route.key):
+        try:
+            entries.append(peer_entry(route, entry_point))
+            steps.append(Step(Kind.ADD, route.routespec, route.target))
+        except InvalidRouteError as error:
+            steps.append(Step(Kind.REFUSE, route.routespec, why=str(error)))
+    return steps, entries
+
+
+def _changes(entry: PeerEntry, config: dict[str, str]) -> list[Operation]:
+    """What gives a route to its router, which may be there, put behind ours."""
+    priority = f"http/routers/{entry.name}/priority"
+    lowered = is_lowering(priority, config.get(priority, ""))
+    return [*_sets(entry.config), *([Operation(Space.CONFIG, priority, None)] if lowered else [])]
+
+
+def _sets(keys: dict[str, str]) -> list[Operation]:
+    return [Operation(Space.CONFIG, key, value) for key, value in keys.items()]
+
+
+async def _obstacles(hub: Hub, store: Store) -> tuple[str, ...]:
+    if await hub_answers(hub):
+        return (f"A hub is running at {hub.app.hub.url}; stop it first, as it would undo what is written.",)
+    who = await hub_at_work(store)
+    return (f"A hub ({who}) is at work on these routes; stop it first.",) if who else ()
+
+
+@asynccontextmanager
+async def _records(proxy: KVTraefikProxy, store: Store) -> AsyncIterator[tuple[Store, str]]:
+    """Where the records go, as the configuration of a store with another root, and what their keys begin with there."""
+    if proxy.provider_name == "file":
+        yield store, "jupyterhub/"
+        return
+    async with opened(at_root(proxy, proxy.jupyterhub_root)) as records:
+        await records.list()
+        yield records, ""
+        await records.forget()
+
+
+async def _apply(store: Store, groups: Sequence[Sequence[Operation]], progress: Progress) -> None:
+    total = sum(map(len, groups))
+    done = 0
+    for transaction in transactions(groups, store.capabilities):
+        await store.apply(transaction)
+        done += len(transaction.operations)
+        progress(done, total)

@@ -1,0 +1,5 @@
+"""``kvproxy routes``."""
+
+from .cmd import command
+
+__all__ = ["command"]

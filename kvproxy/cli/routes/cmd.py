@@ -1,0 +1,68 @@
+"""``kvproxy routes``."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+
+import click
+
+from ..main import examples, hub_options
+
+
+@click.command(
+    epilog=examples(
+        "kvproxy routes",
+        "kvproxy routes --prefix /user/ada/",
+        "kvproxy routes --differing --watch",
+        "kvproxy routes --json | jq '.routes[] | select(.differs)'",
+        "kvproxy routes --watch | grep --line-buffered rejected",
+    )
+)
+@hub_options
+@click.option("--prefix", default="", help="Only routes whose routespec begins so.")
+@click.option("--differing", is_flag=True, help="Only routes that are not in the store, or not served, as they should.")
+@click.option("--watch", is_flag=True, help="Look again and again, until Ctrl-C; in a pipe, print what changes.")
+@click.option(
+    "--interval",
+    default=2.0,
+    show_default=True,
+    type=click.FloatRange(min=0.1),
+    help="Seconds between two looks; longer where a look takes long.",
+)
+@click.option(
+    "--json/--table", "as_json", default=None, help="JSON or a table; without either, a table on a terminal only."
+)
+@click.option("--pager/--no-pager", default=True, help="Whether a table that is longer than the terminal is paged.")
+def command(
+    config_file: str,
+    hub_arguments: tuple[str, ...],
+    prefix: str,
+    differing: bool,
+    watch: bool,
+    interval: float,
+    as_json: bool | None,
+    pager: bool,
+) -> None:
+    """Show which routes there are, and who serves them.
+
+    For each route: what the store has, and whether each Traefik serves it so; those that differ come first. In a pipe,
+    or with --json, one JSON document with a route a line. With --watch, a line of JSON for each change instead.
+    """
+    from ..console import on_terminal
+    from ..hub.config import load_hub
+    from .follow import follow, look_once
+    from .output import Choice, print_document, print_table
+
+    hub = load_hub(config_file, hub_arguments)
+    choice = Choice(prefix, differing)
+    json_wanted = not on_terminal() if as_json is None else as_json
+    if watch:
+        with contextlib.suppress(KeyboardInterrupt):
+            asyncio.run(follow(hub, choice, interval, json_wanted))
+        return
+    held, seen, rows = asyncio.run(look_once(hub))
+    if json_wanted:
+        print_document(held, seen, choice.of(rows))
+    else:
+        print_table(hub.proxy.store_place(), held, seen, rows, choice, pager)

@@ -1,0 +1,270 @@
+"""What a store wants beside what each Traefik serves, route by route."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from enum import Enum
+from typing import Any, Final
+
+from ...errors import HookError
+from ...reconcile.plan import diff
+from ...routing.decode import group, group_of, is_rooted, parent_name, route_of
+from ...routing.encode import encode
+from ...routing.entry import QUARANTINE, SETUP, Entry, Layout
+from ...routing.group import Group
+from ...routing.names import ALONE, Names
+from ...routing.route import Route
+from ...store.base import Snapshot
+from ...traefik.readiness import Pending, Ready, judge
+
+#: Keys of a router or a service that are named in a sentence.
+_NAMED: Final = 3
+
+
+@dataclass(frozen=True)
+class Held:
+    """What a store holds.
+
+    Args:
+        entries: kvproxy's own, by name.
+        revision: the revision that Traefik was told of last, None if of none.
+        foreign: keys below the root of the configuration that are not the hub's, with their values.
+        names: how the hub calls its routers and services.
+        quarantined: records that a hub could not read and has set aside.
+    """
+
+    entries: Mapping[str, Entry]
+    revision: int | None = None
+    foreign: Mapping[str, str] = field(default_factory=dict, repr=False)
+    names: Names = ALONE
+    quarantined: tuple[str, ...] = ()
+
+    @property
+    def routes(self) -> dict[str, Route]:
+        """The routes that can be read, by name."""
+        found = {name: route_of(entry) for name, entry in self.entries.items() if name != SETUP}
+        return {name: route for name, route in found.items() if route is not None}
+
+    @property
+    def groups(self) -> dict[str, Group]:
+        """The groups of the routing tree, by name."""
+        found = {name: group_of(entry, self.names) for name, entry in self.entries.items()}
+        return {name: group for name, group in found.items() if group is not None}
+
+    @property
+    def unreadable(self) -> list[str]:
+        """Names of routes' entries without a readable record."""
+        known = self.routes.keys() | self.groups.keys() | {SETUP}
+        return [name for name in self.entries if name not in known]
+
+
+def hold(snapshot: Snapshot, names: Names = ALONE) -> Held:
+    """Sort what a store holds."""
+    entries = group(snapshot.config, snapshot.records, {}, names)
+    ours = {key for entry in entries.values() for key in entry.config} | {names.revision_key}
+    revision = snapshot.config.get(names.revision_key, "")
+    foreign = {key: value for key, value in snapshot.config.items() if key not in ours}
+    aside = tuple(key.removeprefix(QUARANTINE) for key in snapshot.records if key.startswith(QUARANTINE))
+    return Held(entries, int(revision) if revision.isdigit() else None, foreign, names, aside)
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What one Traefik says.
+
+    Args:
+        name: tells it from the others.
+        routers: what it says about routers, by name.
+        services: likewise about services.
+        revision: the revision that it has loaded, None if none of kvproxy's.
+        version: such as ``3.7.15``; empty if it was not asked.
+        problem: why it could not be asked; empty if it could.
+    """
+
+    name: str
+    routers: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    services: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    revision: int | None = None
+    version: str = ""
+    problem: str = ""
+
+
+class State(str, Enum):
+    """How a Traefik stands to a route."""
+
+    SERVED = "served"
+    PENDING = "pending"
+    REJECTED = "rejected"
+    UNKNOWN = "unknown"
+    #: It serves a route that the store does not want, or rightly does not.
+    LEFT_OVER = "left over"
+    GONE = "not served"
+
+
+@dataclass(frozen=True)
+class Sight:
+    """A route at one Traefik; ``why`` is a sentence, empty if all is well."""
+
+    state: State
+    why: str = ""
+
+
+@dataclass(frozen=True)
+class Row:
+    """One route.
+
+    Args:
+        name: of its router and service in Traefik.
+        route: None if the store has no readable record of it.
+        store: what is wrong with it in the store; empty if nothing is.
+        replicas: how each Traefik stands to it, by the Traefik's name.
+    """
+
+    name: str
+    route: Route | None
+    store: str
+    replicas: Mapping[str, Sight]
+
+    @property
+    def differs(self) -> bool:
+        """Whether store and Traefiks are not all as the hub wants them."""
+        return bool(self.store) or any(s.state not in {State.SERVED, State.GONE} for s in self.replicas.values())
+
+    def as_dict(self) -> dict[str, Any]:
+        """As JSON."""
+        known = self.route.as_dict() if self.route is not None else {"routespec": None, "target": None, "data": None}
+        seen = {name: {"state": sight.state.value, "why": sight.why} for name, sight in self.replicas.items()}
+        return {**known, "name": self.name, "differs": self.differs, "store": self.store, "replicas": seen}
+
+
+def compare(held: Held, seen: Sequence[Seen], layout: Layout) -> list[Row]:
+    """All routes, those first that differ, each kind by routespec.
+
+    Args:
+        held: what the store holds.
+        seen: what each Traefik says.
+        layout: how the hub would lay out its routes.
+    """
+    layout = replace(layout, rooted=is_rooted(held.entries.get(SETUP), held.names))
+    routes, groups = held.routes, held.groups
+    broken = {one.name: _broken_groups(held, groups, one) for one in seen}
+    rows = []
+    for name, entry in held.entries.items():
+        if name == SETUP or name in groups:
+            continue
+        route = routes.get(name)
+        parents = _parents(held, name)
+        wanted, refused = (None, "") if route is None else _wanted(entry, name, route, layout, groups)
+        sights = {one.name: _sight(name, entry, wanted, one, parents, broken[one.name]) for one in seen}
+        rows.append(Row(name, route, refused or _wrong_in_store(entry, wanted, parents, groups), sights))
+    rows += _left_over(held.entries, seen, layout.names)
+    return sorted(rows, key=lambda row: (not row.differs, row.route.routespec if row.route else "", row.name))
+
+
+def _wanted(
+    entry: Entry, name: str, route: Route, layout: Layout, groups: Mapping[str, Group]
+) -> tuple[Entry | None, str]:
+    """What the hub would write, or why a hook keeps it from serving the route."""
+    try:
+        return encode(route, layout, groups.get(parent_name(entry, name, layout.names) or "")), ""
+    except HookError as error:
+        return None, f"The hub does not serve it. {error}"
+
+
+def _parents(held: Held, name: str) -> list[str]:
+    """The groups that an entry is in, the innermost first."""
+    found: list[str] = []
+    while (above := parent_name(held.entries[name], name, held.names)) is not None and above not in found:
+        found.append(above)
+        if above not in held.entries:
+            break
+        name = above
+    return found
+
+
+def _wrong_in_store(entry: Entry, wanted: Entry | None, parents: Sequence[str], groups: Mapping[str, Group]) -> str:
+    if wanted is None:
+        return "There is no readable record of it, so the hub removes it."
+    if missing := [parent for parent in parents if parent not in groups]:
+        return f"It is in the group {missing[0]}, which is not there."
+    if keys := list(dict.fromkeys(operation.key for operation in diff(entry, wanted))):
+        more = f" and {len(keys) - _NAMED} more" if len(keys) > _NAMED else ""
+        return f"The hub would write {', '.join(keys[:_NAMED])}{more} otherwise."
+    return ""
+
+
+def _sight(
+    name: str, entry: Entry, wanted: Entry | None, seen: Seen, parents: Iterable[str], broken: Mapping[str, str]
+) -> Sight:
+    if seen.problem:
+        return Sight(State.UNKNOWN, seen.problem)
+    judged = entry if _complete(entry, name) else wanted
+    if judged is None:
+        return Sight(State.UNKNOWN, "Its keys are incomplete.")
+    verdict = judge(judged, name, seen.routers.get(name), seen.services.get(name))
+    if isinstance(verdict, Ready):
+        why = next((broken[parent] for parent in parents if parent in broken), "")
+        return Sight(State.PENDING if why else State.SERVED, why)
+    return Sight(State.PENDING if isinstance(verdict, Pending) else State.REJECTED, verdict.why + ".")
+
+
+def _complete(entry: Entry, name: str) -> bool:
+    """Whether a route's keys are all there that Traefik can be asked about."""
+    router, service = f"http/routers/{name}/", f"http/services/{name}/loadBalancer/servers/0/url"
+    priority = entry.config.get(f"{router}priority", "0")
+    return {f"{router}rule", f"{router}service", service} <= entry.config.keys() and priority.isdigit()
+
+
+def _broken_groups(held: Held, groups: Iterable[str], seen: Seen) -> dict[str, str]:
+    """The groups that a Traefik does not pass requests through, with the reason."""
+    broken = {}
+    for name in groups:
+        keys = held.entries[name].config
+        for key in keys:
+            # http/routers/NAME/rule
+            _, _, router, field = key.split("/", 3)
+            if field == "rule" and (why := _router_problem(seen.routers.get(router), keys[key])):
+                broken[name] = f"{why} (the group {name})."
+    return broken
+
+
+def _router_problem(router: Mapping[str, Any] | None, rule: str) -> str:
+    if router is None:
+        return "Traefik does not know the router above it yet"
+    if router.get("rule") != rule:
+        return "Traefik still has an older router above it"
+    if router.get("status") == "disabled":
+        return "; ".join(map(str, router.get("error") or ["no reason given"]))
+    return ""
+
+
+def _left_over(entries: Mapping[str, Entry], seen: Sequence[Seen], ours: Names) -> list[Row]:
+    """What Traefiks have of kvproxy's and the store has not."""
+    owned = {one.name: {ours.owner(f"http/routers/{router}/") for router in one.routers} for one in seen}
+    names = sorted({name for names in owned.values() for name in names if name is not None and name not in entries})
+    over, gone = Sight(State.LEFT_OVER, "The store does not hold it any more."), Sight(State.GONE)
+    return [
+        Row(name, None, "", {one.name: over if name in owned[one.name] else gone for one in seen}) for name in names
+    ]
+
+
+def transient(held: Held, later: Held, rows: Iterable[Row], seen: Iterable[Seen]) -> bool:
+    """Whether differences may come from changes that were just under way, so that a second look is worth it.
+
+    Args:
+        held: the store, read before Traefik was asked.
+        later: the store, read after that.
+        rows: the comparison.
+        seen: what each Traefik said.
+    """
+    behind = any(one.revision != later.revision for one in seen if not one.problem)
+    return any(row.differs for row in rows) and (behind or held.revision != later.revision)
+
+
+def changes(before: Mapping[str, Row], after: Mapping[str, Row]) -> list[tuple[str, Row]]:
+    """What has changed between two comparisons, each with ``added``, ``changed`` or ``removed``."""
+    found = [
+        ("added" if name not in before else "changed", row) for name, row in after.items() if before.get(name) != row
+    ]
+    return found + [("removed", row) for name, row in before.items() if name not in after]

@@ -1,0 +1,145 @@
+"""Looking once, and looking again and again."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timezone
+from typing import Any, Final
+
+import click
+from rich.console import Group
+from rich.live import Live
+from rich.text import Text
+
+from ...errors import StoreError
+from ...store.base import Store
+from ..console import console, dump, printable
+from ..hub.config import Hub
+from .compare import Held, Row, Seen, changes
+from .observe import Replicas, look, look_steadily, opened, replicas
+from .output import Choice, page, replica_dict
+
+#: Of all time, looking may take one part in so many.
+_SHARE: Final = 20
+#: Lines that are not routes.
+_HEAD: Final = 4
+
+
+async def look_once(hub: Hub) -> tuple[Held, list[Seen], list[Row]]:
+    """Compare store and Traefiks.
+
+    Raises:
+        KVProxyError: if the store cannot be read.
+    """
+    async with opened(hub.proxy) as store, replicas(hub) as asked:
+        return await look_steadily(hub, store, asked)
+
+
+async def follow(hub: Hub, choice: Choice, interval: float, as_json: bool) -> None:
+    """Compare for ever, and show it on the terminal or print what changes.
+
+    Args:
+        hub: whose routes.
+        choice: which of them.
+        interval: seconds between two looks at least.
+        as_json: whether to print changes.
+
+    Raises:
+        KVProxyError: if the store cannot be read at first.
+    """
+    async with opened(hub.proxy) as store, replicas(hub) as asked:
+        first = await look_steadily(hub, store, asked)
+        if as_json:
+            await _print_changes(hub, store, asked, choice, interval, first)
+        else:
+            await _show(hub, store, asked, choice, interval, first)
+
+
+class _Looks:
+    """Looks again and again, and takes a small part of all time for it.
+
+    Args:
+        hub: whose routes.
+        store: where they are.
+        asked: all Traefiks.
+        interval: seconds between two looks at least.
+    """
+
+    def __init__(self, hub: Hub, store: Store, asked: Replicas, interval: float) -> None:
+        self._hub, self._store, self._asked, self._interval = hub, store, asked, interval
+        self._took = 0.0
+
+    async def next(self) -> tuple[Held, list[Seen], list[Row]]:
+        """The next comparison.
+
+        Raises:
+            StoreError: if the store cannot be read; the next call tries again.
+        """
+        await asyncio.sleep(max(self._interval, _SHARE * self._took))
+        begin = time.monotonic()
+        found = await look(self._hub, self._store, self._asked)
+        self._took = time.monotonic() - begin
+        return found
+
+
+async def _print_changes(
+    hub: Hub, store: Store, asked: Replicas, choice: Choice, interval: float, first: tuple[Held, list[Seen], list[Row]]
+) -> None:
+    looks = _Looks(hub, store, asked, interval)
+    _, seen, rows = first
+    before = _by_name(choice.of(rows))
+    problem = ""
+    for one in seen:
+        _event("replica", replica_dict(one))
+    for row in before.values():
+        _event("found", row.as_dict())
+    while True:
+        try:
+            _, later, rows = await looks.next()
+        except StoreError as error:
+            if problem != str(error):
+                _event("problem", {"problem": str(error)})
+            problem = str(error)
+            continue
+        problem = ""
+        for one in later:
+            # A new revision alone is no news: every change brings one.
+            if _news(one) not in map(_news, seen):
+                _event("replica", replica_dict(one))
+        after = _by_name(choice.of(rows))
+        for kind, row in changes(before, after):
+            _event(kind, row.as_dict())
+        before, seen = after, later
+
+
+def _news(seen: Seen) -> tuple[str, str, str]:
+    return seen.name, seen.version, seen.problem
+
+
+def _by_name(rows: Sequence[Row]) -> Mapping[str, Row]:
+    return {row.name: row for row in rows}
+
+
+def _event(kind: str, what: Mapping[str, Any]) -> None:
+    now = datetime.now(timezone.utc).isoformat(timespec="milliseconds")
+    click.echo(dump({"time": now, "event": kind, **what}))
+
+
+async def _show(
+    hub: Hub, store: Store, asked: Replicas, choice: Choice, interval: float, first: tuple[Held, list[Seen], list[Row]]
+) -> None:
+    looks, out = _Looks(hub, store, asked, interval), console()
+    held, seen, rows = first
+    problem = ""
+    with Live(console=out, screen=True, auto_refresh=False, vertical_overflow="crop") as live:
+        while True:
+            shown = choice.of(rows)[: max(out.height - len(seen) - _HEAD, 1)]
+            made = page(hub.proxy.store_place(), held, seen, rows, shown)
+            live.update(Group(Text(printable(problem), style="bold red"), made) if problem else made, refresh=True)
+            try:
+                held, seen, rows = await looks.next()
+                problem = ""
+            except StoreError as error:
+                problem = str(error)

@@ -1,0 +1,97 @@
+"""What the store holds and what each Traefik serves, asked without changing anything."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from typing import Final, TypeAlias
+
+from ...errors import TraefikError
+from ...proxy.base import KVTraefikProxy
+from ...routing.entry import Layout
+from ...store.base import Store
+from ...traefik.api import TraefikApi
+from ...traefik.setup.credentials import ApiAccess
+from ..hub.config import Hub
+from .compare import Held, Row, Seen, compare, hold, transient
+
+#: Every Traefik that is to serve the routes: a name for people, and its API.
+Replicas: TypeAlias = Sequence[tuple[str, TraefikApi]]
+
+#: How often to look again at what may just be changing, and seconds between two looks.
+_LOOKS: Final = 3
+_PAUSE: Final = 0.5
+
+
+@asynccontextmanager
+async def opened(proxy: KVTraefikProxy) -> AsyncIterator[Store]:
+    """A proxy's store, closed at the end.
+
+    Raises:
+        ConfigurationError: if a setting cannot work.
+    """
+    store = proxy.open_store()
+    try:
+        yield store
+    finally:
+        await store.aclose()
+
+
+@asynccontextmanager
+async def replicas(hub: Hub) -> AsyncIterator[Replicas]:
+    """Every Traefik that is to serve the routes; their connections are closed at the end."""
+    proxy = hub.proxy
+    fleet = proxy._fleet(hub.access or ApiAccess("", ""))
+    try:
+        yield [(api.place.removeprefix("Traefik's API at "), api) for api in await fleet.members()]
+    finally:
+        await fleet.aclose()
+
+
+def api_urls(proxy: KVTraefikProxy) -> list[str]:
+    """Where the APIs of all of them are."""
+    return proxy.traefik_api_urls
+
+
+def layout_of(proxy: KVTraefikProxy) -> Layout:
+    """How the hub would lay out its routes."""
+    entry_points = () if proxy.should_start else (proxy.traefik_entrypoint,)
+    return proxy.layout(entry_points)
+
+
+async def see(hub: Hub, name: str, api: TraefikApi) -> Seen:
+    """Ask one Traefik for everything that the comparison needs, in a few requests at any number of routes."""
+    try:
+        revision = await api.revision()
+        table, version = await api.table(), await api.version()
+    except TraefikError as error:
+        return Seen(name, problem=" ".join(filter(None, (str(error), "" if hub.access else hub.secret_problem))))
+    return Seen(name, table.routers, table.services, revision, version)
+
+
+async def look(hub: Hub, store: Store, asked: Replicas) -> tuple[Held, list[Seen], list[Row]]:
+    """Compare once.
+
+    Raises:
+        StoreError: if the store cannot be read.
+    """
+    held = hold(await store.list(), hub.proxy.names)
+    seen = list(await asyncio.gather(*(see(hub, name, api) for name, api in asked)))
+    return held, seen, compare(held, seen, layout_of(hub.proxy))
+
+
+async def look_steadily(hub: Hub, store: Store, asked: Replicas) -> tuple[Held, list[Seen], list[Row]]:
+    """Compare, and look again where a change was just under way.
+
+    Raises:
+        StoreError: if the store cannot be read.
+    """
+    for _ in range(_LOOKS):
+        held, seen, rows = await look(hub, store, asked)
+        if not any(row.differs for row in rows):
+            break
+        if not transient(held, hold(await store.list(), hub.proxy.names), rows, seen):
+            break
+        await asyncio.sleep(_PAUSE)
+    return held, seen, rows

@@ -1,0 +1,159 @@
+"""How `kvproxy routes` shows a comparison: a table for people, JSON for programs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import click
+from rich.console import Console, Group
+from rich.table import Table
+from rich.text import Text
+
+from ..console import console, dump, printable
+from .compare import Held, Row, Seen, Sight, State
+
+_STYLES: Final = {
+    State.SERVED: "green",
+    State.GONE: "dim",
+    State.PENDING: "yellow",
+    State.UNKNOWN: "yellow",
+    State.LEFT_OVER: "yellow",
+    State.REJECTED: "bold red",
+}
+
+
+@dataclass(frozen=True)
+class Choice:
+    """Which routes are shown.
+
+    Args:
+        prefix: what their routespecs begin with; empty for all.
+        differing: whether only those are shown that differ.
+    """
+
+    prefix: str = ""
+    differing: bool = False
+
+    def of(self, rows: Iterable[Row]) -> list[Row]:
+        """Those that are shown."""
+        return [row for row in rows if self._fits(row) and (row.differs or not self.differing)]
+
+    def _fits(self, row: Row) -> bool:
+        return not self.prefix or (row.route is not None and row.route.routespec.startswith(self.prefix))
+
+
+def replica_dict(seen: Seen) -> dict[str, Any]:
+    """A Traefik as JSON."""
+    return {"name": seen.name, "version": seen.version, "revision": seen.revision, "problem": seen.problem}
+
+
+def print_document(held: Held, seen: Sequence[Seen], rows: Sequence[Row]) -> None:
+    """Print one JSON document with a route a line, so that it is good for grep as well."""
+    head = {"revision": held.revision, "replicas": [replica_dict(one) for one in seen]}
+    lines = ",\n".join(dump(row.as_dict()) for row in rows)
+    click.echo(f'{dump(head)[:-1]}, "routes": [\n{lines}\n]}}')
+
+
+def summary(place: str, rows: Sequence[Row], seen: Sequence[Seen]) -> Text:
+    """What there is, in a line."""
+    routes = sum(row.route is not None for row in rows)
+    differing = sum(row.differs for row in rows)
+    whom = "Traefik" if len(seen) == 1 else f"{len(seen)} Traefiks"
+    text = Text(f"{routes} route{'' if routes == 1 else 's'} in the store, {place}; ")
+    if differing:
+        return text.append(f"{differing} not as they should be.", style="bold yellow")
+    return text.append(f"all served by {whom}.", style="green")
+
+
+def replica_lines(held: Held, seen: Sequence[Seen]) -> list[Text]:
+    """What is to be said about each Traefik; they are told apart by numbers if there are several."""
+    lines = []
+    for number, one in enumerate(seen, 1):
+        line = Text(f"[{number}] {one.name}: " if len(seen) > 1 else f"Traefik at {one.name}: ")
+        if one.problem:
+            line.append(printable(one.problem), style="bold red")
+        elif one.revision == held.revision:
+            line.append(f"version {one.version}, has loaded what the store holds")
+        else:
+            line.append(f"version {one.version}, has not loaded what the store holds", style="yellow")
+        lines.append(line)
+    return lines
+
+
+def table(rows: Sequence[Row], seen: Sequence[Seen]) -> Table:
+    """Routes for people."""
+    made = Table(box=None, padding=(0, 2, 0, 0), header_style="bold")
+    made.add_column("ROUTE", overflow="fold")
+    made.add_column("TARGET", overflow="fold")
+    made.add_column("FOR", overflow="fold")
+    for number, _ in enumerate(seen, 1):
+        made.add_column(f"[{number}]" if len(seen) > 1 else "TRAEFIK", no_wrap=True)
+    made.add_column("REMARK" if any(row.differs for row in rows) else "", overflow="fold")
+    for row in rows:
+        made.add_row(*_cells(row, seen))
+    return made
+
+
+def _cells(row: Row, seen: Sequence[Seen]) -> list[Text]:
+    route = row.route.as_dict() if row.route is not None else {}
+    sights = [row.replicas[one.name] for one in seen]
+    return [
+        Text(printable(route.get("routespec") or row.name), style="yellow" if row.differs else ""),
+        Text(route.get("target") or ""),
+        Text(printable(whose(route.get("data") or {})), style="dim"),
+        *(Text(sight.state.value, style=_STYLES[sight.state]) for sight in sights),
+        Text(printable(_remark(row, sights))),
+    ]
+
+
+def _remark(row: Row, sights: Iterable[Sight]) -> str:
+    # What cannot be asked is said once, above the table.
+    said = [row.store, *(sight.why for sight in sights if sight.state is not State.UNKNOWN)]
+    return " ".join(dict.fromkeys(filter(None, said)))
+
+
+def whose(data: dict[str, Any]) -> str:
+    """What JupyterHub says a route is for.
+
+    >>> whose({"user": "ada", "server_name": "gpu"}), whose({"service": "cull"}), whose({"hub": True}), whose({})
+    ('ada (gpu)', 'service cull', 'hub', '')
+    """
+    if "user" in data:
+        return f"{data['user']} ({data['server_name']})" if data.get("server_name") else str(data["user"])
+    if "service" in data:
+        return f"service {data['service']}"
+    return next((name for name in ("hub", "extra") if data.get(name)), "")
+
+
+def page(place: str, held: Held, seen: Sequence[Seen], rows: Sequence[Row], shown: Sequence[Row]) -> Group:
+    """All of it for people.
+
+    Args:
+        place: where in the store the routes are.
+        held: what the store holds.
+        seen: what each Traefik says.
+        rows: all routes.
+        shown: those that are shown.
+    """
+    parts = [*replica_lines(held, seen), summary(place, rows, seen)]
+    return Group(*parts, Text(), table(shown, seen)) if shown else Group(*parts)
+
+
+def print_table(place: str, held: Held, seen: Sequence[Seen], rows: Sequence[Row], choice: Choice, paged: bool) -> None:
+    """Print all of it for people, by a pager if it is longer than the terminal."""
+    out = console()
+    shown = choice.of(rows)
+    made = page(place, held, seen, rows, shown)
+    if not (paged and out.is_terminal and len(shown) + len(seen) + 4 > out.height):
+        out.print(made)
+        return
+    click.echo_via_pager(rendered(out, made), color=out.color_system is not None)
+
+
+def rendered(out: Console, made: Group) -> str:
+    """What would be printed."""
+    with out.capture() as capture:
+        out.print(made)
+    return capture.get()

@@ -1,0 +1,5 @@
+"""``kvproxy static-config``."""
+
+from .cmd import command
+
+__all__ = ["command"]

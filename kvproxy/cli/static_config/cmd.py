@@ -1,0 +1,131 @@
+"""``kvproxy static-config``."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from ..main import examples, hub_options
+
+if TYPE_CHECKING:
+    from ...proxy.base import KVTraefikProxy
+
+
+@click.command(
+    epilog=examples(
+        "kvproxy static-config",
+        "kvproxy static-config --output /etc/traefik/traefik.toml",
+        "kvproxy static-config --traefik-version 3.6.5 --output traefik.yaml",
+    )
+)
+@hub_options
+@click.option(
+    "--traefik-version",
+    metavar="VERSION",
+    help="Traefik's version, such as 3.7.1; that of the traefik on PATH if not given, else the newest.",
+)
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(["toml", "yaml"]),
+    help="Format; if not given, what the name of the output file says, else toml.",
+)
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Write this file, which only its owner can read, instead of printing.",
+)
+@click.option(
+    "--with-secrets/--without-secrets",
+    default=None,
+    help="Whether the store's password is in it; without either, it is left out on a terminal only.",
+)
+def command(
+    config_file: str,
+    hub_arguments: tuple[str, ...],
+    traefik_version: str | None,
+    form: str | None,
+    output: Path | None,
+    with_secrets: bool | None,
+) -> None:
+    """Print the static configuration for a Traefik of your own.
+
+    For a hub with should_start = False: entry points, API and the provider that reads the hub's store, made from the
+    hub's settings, with extra_static_config merged over them. It may hold the store's password, which is left out on a
+    terminal, but not in a pipe, so that the file works. Use --output for a file: a shell makes one that all users of
+    the machine can read.
+    """
+    from ..console import file_for_all, on_terminal
+    from ..hub.config import load_hub
+
+    hub = load_hub(config_file, hub_arguments)
+    hidden = (output is None and on_terminal()) if with_secrets is None else not with_secrets
+    text, secret = _text(hub.proxy, traefik_version, form or _format_of(output), hidden)
+    for warning in hub.warnings:
+        click.echo(f"Warning: {warning}", err=True)
+    if hub.proxy.should_start:
+        click.echo(
+            "Note: this hub starts a Traefik itself; set c.TraefikProxy.should_start = False to use your own.", err=True
+        )
+    if output is None:
+        if secret and file_for_all(sys.stdout):
+            click.echo(
+                "Warning: standard output is a file that all users of this machine can read, and the store's password "
+                "goes into it. Remove the file and use --output FILE, which makes a private one.",
+                err=True,
+            )
+        click.echo(text, nl=False)
+    else:
+        _write(output, text)
+
+
+def _text(proxy: KVTraefikProxy, version: str | None, form: str, hidden: bool) -> tuple[str, bool]:
+    """The text of the file, and True if a secret is in it."""
+    from ...process.launch import RUNTIME
+    from ...traefik.static_config import check_url, groups_allowed
+    from .render import comments_on, external_configuration, masked, parse_traefik_version, text_of
+
+    check_url(proxy.public_url, "JupyterHub.bind_url")
+    number = parse_traefik_version(version) if version else _installed_version()
+    if version:
+        groups_allowed(proxy.route_layout, number)
+    configuration = external_configuration(proxy.static_settings(proxy.traefik_provider(), number))
+    environment = proxy.traefik_environment()
+    comments = comments_on(configuration, environment, RUNTIME, hidden)
+    without = masked(configuration, proxy.store_secrets())
+    secret = not hidden and (without != configuration or any(environment.values()))
+    return text_of(without if hidden else configuration, form, comments), secret
+
+
+def _installed_version() -> tuple[int, ...]:
+    """The version of the Traefik of this machine, or, if there is none, of any that has no peculiarities."""
+    from ...errors import TraefikError
+    from ...process.launch import find_traefik, traefik_version
+
+    try:
+        return traefik_version(find_traefik())
+    except TraefikError:
+        return (3,)
+
+
+def _format_of(output: Path | None) -> str:
+    ending = output.suffix.lower() if output is not None else ""
+    if ending not in {"", ".toml", ".yaml", ".yml"}:
+        raise click.UsageError(
+            f"Traefik would not know the format of a file that ends in {ending}; use .toml or .yaml."
+        )
+    return "yaml" if ending in {".yaml", ".yml"} else "toml"
+
+
+def _write(output: Path, text: str) -> None:
+    from ...process.launch import write_private
+
+    try:
+        write_private(output, text)
+    except OSError as error:
+        raise click.ClickException(f"{output} cannot be written ({error.strerror}).") from None
+    click.echo(f"Written to {output}, which only you can read.", err=True)

@@ -1,0 +1,152 @@
+"""The static configuration of a Traefik that the hub does not start, as a value and as the text of a file."""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any, Final
+from urllib.parse import SplitResult, urlsplit
+
+import tomli_w
+import yaml
+
+from ...errors import ConfigurationError
+from ...traefik.static_config import StaticSettings, deep_merge, static_configuration
+
+#: Names of settings whose values nobody should read over a shoulder.
+_SECRET: Final = re.compile(r"password|token|secret", re.IGNORECASE)
+#: What stands in a masked configuration where a secret would.
+MASK: Final = "(hidden)"
+FORMATS: Final = ("toml", "yaml")
+
+
+def parse_traefik_version(text: str) -> tuple[int, ...]:
+    """A version as an administrator names it: ``3.6.5``, ``v3.7`` or ``3``.
+
+    Raises:
+        ConfigurationError: if it is none, or one that kvproxy cannot work with.
+
+    >>> parse_traefik_version("v3.6")
+    (3, 6)
+    """
+    if not (match := re.fullmatch(r"v?(\d+(?:\.\d+){0,2})(?:-[\w.]+)?", text)):
+        raise ConfigurationError(f"{text!r} is no version of Traefik; it should look like 3.7.1.")
+    version = tuple(map(int, match[1].split(".")))
+    if version < (3,):
+        raise ConfigurationError(f"kvproxy needs Traefik 3, and {text} is older.")
+    return version
+
+
+def external_configuration(settings: StaticSettings) -> dict[str, Any]:
+    """The static configuration for a Traefik that is not the hub's child.
+
+    It listens on all addresses where the hub's settings have a host name, which is how others reach it. It logs as
+    Traefik does by default, as only people read its log, and takes the time to stop that Traefik takes by default.
+    """
+    public_url, api_url = _listening(settings.public_url), _listening(settings.api_url)
+    configuration = static_configuration(replace(settings, public_url=public_url, api_url=api_url, extra={}))
+    del configuration["log"]["format"]
+    for entry_point in configuration["entryPoints"].values():
+        del entry_point["transport"]["lifeCycle"]
+    return _tidy(deep_merge(configuration, settings.extra))
+
+
+def _tidy(configuration: Mapping[str, Any]) -> dict[str, Any]:
+    """A configuration without empty sections; an empty ``api`` says that there is one."""
+    found = {}
+    for name, value in configuration.items():
+        tidied = _tidy(value) if isinstance(value, Mapping) else value
+        if tidied != {} or name == "api":
+            found[name] = tidied
+    return found
+
+
+def _listening(url: str) -> str:
+    """A URL without its host, if that is a name of the network and not an address of this machine.
+
+    >>> _listening("http://traefik:8099/base"), _listening("http://localhost:8099"), _listening("http://[::1]:80/")
+    ('http://:8099/base', 'http://localhost:8099', 'http://[::1]:80/')
+    """
+    parts: SplitResult = urlsplit(url)
+    if parts.hostname in {None, "localhost"} or _is_address(str(parts.hostname)):
+        return url
+    default = 443 if parts.scheme == "https" else 80
+    return parts._replace(netloc=f":{parts.port or default}").geturl()
+
+
+def _is_address(host: str) -> bool:
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    return True
+
+
+def masked(configuration: Mapping[str, Any], secrets: Iterable[str]) -> dict[str, Any]:
+    """A configuration without its secrets: those that are given, and whatever is called a password or a token."""
+    # A backend may give an empty text where there is no password; that is in every value.
+    hidden = tuple(filter(None, secrets))
+    return {name: _masked(name, value, hidden) for name, value in configuration.items()}
+
+
+def _masked(name: str, value: Any, secrets: Sequence[str]) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _masked(key, below, secrets) for key, below in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_masked(name, item, secrets) for item in value]
+    if not isinstance(value, str) or not value:
+        return value
+    return MASK if _SECRET.search(name) or any(secret in value for secret in secrets) else value
+
+
+def files_in(configuration: Any) -> list[str]:
+    """Absolute paths that a configuration names, sorted: they mean files where Traefik runs."""
+    if isinstance(configuration, Mapping):
+        return sorted({path for value in configuration.values() for path in files_in(value)})
+    if isinstance(configuration, (list, tuple)):
+        return sorted({path for value in configuration for path in files_in(value)})
+    return [configuration] if isinstance(configuration, str) and configuration.startswith("/") else []
+
+
+def text_of(configuration: Mapping[str, Any], form: str, comments: Sequence[str]) -> str:
+    """The text of the file.
+
+    Args:
+        configuration: the static configuration.
+        form: one of :data:`FORMATS`.
+        comments: lines that stand at the top.
+    """
+    head = "".join(f"# {line}".rstrip() + "\n" for line in comments) + "\n"
+    if form == "toml":
+        return head + tomli_w.dumps(configuration)
+    return head + str(yaml.safe_dump(dict(configuration), sort_keys=False, allow_unicode=True))
+
+
+def comments_on(
+    configuration: Mapping[str, Any], environment: Mapping[str, str], runtime: Mapping[str, str], hidden: bool
+) -> list[str]:
+    """What whoever starts Traefik should know, a line each.
+
+    Args:
+        configuration: what the file holds.
+        environment: variables that Traefik needs, or must not have if they are empty, to read the store.
+        runtime: variables that do it good.
+        hidden: whether the secrets are left out.
+    """
+    lines = [
+        "Traefik's static configuration, made by `kvproxy static-config` from the hub's settings. Make it anew when",
+        "they change. Start Traefik with: traefik --configfile=THIS_FILE",
+    ]
+    if hidden:
+        lines.append("Secrets are hidden here; `--output FILE` writes them, into a file that only you can read.")
+    lines += [f"Give Traefik the variable {name}={value} with it." for name, value in sorted(runtime.items())]
+    for name, value in sorted(environment.items()):
+        if value:
+            lines.append(f"Traefik needs the variable {name}{f'={MASK}' if hidden else f'={value}'}.")
+    if unwanted := [name for name, value in sorted(environment.items()) if not value]:
+        lines.append(f"These variables must not be set for Traefik: {', '.join(unwanted)}.")
+    if files := files_in(configuration):
+        lines.append(f"These files must be there where Traefik runs: {', '.join(files)}.")
+    return lines

@@ -1,0 +1,7 @@
+"""``python -m kvproxy.demo``."""
+
+import sys
+
+from .site import main
+
+sys.exit(main())

@@ -1,0 +1,1 @@
+"""Hooks of plugins: they change a route, or are told of one."""

@@ -1,0 +1,85 @@
+"""Tells hooks of what happens to routes. A hook that fails is logged, and never stands in a route's way."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+from collections.abc import Awaitable, Sequence
+from typing import Any, Final
+
+from .._types import Log
+from ..reconcile.metrics import Counters
+from ..routing.route import Route
+from .customize import Hook, Hooks
+
+#: Seconds that asynchronous hooks have to come to their end when the proxy is stopped.
+_FAREWELL: Final = 2.0
+
+
+class Announcer(Counters):
+    """Counts, and tells hooks.
+
+    Args:
+        hooks: are told, plain and asynchronous functions alike; the latter run as tasks.
+        log: where a hook that fails is named.
+    """
+
+    def __init__(self, hooks: Hooks, log: Log) -> None:
+        self._hooks = hooks
+        self._log = log
+        self._tasks: set[asyncio.Future[Any]] = set()
+        self._closed = False
+
+    def served(self, route: Route, seconds: float) -> None:
+        """See :meth:`kvproxy.reconcile.observer.Observer.served`."""
+        super().served(route, seconds)
+        self._tell(self._hooks.route_added, route, seconds)
+
+    def not_served(self, routespec: str, error: Exception) -> None:
+        """See :meth:`kvproxy.reconcile.observer.Observer.not_served`."""
+        super().not_served(routespec, error)
+        self._tell(self._hooks.route_failed, routespec, error)
+
+    def removed(self, routespec: str) -> None:
+        """See :meth:`kvproxy.reconcile.observer.Observer.removed`."""
+        super().removed(routespec)
+        self._tell(self._hooks.route_deleted, routespec)
+
+    def not_removed(self, routespec: str, error: Exception) -> None:
+        """See :meth:`kvproxy.reconcile.observer.Observer.not_removed`."""
+        super().not_removed(routespec, error)
+        self._tell(self._hooks.route_failed, routespec, error)
+
+    async def aclose(self) -> None:
+        """Give asynchronous hooks a moment to end, then end them; nobody is told of anything after that."""
+        self._closed = True
+        if self._tasks:
+            await asyncio.wait(self._tasks, timeout=_FAREWELL)
+            for task in self._tasks:
+                task.cancel()
+            await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    def _tell(self, hooks: Sequence[Hook], *said: Any) -> None:
+        for hook in () if self._closed else hooks:
+            try:
+                answer = hook.call(*said)
+                if inspect.isawaitable(answer):
+                    self._run(hook, answer)
+            except Exception as error:
+                self._failed(hook, error)
+
+    def _run(self, hook: Hook, answer: Awaitable[Any]) -> None:
+        def ended(task: asyncio.Future[Any]) -> None:
+            self._tasks.discard(task)
+            error = None if task.cancelled() else task.exception()
+            if error is not None:
+                self._failed(hook, error)
+
+        task = asyncio.ensure_future(answer)
+        self._tasks.add(task)
+        task.add_done_callback(ended)
+
+    def _failed(self, hook: Hook, error: BaseException) -> None:
+        self._log.error(
+            "%s failed (%s: %s); routes go on without it.", hook.name, type(error).__name__, error, exc_info=error
+        )

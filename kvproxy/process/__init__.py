@@ -1,0 +1,1 @@
+"""Traefik as a child of the hub."""

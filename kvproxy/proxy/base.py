@@ -1,0 +1,335 @@
+"""JupyterHub's view of kvproxy: traits, and thin methods over the reconciler and the launcher."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Callable, Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any, Final
+
+from jupyterhub.metrics import PROXY_POLL_DURATION_SECONDS
+
+from .._tasks import begin
+from .._text import shown
+from ..errors import ConfigurationError, InvalidRouteError, KVProxyError, StoppedError, StoreUnavailable, TraefikError
+from ..plugins import warn_of_rivals
+from ..process.adoption import Adopt, Start, certificate_files
+from ..process.launch import RUNTIME, check_directory, check_free, find_traefik, launch_of, secrets_in, traefik_version
+from ..process.supervisor import TraefikProcess
+from ..reconcile.metrics import GAUGES
+from ..reconcile.reconciler import Reconciler
+from ..reconcile.startup import serves_already, wait_for_store, wait_for_traefik
+from ..routing.route import counted, make_route, parse_routespec
+from ..store.base import Store
+from ..store.renewal import tell_renewals
+from ..traefik.discovery import TraefikFleet
+from ..traefik.features import Abilities, look_at
+from ..traefik.replicas import Replica
+from ..traefik.static_config import check_url, groups_allowed
+from .last_activity import Tracker
+from .store_traits import StoreTraits
+from .succession import SucceedingProxy
+
+#: Seconds after the first route for which JupyterHub's check of all routes is waited for at most.
+_LONGEST_START: Final = 10.0
+
+
+class KVTraefikProxy(SucceedingProxy, StoreTraits):
+    """A proxy whose routes are in a key-value store that Traefik reads.
+
+    A backend derives from it, names the provider, and says how to open its store and how Traefik is to open it, both
+    from the same traits::
+
+        class MyProxy(KVTraefikProxy):
+            provider_name = "zooKeeper"
+            my_url = Unicode("my://127.0.0.1:2181", config=True, help="Where it is.")
+
+            def open_store(self):
+                return MyStore(self.my_url, self.traefik_root, self.jupyterhub_root)
+
+            def traefik_provider(self):
+                endpoint = self.my_url.removeprefix("my://")
+                return {"zooKeeper": {"endpoints": [endpoint], "rootKey": self.traefik_root}}
+    """
+
+    former_section = "TKvProxy"
+
+    _store: Store | None = None
+    _fleet_in_use: TraefikFleet | None = None
+    _process: TraefikProcess | None = None
+    _tracker: Tracker | None = None
+    _set_up_for: Callable[[Abilities | None], dict[str, Any]]
+    _starting: asyncio.Lock | None = None
+    _watching: asyncio.Task[None] | None = None
+    _renewals: asyncio.Task[None] | None = None
+    _stopping: asyncio.Task[None] | None = None
+
+    @property
+    def traefik_pid(self) -> int | None:
+        """Process id of the Traefik that the hub started, None if it started none or it does not run just now."""
+        return self._process.pid if self._process is not None else None
+
+    @property
+    def traefik_replicas(self) -> list[Replica]:
+        """Every replica of Traefik and what has been seen of it last; none before the proxy has begun to work."""
+        return self._reconciler.replicas if self._reconciler is not None else []
+
+    def store_certificates(self) -> list[str]:
+        """Names of the files with which Traefik comes to the store by TLS; some may be the contents instead."""
+        with contextlib.suppress(ConfigurationError):
+            return certificate_files(self.traefik_provider())
+        # A Traefik of somebody else's, to which the hub's settings do not lead.
+        return []
+
+    async def start(self) -> None:
+        """Start Traefik and bring the store to the desired state; stop what was started if that fails.
+
+        Raises:
+            KVProxyError: with one sentence that says what to do.
+        """
+        try:
+            await self._start()
+        except KVProxyError as error:
+            self.log.critical("%s", error)
+            await self._close(failed=True)
+            # The sentence says it all: spare the administrator what the hub would print of our inner life.
+            raise error.with_traceback(None) from None
+        except BaseException:
+            await self._close(failed=True)
+            raise
+
+    async def _start(self) -> None:
+        check_url(self.public_url, "JupyterHub.bind_url")
+        if len(self.traefik_api_urls) > 1:
+            raise ConfigurationError(
+                "traefik_api_url names several replicas of Traefik, and the hub starts only one; name one, or run them "
+                "yourself and set c.TraefikProxy.should_start = False."
+            )
+        binary = find_traefik()
+        loop = asyncio.get_running_loop()
+        version = await loop.run_in_executor(None, traefik_version, binary)
+        environment = {**RUNTIME, **self.traefik_environment(), **self.traefik_env}
+        file, settings = Path(self.static_config_file), self.static_settings(self.traefik_provider(), version)
+        if exposed := check_directory(file):
+            self.log.warning("%s", exposed)
+        launch = launch_of(binary, version, environment, settings, file.name)
+        outlives = self.app is not None and not self.app.cleanup_proxy
+        secrets = [*self.store_secrets(), self.traefik_api_password, *secrets_in(self.traefik_env)]
+        provider = self.provider_name
+        process = TraefikProcess(file, launch, self.log, secrets=secrets, provider=provider, outlives=outlives)
+        decision = await loop.run_in_executor(None, process.decide)
+        check_ports = partial(check_free, self.listen_addresses())
+        if isinstance(decision, Start):
+            check_ports()
+        allowed = groups_allowed(self.route_layout, version)
+        # A Traefik that an earlier hub has left serves on until the store is reached.
+        able, adopts = Abilities(version, metrics=True, ping=True), isinstance(decision, Adopt)
+        reconciler, fleet = await self._start_reconciler((), allowed, able, there_already=adopts)
+        [traefik] = await fleet.members()
+        self._process = process
+        reconciler.provider_error = process.provider_error
+        timeout = self.check_route_timeout
+
+        def check() -> None:
+            process.check_alive()
+            if refused := self.refused_login(process.provider_error()):
+                raise TraefikError(refused)
+
+        async def loaded() -> None:
+            if not await serves_already([traefik], unknown=False):
+                reconciler.let_load()
+            revision, told = reconciler.revision, process.provider_error
+            await wait_for_traefik(traefik, revision, timeout, self.log, check, told)
+
+        await process.start(decision, check_ports, loaded, reconciler.followed_since)
+        await self._look_at_own(traefik, version, reconciler.desired)
+        self.log.info("Traefik %s runs (process %s), configured by %s.", ".".join(map(str, version)), process.pid, file)
+        await reconciler.tell_noise()
+
+    async def _start_reconciler(
+        self,
+        entry_points: tuple[str, ...],
+        allowed: bool | None,
+        able: Abilities | None = None,
+        *,
+        there_already: bool,
+    ) -> tuple[Reconciler, TraefikFleet]:
+        access = self._access(secret := self._secret())
+        warn_of_rivals(type(self), self.named_as, self.log)
+        self.tell_oddities()
+        self.dynamic_config(able)
+        self._store = store = self.open_store()
+        self._fleet_in_use = fleet = self._fleet(access)
+        self._set_up_for = partial(self._setup, access, secret, entry_points=entry_points)
+        timeout, setting = self.store_timeout, "c.KVTraefikProxy.store_timeout"
+        for warning in await wait_for_store(store.check, timeout, setting, self.log):
+            self.log.warning("%s", shown(warning))
+        if not self.should_start:
+            self.dynamic_config(able := await look_at(await fleet.members()))
+
+        async def serves() -> bool:
+            # Of a hub it is known that its check of all routes comes; without one, only what is seen counts.
+            unknown = self.app is not None and not self.should_start
+            return await serves_already(await fleet.members(), unknown=unknown)
+
+        reconciler = Reconciler(
+            store,
+            fleet,
+            log=self.log,
+            layout=self.layout(entry_points),
+            setup=self._set_up_for(able),
+            concurrency=self.concurrency,
+            groups_allowed=allowed,
+            grace=self.traefik_replica_grace,
+            interval=self.store_check_interval,
+            place=self.store_place(),
+            observer=self.observer(),
+            serves_already=serves if there_already else None,
+            longest=min(_LONGEST_START, self.check_route_timeout / 2),
+        )
+        await wait_for_store(reconciler.start, timeout, setting, self.log)
+        self._reconciler = reconciler
+        if files := self.store_certificates():
+            self._renewals = begin(tell_renewals(files, self.log), "The look at certificates' files", self.log)
+        if self.tracks_activity:
+            self._tracker = Tracker(fleet.members, partial(self._adjust, fleet, reconciler), self.log, self.sets_up)
+            GAUGES.watch_memory(self._tracker)
+        GAUGES.watch(reconciler)
+        return reconciler, fleet
+
+    async def _running(self) -> Reconciler:
+        """The reconciler; if the hub does not start the proxy, it begins to work when it is first used."""
+        if self._reconciler is None and self.should_start:
+            raise StoppedError("The proxy is not running: it was not started, or has been stopped.")
+        if self._starting is None:
+            self._starting = asyncio.Lock()
+        async with self._starting:
+            if self._reconciler is None:
+                await self._start_external()
+        assert self._reconciler is not None  # noqa: S101 - for the type checker
+        return self._reconciler
+
+    async def _start_external(self) -> None:
+        try:
+            check_url(self.public_url, "JupyterHub.bind_url")
+            reconciler, fleet = await self._start_reconciler((self.traefik_entrypoint,), None, there_already=True)
+        except KVProxyError as error:
+            self.log.critical("%s", error)
+            await self._close()
+            raise error.with_traceback(None) from None
+        self._watching = begin(self._check_external(fleet, reconciler), "The first look at Traefik", self.log)
+
+    async def _check_external(self, fleet: TraefikFleet, reconciler: Reconciler) -> None:
+        await self._look_at_external(await fleet.members(), reconciler.revision, reconciler.desired)
+        await self._adjust(fleet, reconciler)
+        await reconciler.tell_noise()
+
+    async def _adjust(self, fleet: TraefikFleet, reconciler: Reconciler) -> None:
+        """Set up an external Traefik for what it can do by now; as long as none answers, all stays as it is."""
+        if self.sets_up and not self.should_start and (able := await look_at(await fleet.members())):
+            reconciler.set_up(self._set_up_for(able))
+
+    async def stop(self) -> None:
+        """Stop Traefik; the routes stay in the store. Further calls wait for the same end."""
+        if self._stopping is None or self._stopping.done():
+            self._stopping = asyncio.create_task(self._stop())
+        # JupyterHub calls it once per signal. A caller that is cancelled must not leave the others half stopped.
+        await asyncio.shield(self._stopping)
+
+    async def _stop(self) -> None:
+        if self._reconciler is not None:
+            self.log.info(
+                "Leaving %s in the store, %s, for the next start to find.",
+                counted(self._reconciler.count),
+                self.store_place(),
+            )
+            await self._reconciler.leave_traefik()
+        await self._close()
+
+    async def _close(self, *, failed: bool = False) -> None:
+        for task in filter(None, (self._watching, self._renewals)):
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+        if self._reconciler is not None:
+            GAUGES.forget(self._reconciler)
+        GAUGES.forget_memory(self._tracker)
+        process, parts = self._process, (self._tracker, self._reconciler, self._store, self._fleet_in_use)
+        ends = [process.give_up if failed else process.stop] if process is not None else []
+        for end in [*ends, *(part.aclose for part in parts if part is not None)]:
+            try:
+                await end()
+            except Exception:
+                # The others must end all the same: Traefik above all, then the hub's claim to the store.
+                self.log.exception("A part of kvproxy did not end as it should.")
+        self._watching = self._renewals = None
+        self._process = self._tracker = self._reconciler = self._store = self._fleet_in_use = None
+
+    async def add_route(self, routespec: str, target: str, data: Mapping[str, Any]) -> None:
+        """Add a route, or change it, and return when Traefik serves it.
+
+        Args:
+            routespec: ``[host]/path/``, percent-encoded.
+            target: URL of the server.
+            data: any JSON object.
+
+        Raises:
+            InvalidRouteError: a ValueError; nothing has been written.
+            RouteRejectedError: with Traefik's reason.
+            RouteNotReadyError: a TimeoutError, with what was and was not seen.
+            StoreError: if the store refuses the write.
+        """
+        route = make_route(self.validate_routespec(routespec), target, data)
+        await (await self._running()).add(route, self.check_route_timeout)
+
+    async def delete_route(self, routespec: str) -> None:
+        """Remove a route and return when it is gone from the store. A missing one is no error.
+
+        If the store is away for longer than ``store_timeout``, that is logged, and done as soon as it is back.
+
+        Raises:
+            StoreError: if it cannot be removed; this is logged too, as JupyterHub swallows it.
+        """
+        routespec = self.validate_routespec(routespec)
+        try:
+            key = parse_routespec(routespec).key
+        except InvalidRouteError:
+            return
+        try:
+            await (await self._running()).delete(key, self.store_timeout)
+        except StoppedError:
+            # The hub stops its users' servers and the proxy side by side; nobody serves the route any more.
+            self.log.info("The proxy is stopped; the route %r is left to the check at the hub's next start.", routespec)
+        except StoreUnavailable as error:
+            self.log.error("The route %r is removed as soon as the store is back. %s", routespec, error)
+        except KVProxyError as error:
+            self.log.error("The route %r was not removed. %s", routespec, error)
+            raise
+
+    async def get_route(self, routespec: str) -> dict[str, Any] | None:
+        """One route, None if there is none. Costs the same at any number of routes.
+
+        Its data are as they were given, with what is known of ``last_activity`` (see :meth:`get_all_routes`).
+        """
+        routespec = self.validate_routespec(routespec)
+        try:
+            key = parse_routespec(routespec).key
+        except InvalidRouteError:
+            return None
+        route = (await self._running()).get(key)
+        return self._tracker.complete(self.names.route(key), route) if self._tracker is not None else route
+
+    async def get_all_routes(self) -> dict[str, dict[str, Any]]:
+        """All routes, by routespec, after a full read of the store; what differs from what the hub wants is repaired.
+
+        The data of a route are as they were given, with ``last_activity`` (UTC, ISO 8601) if Traefik has been seen to
+        answer requests for it since this hub was started, and ``track_last_activity`` is True.
+
+        Raises:
+            StoreError: if the store cannot be read.
+        """
+        with PROXY_POLL_DURATION_SECONDS.time():
+            reconciler = await self._running()
+            reading = reconciler.all(self.store_timeout)
+            return await (self._tracker.beside(reading, reconciler.desired) if self._tracker is not None else reading)

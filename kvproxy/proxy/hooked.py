@@ -1,0 +1,93 @@
+"""The traits by which an administrator changes routes and is told of them, beside the hooks of installed plugins."""
+
+from __future__ import annotations
+
+import inspect
+from typing import Any
+
+from traitlets import Callable, validate
+
+from ..errors import ConfigurationError
+from ..hooks.customize import Hook, Hooks
+from ..hooks.notify import Announcer
+from ..plugins import load_hooks
+from ..reconcile.metrics import Counters
+from ..reconcile.observer import Observer
+from .former_names import FormerNames
+
+
+class HookedProxy(FormerNames):
+    """A proxy whose routes can be changed and watched by functions of the administrator's."""
+
+    route_hook = Callable(
+        None,
+        allow_none=True,
+        config=True,
+        help="""Called as `route_hook(route, configuration)` for each route before it is written: changes what Traefik
+        is told of it, in place or by giving back another configuration.
+
+        `route` has `routespec`, `target` and `data`. `configuration` has the sections `router`, `service` and
+        `middlewares`, in the words of Traefik's file provider. The function must not be asynchronous, and its answer
+        must follow from the route alone. If it fails, the route is not served. See docs/how-to/write-a-hook.md.
+        """,
+    )
+    route_added_hook = Callable(
+        None,
+        allow_none=True,
+        config=True,
+        help="""Called as `route_added_hook(route, seconds)` when a route, or a change of one, is served, so many
+        seconds after the hub asked for it. May be asynchronous.""",
+    )
+    route_deleted_hook = Callable(
+        None,
+        allow_none=True,
+        config=True,
+        help="""Called as `route_deleted_hook(routespec)` when a route is gone from the store. May be asynchronous.""",
+    )
+    route_failed_hook = Callable(
+        None,
+        allow_none=True,
+        config=True,
+        help="""Called as `route_failed_hook(routespec, error)` when a route cannot be added or changed, or not be
+        removed in time. May be asynchronous.""",
+    )
+
+    _hooks: Hooks | None = None
+
+    @validate("route_hook")
+    def _valid_route_hook(self, proposal: Any) -> Any:
+        if inspect.iscoroutinefunction(proposal.value):
+            raise ConfigurationError(
+                "c.TraefikProxy.route_hook is asynchronous. What changes a route has to be a plain function; fetch "
+                "what it needs beforehand."
+            )
+        return proposal.value
+
+    @property
+    def hooks(self) -> Hooks:
+        """Those of installed plugins, and behind them, so that they have the last word, those of the configuration.
+
+        Raises:
+            ConfigurationError: if a plugin cannot be used.
+        """
+        if self._hooks is None:
+            self._hooks = load_hooks()
+        return self._hooks.then(
+            Hooks(
+                self._own("route_hook"),
+                self._own("route_added_hook"),
+                self._own("route_deleted_hook"),
+                self._own("route_failed_hook"),
+            )
+        )
+
+    def _own(self, trait: str) -> tuple[Hook, ...]:
+        call = getattr(self, trait)
+        return () if call is None else (Hook(f"c.TraefikProxy.{trait}", call),)
+
+    def observer(self) -> Observer:
+        """Who counts, and tells hooks of, what happens to routes."""
+        hooks = self.hooks
+        if names := hooks.changing:
+            self.log.info("Routes are changed by %s.", ", then ".join(names))
+        return Announcer(hooks, self.log) if hooks.observing else Counters()

@@ -1,0 +1,156 @@
+"""``last_activity`` of routes: each Traefik is asked what it has counted, whenever the hub asks for all routes.
+
+The hub does so every few minutes (``JupyterHub.last_activity_interval``) and at its start, and needs it no more often.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from datetime import datetime, timezone
+from typing import Any, Final
+
+from .._tasks import begin
+from .._types import Log
+from ..errors import KVProxyError, TraefikError
+from ..routing.entry import Entry
+from ..traefik.api import TraefikApi
+from ..traefik.request_counts import Activity, Sample, many_counters
+
+#: Seconds for which the hub waits at most for what Traefik has counted. What comes later counts the next time.
+_PATIENCE: Final = 3.0
+
+
+class Tracker:
+    """Asks the replicas, and adds what is known to routes.
+
+    Args:
+        members: which replicas there are; never raises.
+        prepare: awaited before they are asked.
+        log: where to say that one of them does not count.
+        set_up: whether kvproxy sets up the router by which they show what they have counted.
+    """
+
+    def __init__(
+        self,
+        members: Callable[[], Awaitable[Sequence[TraefikApi]]],
+        prepare: Callable[[], Awaitable[None]],
+        log: Log,
+        set_up: bool = False,
+    ) -> None:
+        self._members, self._prepare, self._log, self._set_up = members, prepare, log, set_up
+        self._activity = Activity()
+        self._asking: dict[TraefikApi, asyncio.Task[None]] = {}
+        self._silent: set[TraefikApi] = set()
+        self._told: set[TraefikApi] = set()
+        self._entries: Mapping[str, Entry] = {}
+        self._named: dict[TraefikApi, set[str]] = {}
+        self._memory: dict[TraefikApi, float] = {}
+        self._looking: asyncio.Task[None] | None = None
+
+    @property
+    def memory(self) -> dict[str, float]:
+        """Bytes of memory that each replica used when it was asked last, by its place."""
+        return {replica.place: used for replica, used in self._memory.items()}
+
+    async def beside(self, reading: Awaitable[dict[str, Any]], entries: Mapping[str, Entry]) -> dict[str, Any]:
+        """All routes with what is known of their activity, which is asked for while they are read.
+
+        Args:
+            reading: gives the routes by routespec, which are changed in place.
+            entries: the same routes by name.
+
+        Raises:
+            StoreError: whatever the reading raises.
+        """
+        if self._looking is None or self._looking.done():
+            self._looking = begin(self._look(entries), "The look at what Traefik has counted", self._log)
+        routes = await reading
+        await asyncio.wait([self._looking], timeout=_PATIENCE)
+        for name in self._activity.names:
+            entry = entries.get(name)
+            if entry is not None and entry.route is not None and entry.route.routespec in routes:
+                self.complete(name, routes[entry.route.routespec])
+        return routes
+
+    def complete(self, name: str, route: dict[str, Any] | None) -> dict[str, Any] | None:
+        """A route with what is known of its activity, which nobody is asked for; it is changed in place."""
+        last = self._activity.last(name)
+        if route is not None and last is not None:
+            route["data"]["last_activity"] = last
+        return route
+
+    async def aclose(self) -> None:
+        """Ask nobody any more."""
+        tasks = [*self._asking.values(), *([self._looking] if self._looking is not None else [])]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _look(self, entries: Mapping[str, Entry]) -> None:
+        try:
+            await self._prepare()
+        except KVProxyError as error:
+            self._log.error("%s", error)
+        members = await self._members()
+        self._entries = entries
+        self._activity.keep(members, entries)
+        self._forget_others(members)
+        for member in members:
+            if member not in self._asking or self._asking[member].done():
+                self._asking[member] = asyncio.create_task(self._ask(member))
+        # Who did not answer the last time is asked, but holds nobody up.
+        if waited := [self._asking[member] for member in members if member not in self._silent]:
+            await asyncio.wait(waited)
+
+    def _forget_others(self, members: Sequence[TraefikApi]) -> None:
+        for gone in self._asking.keys() - set(members):
+            self._asking.pop(gone).cancel()
+        self._silent &= set(members)
+        self._told &= set(members)
+        self._named = {replica: names for replica, names in self._named.items() if replica in members}
+        self._memory = {replica: used for replica, used in self._memory.items() if replica in members}
+
+    async def _may_count(self, replica: TraefikApi) -> bool:
+        """Whether a Traefik that shows no metrics may do so soon.
+
+        Before it has loaded the hub's first commit its API answers nothing, and the router of its metrics is written
+        when it has said that it has some.
+        """
+        return await replica.revision() is None or (self._set_up and await replica.has_metrics())
+
+    def _look_at_size(self, replica: TraefikApi, sample: Sample) -> None:
+        """Note how large a Traefik is, and warn once of each server that makes it grow."""
+        if sample.memory is not None:
+            self._memory[replica] = sample.memory
+        for name in sample.many.keys() - self._named.get(replica, set()):
+            entry = self._entries.get(name)
+            what = entry.route.routespec if entry is not None and entry.route is not None else name
+            self._log.warning("%s", many_counters(replica.place, what, sample.many[name], sample.memory))
+        self._named[replica] = set(sample.many)
+
+    async def _ask(self, replica: TraefikApi) -> None:
+        at = datetime.now(timezone.utc)
+        try:
+            sample = await replica.sample()
+            counts = sample is not None or await self._may_count(replica)
+        except TraefikError as error:
+            # Whoever waits for routes says in the log that it does not answer.
+            self._log.debug("What Traefik has counted is not known. %s", error)
+            self._silent.add(replica)
+            return
+        except Exception:
+            self._log.exception("%s shows metrics that kvproxy does not understand.", replica.place)
+            return
+        self._silent.discard(replica)
+        if sample is not None:
+            self._activity.learn(replica, sample, at)
+            self._look_at_size(replica, sample)
+        elif not counts and replica not in self._told:
+            self._told.add(replica)
+            self._log.info(
+                "%s shows no metrics, so JupyterHub does not learn which servers are in use unless they report it "
+                "themselves. Regenerate Traefik's static configuration with `kvproxy static-config`, or set "
+                "c.TraefikProxy.track_last_activity = False.",
+                replica.place,
+            )

@@ -1,0 +1,272 @@
+"""What every proxy makes of its traits for Traefik: layout, set-up, access to the API, the replicas."""
+
+from __future__ import annotations
+
+import secrets
+import ssl
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Final
+from urllib.parse import urlsplit
+
+from ..hooks.customize import customizing
+from ..reconcile.startup import check_certificate, check_replicas, given_certificate, warn_once
+from ..routing.entry import Entry, Layout
+from ..routing.flatten import flatten
+from ..routing.manifest import of_default_store
+from ..routing.root_routers import RootRouters, parse_excepted, public_configuration
+from ..routing.route import parse_routespec
+from ..store.base import Store
+from ..traefik.api import TraefikApi, api_trust
+from ..traefik.discovery import TraefikFleet
+from ..traefik.entry_point import entry_point_advice, plain_https_advice, trust_advice
+from ..traefik.features import Abilities
+from ..traefik.setup.certificate import placeholder_certificate
+from ..traefik.setup.credentials import ApiAccess, Secret, api_access, derive
+from ..traefik.setup.error_pages import not_found_page, pages_configuration
+from ..traefik.setup.extra_config import checked_dynamic_config, without_unset
+from ..traefik.setup.internal_ssl import read_identity, servers_transport, transport_name
+from ..traefik.static_config import deep_merge, further_providers, setup_configuration, static_configuration
+from ..traefik.validation import Reader
+from .traits import TraefikProxy
+
+#: Where the words of the page for a server that does not answer are.
+TEMPLATES: Final = str(Path(__file__).with_name("templates"))
+
+
+class TraefikSetUp(TraefikProxy):
+    """What a proxy writes for Traefik besides routes; what only its backend can say of that is left to the backend."""
+
+    def __init__(self, **traits: Any) -> None:
+        super().__init__(**traits)
+        # Behind the administrator's own, which come first.
+        if (paths := getattr(self.app, "template_paths", None)) is not None and TEMPLATES not in paths:
+            paths.append(TEMPLATES)
+
+    def open_store(self) -> Store:
+        """The store, not yet connected.
+
+        Raises:
+            ConfigurationError: if a setting cannot work, or the store's client library is not installed.
+        """
+        raise NotImplementedError
+
+    def traefik_provider(self) -> dict[str, Any]:
+        """The section of Traefik's static configuration that makes it read the same store.
+
+        Raises:
+            ConfigurationError: if Traefik cannot follow where the hub goes.
+        """
+        raise NotImplementedError
+
+    def traefik_environment(self) -> dict[str, str]:
+        """What makes Traefik read the same store as well, where its configuration has no place for it."""
+        return {}
+
+    def reader(self) -> Reader:
+        """The properties of Traefik's provider: as the strictest one that is known, unless the backend knows better."""
+        return Reader()
+
+    def refused_login(self, provider_error: str) -> str:
+        """Say what to do if the store refuses Traefik's login for good; empty for any other error.
+
+        Args:
+            provider_error: the last error of Traefik's provider, in its own words; empty if there is none.
+        """
+        return ""
+
+    def store_secrets(self) -> list[str]:
+        """Texts that must never be logged."""
+        return []
+
+    def layout(self, entry_points: tuple[str, ...]) -> Layout:
+        """How routes are laid out as keys, on these entry points or, if there are none, on Traefik's default ones."""
+        hosts = bool(self.hub_host) or (self.app is not None and self.host_routing)
+        return Layout(
+            entry_points,
+            self.route_layout,
+            hosts=hosts,
+            names=self.names,
+            host=self.hub_host,
+            transport=self.servers_transport,
+            customize=customizing(self.hooks.route_configuration),
+            roots=self._roots_of_routes(hosts) if self.sets_up else None,
+        )
+
+    def _roots_of_routes(self, hosts: bool) -> RootRouters | None:
+        """What is in front of all routes; nothing where several hubs are told apart by more than one host or path."""
+        if self.hub_id and hosts and not self.hub_host:
+            return None
+        base = urlsplit(self.public_url).path or "/"
+        return RootRouters(
+            self.names,
+            scope=replace(parse_routespec(base), host=self.hub_host) if self.hub_id else None,
+            host=self.hub_host,
+            pages=self.names.pages if self.error_pages and self._hub_url else "",
+            excepted=parse_excepted(self.error_pages_except),
+        )
+
+    def _secret(self) -> bytes:
+        secret = getattr(self.app, "cookie_secret", None) or secrets.token_bytes(32)
+        return Secret(secret if isinstance(secret, bytes) else str(secret).encode())
+
+    def _certificate(self, secret: bytes) -> tuple[str, str] | None:
+        if any(map(of_default_store, flatten(self.extra_dynamic_config))):
+            # A certificate comes before one that a resolver is to get (Traefik 3.7, `getDefaultCertificate`).
+            return None
+        if self.ssl_cert and self.ssl_key and not self.hub_id:
+            return str(Path(self.ssl_cert).absolute()), str(Path(self.ssl_key).absolute())
+        if not self.gives_placeholder:
+            return None
+        return placeholder_certificate(derive(secret, "placeholder certificate"))
+
+    @property
+    def gives_placeholder(self) -> bool:
+        """True if Traefik gets a placeholder as its default certificate where the hub has no certificate.
+
+        Two providers with a default certificate cancel each other out (Traefik 3.7, ``mergeConfiguration``), so an own
+        one would be displaced. Only of a Traefik that the hub starts is it known what else that reads. Of several hubs,
+        none may speak for the others.
+        """
+        if self.placeholder_certificate is not None:
+            return bool(self.placeholder_certificate) and not self.hub_id
+        return bool(self.should_start) and not further_providers(self.extra_static_config, self.provider_name)
+
+    def advice(self, version: tuple[int, ...], shown: Mapping[str, Any] | None = None) -> list[str]:
+        """Sentences about what Traefik's public entry point would do to users' requests.
+
+        Args:
+            version: Traefik's.
+            shown: what its API says of the entry point; None for a Traefik that the hub starts.
+        """
+        public_https = self.users_come_by_https
+        bind_url = str(self.config.get("JupyterHub", {}).get("bind_url", ""))
+        if shown is not None:
+            found = entry_point_advice(version, shown, public_https=public_https)
+        else:
+            configuration = static_configuration(self.static_settings({}, version))
+            shown = configuration["entryPoints"][self.traefik_entrypoint]
+            found = trust_advice(shown, "c.TraefikProxy.trusted_proxies", public_https=public_https)
+        return [*found, *plain_https_advice(bind_url, shown)]
+
+    async def _look_at_own(self, traefik: TraefikApi, version: tuple[int, ...], entries: Mapping[str, Entry]) -> None:
+        """Say what is not as it should be at a Traefik that the hub has started."""
+        warn_once(self.advice(version), self.log)
+        await check_certificate([traefik], given_certificate(entries), self.log)
+
+    async def _look_at_external(
+        self, replicas: Sequence[TraefikApi], revision: int, entries: Mapping[str, Entry]
+    ) -> None:
+        """Say what is not as it should be at Traefiks that the hub has not started."""
+        timeout, entry_point, layout = self.check_route_timeout, self.traefik_entrypoint, self.route_layout
+        await check_replicas(replicas, revision, timeout, entry_point, layout, self.log, self.advice)
+        await check_certificate(replicas, given_certificate(entries), self.log)
+
+    @property
+    def _internal_ssl(self) -> bool:
+        return bool(getattr(self.app, "internal_ssl", False))
+
+    @property
+    def servers_transport(self) -> str:
+        """Traefik's name of the serversTransport for servers with an https URL, empty for its default one.
+
+        Raises:
+            ConfigurationError: if there has to be one and nobody sets it up.
+        """
+        own = self.traefik_servers_transport
+        return transport_name(internal_ssl=self._internal_ssl, own=own, set_up=self.sets_up, names=self.names)
+
+    def _transport(self) -> dict[str, Any]:
+        if self.traefik_servers_transport or not self._internal_ssl:
+            return {}
+        # A Traefik that the hub starts runs as the hub's user on the hub's machine, so the key stays in its file.
+        return servers_transport(read_identity(self.app, key_as_text=self.key_in_store), self.names)
+
+    @property
+    def key_in_store(self) -> bool:
+        """True if the store holds the private key with which Traefik comes to users' servers (``internal_ssl``)."""
+        return self._internal_ssl and self.sets_up and not self.should_start and not self.traefik_servers_transport
+
+    @property
+    def _hub_url(self) -> str:
+        """Where Traefik reaches the hub's pages; empty if it does not, or nobody sets that up."""
+        url = str(getattr(self.hub, "url", ""))
+        return url if self.sets_up and url.startswith(("http://", "https://")) else ""
+
+    def _public(self, able: Abilities, entry_points: tuple[str, ...]) -> dict[str, Any]:
+        """What the public entry point answers by itself, and the hub's pages.
+
+        They are set up without `error_pages` too: so no router ever names a middleware that is not there any more.
+        """
+        url, names = self._hub_url, self.names
+        pages = pages_configuration(url, self.servers_transport, names, able.version) if url else {}
+        not_found = not_found_page(url, names, able.version) if url else None
+        return deep_merge(pages, public_configuration(names, entry_points, not_found, able.ping))
+
+    def dynamic_config(self, able: Abilities | None = None) -> dict[str, Any]:
+        """:attr:`extra_dynamic_config` as Traefik reads it from this store; empty if kvproxy does not write it.
+
+        Args:
+            able: the abilities of the Traefik that reads it; any version if None.
+
+        Raises:
+            ConfigurationError: if Traefik could not read it, or would read something else.
+        """
+        if not self.sets_up:
+            return {}
+        reader = self.reader() if able is None else replace(self.reader(), version=able.version)
+        return checked_dynamic_config(self.extra_dynamic_config, reader)
+
+    def _setup(
+        self, access: ApiAccess, secret: bytes, able: Abilities | None = None, entry_points: tuple[str, ...] = ()
+    ) -> dict[str, Any]:
+        if not self.sets_up:
+            return {}
+        able = able or Abilities()
+        ours = deep_merge(self._transport(), self._public(able, entry_points))
+        configuration = setup_configuration(
+            api_url=self.traefik_api_urls[0],
+            api_entry_point=self.traefik_api_entrypoint,
+            api_users=list(access.users),
+            certificate=self._certificate(secret),
+            extra=deep_merge(ours, self.dynamic_config()),
+            names=self.names,
+            metrics=self.tracks_activity and able.metrics,
+        )
+        return without_unset(configuration)
+
+    def _access(self, secret: bytes) -> ApiAccess:
+        return api_access(
+            set_up=self.sets_up,
+            username=self.traefik_api_username,
+            password=self.traefik_api_password,
+            hashed_password=self.traefik_api_hashed_password,
+            secret=secret,
+        )
+
+    @property
+    def api_trust(self) -> ssl.SSLContext | bool:
+        """The certificates that clients of Traefik's API trust, see :func:`kvproxy.traefik.api.api_trust`."""
+        return api_trust(self.traefik_api_ca, self.traefik_api_validate_cert)
+
+    def _fleet(self, access: ApiAccess) -> TraefikFleet:
+        """The APIs of all replicas; of the one Traefik that the hub starts, there is one.
+
+        Raises:
+            ConfigurationError: if the authority's certificate cannot be used.
+        """
+        tls = self.api_trust
+
+        def make(url: str, place: str | None) -> TraefikApi:
+            return TraefikApi(
+                url,
+                self.provider_name,
+                username=access.username,
+                password=access.password,
+                tls=tls,
+                names=self.names,
+                address=place or self.loopback,
+            )
+
+        return TraefikFleet(self.traefik_api_urls, make, self.log, resolve=not self.should_start)

@@ -1,0 +1,49 @@
+"""A hub that comes after jupyterhub-traefik-proxy, whose routes are still in the store."""
+
+from __future__ import annotations
+
+import shlex
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Any
+
+from jupyterhub.proxy import Proxy
+
+from ..reconcile.reconciler import Reconciler
+
+
+class SucceedingProxy(Proxy):
+    """A proxy that lets the routes of jupyterhub-traefik-proxy serve until the hub has added its own, and no longer."""
+
+    _reconciler: Reconciler | None = None
+    _told_of_left = False
+
+    async def check_routes(self, *arguments: Any, **named: Any) -> None:
+        """Do JupyterHub's check of all routes. From then on, none that another proxy has left comes before the hub's.
+
+        The hub calls it at the end of its start, when it has found out which servers run.
+        """
+        with self._reconciler.checking() if self._reconciler is not None else nullcontext():
+            await super().check_routes(*arguments, **named)
+        if self._reconciler is None or not (left := self._reconciler.prevail()) or self._told_of_left:
+            return
+        self._told_of_left = True
+        self.log.warning(
+            "The store still holds %s of jupyterhub-traefik-proxy, behind the hub's own from now on; to remove what is "
+            "left, stop the hub, run: %s, and start it again.",
+            "1 route" if left == 1 else f"{left} routes",
+            self.takeover_command,
+        )
+
+    @property
+    def named_as(self) -> str:
+        """What the hub's configuration names as its proxy; empty if there is no hub."""
+        named = self.config.JupyterHub.get("proxy_class", "")
+        return named if isinstance(named, str) else f"{named.__module__}.{named.__qualname__}"
+
+    @property
+    def takeover_command(self) -> str:
+        """The command that takes over, and removes, what jupyterhub-traefik-proxy has left in the hub's own store."""
+        config_file = str(getattr(self.app, "config_file", ""))
+        named = ["-f", str(Path(config_file).absolute())] if config_file else []
+        return shlex.join(["kvproxy", "migrate", *named, "--from-peer", "--delete-old", "--execute"])

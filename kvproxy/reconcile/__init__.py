@@ -1,0 +1,1 @@
+"""The desired routes, the store and Traefik are brought together."""

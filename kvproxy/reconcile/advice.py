@@ -1,0 +1,79 @@
+"""What the log says of the routes as a whole: what they cost, and what keeps them from being in groups."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from .._types import Log
+from ..errors import StoreError
+from ..routing.entry import SETUP
+from ..routing.manifest import foreign_default, of_default_store
+from ..routing.route import counted, make_route
+from ..routing.table import DesiredTable
+from ..store.base import Snapshot, Store
+
+#: A route like any other, to count its keys by, and the number of them from which on their cost is worth a warning.
+_USUAL: Final = make_route("/user/name/", "http://127.0.0.1:1", {"user": "name"})
+_MANY: Final = 50
+
+
+async def tell_noise(store: Store, table: DesiredTable, log: Log) -> None:
+    """Say what an added route costs Traefik at the present number, if the store wakes it for each key.
+
+    Args:
+        store: is asked whether it does.
+        table: the routes; what hooks add to one is not counted.
+        log: where to say it.
+    """
+    try:
+        noisy = await store.noisy()
+    except StoreError as error:
+        log.info("Whether the store wakes Traefik more often than needed cannot be said. %s", error)
+        return
+    if noisy:
+        # The route's own keys, the revision, and the message that is all a quiet store sends.
+        reads = len(table.entry(_USUAL, plain=True).config) + 2
+        (log.warning if table.count >= _MANY else log.info)(
+            "With the present %s, each one that is added makes Traefik read all of them %d times instead of "
+            "once, as the store wakes it for each key. %s",
+            counted(table.count),
+            reads,
+            store.quieter,
+        )
+
+
+def make_way(table: DesiredTable, snapshot: Snapshot, log: Log) -> list[str]:
+    """Leave Traefik's default certificate to somebody else's keys in the store, and say so once.
+
+    Args:
+        table: what the store is to hold.
+        snapshot: what it holds.
+        log: where to say it.
+
+    Returns:
+        the names of the entries that this has changed.
+    """
+    setup = table.setup.config
+    foreign = foreign_default(snapshot.config, snapshot.records.get(SETUP, ""), setup)
+    changed = table.make_way(foreign)
+    if changed and foreign:
+        chosen = any(of_default_store(key) and not value.startswith("-----BEGIN") for key, value in setup.items())
+        (log.warning if chosen else log.info)(
+            "The store holds a default certificate for Traefik that the hub has not written (%s), and it stays.%s",
+            ", ".join(sorted(foreign)),
+            " The hub's own (ssl_cert, extra_dynamic_config) is not served. Remove these keys to change that."
+            if chosen
+            else "",
+        )
+    return changed
+
+
+def tell_flat(table: DesiredTable, log: Log) -> bool:
+    """Say that a route keeps all from being in groups though they were to be; gives back whether there is one."""
+    if routespec := table.forced_flat:
+        log.warning(
+            "A hook gives the route %r tls or observability of its own, which Traefik allows outside of groups only. "
+            "As long as there is such a route, all are laid out flat, whatever route_layout says.",
+            routespec,
+        )
+    return bool(routespec)

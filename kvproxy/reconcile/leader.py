@@ -1,0 +1,144 @@
+"""Keeping a hub's claim to its roots in the store; see :mod:`kvproxy.reconcile.lease`."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import secrets
+import socket
+from datetime import datetime, timezone
+from typing import Final
+
+import psutil
+
+from .._types import Log
+from ..errors import OwnershipError, StoreError, StoreWriteRefused
+from ..store.base import Store
+from .lease import BEAT, SILENCE, Claim, conflict, decode, yields
+
+#: Seconds between two looks at the claim of a hub that may be dead.
+_LOOK: Final = 0.5
+#: Seconds that giving up the claim to the store may take.
+_FAREWELL: Final = 2.0
+
+
+class Tenure:
+    """The time for which a hub is the one at work.
+
+    Args:
+        store: where the claim is; one that keeps none lets everybody work.
+        place: where the routes are, for sentences: ``below 'traefik' and 'jupyterhub'``.
+        log: where to say whom it waits for.
+    """
+
+    def __init__(self, store: Store, place: str, log: Log) -> None:
+        self._store = store
+        self._place = place
+        self._log = log
+        self._mine = my_claim()
+        self._next = 0.0
+        self._other: str | None = None
+        self._other_since = 0.0
+        self._conflict: str | None = None
+
+    async def begin(self) -> None:
+        """Become the hub at work.
+
+        Raises:
+            OwnershipError: if another one is.
+            StoreError: whatever the store says.
+        """
+        text = await self._store.claimed()
+        found = decode(text)
+        if found is not None and not is_dead(found):
+            self._log.info("Looking whether another hub (%s) is still at work on the same routes.", found)
+            await self._watch(text)
+        self._mine = self._mine.after(found)
+        await self._claim()
+
+    async def _watch(self, text: str | None) -> None:
+        deadline = self._now() + SILENCE
+        while self._now() < deadline:
+            await asyncio.sleep(_LOOK)
+            now = await self._store.claimed()
+            if now != text and (found := decode(now)) is not None:
+                raise OwnershipError(conflict(found, self._place, taken_over=False))
+            if now is None:
+                return
+
+    def pause(self, now: float) -> float:
+        """Seconds until the next beat."""
+        return max(self._next - now, 0.0)
+
+    async def beat(self) -> bool:
+        """Renew the claim if it is time to; says whether the roots have come back from another hub.
+
+        Raises:
+            OwnershipError: if another hub has taken over; nothing may be written then.
+            StoreError: whatever the store says.
+        """
+        if self._now() < self._next:
+            if self._conflict is not None:
+                raise OwnershipError(self._conflict)
+            return False
+        text = await self._store.claimed()
+        found = decode(text)
+        if found is not None and yields(self._mine, found):
+            if not self._silent(text) and not is_dead(found):
+                self._conflict, self._next = conflict(found, self._place, taken_over=True), self._now() + BEAT
+                raise OwnershipError(self._conflict)
+            self._mine = self._mine.after(found)
+        back, self._conflict = self._conflict is not None, None
+        self._mine = self._mine.next()
+        await self._claim()
+        return back
+
+    async def end(self) -> None:
+        """Give the claim up, so that another hub need not wait. A failure, or a store that is slow, does not matter."""
+        with contextlib.suppress(StoreError, asyncio.TimeoutError):
+            await asyncio.wait_for(self._end(), _FAREWELL)
+
+    async def _end(self) -> None:
+        found = decode(await self._store.claimed())
+        if found is not None and found.instance == self._mine.instance:
+            await self._store.claim(None)
+
+    def _silent(self, text: str | None) -> bool:
+        """Whether the other's claim has stayed as it is for so long that it must be dead."""
+        if text != self._other:
+            self._other, self._other_since = text, self._now()
+        return self._now() - self._other_since >= SILENCE
+
+    async def _claim(self) -> None:
+        # A full store can be read and served from all the same; commits tell that it is full.
+        with contextlib.suppress(StoreWriteRefused):
+            await self._store.claim(self._mine.encode())
+        self._next = self._now() + BEAT
+
+    @staticmethod
+    def _now() -> float:
+        return asyncio.get_running_loop().time()
+
+
+def my_claim() -> Claim:
+    """What this process says of itself; another instance at each call."""
+    now = datetime.now(timezone.utc).isoformat(timespec="seconds")
+    born = str(psutil.Process().create_time())
+    return Claim(secrets.token_hex(8), socket.gethostname(), _machine(), os.getpid(), born, now)
+
+
+def _machine() -> str:
+    return f"{socket.gethostname()} {psutil.boot_time():.0f}"
+
+
+def is_dead(claim: Claim) -> bool:
+    """Whether a claim is that of a process of this machine that has ended. Of other machines nobody knows."""
+    if claim.machine != _machine():
+        return False
+    try:
+        return str(psutil.Process(claim.pid).create_time()) != claim.born
+    except psutil.NoSuchProcess:
+        return True
+    except psutil.Error:
+        return False

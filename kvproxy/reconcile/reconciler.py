@@ -1,0 +1,377 @@
+"""What JupyterHub asks of a routing table, and how long each of its calls has to wait.
+
+The state is in two places, each with a loop of its own: :mod:`~kvproxy.reconcile.store_loop` brings the store to the
+desired state, :mod:`~kvproxy.reconcile.traefik_loop` follows what Traefik has loaded. A call here changes what is
+desired and waits for one of them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from dataclasses import replace
+from typing import Any, Final
+
+from .._loop_stalls import LoopStalls
+from .._tasks import begin
+from .._types import Log
+from ..errors import (
+    InvalidRouteError,
+    KVProxyError,
+    RouteNotReadyError,
+    RouteRejectedError,
+    StoppedError,
+    StoreError,
+    StoreUnavailable,
+)
+from ..routing.encode import encode_setup
+from ..routing.entry import SETUP, Entry, Layout
+from ..routing.route import Route
+from ..routing.table import DesiredTable
+from ..store.base import Store
+from ..traefik.key_check import suspects
+from ..traefik.readiness import Pending
+from ..traefik.replicas import Fleet
+from .advice import tell_flat, tell_noise
+from .first_routes import FirstRoutes
+from .leader import Tenure
+from .observer import Observer
+from .reasons import explain
+from .resync import Guard
+from .startup import first_step
+from .status import Standing
+from .store_loop import StoreSync
+from .traefik_loop import TraefikWatch, Waiter
+
+#: Seconds that a failed add_route waits for its own rollback before it raises all the same.
+_ROLLBACK_WAIT: Final = 5.0
+#: Seconds that the last look at the store and at Traefik may take before a deadline counts.
+_LAST_LOOK: Final = 1.0
+_FIRST: Final = asyncio.FIRST_COMPLETED
+
+
+class Reconciler(Standing):
+    """Keeps a store equal to a routing table.
+
+    Args:
+        store: where the table goes.
+        fleet: who reads it there.
+        log: the hub's logger.
+        layout: how routes are laid out as keys.
+        setup: dynamic configuration that is not about routes.
+        patience: seconds for which a commit waits at most for Traefik to have loaded the one before.
+        grace: seconds for which one replica of Traefik that does not answer is waited for, if another one does.
+        interval: seconds between two full reads of the store that nobody has asked for, at least; 0 for none.
+        place: where in the store the routes are, for sentences; None to let other hubs write there too.
+        observer: is told of what is done.
+        concurrency: requests to Traefik's API under way at once.
+        groups_allowed: whether Traefik can read groups of routes; if None, it is asked for its version.
+        serves_already: see :class:`~kvproxy.reconcile.store_loop.StoreSync`; None if no Traefik is there yet.
+        longest: seconds after the first route for which JupyterHub's check of all routes is waited for, if it is.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        fleet: Fleet,
+        *,
+        log: Log,
+        layout: Layout | None = None,
+        setup: Mapping[str, Any] | None = None,
+        patience: float = 10.0,
+        grace: float = 5.0,
+        interval: float = 2.0,
+        place: str | None = None,
+        observer: Observer | None = None,
+        concurrency: int = 10,
+        groups_allowed: bool | None = None,
+        serves_already: Callable[[], Awaitable[bool]] | None = None,
+        longest: float = 10.0,
+    ) -> None:
+        self._store, self._log = store, log
+        self._observer = observer or Observer()
+        #: Tells the last error of Traefik's provider since a moment, where the hub can see Traefik's log.
+        self.provider_error: Callable[[float], str] = lambda since: ""
+        self._tasks: list[asyncio.Task[None]] = []
+        self._watching: asyncio.Task[None] | None = None
+        self._running = self._serving = self._said_flat = False
+        kick, stalls = asyncio.Event(), LoopStalls()
+        self._watch = TraefikWatch(
+            fleet,
+            rows=lambda: self.count,
+            progress=kick.set,
+            ask_again=lambda: self._sync.tell_again(),
+            suspects=lambda: suspects(self._sync.beside()),
+            provider_error=lambda since: self.provider_error(since),
+            patience=patience,
+            grace=grace,
+            stalls=stalls,
+            observer=self._observer,
+            concurrency=concurrency,
+            log=log,
+        )
+        table = DesiredTable(layout or Layout(), encode_setup(setup or {}), groups_allowed)
+        self._names = table.names
+        self._tenure = Tenure(store, place, log) if place is not None else None
+        self._sync = StoreSync(
+            *(store, self._watch, kick, table, Guard(interval), self._tenure),
+            serves_already=serves_already,
+            observer=self._observer,
+            log=log,
+        )
+        self._first = FirstRoutes(self._sync.let_load, longest)
+        self._stalls = stalls
+
+    async def start(self) -> None:
+        """Read the store, bring it to the desired state, and begin to work.
+
+        Raises:
+            OwnershipError: if another hub is at work there.
+            StoreError: whatever the store says; nothing runs then.
+        """
+        if self._tenure is not None:
+            await self._tenure.begin()
+        try:
+            await first_step(self._sync)
+        except BaseException:
+            if self._tenure is not None:
+                await self._tenure.end()
+            raise
+        self._say_flat()
+        self._stalls.start()
+        self._watching = begin(self._watch.run(), "The task that follows Traefik", self._log)
+        self._tasks = [begin(self._sync.run(), "The task that keeps the store", self._log), self._watching]
+        self._running = self._serving = True
+
+    async def leave_traefik(self) -> None:
+        """Ask Traefik nothing more, as it is about to be stopped; routes can still be removed from the store.
+
+        Whoever waits for Traefik gets a :class:`StoppedError`.
+        """
+        self._serving = False
+        if self._watching is not None:
+            self._watching.cancel()
+            await asyncio.gather(self._watching, return_exceptions=True)
+        self._watch.fail_all(_stopped())
+
+    async def aclose(self) -> None:
+        """Stop; whoever still waits gets a :class:`StoppedError`. The store is left as it is."""
+        self._running = self._serving = False
+        self._first.aclose()
+        self._stalls.aclose()
+        self._sync.close()
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        self._tasks = []
+        if self._tenure is not None:
+            await self._tenure.end()
+        self._watch.fail_all(_stopped())
+        self._sync.fail_all(_stopped())
+        await self._observer.aclose()
+
+    async def tell_noise(self) -> None:
+        """Say what an added route costs Traefik at the present number, if the store wakes it for each key.
+
+        To be called when Traefik is there: it is Traefik that makes a store noisy.
+        """
+        await tell_noise(self._store, self._sync.table, self._log)
+
+    def get(self, key: str) -> dict[str, Any] | None:
+        """One route as JupyterHub knows it, None if there is none with this key. Costs the same at any size."""
+        entry = self._sync.desired.get(self._names.route(key))
+        return entry.route.as_dict() if entry is not None and entry.route is not None else None
+
+    def set_up(self, configuration: Mapping[str, Any]) -> None:
+        """Want another dynamic configuration that is not about routes."""
+        entry = encode_setup(configuration)
+        if self._sync.table.asked != entry:
+            self._sync.want(SETUP, entry)
+
+    def prevail(self) -> int:
+        """See :meth:`kvproxy.routing.table.DesiredTable.prevail`."""
+        left = self._sync.table.prevail()
+        self._sync.want(SETUP, self._sync.table.asked)
+        return left
+
+    @contextlib.contextmanager
+    def checking(self) -> Iterator[None]:
+        """Enclose JupyterHub's check of all routes, which adds those that Traefik serves and the store has lost."""
+        with self._first.checking():
+            yield
+
+    def let_load(self) -> None:
+        """Let Traefik load what there is, as no Traefik serves anything that could be lost."""
+        self._first.over()
+
+    async def all(self, timeout: float) -> dict[str, dict[str, Any]]:
+        """Read the store in full, start the repair of what differs, and give back all routes.
+
+        Only the first read of all takes over what the store holds. After that, the hub knows better.
+
+        Raises:
+            StoreError: if the store could not be read within ``timeout`` seconds.
+        """
+        self._check_running()
+        await self._await_store(self._sync.next_read(), timeout, "read")
+        routes = (entry.route for entry in self._sync.desired.values() if entry.route is not None)
+        return {route.routespec: route.as_dict() for route in routes}
+
+    async def add(self, route: Route, timeout: float) -> None:
+        """Add a route, or change it, and return when Traefik serves it.
+
+        A route that is in the store and served as it is costs nothing. If it fails or is cancelled, what was there
+        before is put back.
+
+        Raises:
+            InvalidRouteError: before anything is written; a HookError if it is a hook that fails.
+            RouteRejectedError: with Traefik's reason.
+            RouteNotReadyError: after ``timeout`` seconds, with what was and was not seen.
+            StoreError: if the store refuses the write.
+        """
+        self._check_running()
+        if not self._serving:
+            raise _stopped()
+        start = asyncio.get_running_loop().time()
+        try:
+            changed = await self._add(route, timeout)
+            self._say_flat()
+        except KVProxyError as error:
+            self._observer.not_served(route.routespec, error)
+            raise
+        if changed:
+            self._observer.served(route, asyncio.get_running_loop().time() - start)
+
+    async def _add(self, route: Route, timeout: float) -> bool:
+        """Do what :meth:`add` says; gives back whether there was anything to do."""
+        entry, name = self._sync.table.entry(route), self._names.route(route.key)
+        self._check_size(route, entry)
+        before = self._sync.desired.get(name)
+        if before == entry:
+            if self._watch.served.get(name) is before:
+                return False
+            entry = before
+        waiter = self._watch.expect(name, entry, self._fallback(name, before))
+        if self._sync.holds(name, entry):
+            self._watch.committed([waiter], self._sync.revision)
+        else:
+            self._sync.want(name, entry)
+            if self._sync.held_back:
+                self._first.added()
+        try:
+            await self._await_served(waiter, route, timeout)
+        finally:
+            self._watch.forget(waiter)
+        return True
+
+    async def delete(self, key: str, timeout: float) -> None:
+        """Remove a route and return when it is gone from the store. A missing one is no error.
+
+        Raises:
+            StoreError: if that did not come about within ``timeout`` seconds; it is still going to be removed.
+        """
+        self._check_running()
+        name = self._names.route(key)
+        if not self._sync.knows(name):
+            return
+        before = self._sync.desired.get(name)
+        self._sync.want(name, None)
+        try:
+            await self._await_store(self._sync.next_commit(name), timeout, "written to")
+        except KVProxyError as error:
+            self._observer.not_removed(key, error)
+            raise
+        if before is not None and before.route is not None:
+            self._observer.removed(before.route.routespec)
+
+    def _check_running(self) -> None:
+        if not self._running:
+            raise StoppedError("The proxy is not running.")
+
+    def _say_flat(self) -> None:
+        self._said_flat = self._said_flat or tell_flat(self._sync.table, self._log)
+
+    def _check_size(self, route: Route, entry: Entry) -> None:
+        try:
+            self._sync.check_size(entry)
+        except StoreError as error:
+            raise InvalidRouteError(f"The route {route.routespec!r} cannot be stored. {error}") from None
+
+    def _fallback(self, name: str, before: Entry | None) -> Entry | None:
+        waiters = self._watch.waiters(name)
+        return waiters[-1].fallback if waiters else before
+
+    async def _await_store(self, done: asyncio.Future[None], timeout: float, verb: str) -> None:
+        try:
+            await self._stalls.wait(done, timeout)
+            if not done.done():
+                why = self._sync.problem or "other work is still before it"
+                raise StoreUnavailable(f"The store could not be {verb} within {timeout:g} s: {why}")
+            done.result()
+        finally:
+            done.cancel()
+
+    async def _await_served(self, waiter: Waiter, route: Route, timeout: float) -> None:
+        try:
+            stood_still = await self._stalls.wait(waiter.done, timeout)
+            if not waiter.done.done():
+                await self._look_once_more(waiter)
+            if not waiter.done.done():
+                why = self._explain(waiter, stood_still)
+                await self._take_back(waiter)
+                raise RouteNotReadyError(
+                    f"The route {route.routespec!r} was not served by Traefik within {timeout:g} s "
+                    f"(check_route_timeout), so it has been taken back: {why}"
+                )
+            waiter.done.result()
+        except (RouteRejectedError, StoreError):
+            await self._take_back(waiter)
+            raise
+        except asyncio.CancelledError:
+            self._revert(waiter)
+            raise
+
+    async def _look_once_more(self, waiter: Waiter) -> None:
+        """Look at the store and at Traefik before a deadline counts: what they did last may not have been seen yet."""
+        end = asyncio.get_running_loop().time() + _LAST_LOOK
+        if waiter.revision is None and not self._sync.held_back:
+            await asyncio.wait({waiter.done, read := self._sync.next_read()}, timeout=_LAST_LOOK, return_when=_FIRST)
+            read.cancel()
+        left = end - asyncio.get_running_loop().time()
+        if not waiter.done.done() and left > 0:
+            looked = self._watch.looked()
+            await asyncio.wait({waiter.done, looked}, timeout=left, return_when=_FIRST)
+            looked.cancel()
+
+    def _revert(self, waiter: Waiter) -> bool:
+        self._watch.forget(waiter)
+        overtaken = self._sync.desired.get(waiter.name) is not waiter.entry
+        if overtaken or self._watch.waiters(waiter.name) or waiter.fallback is waiter.entry:
+            return False
+        before = waiter.fallback
+        self._sync.want(waiter.name, None if before is None or before.route is None else self._sync.table.again(before))
+        return True
+
+    async def _take_back(self, waiter: Waiter) -> None:
+        if self._revert(waiter) and self._sync.problem is None:
+            with contextlib.suppress(asyncio.TimeoutError, KVProxyError):
+                await asyncio.wait_for(self._sync.next_commit(waiter.name), _ROLLBACK_WAIT)
+
+    def _explain(self, waiter: Waiter, stood_still: float) -> str:
+        verdict = waiter.verdict
+        return explain(
+            replace(
+                self._watch.facts(waiter.revision),
+                stored=waiter.revision is not None,
+                behind_traefik=self._sync.behind,
+                held_back=self._sync.held_back,
+                store_problem=self._sync.problem or "",
+                verdict=verdict.why if isinstance(verdict, Pending) else "",
+                stood_still=stood_still,
+            )
+        )
+
+
+def _stopped() -> StoppedError:
+    return StoppedError("The proxy was stopped before the change was made.")

@@ -1,0 +1,67 @@
+"""Changing the groups of routes, one step after another: each is in the store and loaded before the next is taken."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable
+from typing import Final
+
+from ..routing.table import DesiredTable
+from ..store.base import Store
+from ..traefik.static_config import PARENTS_SINCE
+from .traefik_loop import TraefikWatch
+
+#: Routes and groups that one step may change where Traefik reads the whole store again for each of their keys.
+_NOISY_STEP: Final = 4
+
+
+class Shaper:
+    """Takes the steps.
+
+    Args:
+        store: where the groups are; a noisy one gets smaller steps.
+        watch: tells what Traefik has loaded.
+        table: what is to be in groups.
+    """
+
+    def __init__(self, store: Store, watch: TraefikWatch, table: DesiredTable) -> None:
+        self._store = store
+        self._watch = watch
+        self._table = table
+        # Names of what has to be in the store before the next step.
+        self._open: set[str] = set()
+
+    def wait_for(self, names: Iterable[str]) -> None:
+        """Take no step before these entries are as they should be."""
+        self._open.update(names)
+
+    def committed(self, names: Iterable[str]) -> None:
+        """Say that these entries are in the store."""
+        self._open.difference_update(names)
+
+    async def step(self, dirty: Collection[str]) -> list[str]:
+        """Take one step, if Traefik has loaded the last one.
+
+        Args:
+            dirty: names of what is about to change anyway.
+
+        Returns:
+            the names of the desired entries that this has changed.
+
+        Raises:
+            StoreError: whatever the store says.
+        """
+        if self._open or not self._watch.settled:
+            return []
+        # The oldest replica decides, and there may be an older one than at the start.
+        allowed = (self._watch.version or (3,)) >= PARENTS_SINCE
+        changed = [] if self._table.groups_allowed is allowed else self._table.allow_groups(allowed)
+        if not self._table.restless:
+            return changed
+        held = {*dirty, *changed}
+
+        def is_held(name: str) -> bool:
+            return name in held or any(not waiter.done.done() for waiter in self._watch.waiters(name))
+
+        names = self._table.step(is_held, _NOISY_STEP if await self._store.noisy() else None)
+        self.wait_for(names)
+        return [*changed, *names]

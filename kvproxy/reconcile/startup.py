@@ -1,0 +1,214 @@
+"""Waiting, at start, for the parts that may come up later than the hub."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from itertools import chain
+from typing import Any, Final, TypeVar
+
+from .._types import Log
+from ..errors import ConfigurationError, StoreUnavailable, StoreWriteRefused, TraefikError
+from ..routing.entry import SETUP, Entry
+from ..routing.manifest import DEFAULT_CERTIFICATE
+from ..traefik.api import TraefikApi, TraefikView
+from ..traefik.setup.certificate import CERTIFICATE_LOST, der_of
+from ..traefik.static_config import groups_allowed, parse_version
+from .reasons import Facts, Loaded, explain
+from .store_loop import StoreSync
+
+T = TypeVar("T")
+
+_FIRST_PAUSE: Final = 0.05
+_LAST_PAUSE: Final = 2.0
+#: Seconds that a part may be late without a word.
+_SILENCE: Final = 1.0
+
+
+async def wait_for_store(action: Callable[[], Awaitable[T]], timeout: float, setting: str, log: Log) -> T:
+    """Do something with the store, again and again while it is unavailable; say so once.
+
+    Args:
+        action: what to do.
+        timeout: seconds after which to give up.
+        setting: name of the timeout's setting, for the error.
+        log: where to say that the store is late.
+
+    Raises:
+        StoreUnavailable: when time has run out.
+        StoreError: at once, for anything that waiting will not mend.
+    """
+    loop = asyncio.get_running_loop()
+    deadline, pause, told = loop.time() + timeout, _FIRST_PAUSE, False
+    while True:
+        try:
+            return await action()
+        except StoreUnavailable as error:
+            if loop.time() >= deadline:
+                raise StoreUnavailable(f"{error} Gave up after {timeout:g} s ({setting}).") from None
+            if not told:
+                log.warning("%s Waiting for it for up to %g s (%s).", error, timeout, setting)
+                told = True
+        await asyncio.sleep(min(pause, max(deadline - loop.time(), 0)))
+        pause = min(2 * pause, _LAST_PAUSE)
+
+
+async def first_step(sync: StoreSync) -> None:
+    """Read the store and bring it to the desired state, as far as it takes changes.
+
+    A store that is full, and holds what an earlier hub has written, is enough to begin with: Traefik serves that, and
+    the rest is written as soon as the store takes it.
+
+    Raises:
+        StoreError: whatever the store says.
+    """
+    try:
+        await sync.step()
+    except StoreWriteRefused as error:
+        if not sync.revision:
+            raise
+        sync.failed(error)
+
+
+async def serves_already(replicas: Sequence[TraefikView], *, unknown: bool, timeout: float = 2.0) -> bool:
+    """Tell whether a Traefik has loaded a configuration of an earlier start.
+
+    Args:
+        replicas: the APIs of all replicas.
+        unknown: the answer for those that cannot be asked.
+        timeout: seconds after which one counts as such.
+    """
+
+    async def loaded(traefik: TraefikView) -> bool:
+        try:
+            return await asyncio.wait_for(traefik.revision(), timeout) is not None
+        except (TraefikError, asyncio.TimeoutError):
+            return unknown
+
+    return any(await asyncio.gather(*map(loaded, replicas)))
+
+
+async def wait_for_traefik(
+    api: TraefikApi,
+    revision: int,
+    timeout: float,
+    log: Log,
+    check_alive: Callable[[], None] = lambda: None,
+    provider_error: Callable[[], str] = str,
+) -> None:
+    """Wait until Traefik has loaded what is in the store.
+
+    Args:
+        api: Traefik's API.
+        revision: the revision that it must have loaded.
+        timeout: seconds after which to give up.
+        log: where to say that Traefik is late.
+        check_alive: raises if waiting is in vain.
+        provider_error: tells the last error of Traefik's provider; empty if there is none, or it is not known.
+
+    Raises:
+        TraefikError: when time has run out, with what was seen.
+    """
+    loop = asyncio.get_running_loop()
+    start, pause, told = loop.time(), _FIRST_PAUSE, False
+    while True:
+        check_alive()
+        try:
+            seen, problem = await api.revision(), ""
+        except TraefikError as error:
+            seen, problem = None, str(error)
+        if seen is not None and seen >= revision:
+            if told:
+                log.info("Traefik is there.")
+            return
+        elapsed = loop.time() - start
+        why = explain(Facts(api_problem=problem, loaded=Loaded.of(seen, revision), provider_error=provider_error()))
+        if elapsed >= timeout:
+            raise TraefikError(f"{why} Gave up after {timeout:g} s (check_route_timeout).")
+        if elapsed > _SILENCE and not told:
+            log.warning("%s Waiting for it for up to %g s (check_route_timeout).", why, timeout)
+            told = True
+        await asyncio.sleep(min(pause, timeout - elapsed))
+        pause = min(1.5 * pause, _LAST_PAUSE)
+
+
+async def check_replicas(
+    replicas: Sequence[TraefikApi],
+    revision: int,
+    timeout: float,
+    entry_point: str,
+    layout: str,
+    log: Log,
+    advise: Callable[[tuple[int, ...], Mapping[str, Any]], Sequence[str]] = lambda version, shown: (),
+) -> None:
+    """Tell the administrator early what a Traefik lacks that the hub has not started; who adds a route waits himself.
+
+    Args:
+        replicas: the APIs of all replicas.
+        revision: the revision that they must have loaded.
+        timeout: seconds after which to say that one has not.
+        entry_point: name of the entry point that each must have.
+        layout: ``route_layout``.
+        log: where to say it.
+        advise: sentences about the entry point of a Traefik of this version; each is said once for all replicas.
+    """
+
+    async def check(traefik: TraefikApi) -> Sequence[str]:
+        try:
+            await wait_for_traefik(traefik, revision, timeout, log)
+            version, shown = await traefik.version(), await traefik.entry_point(entry_point)
+            if shown is None:
+                log.error(
+                    "%s has no entry point %r; set c.TraefikProxy.traefik_entrypoint to its public one.",
+                    traefik.place,
+                    entry_point,
+                )
+            log.info("Traefik %s serves the routes.", version)
+            groups_allowed(layout, parse_version(version))
+            return advise(parse_version(version), shown) if shown is not None else ()
+        except (TraefikError, ConfigurationError) as error:
+            log.error("%s", error)
+            return ()
+
+    said = await asyncio.gather(*map(check, replicas))
+    warn_once(chain.from_iterable(said), log)
+
+
+def warn_once(sentences: Iterable[str], log: Log) -> None:
+    """Warn of each sentence once."""
+    for sentence in dict.fromkeys(sentences):
+        log.warning("%s", sentence)
+
+
+def given_certificate(entries: Mapping[str, Entry]) -> bytes | None:
+    """The default certificate that Traefik is given, DER; None for none, or one that cannot be read here.
+
+    Args:
+        entries: what a store holds, or is to hold, by name.
+    """
+    entry = entries.get(SETUP)
+    if entry is None or DEFAULT_CERTIFICATE not in entry.config:
+        return None
+    try:
+        return der_of(entry.config[DEFAULT_CERTIFICATE])
+    except (OSError, ValueError):
+        return None
+
+
+async def check_certificate(replicas: Sequence[TraefikApi], certificate: bytes | None, log: Log) -> None:
+    """Tell the administrator that a Traefik does not serve the default certificate that it was given.
+
+    Args:
+        replicas: the APIs of all replicas, which have loaded the set-up.
+        certificate: the certificate in DER; None if Traefik was given none, or it cannot be read here.
+        log: where to say it.
+    """
+
+    async def check(traefik: TraefikApi) -> None:
+        try:
+            if certificate is not None and await traefik.has_certificate(certificate) is False:
+                log.error("%s %s", traefik.place, CERTIFICATE_LOST)
+        except TraefikError as error:
+            log.error("%s", error)
+
+    await asyncio.gather(*map(check, replicas))

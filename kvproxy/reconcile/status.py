@@ -1,0 +1,46 @@
+"""How things stand with the routes, for metrics and everything else that only looks."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from ..routing.entry import Entry
+from ..traefik.replicas import Replica
+from .store_loop import StoreSync
+from .traefik_loop import TraefikWatch
+
+
+class Standing:
+    """What is known at this moment of the store and of Traefik."""
+
+    _sync: StoreSync
+    _watch: TraefikWatch
+
+    @property
+    def revision(self) -> int:
+        """The revision of the configuration that Traefik was told of last."""
+        return self._sync.revision
+
+    @property
+    def replicas(self) -> list[Replica]:
+        """Every replica of Traefik, and what has been seen of it last."""
+        return self._watch.replicas.all
+
+    @property
+    def desired(self) -> Mapping[str, Entry]:
+        """What the store is to hold, by name: routes, groups of them, and the setup."""
+        return self._sync.desired
+
+    @property
+    def waiting(self) -> int:
+        """How many entries are still to be written to the store."""
+        return self._sync.waiting
+
+    @property
+    def count(self) -> int:
+        """How many routes the hub wants."""
+        return self._sync.count
+
+    def followed_since(self, moment: float) -> bool:
+        """Whether Traefik was seen to have loaded a configuration of this hub's after a moment of the loop's time."""
+        return any(r.seen is not None and r.answered > moment for r in self.replicas)

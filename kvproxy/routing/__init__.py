@@ -1,0 +1,1 @@
+"""Routes, and the keys that they become; pure."""

@@ -1,0 +1,102 @@
+"""The values of the translation layer: an entry of the table, and how routes are laid out as keys."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, Final, TypeAlias
+
+from .group import Group, Limits
+from .names import ALONE, Names
+from .root_routers import RootRouters
+from .route import Route, RouteSpec
+
+#: Begins the key of a record that nobody could read; it is kept for the administrator and belongs to nothing.
+QUARANTINE: Final = "quarantine:"
+
+#: Begins the key of a group's record; no routespec begins so.
+GROUP_RECORD: Final = "group:"
+
+#: Name of the entry that holds everything that is not a route: API router, certificate, extra configuration.
+SETUP: Final = "setup"
+
+
+@dataclass(frozen=True)
+class Entry:
+    """What one route (or a group of them, or the setup) is in the store: configuration keys, and one record.
+
+    Args:
+        config: keys of the configuration and their values.
+        records: key and value of the record; a mapping so that a wrongly spelled second record can be seen and removed.
+        route: the route that was encoded, None for groups, for the setup, and for what was found in a store.
+        outermost: whether a hook gave the route something that Traefik allows for routers without a parent only.
+    """
+
+    config: Mapping[str, str] = field(repr=False)
+    records: Mapping[str, str] = field(repr=False)
+    route: Route | None = field(default=None, compare=False)
+    outermost: bool = field(default=False, compare=False)
+
+
+#: Changes the section ``http`` of a route; called with it, the route and the hub's names. True if
+#: the router may have no parent any more. Raises HookError.
+Customize: TypeAlias = Callable[[dict[str, Any], Route, Names], bool]
+
+
+@dataclass(frozen=True)
+class Layout:
+    """How routes are laid out as keys.
+
+    Args:
+        entry_points: names of the entry points that serve the routes; empty means Traefik's default ones, which saves
+            a key a route where the static configuration marks the public entry point ``asDefault``.
+        kind: ``tree`` for routes in groups, ``flat`` for none, ``auto`` for groups where there are many routes.
+        threshold: with ``auto``, the number of routes above which there are groups. They are given up at half of it.
+        hosts: whether all routes have a host.
+        limits: when groups are made and given up.
+        names: how routers and services are called.
+        host: if not empty, routes without a host are served for this one only.
+        transport: name of the serversTransport for servers with an https URL, empty for Traefik's default one.
+        customize: changes the configuration of each route, None if nothing does.
+        roots: what the root routers are made from, None if there are to be none.
+        rooted: whether routes and groups that are in no group are behind the root routers.
+    """
+
+    entry_points: tuple[str, ...] = ()
+    kind: str = "auto"
+    threshold: int = 256
+    hosts: bool = False
+    limits: Limits = field(default_factory=Limits)
+    names: Names = ALONE
+    host: str = ""
+    transport: str = ""
+    customize: Customize | None = None
+    roots: RootRouters | None = None
+    rooted: bool = False
+
+    def spec(self, route: Route) -> RouteSpec:
+        """Where a route begins as Traefik is to see it."""
+        return replace(route.spec, host=self.host) if self.host and not route.spec.host else route.spec
+
+    @property
+    def may_be_rooted(self) -> bool:
+        """Whether there is anything that root routers would do: tell who gets the hub's pages."""
+        return self.roots is not None and bool(self.roots.pages)
+
+    def behind_roots(self, item: RouteSpec | Group) -> bool:
+        """Whether a route or a group that is in no group is a child of the root routers."""
+        return self.rooted and self.roots is not None and self.roots.reach(item)
+
+    def pages(self, spec: RouteSpec | None) -> str:
+        """The middleware with the hub's pages of a router that is behind nothing; empty if it has none.
+
+        Args:
+            spec: where its route begins, None for a group.
+        """
+        roots = self.roots
+        return roots.pages if roots is not None and (spec is None or not roots.excepts(spec)) else ""
+
+
+def without_pages(layout: Layout) -> Layout:
+    """The same layout for a store in which the hub has not set up its pages yet."""
+    return layout if layout.roots is None else replace(layout, roots=replace(layout.roots, pages=""))

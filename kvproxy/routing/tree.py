@@ -1,0 +1,291 @@
+"""The routing tree: which group every route and every group is in, and the next step towards where it belongs.
+
+Traefik reads a store while it is being written, and several Traefiks read it at different times. So each step is such
+that a request leads to the same place before it, after it, and wherever a reader sees any part of it; and no step is
+taken before every Traefik has loaded the one before. A group comes into use in three steps: it is written with a rule
+that no request fits, it is given its rule, and then routes move into it, each by a change of one key. It goes the same
+way back. A route that is not yet, or no longer, in its group is beside it and comes before it.
+"""
+
+from __future__ import annotations
+
+from bisect import insort
+from collections.abc import Callable, Iterable, Iterator
+from typing import Final
+
+from .group import Group, Limits, Lookup, above_stem, depth, divide
+from .membership import Item, Node, Places
+
+#: How many keys a new group is.
+_KEYS: Final = 6
+
+
+class RoutingTree(Places):
+    """Places of routes in groups.
+
+    Args:
+        limits: when groups are made and given up.
+        hosts: whether routes with a host may be grouped. Only if none is without: where a request in such a group
+            leads if no route in it fits would depend on its path.
+    """
+
+    def __init__(self, limits: Limits | None = None, hosts: bool = False) -> None:
+        super().__init__(limits or Limits())
+        self.hosts = hosts
+        self._open = Lookup()
+        self._prepared: dict[Group, None] = {}
+        self._activated: dict[Group, None] = {}
+        self._leaving: dict[Group, None] = {}
+        self._misplaced: dict[Item, None] = {}
+
+    # -- routes come and go
+
+    def put(self, name: str, stem: str) -> list[Group]:
+        """A route is there, and put in its :meth:`place`.
+
+        Returns:
+            the groups whose requests may now lead elsewhere if no route in them fits.
+        """
+        return [] if name in self._stems else self._put(name, stem, self._best(stem))
+
+    def restore_route(self, name: str, stem: str, parent: Group | None) -> None:
+        """A route was found in a group, or in none; it is left there, unless no request could get there."""
+        usable = parent is None or (parent in self._open and parent.reaches_to(stem))
+        self._put(name, stem, parent if usable else self._best(stem))
+
+    def _put(self, name: str, stem: str, where: Group | None) -> list[Group]:
+        self._stems[name], self._names[stem], self._parents[name] = stem, name, where
+        if where != self._open.inner(stem):
+            self._misplaced[name] = None
+        self._attach(name, where)
+        return self.under(stem)
+
+    def drop(self, name: str) -> list[Group]:
+        """A route is gone; gives back what :meth:`put` does."""
+        if name not in self._stems:
+            return []
+        stem = self._stems.pop(name)
+        del self._names[stem]
+        self._misplaced.pop(name, None)
+        self._detach(name, self._parents.pop(name))
+        return self.under(stem)
+
+    def expose(self, name: str) -> list[Item]:
+        """Take a route out of all groups at once, as it has something that Traefik forbids there.
+
+        The groups are given up, step by step. Beside them the route comes before each that reaches it, so what is below
+        it comes out at once as well. One for all paths of all hosts comes after every group.
+
+        Returns:
+            the routes to be written anew.
+        """
+        if self.empty:
+            return []
+        self._leave(self.nodes)
+        stem = self._stems[name]
+        below = (one for one, at in self._stems.items() if stem != "/" and stem in above_stem(at))
+        changed: list[Item] = [one for one in (name, *below) if self._parents[one] is not None]
+        for one in changed:
+            self._set_parent(one, None)
+        return changed
+
+    def place(self, name: str, stem: str) -> Group | None:
+        """The group that a route is in, or would be put in; None for the root."""
+        return self._parents[name] if name in self._parents else self._best(stem)
+
+    def _best(self, stem: str) -> Group | None:
+        """Where a new route is reached at once, and takes no request of another.
+
+        That is the innermost group open to it, unless a route above it is still on its way there, or one below it on
+        its way out: a route comes before a group that reaches it.
+        """
+        best = self._open.inner(stem)
+        for above in above_stem(stem):
+            if (name := self._names.get(above)) in self._misplaced:
+                best = min(best, self._parents[str(name)], key=depth)
+        if self._leaving:
+            for item in self._misplaced:
+                parent = self._parent(item)
+                if parent is not None and parent.reaches_to(stem) and stem in self._above(item):
+                    best = max(best, parent, key=depth)
+        return best
+
+    def restore(self, found: Iterable[tuple[Group, Group | None, bool]]) -> None:
+        """Begin with the groups that a store holds: each with its parent, and whether it is active."""
+        known = {group: Node(parent, active) for group, parent, active in found}
+        for group, node in known.items():
+            self.nodes[group] = node
+            self._children[group] = {}
+            insort(self._sorted, group)
+            if node.active:
+                self._open.add(group)
+            else:
+                self._prepared[group] = None
+        for group, node in known.items():
+            if not self._may_be_in(group, node.parent):
+                node.parent = self._open.inner(group.prefix, group)
+            elif node.active and node.parent != self._open.inner(group.prefix, group):
+                self._misplaced[group] = None
+            self._attach(group, node.parent)
+            self._thin[group] = None
+
+    def _may_be_in(self, group: Group, parent: Group | None) -> bool:
+        """Whether requests can get from there to a group, if they are to get to it at all."""
+        if parent is None:
+            return True
+        if parent == group:
+            return False
+        ready = parent in self.nodes and (self.nodes[parent].active or not self.nodes[group].active)
+        return ready and parent.reaches_to(group.prefix)
+
+    # -- one step further
+
+    @property
+    def restless(self) -> bool:
+        """Whether there may be a step to take."""
+        return any((self._prepared, self._activated, self._leaving, self._misplaced, self._crowded, self._thin))
+
+    def step(self, dividing: bool, held: Callable[[str], bool], budget: int | None = None) -> list[Item]:
+        """Take the next step. Every Traefik must have loaded the last one.
+
+        Args:
+            dividing: whether there are to be groups at all.
+            held: names of routes that must not be moved now.
+            budget: how many routes and groups may change, None for any number.
+
+        Returns:
+            the routes and groups to be written anew or, if they are not known any more, removed.
+        """
+        changed: list[Item] = []
+        self._open_activated()
+        if not dividing:
+            self._leave(self.nodes)
+        changed += self._retreat(budget)
+        changed += self._activate()
+        changed += self._move(held, budget)
+        if dividing and not changed and not self._misplaced:
+            changed += self._reshape(budget)
+        return changed
+
+    def _open_activated(self) -> None:
+        """What was activated is loaded by now: find who belongs into it."""
+        parents: dict[Group | None, None] = {}
+        for group in self._activated:
+            parents[self._nearest_open(group)] = None
+        for group in self._activated:
+            self._open.add(group)
+            self._thin[group] = None
+        self._activated.clear()
+        for parent in parents:
+            for item in self._children[parent]:
+                if self._ideal(item) != parent:
+                    self._misplaced[item] = None
+
+    def _nearest_open(self, group: Group) -> Group | None:
+        parent = self.nodes[group].parent
+        while parent is not None and parent not in self._open:
+            parent = self.nodes[parent].parent
+        return parent
+
+    def _retreat(self, budget: int | None) -> list[Group]:
+        """Groups that nothing is in any more: first no request may pass them, then they go."""
+        changed = []
+        for group in list(self._leaving)[:budget]:
+            node = self.nodes[group]
+            if self._children[group]:
+                continue
+            if node.active:
+                node.active = False
+            else:
+                self._remove(group)
+                del self._leaving[group]
+                self._misplaced.pop(group, None)
+            changed.append(group)
+        return changed
+
+    def _activate(self) -> list[Group]:
+        changed = list(self._prepared)
+        self._activated.update(self._prepared)
+        self._prepared.clear()
+        for group in changed:
+            self.nodes[group].active = True
+        return changed
+
+    def _move(self, held: Callable[[str], bool], budget: int | None) -> list[Item]:
+        """Move what can be moved without a moment in which a route comes before the group of one below it."""
+        changed: list[Item] = []
+        waiting = self._waiting()
+        for item in list(self._misplaced):
+            if budget is not None and len(changed) >= budget:
+                break
+            if item in waiting or (isinstance(item, str) and held(item)):
+                continue
+            del self._misplaced[item]
+            before, after = self._parent(item), self._ideal(item)
+            if before != after:
+                self._set_parent(item, after)
+                changed.append(item)
+        return changed
+
+    def _above(self, item: Item) -> Iterator[str]:
+        """Stems of the routes above: what a group reaches may be below its prefix, as that of a host and no path."""
+        return above_stem(self._stems[item]) if isinstance(item, str) else item.above
+
+    def _waiting(self) -> set[Item]:
+        """Those of the misplaced that others go before: on the way in those above, on the way out those below."""
+        waiting: set[Item] = set()
+        for item in self._misplaced:
+            inwards = depth(self._ideal(item)) > depth(self._parent(item))
+            for above in self._above(item):
+                if (name := self._names.get(above)) is not None and name in self._misplaced:
+                    waiting.add(item if inwards else name)
+        return waiting
+
+    def _reshape(self, budget: int | None) -> list[Group]:
+        """New groups where a parent has too many children; groups with too few of them begin to leave."""
+        made: list[Group] = []
+        most = None if budget is None else max(budget // _KEYS, 1)
+        for parent in list(self._crowded):
+            if most is not None and len(made) >= most:
+                return made
+            del self._crowded[parent]
+            if parent is None or parent in self._open:
+                made += self._divide(parent, None if most is None else most - len(made))
+        thin, self._thin = self._thin, {}
+        self._leave(group for group in thin if group in self._open and self._too_thin(group))
+        return made
+
+    def _divide(self, parent: Group | None, most: int | None) -> list[Group]:
+        strings = [string for string in map(self._string, self._children[parent]) if self.hosts or string[0] == "/"]
+        new = [group for group in divide(parent, strings, self.limits, self._open.single) if group not in self.nodes]
+        among = Lookup()
+        for group in new:
+            among.add(group)
+        # The outer ones first; those that there is no room for are found again when these are in use.
+        outer = sorted(new, key=lambda group: (len(group.prefix), group.symbols))[:most]
+        if len(outer) < len(new):
+            self._crowded[parent] = None
+        for group in outer:
+            above = among.inner(group.prefix, group)
+            self._add(group, parent if above is None else above)
+            self._prepared[group] = None
+        return outer
+
+    def _too_thin(self, group: Group) -> bool:
+        count = len(self._children[group])
+        # The parent must not at once have to be divided again.
+        room = self.limits.most - self.limits.least // 2
+        beside = len(self._children[self.nodes[group].parent])
+        return count == 0 or (2 * count < self.limits.least and beside + count <= room)
+
+    def _leave(self, groups: Iterable[Group]) -> None:
+        for group in groups:
+            if group not in self._leaving:
+                self._leaving[group] = None
+                self._prepared.pop(group, None)
+                self._activated.pop(group, None)
+                self._open.remove(group)
+                self._misplaced.update(self._children[group])
+
+    def _ideal(self, item: Item) -> Group | None:
+        return self._open.inner(self._stems[item]) if isinstance(item, str) else self._open.inner(item.prefix, item)

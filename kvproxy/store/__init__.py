@@ -1,0 +1,5 @@
+"""The seam between kvproxy and a store: what a plugin implements."""
+
+from .base import Capabilities, Operation, Snapshot, Space, Store, Transaction, normalise_root, roots
+
+__all__ = ["Capabilities", "Operation", "Snapshot", "Space", "Store", "Transaction", "normalise_root", "roots"]

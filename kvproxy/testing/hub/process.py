@@ -1,0 +1,228 @@
+"""A real JupyterHub as a process of its own."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import secrets
+import signal
+import ssl
+import subprocess
+import sys
+import urllib.request
+from collections.abc import Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Final
+
+import psutil
+
+from kvproxy.testing.servers.programs import Program, ServerError, free_port
+from kvproxy.testing.servers.tls import Certificates
+
+#: Password of every user, of a dummy authenticator on the loopback interface.
+USER_PASSWORD: Final = "any-user"  # noqa: S105
+
+#: Marks, in the environment, whatever a hub started, directly or not.
+_MARK: Final = "KVPROXY_TEST_HUB"
+
+_START_SECONDS: Final = 90.0
+_STOP_SECONDS: Final = 60.0
+_SPAWN_SECONDS: Final = 120.0
+
+_SERVICE: Final = "tester"
+
+
+class HubProcess(Program):
+    """JupyterHub with JupyterLab for anybody who knows `USER_PASSWORD`, on 127.0.0.1 and free ports.
+
+    directory: where all its files go, its users' homes included; it survives restarts and is not removed.
+    settings: configuration by trait, on top of what makes a hub that runs anywhere, e.g.
+        ``{"TraefikRedisProxy.redis_url": redis_server.url}``.
+    config: Python code that is appended to the configuration file.
+    base_url: path that the hub is served below.
+    certificates: makes users come by HTTPS, with the server's certificate among them.
+
+    Example::
+
+        with HubProcess(tmp_path, {"TraefikRedisProxy.redis_url": server.url}) as hub:
+            async with HubClient(hub, "ada") as ada:
+                await ada.log_in()
+    """
+
+    def __init__(
+        self,
+        directory: Path,
+        settings: Mapping[str, Any] | None = None,
+        *,
+        config: str = "",
+        base_url: str = "/",
+        certificates: Certificates | None = None,
+    ):
+        self.directory = directory
+        self.port = free_port()
+        self.api_port = free_port()
+        self.base_url = base_url
+        self.certificates = certificates
+        self.token = secrets.token_hex(16)
+        self.admin = "admin"
+        self._log_start = 0
+        self._config_file = directory / "jupyterhub_config.py"
+        self._write(self._config_file, {**self._defaults(), **(settings or {})}, config)
+        arguments = [sys.executable, "-m", "jupyterhub", "-f", str(self._config_file)]
+        super().__init__(arguments, directory / "hub.log", {**os.environ, _MARK: str(directory)})
+
+    @property
+    def url(self) -> str:
+        """The public URL, without a slash at the end."""
+        return f"{self._scheme}://127.0.0.1:{self.port}{self.base_url}".rstrip("/")
+
+    @property
+    def trust(self) -> ssl.SSLContext | None:
+        """What its clients check its certificate with; None if they come without TLS."""
+        return ssl.create_default_context(cafile=self.certificates.ca) if self.certificates else None
+
+    @property
+    def log_text(self) -> str:
+        """What the hub has logged since it was started last, its Traefik's lines included."""
+        return self.log.read_bytes()[self._log_start :].decode(errors="replace") if self.log.exists() else ""
+
+    @property
+    def static_config_file(self) -> Path:
+        """Where the hub writes Traefik's static configuration, unless the settings say otherwise."""
+        return self.directory / "traefik.toml"
+
+    def home(self, user: str) -> Path:
+        """The home directory of a user, which is what JupyterLab shows."""
+        return self.directory / "home" / user
+
+    def configure(self, settings: Mapping[str, Any]) -> None:
+        """Change settings from the next start on."""
+        with self._config_file.open("a", encoding="utf-8") as file:
+            file.writelines(f"c.{name} = {value!r}\n" for name, value in settings.items())
+
+    def start(self) -> None:
+        """Start the hub and wait until it answers at its public URL.
+
+        Raises ServerError with the last lines of its log if it ends or does not answer.
+        """
+        self.launch()
+        self.wait_ready(self.answers, _START_SECONDS)
+
+    def launch(self) -> None:
+        """Start the hub and return at once."""
+        self._log_start = self.log.stat().st_size if self.log.exists() else 0
+        super().start()
+
+    def answers(self) -> bool:
+        """Whether the hub has done all it does at start, and answers at its public URL."""
+        if "JupyterHub is now running" not in self.log_text:
+            return False  # a signal would not yet be handled
+        try:
+            with urllib.request.urlopen(f"{self.url}/hub/health", timeout=2, context=self.trust) as reply:  # noqa: S310
+                return bool(reply.status == 200)
+        except OSError:
+            return False
+
+    def end(self, number: int = signal.SIGTERM, seconds: float = _STOP_SECONDS) -> int:
+        """Ask the hub to stop by a signal and return its exit status. Its users' servers may live on."""
+        if self._process is None:
+            raise ServerError("The hub is not running.")
+        self._process.send_signal(number)
+        return self.wait(seconds)
+
+    def wait(self, seconds: float = _STOP_SECONDS) -> int:
+        """Wait until the hub has ended by itself and return its exit status.
+
+        Raises TimeoutError if it still runs after that many seconds.
+        """
+        if self._process is None:
+            raise ServerError("The hub is not running.")
+        try:
+            return self._process.wait(seconds)
+        except subprocess.TimeoutExpired:
+            raise TimeoutError(f"The hub still runs after {seconds:g} s:\n{self.log_tail()}") from None
+
+    def family(self) -> list[psutil.Process]:
+        """The hub's own process and all that it, or an earlier start of it, has started and that still live."""
+        return [process for process in psutil.process_iter() if _marked(process, str(self.directory))]
+
+    def close(self) -> None:
+        """Stop the hub, and whatever of its family outlives it."""
+        self.stop(_STOP_SECONDS)
+        family = self.family()
+        for process in family:
+            with contextlib.suppress(psutil.Error):
+                process.kill()
+        psutil.wait_procs(family, timeout=10)
+
+    def __enter__(self) -> HubProcess:
+        try:
+            self.start()
+        except ServerError:
+            self.close()
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _defaults(self) -> dict[str, Any]:
+        return {
+            "JupyterHub.proxy_class": "traefik_redis",
+            "JupyterHub.bind_url": f"{self._scheme}://127.0.0.1:{self.port}{self.base_url}",
+            "JupyterHub.hub_bind_url": f"http://127.0.0.1:{free_port()}",
+            "JupyterHub.db_url": f"sqlite:///{self.directory}/jupyterhub.sqlite",
+            "JupyterHub.cookie_secret_file": f"{self.directory}/cookie_secret",
+            "JupyterHub.authenticator_class": "dummy",
+            "JupyterHub.allow_named_servers": True,
+            "JupyterHub.services": [{"name": _SERVICE, "api_token": self.token}],
+            "JupyterHub.load_roles": [{"name": "admin", "services": [_SERVICE]}],
+            "TraefikProxy.static_config_file": str(self.static_config_file),
+            "TraefikProxy.traefik_api_url": f"http://127.0.0.1:{self.api_port}",
+            "DummyAuthenticator.password": USER_PASSWORD,
+            "Authenticator.allow_all": True,
+            "Authenticator.admin_users": {self.admin},
+            **self._certificate_defaults(),
+            **self._spawner_defaults(),
+        }
+
+    @property
+    def _scheme(self) -> str:
+        return "https" if self.certificates else "http"
+
+    def _certificate_defaults(self) -> dict[str, Any]:
+        if self.certificates is None:
+            return {}
+        return {
+            "JupyterHub.ssl_key": str(self.certificates.server_key),
+            "JupyterHub.ssl_cert": str(self.certificates.server_certificate),
+        }
+
+    def _spawner_defaults(self) -> dict[str, Any]:
+        return {
+            "JupyterHub.spawner_class": "simple",
+            "SimpleLocalProcessSpawner.home_dir_template": f"{self.directory}/home/{{username}}",
+            "Spawner.ip": "127.0.0.1",
+            "Spawner.cmd": [sys.executable, "-m", "jupyterhub.singleuser"],
+            "Spawner.args": ["--allow-root"] if os.geteuid() == 0 else [],
+            "Spawner.default_url": "/lab",
+            "Spawner.environment": {_MARK: str(self.directory)},
+            "Spawner.start_timeout": int(_SPAWN_SECONDS),
+            "Spawner.http_timeout": int(_SPAWN_SECONDS),
+        }
+
+    @staticmethod
+    def _write(file: Path, settings: Mapping[str, Any], config: str) -> None:
+        lines = ["c = get_config()", *(f"c.{name} = {value!r}" for name, value in settings.items()), config]
+        file.touch(0o600)
+        file.write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
+def _marked(process: psutil.Process, mark: str) -> bool:
+    try:
+        return process.environ().get(_MARK) == mark and process.status() != psutil.STATUS_ZOMBIE
+    except (psutil.Error, OSError):
+        return False

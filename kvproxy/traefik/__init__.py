@@ -1,0 +1,1 @@
+"""Traefik as something to ask and to configure; no process and no loop."""

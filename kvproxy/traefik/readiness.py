@@ -1,0 +1,134 @@
+"""What Traefik's API says about a route: ready, pending or rejected, and why.
+
+Whatever the answers are, of whatever type, they come to a verdict: what is not as it should be is not ready.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+from ..routing.decode import parse_revision
+from ..routing.entry import Entry
+
+Answer: TypeAlias = Mapping[str, Any] | None
+
+
+@dataclass(frozen=True)
+class Ready:
+    """Traefik serves the route as it should be."""
+
+
+@dataclass(frozen=True)
+class Pending:
+    """Traefik does not serve it yet; ``why`` says what was seen instead."""
+
+    why: str
+
+
+@dataclass(frozen=True)
+class Rejected:
+    """Traefik will not serve it; ``why`` is Traefik's own reason."""
+
+    why: str
+
+
+Verdict: TypeAlias = Ready | Pending | Rejected
+
+
+def judge(entry: Entry, name: str, router: Answer, service: Answer) -> Verdict:
+    """Compare a route with what Traefik's API shows (``/api/http/routers/…``, ``/api/http/services/…``, 3.x).
+
+    A router that is listed is not yet one that works, and one that works may still lead to the old target: its
+    status, rule and target are compared, not its existence, and with which certificates it speaks to the target.
+
+    Args:
+        entry: the route as it stands in the store.
+        name: name of its router and service.
+        router: the API's answer about the router, None if it knows none.
+        service: likewise about the service.
+    """
+    if router is None:
+        return Pending("Traefik does not know the router yet")
+    wanted = _wanted(entry, name)
+    if older := [field for field, value in wanted.items() if _seen(router, field, value) != value]:
+        return Pending(f"Traefik still has an older router (its {older[0]} differs)")
+    if service is None:
+        return Pending("Traefik does not know the service yet")
+    balancer = f"http/services/{name}/loadBalancer"
+    transport = entry.config.get(f"{balancer}/serversTransport", "")
+    servers = [k for k in sorted(entry.config) if k.startswith(f"{balancer}/servers/") and k.endswith("/url")]
+    expected = [entry.config[key] for key in servers]
+    if (urls := _urls(service)) != expected:
+        return Pending(f"Traefik still leads to {', '.join(urls) or 'nothing'} instead of {', '.join(expected)}")
+    if transport not in _transports(service):
+        return Pending("Traefik still has an older service (its serversTransport differs)")
+    for answer in map(_mapping, (router, service)):
+        if answer.get("status") == "disabled":
+            return Rejected("; ".join(map(str, _list(answer.get("error")))) or "no reason given")
+    return Ready()
+
+
+def _wanted(entry: Entry, name: str) -> dict[str, Any]:
+    """The fields of a router that kvproxy wrote, as the API shows them."""
+    start = f"http/routers/{name}/"
+    keys = {key.removeprefix(start): value for key, value in entry.config.items() if key.startswith(start)}
+    wanted: dict[str, Any] = {"rule": keys["rule"], "service": keys["service"]}
+    wanted["priority"] = int(keys.get("priority", len(keys["rule"])))
+    if values := [value for key, value in sorted(keys.items()) if key.startswith("entryPoints/")]:
+        wanted["entryPoints"] = values
+    for field in ("middlewares", "parentRefs"):
+        if text := keys.get(field):
+            wanted[field] = text.split(",")
+    if any(key == "tls" or key.startswith("tls/") for key in keys):
+        wanted["tls"] = True
+    return wanted
+
+
+def _seen(router: Answer, field: str, wanted: Any) -> Any:
+    router = _mapping(router)
+    value = router.get(field)
+    if field == "priority":
+        return _integer(value or len(str(router.get("rule"))))
+    if field == "tls":
+        # What else is in it was written in the same commit as the revision that was seen.
+        return value is not None
+    if isinstance(value, list):
+        # One with a provider was written so by a hook. The first ones may be the entry point's own (`applyModel`, 3.7).
+        names = [text if (text := str(item)) in wanted else text.partition("@")[0] for item in value]
+        return names[-len(wanted) :] if field == "middlewares" else names
+    return str(value).partition("@")[0] if field == "service" else value
+
+
+def _urls(service: Answer) -> list[str]:
+    servers = _mapping(_mapping(service).get("loadBalancer")).get("servers")
+    return [str(_mapping(server).get("url")) for server in _list(servers)]
+
+
+def _transports(service: Answer) -> tuple[str, ...]:
+    """The ways to write the name that is shown; Traefik adds the provider once it has built the service (3.7)."""
+    shown = str(_mapping(_mapping(service).get("loadBalancer")).get("serversTransport") or "")
+    return shown, shown.partition("@")[0]
+
+
+def _mapping(value: Any) -> Mapping[str, Any]:
+    return value if isinstance(value, Mapping) else {}
+
+
+def _list(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else [] if value is None else [value]
+
+
+def _integer(value: Any) -> int | None:
+    try:
+        return int(value)
+    except (TypeError, ValueError, OverflowError):
+        return None
+
+
+def revision_of(middleware: Answer) -> int | None:
+    """The revision of the configuration that Traefik has loaded, from the API's answer about its middleware."""
+    headers = _mapping(_mapping(_mapping(middleware).get("headers")).get("customResponseHeaders"))
+    shown = next((value for name, value in headers.items() if name.lower() == "x-kvproxy-revision"), "")
+    return parse_revision(str(shown))

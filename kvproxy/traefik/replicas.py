@@ -1,0 +1,219 @@
+"""All the replicas of Traefik that read one store: what each has loaded, and which of them are waited for.
+
+A route is ready when every replica that answers serves it. One that does not answer holds everybody up for a *grace*
+only; then it is left out, and told of in the log, until it answers again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final, Protocol, TypeVar
+
+from .._loop_stalls import LoopStalls
+from .._types import Log
+from ..errors import TraefikError
+from ..routing.entry import Entry
+from .api import TraefikView
+from .readiness import Pending, Ready, Rejected, Verdict, judge
+
+T = TypeVar("T")
+
+#: One request for the whole table costs about as much as one for a router per this many of its rows.
+_TABLE_ROWS_PER_REQUEST: Final = 12
+#: Seconds between two questions to a replica that is left out.
+_LOST_LOOK: Final = 1.0
+
+
+class Fleet(Protocol):
+    """Says which replicas there are."""
+
+    async def members(self) -> Sequence[TraefikView]:
+        """The replicas, at least one; a replica is the same object each time. Never raises."""
+
+
+@dataclass(eq=False)
+class Replica:
+    """One Traefik, and what has been seen of it.
+
+    Args:
+        view: how to ask it.
+        answered: loop time of its last answer, or, before the first, of when it was met.
+        seen: the revision that it has loaded, None if none of ours.
+        version: what it says its version is, None as long as it was not asked.
+        problem: why it could not be asked last, None if it could.
+        lost: whether nobody waits for it.
+    """
+
+    view: TraefikView
+    answered: float
+    seen: int | None = None
+    version: str | None = None
+    problem: str | None = None
+    lost: bool = False
+    asking: asyncio.Task[None] | None = None
+
+
+class Replicas:
+    """Asks all replicas the same.
+
+    Args:
+        fleet: which there are.
+        grace: seconds for which one that does not answer is waited for, as long as another one does.
+        stalls: measures for how long the hub's own event loop stands still.
+        concurrency: requests under way at once to each.
+        log: where to say that one is left out.
+    """
+
+    def __init__(self, fleet: Fleet, *, grace: float, stalls: LoopStalls, concurrency: int, log: Log) -> None:
+        self._stalls = stalls
+        self._fleet = fleet
+        self._grace = grace
+        self._concurrency = concurrency
+        self._log = log
+        self._all: dict[int, Replica] = {}
+
+    @property
+    def all(self) -> list[Replica]:
+        """Every replica, those that are left out too."""
+        return list(self._all.values())
+
+    @property
+    def counted(self) -> list[Replica]:
+        """The replicas that are waited for: all that answer, or may do so again; if none does, all."""
+        return [replica for replica in self.all if not replica.lost] or self.all
+
+    @property
+    def seen(self) -> int | None:
+        """The revision that each counted replica has loaded at least, None if one has loaded none of ours."""
+        seen = [replica.seen for replica in self.counted]
+        known = [revision for revision in seen if revision is not None]
+        return min(known) if known and len(known) == len(seen) else None
+
+    @property
+    def problem(self) -> str | None:
+        """Why a counted replica could not be asked, None if all could."""
+        return next((replica.problem for replica in self.counted if replica.problem is not None), None)
+
+    @property
+    def versions(self) -> list[str]:
+        """The versions of the counted replicas, as far as they are known."""
+        return [replica.version for replica in self.counted if replica.version is not None]
+
+    async def look(self) -> None:
+        """Ask each replica what it has loaded; one that is left out is not waited for."""
+        now = self._now()
+        before, members = self._all, await self._fleet.members()
+        self._all = {id(view): before.get(id(view)) or Replica(view, now) for view in members}
+        for gone in before.keys() - self._all.keys():
+            if (asking := before[gone].asking) is not None:
+                asking.cancel()
+        for replica in self.all:
+            if replica.asking is None or replica.asking.done():
+                replica.asking = asyncio.create_task(self._ask(replica))
+        await asyncio.gather(*(replica.asking for replica in self.counted if replica.asking is not None))
+        self._sort_out()
+
+    async def aclose(self) -> None:
+        """Ask nobody any more."""
+        asking = [replica.asking for replica in self.all if replica.asking is not None]
+        for task in asking:
+            task.cancel()
+        await asyncio.gather(*asking, return_exceptions=True)
+
+    async def _ask(self, replica: Replica) -> None:
+        if replica.lost:
+            await asyncio.sleep(_LOST_LOOK)
+        before = self._stalls.lost
+        await self._ask_once(replica)
+        if replica.problem is not None and self._stalls.lost > before:
+            # The answer may have come while nothing here could read it.
+            await self._ask_once(replica)
+
+    async def _ask_once(self, replica: Replica) -> None:
+        try:
+            replica.seen = await self._in_time(replica.view.revision())
+            # Before it has loaded anything of ours, its API need not be reachable at all.
+            if replica.version is None and replica.seen is not None:
+                replica.version = await self._in_time(replica.view.version())
+        except TraefikError as error:
+            replica.problem = str(error)
+            # It may come back as another one.
+            replica.version = None
+        except Exception:
+            self._log.exception("%s gave an answer that kvproxy does not understand.", replica.view.place)
+            replica.problem = f"{replica.view.place} gave an answer that kvproxy does not understand."
+        else:
+            replica.problem, replica.answered = None, self._now()
+
+    async def _in_time(self, answer: Awaitable[T]) -> T:
+        """An answer, within the grace if there are others that could go on without it."""
+        if len(self._all) < 2:
+            return await answer
+        try:
+            return await asyncio.wait_for(answer, max(self._grace, 0.1))
+        except asyncio.TimeoutError:
+            raise TraefikError(f"A replica of Traefik did not answer within {self._grace:g} s.") from None
+
+    def _sort_out(self) -> None:
+        """Leave out who has been silent for too long, and take back who answers."""
+        anybody = any(replica.problem is None for replica in self.all)
+        for replica in self.all:
+            silent = replica.problem is not None and self._now() - replica.answered >= self._grace
+            if anybody and silent and not replica.lost:
+                self._log.warning(
+                    "%s Nobody waits for this replica (%s) until it answers again.", replica.problem, replica.view.place
+                )
+            if replica.lost and replica.problem is None:
+                self._log.info("%s answers again.", replica.view.place)
+            replica.lost = replica.problem is not None and (replica.lost or (anybody and silent))
+
+    @staticmethod
+    def _now() -> float:
+        return asyncio.get_running_loop().time()
+
+    async def judge(self, due: Mapping[str, Entry], rows: int) -> dict[str, Verdict]:
+        """What the counted replicas say about some routes: ready is what is so everywhere.
+
+        Args:
+            due: the routes' entries by name.
+            rows: how many routes there are.
+        """
+        if not due:
+            return {}
+        answers = await asyncio.gather(*(self._judge(replica, due, rows) for replica in self.counted))
+        return {name: _worst(said[name] for said in answers) for name in due}
+
+    async def _judge(self, replica: Replica, due: Mapping[str, Entry], rows: int) -> dict[str, Verdict]:
+        several = f" ({replica.view.place})" if len(self._all) > 1 else ""
+        try:
+            if len(due) * _TABLE_ROWS_PER_REQUEST > rows:
+                table = await replica.view.table()
+                said = {n: judge(entry, n, table.routers.get(n), table.services.get(n)) for n, entry in due.items()}
+            else:
+                said = await self._judge_each(replica.view, due)
+        except TraefikError as error:
+            replica.problem = str(error)
+            return dict.fromkeys(due, Pending(str(error)))
+        return {name: _at(verdict, several) for name, verdict in said.items()}
+
+    async def _judge_each(self, view: TraefikView, due: Mapping[str, Entry]) -> dict[str, Verdict]:
+        limit = asyncio.Semaphore(self._concurrency)
+
+        async def look(name: str, entry: Entry) -> Verdict:
+            async with limit:
+                return judge(entry, name, await view.router(name), await view.service(name))
+
+        return dict(zip(due, await asyncio.gather(*(look(*item) for item in due.items())), strict=True))
+
+
+def _worst(verdicts: Iterable[Verdict]) -> Verdict:
+    said = list(verdicts)
+    rejected = (verdict for verdict in said if isinstance(verdict, Rejected))
+    pending = (verdict for verdict in said if isinstance(verdict, Pending))
+    return next(rejected, None) or next(pending, None) or Ready()
+
+
+def _at(verdict: Verdict, several: str) -> Verdict:
+    return verdict if isinstance(verdict, Ready) else type(verdict)(verdict.why + several)

@@ -1,0 +1,1 @@
+"""What Traefik is set up with besides routes; pure."""

@@ -1,0 +1,47 @@
+"""Whether a hub is at work on a store, as its claim there says."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from dataclasses import replace
+
+import pytest
+
+from kvproxy.cli.hub.liveness import hub_at_work
+from kvproxy.reconcile.leader import my_claim
+from kvproxy.testing.memory import MemoryStore
+
+
+async def test_nobody_has_claimed_it() -> None:
+    """As in an old store, or after a clean stop."""
+    assert await hub_at_work(MemoryStore()) == ""
+
+
+async def test_a_process_of_this_machine_that_has_ended_is_dead() -> None:
+    """At once."""
+    store = MemoryStore()
+    await store.claim(replace(my_claim(), born="0").encode())
+    assert await asyncio.wait_for(hub_at_work(store), 1) == ""
+
+
+async def test_a_claim_that_changes_is_a_living_hubs() -> None:
+    """Wherever it is."""
+    store = MemoryStore()
+    claim = replace(my_claim(), host="elsewhere", machine="elsewhere 1")
+    await store.claim(claim.encode())
+    asked = asyncio.create_task(hub_at_work(store))
+    await asyncio.sleep(0)
+    await store.claim(claim.next().encode())
+    assert f"process {claim.pid} on elsewhere" in await asked
+
+
+@pytest.mark.parametrize("machine", [None, "elsewhere 1"])
+async def test_a_claim_that_stays_as_it_is_is_nobodys(monkeypatch: pytest.MonkeyPatch, machine: str | None) -> None:
+    """After the time in which a living hub would have changed it."""
+    monkeypatch.setattr("kvproxy.cli.hub.liveness.SILENCE", 0.5)
+    store = MemoryStore()
+    claim = my_claim() if machine is None else replace(my_claim(), machine=machine)
+    assert claim.host == socket.gethostname()
+    await store.claim(claim.encode())
+    assert await hub_at_work(store) == ""

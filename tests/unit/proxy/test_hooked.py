@@ -1,0 +1,68 @@
+"""The settings that are functions: what they are called with, and what becomes of one that cannot work."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from traitlets import TraitError
+from traitlets.config import Config
+
+from kvproxy.errors import ConfigurationError
+from kvproxy.hooks.customize import Hook, Hooks
+from kvproxy.reconcile.metrics import Counters
+from kvproxy.routing.route import Route
+from kvproxy_redis import TraefikRedisProxy
+
+
+def nothing(*said: Any) -> None:
+    """A hook that does nothing."""
+
+
+async def later(route: Route, configuration: dict[str, Any]) -> None:
+    """A hook that cannot be."""
+
+
+def test_the_administrators_hooks_come_behind_those_of_plugins(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As any setting, and with the last word."""
+    plugins = Hooks(route_configuration=(Hook("a plugin", nothing),))
+    monkeypatch.setattr("kvproxy.proxy.hooked.load_hooks", lambda: plugins)
+    config = Config({"TraefikProxy": {"route_hook": nothing, "route_added_hook": nothing}})
+    proxy = TraefikRedisProxy(config=config)
+    assert proxy.hooks.changing == ["a plugin", "c.TraefikProxy.route_hook"]
+    assert [hook.name for hook in proxy.hooks.route_added] == ["c.TraefikProxy.route_added_hook"]
+    assert proxy.hooks.route_deleted == proxy.hooks.route_failed == ()
+    assert proxy.layout(()).customize is not None
+
+
+def test_without_hooks_nothing_is_there_to_be_asked() -> None:
+    """An edit costs what it did."""
+    proxy = TraefikRedisProxy()
+    assert proxy.layout(()).customize is None
+    assert type(proxy.observer()) is Counters
+
+
+def test_it_is_said_who_changes_routes(caplog: pytest.LogCaptureFixture) -> None:
+    """At the start, as a plugin may have come with something else."""
+    proxy = TraefikRedisProxy(route_hook=nothing, log=logging.getLogger("kvproxy.test"))
+    with caplog.at_level(logging.INFO):
+        proxy.observer()
+    assert "Routes are changed by c.TraefikProxy.route_hook." in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("make", "error", "words"),
+    [
+        (lambda: TraefikRedisProxy(route_hook=later), ConfigurationError, "route_hook is asynchronous"),
+        (lambda: TraefikRedisProxy(route_hook="x"), TraitError, "route_hook"),
+        (lambda: TraefikRedisProxy(route_failed_hook=3), TraitError, "route_failed_hook"),
+    ],
+)
+def test_what_cannot_be_a_hook_is_refused_with_the_configuration(
+    make: Callable[[], object], error: type[Exception], words: str
+) -> None:
+    """Before the first route."""
+    with pytest.raises(error, match=words):
+        make()

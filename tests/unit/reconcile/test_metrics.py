@@ -1,0 +1,46 @@
+"""The dashboard and the documentation name metrics that there are, and all of them."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+from prometheus_client import REGISTRY
+
+ROOT = Path(__file__).parents[3]
+NAME = re.compile(r"jupyterhub_(?:kvproxy|proxy)_[a-z_]+")
+#: Of a histogram or a counter, what a query may name.
+ENDS = re.compile("_(?:bucket|count|sum)$")
+
+
+def there() -> set[str]:
+    """Names of all that the registry has of the proxy, as queries name them."""
+    names = {sample.name for metric in REGISTRY.collect() for sample in metric.samples} | {
+        metric.name for metric in REGISTRY.collect() if metric.type == "gauge"
+    }
+    return {ENDS.sub("", name) for name in names if NAME.fullmatch(name) and not name.endswith("_created")}
+
+
+def test_the_dashboard_asks_for_metrics_that_there_are() -> None:
+    """A misspelled name would show nothing, for ever."""
+    board = json.loads((ROOT / "examples" / "grafana" / "kvproxy.json").read_text())
+    queries = [target["expr"] for panel in board["panels"] for target in panel["targets"]]
+    asked = {ENDS.sub("", name) for query in queries for name in NAME.findall(query)}
+    assert asked <= there()
+    assert {name for name in there() if "kvproxy" in name} <= asked
+
+
+def test_the_documented_alarm_asks_for_metrics_that_there_are() -> None:
+    """A misspelled name would never raise it."""
+    text = (ROOT / "docs" / "how-to" / "metrics.md").read_text()
+    rules = [line for line in text.splitlines() if line.strip().startswith("expr:")]
+    assert rules
+    assert {ENDS.sub("", name) for line in rules for name in NAME.findall(line)} <= there()
+
+
+def test_the_documentation_tells_of_each() -> None:
+    """By its name."""
+    text = (ROOT / "docs" / "how-to" / "metrics.md").read_text()
+    told = set(NAME.findall("\n".join(line for line in text.splitlines() if line.startswith("|"))))
+    assert {name for name in there() if "kvproxy" in name} == {name for name in told if "kvproxy" in name}
