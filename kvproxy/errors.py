@@ -92,5 +92,9 @@ class TraefikError(KVProxyError):
     """Traefik could not be found, started or asked."""
 
 
+class TraefikSilentError(TraefikError):
+    """Traefik did not answer in time."""
+
+
 class StoppedError(KVProxyError):
     """The proxy has been stopped, so it takes no more routes."""

@@ -1,4 +1,4 @@
-"""When a Traefik that has ended is started again, as values."""
+"""When a Traefik that has ended, or runs and does not work, is started again, as values."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ from typing import Final
 #: it ends before it works: then a restart mends nothing, and only fills the log.
 _FIRST: Final = 0.5
 _LAST: Final = 30.0
+#: Seconds between two looks after which the hub itself stood still: nothing that it knows is of this moment.
+_GAP: Final = 3.0
 
 
 class Restarts:
@@ -26,3 +28,31 @@ class Restarts:
         loop = self._pause and not worked and lived < _LAST
         self._pause = min(2 * self._pause, _LAST) if loop else _FIRST
         return self._pause
+
+
+class Standstill:
+    """Tells when a Traefik that runs and does not work is to be started anew.
+
+    Args:
+        patience: seconds for which it may be so; 0 for ever.
+    """
+
+    def __init__(self, patience: float) -> None:
+        self._patience = patience
+        self._since: float | None = None
+        self._looked = 0.0
+
+    def over(self, now: float, problem: str) -> bool:
+        """Whether it has lasted for too long; to be asked all the time.
+
+        Args:
+            now: seconds on any clock.
+            problem: what keeps Traefik from working; empty if it works.
+        """
+        late, self._looked = now - self._looked > _GAP, now
+        if not problem or not self._patience:
+            self._since = None
+            return False
+        if self._since is None or late:
+            self._since = now
+        return now - self._since >= self._patience

@@ -19,12 +19,14 @@ from .adoption import Adopt, Decision, Launch, Record, Replace, command, decide
 from .child import Supervised, of_file, running, this_process
 from .launch import environment_for_traefik, read_own, remove, write_private
 from .log_file import TraefikLog
-from .restart_policy import Restarts
+from .restart_policy import Restarts, Standstill
 
 #: Seconds between two looks at the process and its log.
 _LOOK: Final = 0.2
 #: Seconds that Traefik gets to close its connections when it is asked to stop.
 _GRACE: Final = 10.0
+#: The same where it is started anew, as nobody else is served meanwhile.
+_GRACE_ANEW: Final = 2.0
 
 T = TypeVar("T")
 
@@ -41,6 +43,7 @@ class TraefikProcess:
         log: the hub's logger.
         secrets: texts that are blotted out of what Traefik logs.
         provider: name of the provider by which it reads the store.
+        stuck_timeout: seconds for which it may run without working; 0 for ever.
         outlives: whether Traefik is to go on when the hub ends.
     """
 
@@ -52,6 +55,7 @@ class TraefikProcess:
         *,
         secrets: Sequence[str] = (),
         provider: str = "",
+        stuck_timeout: float = 0.0,
         outlives: bool = False,
     ) -> None:
         self._config_file = file = config_file.absolute()
@@ -69,6 +73,8 @@ class TraefikProcess:
         self._restarts = Restarts()
         self._launched = 0.0
         self._works: Callable[[float], bool] = lambda moment: False
+        self._stuck: Callable[[], str] = str
+        self._standstill = Standstill(stuck_timeout)
         self._failing: set[str] = set()
 
     @property
@@ -93,6 +99,7 @@ class TraefikProcess:
         check_ports: Callable[[], None],
         ready: Callable[[], Awaitable[None]],
         works: Callable[[float], bool],
+        stuck: Callable[[], str] = str,
     ) -> None:
         """Do what was decided, and look after Traefik from now on.
 
@@ -103,13 +110,14 @@ class TraefikProcess:
             check_ports: raises if somebody else listens where Traefik is to.
             ready: returns when Traefik works.
             works: tells whether Traefik was seen to work after a moment of the loop's time.
+            stuck: says what keeps it from working and may end if it is started anew; empty if there is nothing.
 
         Raises:
             TraefikError: if it cannot be started, or does not work.
         """
         atexit.register(self._at_exit)
         _exit_on_sigterm()
-        self._works = works
+        self._works, self._stuck = works, stuck
         if isinstance(decision, Adopt):
             problem = await self._adopt(decision, ready)
             if problem is None:
@@ -226,15 +234,34 @@ class TraefikProcess:
         # An error is no answer: a Traefik of which nothing is known just now may serve all users.
         if self._try("Looking whether Traefik runs", lambda: traefik.alive) is False:
             await self._start_again(traefik)
-        else:
-            self._keep_record(traefik)
+            return
+        self._keep_record(traefik)
+        problem = self._try("Looking whether Traefik works", self._stuck) or ""
+        # One that has never worked is not helped by another start.
+        if self._standstill.over(self._now(), problem) and self._works(self._launched):
+            await self._replace(traefik, problem)
+
+    async def _replace(self, traefik: Supervised, problem: str) -> None:
+        """Start Traefik anew, which closes the connections that it still serves."""
+        self._log.error("Starting Traefik (process %d) anew. %s", traefik.identity.pid, problem)
+        try:
+            await asyncio.get_running_loop().run_in_executor(None, traefik.stop, _GRACE_ANEW)
+        except TraefikError as error:
+            self._log.error("%s", error)
+            return
+        self._output.pass_on()
+        self._try("Starting Traefik again", self._launch_traefik)
 
     async def _start_again(self, ended: Supervised) -> None:
-        lived = asyncio.get_running_loop().time() - self._launched
+        lived = self._now() - self._launched
         pause = self._restarts.pause(worked=self._works(self._launched), lived=lived)
         self._log.error("Traefik %s; starting it again in %g s. %s", ended.ending, pause, self._output.last_words)
         await asyncio.sleep(pause)
         self._try("Starting Traefik again", self._launch_traefik)
+
+    @staticmethod
+    def _now() -> float:
+        return asyncio.get_running_loop().time()
 
     def _try(self, what: str, action: Callable[[], T]) -> T | None:
         """Do something that must not end the task, whatever goes wrong; each kind of trouble is logged once."""

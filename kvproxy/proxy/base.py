@@ -118,7 +118,13 @@ class KVTraefikProxy(SucceedingProxy, StoreTraits):
         outlives = self.app is not None and not self.app.cleanup_proxy
         secrets = [*self.store_secrets(), self.traefik_api_password, *secrets_in(self.traefik_env)]
         provider = self.provider_name
-        process = TraefikProcess(file, launch, self.log, secrets=secrets, provider=provider, outlives=outlives)
+        process = TraefikProcess(
+            *(file, launch, self.log),
+            secrets=secrets,
+            provider=provider,
+            stuck_timeout=self.traefik_stuck_timeout,
+            outlives=outlives,
+        )
         decision = await loop.run_in_executor(None, process.decide)
         check_ports = partial(check_free, self.listen_addresses())
         if isinstance(decision, Start):
@@ -143,7 +149,7 @@ class KVTraefikProxy(SucceedingProxy, StoreTraits):
             revision, told = reconciler.revision, process.provider_error
             await wait_for_traefik(traefik, revision, timeout, self.log, check, told)
 
-        await process.start(decision, check_ports, loaded, reconciler.followed_since)
+        await process.start(decision, check_ports, loaded, reconciler.followed_since, reconciler.stuck)
         await self._look_at_own(traefik, version, reconciler.desired)
         self.log.info("Traefik %s runs (process %s), configured by %s.", ".".join(map(str, version)), process.pid, file)
         await reconciler.tell_noise()

@@ -130,6 +130,16 @@ class TraefikProxy(HookedProxy):
         help="""Seconds for which one of several replicas of Traefik that does not answer is waited for. After that,
         routes are added without it until it answers again.""",
     )
+    traefik_stuck_timeout = Float(
+        30,
+        min=0,
+        config=True,
+        help="""Seconds after which the hub starts its Traefik anew if it hangs, or takes no change from a store that
+        works, as its connection to it is dead; 0 for never.
+
+        Nobody can log in meanwhile. The start closes connections that are open. A Traefik that has not worked since its
+        last start is left alone, as a further start would mend nothing.""",
+    )
     traefik_api_validate_cert = Bool(
         True, config=True, help="Whether the certificate of an https `traefik_api_url` must be valid."
     )

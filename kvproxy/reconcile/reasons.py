@@ -46,10 +46,12 @@ class Facts:
         held_back: whether it is not, because JupyterHub has not checked all routes yet.
         store_problem: why the store failed last, in a sentence; empty if it works.
         api_problem: why Traefik's API could not be asked; empty if it answers.
+        api_silent: whether it did not answer in time.
         loaded: the configuration that the API shows.
+        told_in_vain: whether Traefik has been told several times that there is something new.
         verdict: what the API shows of the route; empty if nobody waits for one.
         provider_error: the last error of Traefik's provider since Traefik made progress last; empty if there is none,
-            or its log is not known.
+            None if its log is not known.
         suspects: keys in the store that may keep Traefik from reading it.
         stood_still: seconds for which the hub's own event loop did not run while somebody waited.
     """
@@ -59,9 +61,11 @@ class Facts:
     held_back: bool = False
     store_problem: str = ""
     api_problem: str = ""
+    api_silent: bool = False
     loaded: Loaded = Loaded.EARLIER
+    told_in_vain: bool = False
     verdict: str = ""
-    provider_error: str = ""
+    provider_error: str | None = None
     suspects: Suspects = field(default_factory=Suspects)
     stood_still: float = 0.0
 
@@ -99,9 +103,37 @@ def advice(facts: Facts) -> str:
         return f"It cannot read the store; its provider says: {_clause(facts.provider_error)}."
     if facts.stood_still >= _LONG:
         return _own_loop(facts)
+    if hears_nothing(facts):
+        return "Its log tells of no error and it reads nothing, so its connection to the store is most likely dead."
     if facts.loaded is Loaded.NOTHING:
         return "Check that its provider names the same store, database, credentials and rootKey."
     return f"Look for 'Provider error' in its log. {_candidates(facts.suspects)}"
+
+
+def hears_nothing(facts: Facts) -> bool:
+    """Tell if Traefik works, as far as can be seen, and yet hears nothing of the store, which works too.
+
+    So it is where a firewall or a proxy between has forgotten its connection: it waits on it for minutes, or for ever.
+    """
+    return (
+        facts.loaded is Loaded.EARLIER
+        and facts.told_in_vain
+        and facts.provider_error == ""
+        and not (facts.api_problem or facts.store_problem or facts.suspects.evidence or facts.stood_still >= _LONG)
+    )
+
+
+def stuck(facts: Facts) -> str:
+    """Say what keeps a Traefik that runs from working and may end if it is started anew; empty if there is nothing.
+
+    >>> stuck(Facts(api_problem="It did not answer within 5 s.", api_silent=True))
+    'It hangs. It did not answer within 5 s.'
+    >>> stuck(Facts(told_in_vain=True, provider_error="dial tcp 127.0.0.1:6379: connect: connection refused"))
+    ''
+    """
+    if facts.api_silent:
+        return f"It hangs. {facts.api_problem}"
+    return f"It does not follow the store. {advice(facts)}" if hears_nothing(facts) else ""
 
 
 def is_decoding(provider_error: str) -> bool:

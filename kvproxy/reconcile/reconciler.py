@@ -91,8 +91,8 @@ class Reconciler(Standing):
     ) -> None:
         self._store, self._log = store, log
         self._observer = observer or Observer()
-        #: Tells the last error of Traefik's provider since a moment, where the hub can see Traefik's log.
-        self.provider_error: Callable[[float], str] = lambda since: ""
+        #: Tells the last error of Traefik's provider since a moment; None where the hub cannot see Traefik's log.
+        self.provider_error: Callable[[float], str | None] = lambda since: None
         self._tasks: list[asyncio.Task[None]] = []
         self._watching: asyncio.Task[None] | None = None
         self._running = self._serving = self._said_flat = False

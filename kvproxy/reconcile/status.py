@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 from ..routing.entry import Entry
 from ..traefik.replicas import Replica
+from .reasons import stuck
 from .store_loop import StoreSync
 from .traefik_loop import TraefikWatch
 
@@ -40,6 +42,10 @@ class Standing:
     def count(self) -> int:
         """How many routes the hub wants."""
         return self._sync.count
+
+    def stuck(self) -> str:
+        """See :func:`kvproxy.reconcile.reasons.stuck`."""
+        return stuck(replace(self._watch.facts(), store_problem=self._sync.problem or ""))
 
     def followed_since(self, moment: float) -> bool:
         """Whether Traefik was seen to have loaded a configuration of this hub's after a moment of the loop's time."""

@@ -69,7 +69,8 @@ class TraefikWatch:
         progress: called when Traefik has caught up or may no longer be waited for.
         ask_again: called to have Traefik told of a further revision.
         suspects: tells which keys in the store may keep Traefik from reading it.
-        provider_error: tells the last error of Traefik's provider since a moment of the loop's time, if it is known.
+        provider_error: tells the last error of Traefik's provider since a moment of the loop's time; None if Traefik's
+            log is not known.
         patience: seconds for which commits are held back at most for a Traefik that has not caught up.
         grace: seconds for which one replica that does not answer is waited for.
         stalls: measures for how long the hub's own event loop stands still.
@@ -86,7 +87,7 @@ class TraefikWatch:
         progress: Callable[[], None],
         ask_again: Callable[[], None],
         suspects: Callable[[], Suspects],
-        provider_error: Callable[[float], str],
+        provider_error: Callable[[float], str | None],
         patience: float,
         grace: float,
         stalls: LoopStalls,
@@ -279,7 +280,9 @@ class TraefikWatch:
         wanted = self._revision if revision is None else revision
         return Facts(
             api_problem=self.problem or "",
+            api_silent=self._replicas.silent,
             loaded=Loaded.of(self.seen, wanted),
+            told_in_vain=self._pace.in_vain,
             provider_error=self._provider_error(self._pace.since),
             suspects=self._suspects(),
         )

@@ -18,7 +18,7 @@ import aiohttp
 from aiohttp.abc import AbstractResolver, ResolveResult
 
 from .._text import shown
-from ..errors import ConfigurationError, TraefikError
+from ..errors import ConfigurationError, TraefikError, TraefikSilentError
 from ..routing.names import ALONE, HUB_HEADER, Names
 from ..store.certificate_errors import reason, untrusted
 from .readiness import revision_of
@@ -224,7 +224,7 @@ class TraefikApi:
         except aiohttp.ClientConnectorError as error:
             raise TraefikError(f"{where} cannot be reached ({_reason(error.os_error)}).") from None
         except asyncio.TimeoutError:
-            raise TraefikError(f"{where} did not answer within {self._timeout.total:g} s.") from None
+            raise TraefikSilentError(f"{where} did not answer within {self._timeout.total:g} s.") from None
         except (aiohttp.ClientError, ValueError, LookupError, RecursionError) as error:
             raise TraefikError(f"{where} gave no proper answer ({type(error).__name__}); {_STRANGER}.") from None
 

@@ -13,7 +13,7 @@ from typing import Final, Protocol, TypeVar
 
 from .._loop_stalls import LoopStalls
 from .._types import Log
-from ..errors import TraefikError
+from ..errors import TraefikError, TraefikSilentError
 from ..routing.entry import Entry
 from .api import TraefikView
 from .readiness import Pending, Ready, Rejected, Verdict, judge
@@ -43,6 +43,7 @@ class Replica:
         seen: the revision that it has loaded, None if none of ours.
         version: what it says its version is, None as long as it was not asked.
         problem: why it could not be asked last, None if it could.
+        silent: whether that is that it did not answer in time.
         lost: whether nobody waits for it.
     """
 
@@ -51,6 +52,7 @@ class Replica:
     seen: int | None = None
     version: str | None = None
     problem: str | None = None
+    silent: bool = False
     lost: bool = False
     asking: asyncio.Task[None] | None = None
 
@@ -97,6 +99,11 @@ class Replicas:
         return next((replica.problem for replica in self.counted if replica.problem is not None), None)
 
     @property
+    def silent(self) -> bool:
+        """Whether a counted replica did not answer in time."""
+        return any(replica.silent for replica in self.counted)
+
+    @property
     def versions(self) -> list[str]:
         """The versions of the counted replicas, as far as they are known."""
         return [replica.version for replica in self.counted if replica.version is not None]
@@ -138,14 +145,15 @@ class Replicas:
             if replica.version is None and replica.seen is not None:
                 replica.version = await self._in_time(replica.view.version())
         except TraefikError as error:
-            replica.problem = str(error)
+            replica.problem, replica.silent = str(error), isinstance(error, TraefikSilentError)
             # It may come back as another one.
             replica.version = None
         except Exception:
             self._log.exception("%s gave an answer that kvproxy does not understand.", replica.view.place)
             replica.problem = f"{replica.view.place} gave an answer that kvproxy does not understand."
+            replica.silent = False
         else:
-            replica.problem, replica.answered = None, self._now()
+            replica.problem, replica.silent, replica.answered = None, False, self._now()
 
     async def _in_time(self, answer: Awaitable[T]) -> T:
         """An answer, within the grace if there are others that could go on without it."""
@@ -154,7 +162,7 @@ class Replicas:
         try:
             return await asyncio.wait_for(answer, max(self._grace, 0.1))
         except asyncio.TimeoutError:
-            raise TraefikError(f"A replica of Traefik did not answer within {self._grace:g} s.") from None
+            raise TraefikSilentError(f"A replica of Traefik did not answer within {self._grace:g} s.") from None
 
     def _sort_out(self) -> None:
         """Leave out who has been silent for too long, and take back who answers."""

@@ -7,7 +7,7 @@ from itertools import product
 
 import pytest
 
-from kvproxy.reconcile.reasons import Facts, Loaded, explain
+from kvproxy.reconcile.reasons import Facts, Loaded, explain, stuck
 from kvproxy.traefik.key_check import Suspects
 
 STORE = "The store is away."
@@ -26,9 +26,11 @@ VALUES = {
     "held_back": [True, False],
     "store_problem": ["", STORE],
     "api_problem": ["", API],
+    "api_silent": [True, False],
     "loaded": list(Loaded),
+    "told_in_vain": [True, False],
     "verdict": ["", VERDICT],
-    "provider_error": ["", LOST, DECODING, OWN_HOLD],
+    "provider_error": [None, "", LOST, DECODING, OWN_HOLD],
     "suspects": [Suspects(), BESIDE, UNDECODABLE, HELD],
     "stood_still": [0.0, 12.0],
 }
@@ -78,7 +80,8 @@ def test_a_key_that_cannot_be_decoded_is_named_only_if_there_is_evidence() -> No
         ("http/routers/mine/rule", lambda facts: facts.suspects == BESIDE and unread(facts)),
         ("stood still for 12 s", lambda facts: bool(facts.stood_still)),
         ("same store, database, credentials and rootKey", lambda facts: facts.loaded is Loaded.NOTHING),
-        ("connection to the store is dead", lambda facts: unread(facts) and facts.loaded is Loaded.EARLIER),
+        ("most likely dead", lambda facts: facts.provider_error == "" and facts.told_in_vain and unread(facts)),
+        ("connection to the store is dead (", lambda facts: unread(facts) and facts.loaded is Loaded.EARLIER),
         ("many keys of others", lambda facts: unread(facts) and facts.loaded is Loaded.EARLIER),
         ("has not loaded", lambda facts: unread(facts) and facts.loaded is Loaded.EARLIER),
         ("loaded nothing", lambda facts: unread(facts) and facts.loaded is Loaded.NOTHING),
@@ -92,6 +95,18 @@ def test_each_cause_is_named_only_where_it_is_known(words: str, known) -> None:
     assert named
     for facts in named:
         assert known(facts), facts
+
+
+def test_traefik_is_started_anew_only_if_nothing_else_is_known_to_be_wrong() -> None:
+    """It hangs, or it has been told in vain though the store works and its own log knows of no error."""
+    for facts in ALL:
+        if stuck(facts) and not facts.api_silent:
+            assert facts.told_in_vain
+            assert facts.loaded is Loaded.EARLIER
+            assert facts.provider_error == ""
+            assert facts.suspects in (Suspects(), BESIDE)
+            assert (facts.api_problem, facts.store_problem, facts.stood_still) == ("", "", 0.0)
+    assert sum(bool(stuck(facts)) and not facts.api_silent for facts in ALL)
 
 
 @pytest.mark.parametrize(
