@@ -1,5 +1,6 @@
 """JupyterHub proxies that keep their routes in a key-value store and let Traefik serve them."""
 
+from ._version import __version__
 from .errors import (
     ConfigurationError,
     HookError,
@@ -13,6 +14,7 @@ from .errors import (
     StoreError,
     StoreUnavailable,
     TraefikError,
+    TraefikSilentError,
 )
 from .store.base import Capabilities, Operation, Snapshot, Space, Store, Transaction
 
@@ -34,5 +36,7 @@ __all__ = [
     "StoreError",
     "StoreUnavailable",
     "TraefikError",
+    "TraefikSilentError",
     "Transaction",
+    "__version__",
 ]

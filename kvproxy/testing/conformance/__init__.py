@@ -3,7 +3,13 @@
 The kits for backends and proxies import JupyterHub, and are named by their own modules.
 """
 
-from .store import (
+import pytest
+
+# Else a failing assertion of theirs would show no values.
+_MODULES = ("backend", "oracle", "proxy", "proxy_life", "proxy_names", "proxy_suite", "proxy_tree", "store", "suite")
+pytest.register_assert_rewrite(*(f"{__name__}.{name}" for name in _MODULES))
+
+from .store import (  # noqa: E402 - after that
     CONFIG,
     PATIENCE,
     RECORDS,
