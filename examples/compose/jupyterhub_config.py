@@ -24,7 +24,7 @@ c.JupyterHub.hub_connect_ip = "hub"
 
 # A container for each user, which goes on when the hub is replaced.
 c.JupyterHub.spawner_class = "docker"
-c.DockerSpawner.image = "jupyterhub/singleuser:5"
+c.DockerSpawner.image = "jupyterhub/singleuser:5.5.1"
 c.DockerSpawner.network_name = "jupyterhub"
 c.DockerSpawner.use_internal_ip = True
 c.DockerSpawner.extra_host_config = {"cap_drop": ["ALL"], "security_opt": ["no-new-privileges:true"]}

@@ -398,6 +398,35 @@ def test_selectors_services_and_secrets_fit() -> None:
     assert set(re.findall(r"//([\w-]+):", values["hub"]["extraConfig"]["kvproxy"])) <= services
 
 
+def test_images_do_not_change_by_themselves() -> None:
+    """Each has a version down to the last digit; the hub's JupyterHub is that of users' servers."""
+    files = [*COMPOSE.iterdir(), *KUBERNETES.iterdir()]
+    texts = [file.read_text() for file in files if file.name != "values.yaml"]
+    images = [
+        image
+        for text in texts
+        for image in re.findall(r"(?:image: |^FROM |\.image = \")([\w./-]+:[^\s\"]+)", text, re.M)
+    ]
+    assert len(images) >= 7
+    assert [image for image in images if not re.search(r":v?\d+\.\d+\.\d+", image)] == []
+    (hub,) = re.findall(r"jupyterhub==(\S+)", (COMPOSE / "Dockerfile").read_text())
+    (server,) = re.findall(r"singleuser:([\w.]+)", (COMPOSE / "jupyterhub_config.py").read_text())
+    assert hub == server
+
+
+def test_network_policies_let_through_what_must_pass_and_nothing_else() -> None:
+    """Both ways: to Redis come hub and Traefik, and Redis calls nobody; Traefik reaches whom it serves."""
+    policies = {one["metadata"]["name"]: one["spec"] for one in manifests() if one["kind"] == "NetworkPolicy"}
+    assert all(set(spec["policyTypes"]) == {"Ingress", "Egress"} for spec in policies.values())
+    assert policies["kvproxy-redis"]["egress"] == []
+    names, redis, served = policies["kvproxy-traefik"]["egress"]
+    assert {port["port"] for port in names["ports"]} == {53}
+    assert redis["ports"] == [{"port": 6379}]
+    assert redis["to"][0]["podSelector"] == policies["kvproxy-redis"]["podSelector"]
+    labels = [tuple(to["podSelector"]["matchLabels"].values()) for to in served["to"]]
+    assert labels == [("hub",), ("singleuser-server",), ("singleuser-server",)]
+
+
 def test_jsonschema_is_what_finds_a_slip() -> None:
     """Or the test above would show nothing."""
     wrong = json.loads(json.dumps(manifests()[1]))
