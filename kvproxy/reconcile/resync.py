@@ -77,6 +77,7 @@ class Pace:
         self._told = 0.0
         self._took = 0.0
         self._tellings = 0
+        self._unseen = False
 
     @property
     def usual(self) -> float:
@@ -101,6 +102,10 @@ class Pace:
         """Say that Traefik, which had caught up, has been told of something new."""
         self._stalled = now
 
+    def not_seen(self) -> None:
+        """Say that it could not be asked, so that nobody knows how long it takes for what it is at."""
+        self._unseen = True
+
     def progress(self, now: float, *, all_of_it: bool) -> None:
         """Say that it has loaded something new.
 
@@ -109,8 +114,9 @@ class Pace:
             all_of_it: whether it was told of nothing newer. Else it has followed an earlier message, however often it
                 was told again: unless that is learned, one that is slower than it is waited for is told again for ever.
         """
-        if not self._tellings or not all_of_it:
+        if not self._unseen and (not self._tellings or not all_of_it):
             self._took = now - self._stalled
+        self._unseen = False
         self._stalled = now
         self._tellings = 0
 

@@ -252,6 +252,8 @@ class TraefikWatch:
         if self.problem is not None or (seen or 0) < (before or 0):
             # It has been started anew, or has lost something: nobody knows what it serves now.
             self.served.clear()
+        if self.problem is not None:
+            self._pace.not_seen()
         if (seen or 0) < self._revision <= (before or 0):
             self._pace.begin(self._now())
         if (seen or 0) > (before or 0):
