@@ -134,6 +134,12 @@ class Uncounted(Kvproxy):
     traits: ClassVar = {"track_last_activity": False}
 
 
+class Noisy(Kvproxy):
+    """kvproxy that leaves Redis' notifications as its Traefik has switched them on."""
+
+    traits: ClassVar = {"redis_notifications": "keep"}
+
+
 class Floor(Kvproxy):
     """A bare write of the keys that kvproxy writes: one MULTI with one PUBLISH; nobody looks whether it was seen.
 
@@ -221,3 +227,9 @@ def as_user(route: Route) -> Any:
     """As much of a hub's user as its check of the routes looks at."""
     spawner = SimpleNamespace(ready=True, proxy_spec=route.routespec, server=SimpleNamespace(host=route.target))
     return SimpleNamespace(spawners={"": spawner})
+
+
+class NoisyFloor(Floor):
+    """The same where Traefik has switched Redis' notifications on."""
+
+    traits: ClassVar = {"redis_notifications": "keep"}

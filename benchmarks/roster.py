@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from benchmarks.contestants import Contestant, Floor, Kvproxy, Paged, Uncounted
+from benchmarks.contestants import Contestant, Floor, Kvproxy, Noisy, NoisyFloor, Paged, Uncounted
 from benchmarks.rivals import Chp, Peer
 
 
@@ -39,12 +39,12 @@ ROSTER = {
         "kvproxy, quiet Redis, the hub's pages", Paged, quiet=True, socket=True, edited=False, loaded=False
     ),
     "kvproxy-tcp": Entrant("kvproxy, quiet Redis by TCP", Kvproxy, quiet=True, loaded=False),
-    "kvproxy": Entrant("kvproxy, noisy Redis", Kvproxy),
+    "kvproxy": Entrant("kvproxy, noisy Redis", Noisy),
     "kvproxy-etcd": Entrant("kvproxy, etcd", Kvproxy, "etcd"),
     "kvproxy-consul": Entrant("kvproxy, Consul", Kvproxy, "consul"),
     "kvproxy-file": Entrant("kvproxy, file", Kvproxy, "file"),
     "peer": Entrant("jupyterhub-traefik-proxy", Peer),
     "chp": Entrant("configurable-http-proxy", Chp, ""),
     "floor-quiet": Entrant("floor, quiet Redis", Floor, quiet=True, socket=True, loaded=False),
-    "floor": Entrant("floor, noisy Redis", Floor, loaded=False),
+    "floor": Entrant("floor, noisy Redis", NoisyFloor, loaded=False),
 }

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 from typing import TYPE_CHECKING, Any
 
-from traitlets import Bool, Dict, List, Unicode, Union
+from traitlets import Bool, Dict, Enum, List, Unicode, Union
 
 from kvproxy.errors import ConfigurationError
 from kvproxy.proxy import KVTraefikProxy
@@ -61,6 +61,18 @@ class TraefikRedisProxy(KVTraefikProxy):
         Then a Redis that was restarted, or has become the master, keeps Traefik out until the hub has put right what it
         has lost, and Traefik goes on with what it has loaded. The hub's own user needs the right to run `ACL SETUSER`
         and `ACL GETUSER`, and Traefik's must not be in Redis' own configuration or `aclfile`.
+        """,
+    )
+    redis_notifications = Enum(
+        ["auto", "keep", "off"],
+        default_value="auto",
+        config=True,
+        help="""What to do about Redis' keyspace notifications (`notify-keyspace-events`).
+
+        A Traefik that may run CONFIG switches them on whenever it connects, and then reads all routes again for each
+        key of a change; it needs none of them. `auto` switches them off again if they were off when the hub came, and
+        only where what is set is what Traefik sets: not if somebody else has set something. `off` always switches them
+        off, `keep` never does. Where the hub may not run CONFIG, nothing happens.
         """,
     )
     redis_client_kwargs = Dict(
@@ -124,7 +136,9 @@ class TraefikRedisProxy(KVTraefikProxy):
         with contextlib.suppress(ConfigurationError):
             # If there is none that Traefik could use, it matters only where a Traefik is to be started.
             traefik = self._traefik_connection
-        return RedisStore(where, *roots, admits=self._admits, log=self.log, traefik=traefik)
+        return RedisStore(
+            where, *roots, admits=self._admits, log=self.log, traefik=traefik, notifications=self.redis_notifications
+        )
 
     @property
     def _admits(self) -> Login | None:

@@ -28,6 +28,7 @@ from .connection import Connection
 from .errors import MasterMissing, explain
 from .exposure import exposure, in_clear_text
 from .following import Follower
+from .notifications import Notifications
 from .sentinel_checks import ask_all, sentinel_findings, why_no_master
 from .sentinels import endpoint
 from .standby import Address, Standby
@@ -57,13 +58,16 @@ class RedisStore(Store):
         admits: the user that Traefik comes as, if it is this store that lets it in.
         log: where to say which server is the master, and what is wrong with the replicas.
         traefik: as whom Traefik comes otherwise; None if that is not known.
+        notifications: what to do about keyspace notifications: ``auto``, ``keep`` or ``off``, see
+            :func:`.notifications.unwanted`.
     """
 
     #: Redis has no limit of its own; this one keeps a transaction from holding up everybody else for long.
     capabilities = Capabilities(max_operations=20_000, fenced=True)
     quieter = (
         "Redis notifies it of every key (notify-keyspace-events), which a Traefik that may run CONFIG switches on. "
-        "Give it a Redis user that may not: c.TraefikRedisProxy.redis_traefik_username and redis_traefik_password, and "
+        "If nothing else needs that, set c.TraefikRedisProxy.redis_notifications = 'off', and the hub switches it off. "
+        "Or give Traefik a Redis user that may not run CONFIG: redis_traefik_username and redis_traefik_password, and "
         "the ACL SETUSER line in docs/how-to/redis.md; then say CONFIG SET notify-keyspace-events '' once in Redis."
     )
 
@@ -75,9 +79,11 @@ class RedisStore(Store):
         admits: Login | None = None,
         log: Log | None = None,
         traefik: Connection | None = None,
+        notifications: str = "auto",
     ) -> None:
         self._connection = connection
         self._admits = admits
+        self._notifications = Notifications(notifications, log)
         self._redis = connect(connection)
         self._root = traefik_root + "/"
         self._records = jupyterhub_root + "/routes"
@@ -121,6 +127,8 @@ class RedisStore(Store):
             self._follower.said = set(found)
         async with self._errors(), connect(self._connection) as redis:
             await redis.ping()
+            # Before Traefik comes, and switches them on.
+            await self._notifications.learn(redis)
             found += await findings(redis, self._connection)
             found += await exposure(redis, self._connection)
             found += await crowded(redis, [pattern_of(self._root), pattern_of(self._claim[:-3])], self._connection)
@@ -285,6 +293,10 @@ class RedisStore(Store):
         """See :meth:`kvproxy.store.base.Store.forget`: the fence."""
         self._knows = False
         await self._try(lambda: self._redis.delete(self._fence_key))
+
+    async def quiet(self) -> None:
+        """See :meth:`kvproxy.store.base.Store.quiet`: keyspace notifications that Traefik has switched on."""
+        await self._try(lambda: self._notifications.hush(self._redis))
 
     async def noisy(self) -> bool:
         """See :meth:`kvproxy.store.base.Store.noisy`: whether Redis sends keyspace notifications, to whomever."""

@@ -26,6 +26,7 @@ async def tell_noise(store: Store, table: DesiredTable, log: Log) -> None:
         log: where to say it.
     """
     try:
+        await store.quiet()
         noisy = await store.noisy()
     except StoreError as error:
         log.info("Whether the store wakes Traefik more often than needed cannot be said. %s", error)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from .._text import shown
 from ..routing.decode import stored_revision
 from ..routing.entry import Entry
-from ..routing.names import Names
+from ..routing.names import Names, is_kvproxys
 from ..store.base import Operation, Snapshot, Space
 from .plan import apart, diff
 from .repair import describe, set_aside
@@ -23,12 +23,14 @@ class Findings:
         changed: names of those that are not as they were believed to be.
         set_aside: keys under which records that nobody can read are going to be kept.
         words: the same in a sentence.
+        others: whether keys have changed that are no kvproxy's.
     """
 
     wrong: list[str]
     changed: list[str]
     set_aside: list[str]
     words: str
+    others: bool = False
 
     @property
     def unreadable(self) -> str:
@@ -50,6 +52,7 @@ class Belief:
         self.entries: dict[str, Entry] = {}
         self._spaces: dict[Space, dict[str, str]] | None = None
         self._aside: dict[str, tuple[Operation, ...]] = {}
+        self._foreign: dict[str, str] = {}
 
     def applied(self, operations: Iterable[Operation]) -> None:
         """Learn which keys were written."""
@@ -108,6 +111,7 @@ class Belief:
             desired: what should be there.
             known: the revision that was written last.
         """
+        before, self._foreign = self._foreign, _foreign(snapshot.config)
         self._spaces = {Space.CONFIG: dict(snapshot.config), Space.RECORDS: dict(snapshot.records)}
         changed = [name for name in {**found, **self.entries} if found.get(name) != self.entries.get(name)]
         wrong = [name for name in changed if found.get(name) != desired.get(name)]
@@ -117,10 +121,15 @@ class Belief:
         kept = [key for name in wrong if name not in desired for key in self._set_aside(name, found.get(name))]
         revision = snapshot.config.get(self._names.revision_key, "")
         older = (stored_revision(revision) or known) < known
-        return Findings(wrong, changed, kept, describe(wrong, found, desired, older) if wrong else "")
+        words = describe(wrong, found, desired, older) if wrong else ""
+        return Findings(wrong, changed, kept, words, before != self._foreign)
 
     def _set_aside(self, name: str, found: Entry | None) -> list[str]:
         operations = set_aside(found, self._names) if found is not None else ()
         if operations:
             self._aside[name] = operations
         return [operation.key for operation in operations]
+
+
+def _foreign(config: Mapping[str, str]) -> dict[str, str]:
+    return {key: value for key, value in config.items() if not is_kvproxys(key)}

@@ -205,6 +205,7 @@ class StoreSync:
         if self._guard.read_due(now):
             self._stale = True
             return
+        await self._store.quiet()
         as_left = await self._store.get(self._names.revision_key) == self._belief.revision
         self._stale = not (as_left and await self._store.admitted())
         self._guard.glanced(self._now())
@@ -367,7 +368,8 @@ class StoreSync:
         # Traefik may serve what the store has lost.
         self._lost = other and not first
         self._torn = self._lost or self.table.take_rerooted()
-        if hopeful or other or self._belief.release():
+        # A store that is kept quiet does not wake Traefik for what somebody else has written.
+        if hopeful or other or self._belief.release() or (findings.others and not first):
             self._untold = True
         if findings.wrong and not first:
             self._observer.repaired(len(findings.wrong))

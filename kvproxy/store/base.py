@@ -134,6 +134,13 @@ class Store(abc.ABC):
             StoreChanged: if a fenced store is not as it was left. Reading it again mends that.
         """
 
+    async def quiet(self) -> None:
+        """Take back what makes the store :meth:`noisy` and nobody but Traefik has asked for, if there is such a thing.
+
+        Called when Traefik has come and about once a second after that.
+        """
+        return
+
     async def noisy(self) -> bool:
         """Whether whoever reads the configuration is woken for each key of a transaction instead of once.
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import logging
+import os
 import re
-from collections.abc import AsyncIterator, Callable
+import signal
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Any, TypeAlias
 
@@ -18,7 +20,7 @@ from kvproxy_redis import TraefikRedisProxy
 from kvproxy_redis.connection import parse_connection
 from kvproxy_redis.store import RedisStore
 
-from .proxies import Doors, External, Start, add_all
+from .proxies import Client, Doors, External, Start, add_all, port_of, until_true
 from .test_connections import HUB, PASSWORD, TRAEFIK
 
 Factory: TypeAlias = Callable[..., RedisServer]
@@ -114,7 +116,9 @@ async def test_the_price_of_notifications_is_told_once_and_right(
     target = await doors.open()
 
     async def start() -> TraefikRedisProxy:
-        proxy = await start_proxy() if started_by == "hub" else external()
+        make = start_proxy if started_by == "hub" else external
+        made = make(redis_notifications="keep")
+        proxy = await made if isinstance(made, Awaitable) else made
         await proxy.add_route("/", target, {})
         await until(lambda: said(caplog))
         return proxy
@@ -147,3 +151,83 @@ async def test_a_quiet_redis_is_no_matter(
     async with listening(redis) as heard:
         await proxy.add_route("/user/ada/", await doors.open(), {})
         assert len(await heard()) == 1
+
+
+def flags(redis: RedisServer) -> str:
+    """What Redis notifies of."""
+    answer = redis.command("CONFIG", "GET", "notify-keyspace-events")
+    assert isinstance(answer, list)
+    return str(answer[1])
+
+
+async def test_what_traefik_switches_on_is_switched_off_again(
+    start_proxy: Start, redis_server: RedisServer, doors: Doors
+) -> None:
+    """A plain Redis is quiet at the hub's start and after the end of Traefik and of Redis: an edit is one message."""
+    proxy = await start_proxy()
+    assert flags(redis_server) == ""
+    target = await doors.open()
+    async with listening(redis_server) as heard:
+        await proxy.add_route("/user/ada/", target, {})
+        assert len(await heard()) == 1
+    before = proxy.traefik_pid
+    assert before is not None
+    os.kill(before, signal.SIGKILL)
+    await until(lambda: proxy.traefik_pid not in {before, None})
+    await proxy.add_route("/user/bob/", target, {})
+    await until(lambda: flags(redis_server) == "")
+    redis_server.kill()
+    redis_server.start()
+    await proxy.add_route("/user/eve/", target, {})
+    await until(lambda: flags(redis_server) == "")
+
+
+@pytest.mark.parametrize(
+    ("wish", "before", "after"),
+    [("auto", "AKE", "AKE"), ("auto", "xE", "AKE"), ("keep", "", "AKE"), ("off", "AKE", "")],
+)
+async def test_what_was_set_before_stays_unless_the_hub_is_told(
+    wish: str, before: str, after: str, redis_factory: Factory, start_proxy: Start, doors: Doors
+) -> None:
+    """Somebody else may need it; Traefik sets what it wants in any case."""
+    redis = redis_factory(notify_keyspace_events=before)
+    proxy = await start_proxy(redis_url=redis.url, redis_notifications=wish)
+    await proxy.add_route("/user/ada/", await doors.open(), {})
+    assert set(flags(redis)) == set(after)
+
+
+async def test_what_somebody_sets_meanwhile_stays(redis_server: RedisServer, start_proxy: Start, doors: Doors) -> None:
+    """Another application has come that needs it."""
+    proxy = await start_proxy()
+    redis_server.command("CONFIG", "SET", "notify-keyspace-events", "Ex")
+    store = proxy.open_store()
+    for name in ("ada", "bob"):
+        await proxy.add_route(f"/user/{name}/", await doors.open(), {})
+        await proxy.get_all_routes()
+    await store.aclose()
+    assert set(flags(redis_server)) == {"x", "E"}
+
+
+async def test_a_key_that_somebody_adds_is_served_though_redis_is_quiet(
+    start_proxy: Start, redis_server: RedisServer, doors: Doors
+) -> None:
+    """The hub finds it when it looks, and has Traefik read; the same when it is changed and removed."""
+    proxy = await start_proxy()
+    await proxy.add_route("/", await doors.open(), {})
+    target, other = await doors.open(), await doors.open()
+    client = Client(int(port_of(proxy.public_url)))
+
+    async def leads(port: str) -> None:
+        await until_true(lambda: asks(port), 20)
+
+    async def asks(port: str) -> bool:
+        return await client.ask("/mine/") == (200, port)
+
+    redis_server.command("SET", "traefik/http/services/mine/loadbalancer/servers/0/url", target)
+    redis_server.command("SET", "traefik/http/routers/mine/service", "mine")
+    redis_server.command("SET", "traefik/http/routers/mine/rule", "PathPrefix(`/mine`)")
+    await leads(port_of(target))
+    redis_server.command("SET", "traefik/http/services/mine/loadbalancer/servers/0/url", other)
+    await leads(port_of(other))
+    assert flags(redis_server) == ""
+    await client.close()

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import burden, layout, layout_report, pprof, profile, throttle
+from benchmarks import burden, layout, layout_report, notifications, pprof, profile, throttle
 from benchmarks.bare import looks
 from benchmarks.contestants import laid_out
 from benchmarks.document import write_places
@@ -19,7 +19,9 @@ from kvproxy.routing.group import Limits
 
 
 @pytest.mark.parametrize(
-    "page", [throttle, layout_report, profile, burden], ids=["throttle", "layouts", "profile", "burden"]
+    "page",
+    [throttle, layout_report, profile, burden, notifications],
+    ids=["throttle", "layouts", "profile", "burden", "notifications"],
 )
 def test_the_pages_numbers_are_made_from_the_raw_results(page, tmp_path: Path) -> None:
     """No number on these pages is typed by hand."""

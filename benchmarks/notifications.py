@@ -1,0 +1,110 @@
+"""What Redis' keyspace notifications cost Traefik when many routes are added at once: writes docs/notifications.md.
+
+python -m benchmarks.notifications              three minutes on two cores
+python -m benchmarks.notifications --report     the table again, from the raw results on disk
+
+Two kvproxies with a plain Redis and a Traefik of their own, which may run CONFIG and switches notifications on: one
+leaves them as they are, the other switches them off again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from benchmarks.figures import beside
+from benchmarks.results import Results, Row, describe_machine
+from benchmarks.study import Study
+from benchmarks.tables import markdown
+from benchmarks.tools import own_versions
+from benchmarks.worker import cpu_seconds
+from benchmarks.workload import ROOT
+from kvproxy.testing.servers import RedisServer, free_port
+from kvproxy_redis import TraefikRedisProxy
+
+DOCUMENT = ROOT / "docs" / "notifications.md"
+RESULTS = ROOT / "benchmarks" / "results" / "notifications"
+#: The first is what the other is compared with.
+WISHES = ("auto", "keep")
+SIZES = (1, 100, 300)
+_LOOK = 0.5  # seconds between two looks at Traefik's CPU
+_RESTING = 4  # looks in which it has used none to speak of
+_NONE = 0.02  # seconds of CPU in a look
+_LONGEST = 300.0  # seconds after which it is not waited for
+
+
+async def measure() -> Results:
+    """Run everything."""
+    results = Results(machine=describe_machine(own_versions({"redis"})))
+    for wish in WISHES:
+        async with contextlib.AsyncExitStack() as stack:
+            redis = stack.enter_context(RedisServer())
+            directory = stack.enter_context(tempfile.TemporaryDirectory(prefix="kvproxy-notifications-"))
+            proxy = TraefikRedisProxy(
+                public_url=f"http://127.0.0.1:{free_port()}/",
+                traefik_api_url=f"http://127.0.0.1:{free_port()}",
+                redis_url=redis.url,
+                redis_notifications=wish,
+                static_config_file=str(Path(directory, "traefik.toml")),
+                check_route_timeout=int(_LONGEST),
+            )
+            stack.push_async_callback(proxy.stop)
+            await proxy.start()
+            for size in SIZES:
+                results.rows += await _measure(proxy, wish, size)
+    return results
+
+
+async def _measure(proxy: TraefikRedisProxy, wish: str, size: int) -> list[Row]:
+    """Add so many at once: seconds until all are served and until Traefik is at rest, and its CPU until then."""
+    assert proxy.traefik_pid is not None
+    await _rest(proxy.traefik_pid)
+    cpu, begin = cpu_seconds(proxy.traefik_pid), time.perf_counter()
+    await asyncio.gather(*(proxy.add_route(f"/user/{wish}{size}-{n}/", "http://127.0.0.1:1", {}) for n in range(size)))
+    served = time.perf_counter() - begin
+    await _rest(proxy.traefik_pid)
+    used = cpu_seconds(proxy.traefik_pid) - cpu
+    print(f"{wish}, {size}: {served:.2f} s, {used:.2f} s of CPU", flush=True)
+    return [
+        Row(wish, size, "at-once", 0, 0, "served_s", served),
+        Row(wish, size, "at-once", 0, 0, "traefik_cpu_s", used),
+    ]
+
+
+async def _rest(pid: int) -> None:
+    begin, still, before = time.monotonic(), 0, cpu_seconds(pid)
+    while still < _RESTING and time.monotonic() - begin < _LONGEST:
+        await asyncio.sleep(_LOOK)
+        now = cpu_seconds(pid)
+        still, before = (still + 1 if now - before <= _NONE else 0), now
+
+
+def table(results: Results) -> str:
+    """Ratios to the quiet one, and behind them what was measured as context."""
+    rows = []
+    for wish in results.contestants():
+        for metric, title in (("served_s", "until all are served"), ("traefik_cpu_s", "CPU of Traefik")):
+            cells = [_cell(results, wish, size, metric) for size in results.sizes()]
+            rows.append([f"`{wish}`: {title}", *cells])
+    return markdown(["", *(f"{size} at once" if size > 1 else "one route" for size in results.sizes())], rows)
+
+
+def _cell(results: Results, wish: str, size: int, metric: str) -> str:
+    first = results.median(results.contestants()[0], size, "at-once", metric)
+    return beside(results.median(wish, size, "at-once", metric), first, 1000, "ms")
+
+
+def conditions(results: Results) -> str:
+    """What Redis it was."""
+    return f"a Redis without settings, {sum(results.sizes())} routes at the end"
+
+
+STUDY = Study("notifications", __doc__.splitlines()[0], DOCUMENT, RESULTS, measure, table, conditions)
+write_document = STUDY.write_document
+
+if __name__ == "__main__":
+    sys.exit(STUDY.main())
