@@ -13,8 +13,8 @@ from typing import Any, Final, TypeVar
 
 T = TypeVar("T")
 
-#: Seconds until a cancellation is repeated.
-_PATIENCE: Final = 0.2
+#: Seconds until a cancellation is repeated: enough for closing what is open, which a further one would interrupt.
+_PATIENCE: Final = 1.0
 
 
 async def end(tasks: Collection[asyncio.Task[None]]) -> None:

@@ -116,6 +116,7 @@ class Follower:
         # Those that were the master, with the moment from which on nobody can be listening there.
         self._former: dict[Address, tuple[Any, float]] = {}
         self._messages: set[asyncio.Task[None]] = set()
+        self._closed = False
         #: The master, None as long as no sentinel has said.
         self.master: Address | None = None
         #: Called when another server has become the master.
@@ -132,11 +133,14 @@ class Follower:
 
     async def aclose(self) -> None:
         """End it."""
+        self._closed = True
         await end({*self._tasks, *self._messages})
         await asyncio.gather(*(redis.aclose() for redis, _ in self._former.values()), return_exceptions=True)
 
     def publish(self, channel: str, message: str) -> None:
         """Say something also to those who still listen to a server that was the master; nobody waits for it."""
+        if self._closed:
+            return
         now = asyncio.get_running_loop().time()
         for redis, until in self._former.values():
             if now < until:
@@ -210,7 +214,8 @@ class Follower:
             redis, _ = self._former.get(before) or (connect(alone(self._connection, before), _PATIENCE), 0.0)
             self._former[before] = redis, self._moved_at + _FORMER
             self.moved()
-            self._begin(self._remind())
+            if not self._closed:
+                self._begin(self._remind())
         await self._redis.lead(address)
 
 

@@ -15,7 +15,7 @@ import pytest
 from kvproxy.proxy.base import KVTraefikProxy
 from kvproxy.store.base import Store
 from kvproxy.testing.conformance.suite import Kit
-from kvproxy.testing.servers import free_port
+from kvproxy.testing.servers import free_port, slowness
 from kvproxy.testing.servers.named import Doors, RawClient, port_of
 
 #: What the fixtures give: starts a proxy with traits, makes a client of its public port, opens a second store of its.
@@ -47,13 +47,17 @@ async def add_all(proxy: KVTraefikProxy, routes: Iterable[tuple[str, str]]) -> N
 
 
 async def until(condition: Callable[[], bool], seconds: float = 20) -> None:
-    """Wait for a condition, for so many seconds at most."""
+    """Wait for a condition, for so many seconds at most, or more on a machine that is busy.
 
-    async def wait() -> None:
-        while not condition():  # noqa: ASYNC110 - what is waited for is outside of this process
-            await asyncio.sleep(0.01)
-
-    await asyncio.wait_for(wait(), seconds)
+    Raises:
+        asyncio.TimeoutError: if it does not come about.
+    """
+    loop = asyncio.get_running_loop()
+    begin = loop.time()
+    while not condition():
+        if loop.time() - begin > seconds * slowness():
+            raise asyncio.TimeoutError
+        await asyncio.sleep(0.01)
 
 
 class TraefikKit(Kit):

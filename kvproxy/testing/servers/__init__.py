@@ -1,7 +1,15 @@
 """Real servers for tests, for any test framework; pytest fixtures are in `kvproxy.testing.fixtures`."""
 
 from kvproxy.testing.servers.echo import EchoServer
-from kvproxy.testing.servers.programs import ServerError, accepts, find_redis, find_traefik, free_port, wait_until
+from kvproxy.testing.servers.programs import (
+    ServerError,
+    accepts,
+    find_redis,
+    find_traefik,
+    free_port,
+    slowness,
+    wait_until,
+)
 from kvproxy.testing.servers.redis import RedisServer
 from kvproxy.testing.servers.tcp_proxy import TcpProxy
 from kvproxy.testing.servers.tls import Certificates, TlsFront
@@ -19,5 +27,6 @@ __all__ = [
     "find_redis",
     "find_traefik",
     "free_port",
+    "slowness",
     "wait_until",
 ]

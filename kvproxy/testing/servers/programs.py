@@ -55,15 +55,20 @@ def accepts(port: int, host: str = "127.0.0.1") -> bool:
     return True
 
 
+def slowness() -> float:
+    """How many times longer things take than on a machine with nothing else to do: processes at work, by cores."""
+    return max(os.getloadavg()[0] / (os.cpu_count() or 1), 1.0)
+
+
 def wait_until(condition: Callable[[], T], what: str, seconds: float = 10) -> T:
     """Ask again and again until the condition is true, and return what it returned.
 
-    Raises TimeoutError naming ``what`` if it is not so within that many seconds.
+    Raises TimeoutError naming ``what`` if it is not so within that many seconds; more on a machine that is busy.
     """
-    deadline = time.monotonic() + seconds
+    begin = time.monotonic()
     pause = 0.005
     while not (value := condition()):
-        if time.monotonic() > deadline:
+        if time.monotonic() - begin > seconds * slowness():
             raise TimeoutError(f"Not within {seconds:g} seconds: {what}.")
         time.sleep(pause)
         pause = min(pause * 1.5, 0.1)

@@ -40,7 +40,6 @@ class TcpProxy:
         port: where clients come to.
         latency: seconds that a byte takes longer, in each direction.
         bandwidth: bytes a second in each direction of one connection; 0 for no limit.
-        silent: True to take connections and hold every byte back until it is False again.
     """
 
     def __init__(self, target_port: int, *, tls: ssl.SSLContext | None = None) -> None:
@@ -57,7 +56,7 @@ class TcpProxy:
 
     @property
     def silent(self) -> bool:
-        """See the class."""
+        """Whether connections are taken and every byte is held back until this is False again."""
         return self._silent
 
     @silent.setter

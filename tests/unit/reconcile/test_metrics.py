@@ -8,6 +8,9 @@ from pathlib import Path
 
 from prometheus_client import REGISTRY
 
+# It registers the metrics.
+import kvproxy.proxy  # noqa: F401
+
 ROOT = Path(__file__).parents[3]
 NAME = re.compile(r"jupyterhub_(?:kvproxy|proxy)_[a-z_]+")
 #: Of a histogram or a counter, what a query may name.
