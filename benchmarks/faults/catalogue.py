@@ -11,12 +11,14 @@ from typing import TypeAlias
 import psutil
 
 from benchmarks.faults.hub_process import HubError
+from benchmarks.faults.network import Network
 from benchmarks.faults.site import FOREIGN, Site, foreign
 from benchmarks.faults.stores import Killable
 from kvproxy.store import Operation, Space
 
 _AWAY = 1.0  # seconds that a part is away, at least: whoever starts it anew takes a moment
 _CHANGES = 20  # that a store has seen before it loses them
+_SLOW, _NARROW = 0.2, 500_000  # seconds for each way, and bytes a second, of a bad network
 _IMPATIENT = 6  # seconds after which a hub gives up a route that Traefik does not come to serve
 
 #: A fault as it takes its course. It yields twice: when all is ready, the routes that it is going to hit itself; and in
@@ -29,13 +31,15 @@ class Fault:
     """Something that happens.
 
     title: in the table. happen: its course, given the site and the seconds for which a part stands still. killable:
-    whether it needs a store with processes. managed: whether the Traefik is the hub's own.
+    whether it needs a store with processes. managed: whether the Traefik is the hub's own. network: whether the
+    parts are connected by a network that can be made bad.
     """
 
     title: str
     happen: Callable[[Site, float], Steps]
     killable: bool = False
     managed: bool = False
+    network: bool = False
 
 
 async def store_killed(site: Site, _: float) -> Steps:
@@ -196,6 +200,67 @@ async def store_emptied_and_hub_restarted(site: Site, seconds: float) -> Steps:
     yield []
 
 
+async def network_slow(site: Site, seconds: float) -> Steps:
+    """All connections are slow, as to another continent, and get fast again."""
+    network = network_of(site)
+    yield []
+    for connection in network.all:
+        connection.latency, connection.bandwidth = _SLOW, _NARROW
+    yield []
+    await asyncio.sleep(seconds)
+    for connection in network.all:
+        connection.heal()
+
+
+async def network_silent(site: Site, seconds: float) -> Steps:
+    """Nothing passes between the store and the others for a while; no connection ends."""
+    network = network_of(site)
+    yield []
+    for connection in network.to_store:
+        connection.silent = True
+    yield []
+    await asyncio.sleep(seconds)
+    for connection in network.to_store:
+        connection.heal()
+
+
+async def network_refusing(site: Site, seconds: float) -> Steps:
+    """Connections to the store are reset, and new ones refused for a while."""
+    network = network_of(site)
+    yield []
+    for connection in network.to_store:
+        connection.refuse()
+    yield []
+    await asyncio.sleep(seconds)
+    for connection in network.to_store:
+        connection.heal()
+
+
+async def answers_lost(site: Site, _: float) -> Steps:
+    """What the hub says to the store arrives once more, and it is never answered; new connections work."""
+    yield []
+    network_of(site).hub.forget(answers_only=True)
+    yield []
+
+
+async def api_silent(site: Site, seconds: float) -> Steps:
+    """Nothing passes between the hub and Traefik's API for a while."""
+    network = network_of(site)
+    yield []
+    network.api.silent = True
+    yield []
+    await asyncio.sleep(seconds)
+    network.api.heal()
+
+
+async def connections_forgotten(site: Site, _: float) -> Steps:
+    """A firewall has forgotten the connections to the store: they stay open, and nothing passes on them any more."""
+    yield list(site.table)
+    for connection in network_of(site).to_store:
+        connection.forget()
+    yield []
+
+
 async def a_past(site: Site) -> None:
     """Changes, one after another: a store that comes back counts its changes anew, and who follows it must cope."""
     for _ in range(_CHANGES):
@@ -217,6 +282,12 @@ def killable(site: Site) -> Killable:
     return site.store
 
 
+def network_of(site: Site) -> Network:
+    """The network between the parts."""
+    assert site.network is not None
+    return site.network
+
+
 def some(site: Site) -> list[str]:
     """A few users."""
     users = [spec for spec in site.table if spec.startswith("/user/student")]
@@ -233,10 +304,18 @@ FAULTS = {
     "keys-changed": Fault("keys changed by hand", keys_changed),
     "foreign-key": Fault("a key that Traefik cannot decode", foreign_key),
     "traefik-paused": Fault("Traefik stands still", traefik_paused),
+    "network-slow": Fault("slow network", network_slow, network=True),
+    "network-silent": Fault("silent network to the store", network_silent, network=True),
+    "network-refusing": Fault("store refuses connections", network_refusing, network=True),
+    "answers-lost": Fault("store's answers to the hub lost", answers_lost, network=True),
+    "api-silent": Fault("silent network to Traefik's API", api_silent, network=True),
     "hub-killed": Fault("hub killed, started again", hub_killed),
     "store-and-hub-lost": Fault("store restarted empty, and the hub with it", store_emptied_and_hub_restarted),
     "traefik-killed": Fault("Traefik killed", traefik_killed, managed=True),
     "hub-restarted": Fault("hub restarted, its Traefik with it", hub_restarted, managed=True),
+    "connections-forgotten": Fault(
+        "connections to the store forgotten", connections_forgotten, managed=True, network=True
+    ),
     "both-killed": Fault("store and Traefik killed", both_killed, killable=True, managed=True),
     "all-killed": Fault("store, Traefik and hub killed", all_killed, managed=True),
 }

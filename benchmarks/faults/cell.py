@@ -73,7 +73,7 @@ class Outcome:
 
 def applies(store: str, fault: str) -> bool:
     """Whether a fault can happen to a store."""
-    return store != "file" or not FAULTS[fault].killable
+    return store != "file" or not (FAULTS[fault].killable or FAULTS[fault].network)
 
 
 async def run(store: str, fault: str, scale: Scale, directory: Path) -> Outcome:
@@ -81,7 +81,7 @@ async def run(store: str, fault: str, scale: Scale, directory: Path) -> Outcome:
     what, made = FAULTS[fault], STORES[store][1](directory)
     outcome = Outcome()
     try:
-        async with Site.open(made, directory, routes=scale.routes, managed=what.managed) as site:
+        async with Site.open(made, directory, routes=scale.routes, managed=what.managed, network=what.network) as site:
             await Cell(site, what, scale, outcome).run()
     except (HubError, ServerError, OSError, EOFError) as error:
         outcome.problem += f" {type(error).__name__}: {error}"

@@ -11,12 +11,15 @@ import time
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import psutil
 
 from benchmarks.faults.hub_process import Hub, HubError
-from benchmarks.faults.stores import StoreUnderFault
+from benchmarks.faults.network import APART, Network, redirect
+from benchmarks.faults.stores import Killable, StoreUnderFault
 from kvproxy.process.launch import RUNTIME, find_traefik, traefik_version, write_private
+from kvproxy.proxy import KVTraefikProxy
 from kvproxy.reconcile.plan import diff, transactions
 from kvproxy.routing.encode import encode_setup
 from kvproxy.routing.route import Route, make_route
@@ -40,10 +43,11 @@ ROUTE_TIMEOUT = 30
 class Site:
     """Everything that a fault can hit, and what is right there. Made by `Site.open`.
 
-    store: where the routes are. directory: for all files. managed: whether the hub starts Traefik.
+    store: where the routes are. directory: for all files. managed: whether the hub starts Traefik. network: whether
+    there is one between store, hub and Traefik; the store needs processes then.
     """
 
-    def __init__(self, store: StoreUnderFault, directory: Path, *, managed: bool):
+    def __init__(self, store: StoreUnderFault, directory: Path, *, managed: bool, network: bool = False):
         self.store, self.managed, self._directory = store, managed, directory
         self.port, api = quiet_port(), quiet_port()
         static = directory / "traefik.toml"
@@ -54,9 +58,11 @@ class Site:
             "should_start": managed,
             **store.traits,
         }
+        #: None if the parts are connected directly.
+        self.network = Network(store.port, api) if network and isinstance(store, Killable) else None
         #: It never starts; it knows how to come to the store, and how the hub calls things there.
         self.proxy = store.proxy_class(**traits)
-        self.hub = Hub(store.proxy_class, traits, directory / "hub.log")
+        self.hub = Hub(*self._by_network(store.proxy_class, traits, api), directory / "hub.log")
         self.traefik = (
             None if managed else TraefikServer(directory / "external.toml", [self.port, api], self._variables)
         )
@@ -71,10 +77,14 @@ class Site:
 
     @classmethod
     @asynccontextmanager
-    async def open(cls, store: StoreUnderFault, directory: Path, *, routes: int, managed: bool) -> AsyncIterator[Site]:
+    async def open(
+        cls, store: StoreUnderFault, directory: Path, *, routes: int, managed: bool, network: bool = False
+    ) -> AsyncIterator[Site]:
         """A site at work with so many routes."""
-        site = cls(store, directory, managed=managed)
+        site = cls(store, directory, managed=managed, network=network)
         try:
+            if site.network is not None:
+                site.network.start()
             await asyncio.to_thread(store.start)
             await site._fill(routes)
             await site.hub.start()
@@ -90,8 +100,23 @@ class Site:
     def _variables(self) -> dict[str, str]:
         return {**os.environ, **RUNTIME, **self.proxy.traefik_environment()}
 
+    def _by_network(
+        self, proxy_class: type[KVTraefikProxy], traits: dict[str, Any], api: int
+    ) -> tuple[type[KVTraefikProxy], dict[str, Any]]:
+        """The hub's class and traits, by which it and its Traefik come through the network, if there is one."""
+        if self.network is None:
+            return proxy_class, traits
+        hub, traefik = self.network.to_store
+        traits = redirect(traits, {hub.target_port: hub.port})
+        if not self.managed:
+            return proxy_class, redirect(traits, {api: self.network.api.port})
+        return APART[proxy_class], {**traits, "traefik_ports": {str(hub.port): traefik.port}}
+
     def _start_traefik(self, traefik: TraefikServer) -> None:
-        settings = self.proxy.static_settings(self.proxy.traefik_provider(), traefik_version(find_traefik()))
+        provider = self.proxy.traefik_provider()
+        if self.network is not None:
+            provider = redirect(provider, {self.network.traefik.target_port: self.network.traefik.port})
+        settings = self.proxy.static_settings(provider, traefik_version(find_traefik()))
         write_private(traefik.config_path, static_file(static_configuration(settings), traefik.config_path.name))
         traefik.start()
 
@@ -136,6 +161,8 @@ class Site:
             if self.traefik.running:
                 psutil.Process(self.traefik.pid).resume()
             await asyncio.to_thread(self.traefik.kill)
+        if self.network is not None:
+            self.network.stop()
         await asyncio.to_thread(self.store.close)
         await asyncio.to_thread(self._echo.stop)
         await self._doors.close()

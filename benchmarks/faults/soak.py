@@ -25,6 +25,7 @@ import psutil
 
 from benchmarks.faults.hub_process import HubError, HubGoneError
 from benchmarks.faults.load import Load
+from benchmarks.faults.network import Network
 from benchmarks.faults.site import Site
 from benchmarks.faults.soak_report import RESULTS, problems, sections, write_document
 from benchmarks.faults.stores import STORES, Killable
@@ -39,7 +40,10 @@ STAY = 0.5  # seconds that one stays at most
 _RETRY = 0.1  # seconds until a guest tries again what a restarted part has interrupted
 _SAMPLES = 10  # in the second part
 _PAUSES = (3.0, 30.0)  # seconds between two disturbances: of a short soak, of a long one
-_STILL = 2.0  # seconds for which a store stands still
+_STILL = 2.0  # seconds for which a store stands still, or a network is bad
+_SLOW = 0.2  # seconds that a slow network takes longer, each way
+_FIRST = "/user/first-again/"  # who logs in as soon as that is possible
+_LIMIT = 120.0  # seconds in which it has to be
 
 
 class Soak:
@@ -62,6 +66,8 @@ class Soak:
         self._store += [self._empty] if losses else []
         if isinstance(site.store, Killable):
             self._store += [self._crash, self._stand_still]
+        if site.network is not None:
+            self._store += [self._slow, self._silent, self._refusing, self._answers_lost, self._forgotten]
 
     async def run(self) -> None:
         """All of it."""
@@ -157,6 +163,47 @@ class Soak:
         await self.site.by_hand(Operation(Space.RECORDS, key, None) for key in records)
         self.counts["deletions"] += 1
 
+    @contextlib.asynccontextmanager
+    async def _bad_network(self, kind: str) -> AsyncIterator[Network]:
+        """The network, for as long as it is bad, and then for good."""
+        network = self.site.network
+        assert network is not None
+        try:
+            yield network
+            await asyncio.sleep(_STILL)
+        finally:
+            for connection in network.all:
+                connection.heal()
+        self.counts[kind] += 1
+
+    async def _slow(self) -> None:
+        async with self._bad_network("slow") as network:
+            for connection in network.all:
+                connection.latency = _SLOW
+
+    async def _silent(self) -> None:
+        async with self._bad_network("silent") as network:
+            for connection in network.to_store:
+                connection.silent = True
+
+    async def _refusing(self) -> None:
+        async with self._bad_network("refusing") as network:
+            for connection in network.to_store:
+                connection.refuse()
+
+    async def _answers_lost(self) -> None:
+        async with self._bad_network("answers_lost") as network:
+            network.hub.forget(answers_only=True)
+
+    async def _forgotten(self) -> None:
+        """Until the hub has started Traefik anew nobody can log in."""
+        async with self._without_traefik(), self._bad_network("forgotten") as network:
+            network.traefik.forget()
+            # The first one may be served by what Traefik has heard just before.
+            for _ in range(2):
+                await self.site.seconds_to_log_in(_FIRST, _LIMIT)
+                await self.site.log_out(_FIRST)
+
     async def _kill_traefik(self) -> None:
         async with self._without_traefik():
             with contextlib.suppress(HubError, AssertionError, psutil.Error):
@@ -212,7 +259,7 @@ async def soak(store: str, minutes: float, directory: Path, *, losses: bool = Tr
     """Let it go on for so long, and give back what was counted."""
     results = Results(machine=describe_machine(own_versions({store.partition("-")[0]})))
     results.machine["store"] = STORES[store][0]
-    async with Site.open(STORES[store][1](directory), directory, routes=RESIDENTS, managed=True) as site:
+    async with Site.open(STORES[store][1](directory), directory, routes=RESIDENTS, managed=True, network=True) as site:
         work = Soak(site, 60 * minutes, losses=losses)
         await work.run()
     results.rows = work.rows

@@ -67,14 +67,18 @@ def story(results: Results) -> str:
         return f"{count(results, name):,}"
 
     residents, store = results.sizes()[0], results.machine.get("store", "")
+    network = (
+        f"The network was slow {of('slow')} times, silent {of('silent')} times, refusing {of('refusing')} times, lost "
+        f"answers {of('answers_lost')} times, and forgot Traefik's connection {of('forgotten')} times. "
+    )
     return (
         f"In {minutes:.3g} minutes {of('logins')} users logged in and out beside {residents} who were there all the "
         f"time. The store ({store}) crashed {of('store_restarts')} times, stood still {of('store_stops')} times, lost "
         f"everything {of('store_losses')} times and some records {of('deletions')} times; Traefik was killed "
-        f"{of('traefik_restarts')} times, the hub restarted or killed {of('hub_restarts')} times. Of {of('sent')} "
-        f"requests of those who were there all the time {of('failed')} failed, and {of('excused')} more while "
-        f"Traefik was being restarted. {of('refused')} logins were refused, and {of('wrong')} routes were wrong at the "
-        "end."
+        f"{of('traefik_restarts')} times, the hub restarted or killed {of('hub_restarts')} times. "
+        f"{network if count(results, 'slow') else ''}Of {of('sent')} requests of those who were there all the time "
+        f"{of('failed')} failed, and {of('excused')} more while Traefik was being restarted. {of('refused')} logins "
+        f"were refused, and {of('wrong')} routes were wrong at the end."
     )
 
 

@@ -82,6 +82,11 @@ class Killable(StoreUnderFault):
     def pids(self) -> list[int]:
         """Its processes."""
 
+    @property
+    @abc.abstractmethod
+    def port(self) -> int:
+        """Where it listens, on 127.0.0.1."""
+
 
 class OneServer(Killable):
     """A store that is one server.
@@ -98,6 +103,11 @@ class OneServer(Killable):
     def pids(self) -> list[int]:
         """See `Killable`."""
         return [self._server.pid]
+
+    @property
+    def port(self) -> int:
+        """See `Killable`."""
+        return self._server.port
 
     def start(self) -> None:
         """See `StoreUnderFault`."""

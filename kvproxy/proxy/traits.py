@@ -131,7 +131,7 @@ class TraefikProxy(HookedProxy):
         routes are added without it until it answers again.""",
     )
     traefik_stuck_timeout = Float(
-        30,
+        15,
         min=0,
         config=True,
         help="""Seconds after which the hub starts its Traefik anew if it hangs, or takes no change from a store that

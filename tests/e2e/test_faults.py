@@ -15,12 +15,19 @@ from benchmarks.faults.stores import STORES
 from kvproxy.testing.servers.programs import ServerError
 
 #: Seconds in which a new route can be added, after any fault.
-SOON = 15.0
+SOON = 30.0
 SCALE = Scale(routes=50, pause=2.0, limit=SOON)
 #: Cells under way at once: they wait, most of the time.
 AT_ONCE = 3
 CELLS = [
-    *((store, fault) for store in ("redis", "file") for fault in FAULTS if applies(store, fault)),
+    # The hub waits for a while before it starts a Traefik anew: see test_stuck_traefik.py.
+    *(
+        (store, fault)
+        for store in ("redis", "file")
+        for fault in FAULTS
+        if applies(store, fault) and fault != "connections-forgotten"
+    ),
+    *((store, fault) for store in ("etcd", "consul") for fault in ("network-silent", "answers-lost")),
     ("redis-noisy", "store-killed"),
     *((store, fault) for store in ("etcd", "consul") for fault in ("store-killed", "keys-deleted", "both-killed")),
     *((store, "store-emptied") for store in ("redis-noisy", "etcd", "consul")),

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from benchmarks.faults import report, soak_report
+from benchmarks.document import write_places
+from benchmarks.faults import crashes, report, soak_report
 from benchmarks.faults.cell import Outcome
 from benchmarks.results import Results, Row
 
@@ -34,6 +35,7 @@ def test_the_pages_numbers_are_made_from_the_raw_results(tmp_path: Path) -> None
     again.write_text(report.DOCUMENT.read_text(encoding="utf-8"), encoding="utf-8")
     report.write_document(Results.load(report.RESULTS), again)
     soak_report.write_document(Results.load(soak_report.RESULTS), again)
+    write_places(again, {"crashes": crashes.story(Results.load(crashes.RESULTS))})
     assert again.read_text(encoding="utf-8") == report.DOCUMENT.read_text(encoding="utf-8")
 
 

@@ -1,0 +1,85 @@
+"""The hub's own Traefik is killed again and again: for how long do users notice it?
+
+python -m benchmarks.faults.crashes              ten times; four minutes; writes it to docs/faults.md
+python -m benchmarks.faults.crashes --times 2    the same in short, printed only
+python -m benchmarks.faults.crashes --report     the sentence again, from the raw results on disk
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import psutil
+
+from benchmarks.document import write_places
+from benchmarks.faults.load import Load
+from benchmarks.faults.report import DOCUMENT
+from benchmarks.faults.site import Site
+from benchmarks.faults.stores import STORES
+from benchmarks.results import Results, Row, describe_machine
+from benchmarks.tools import own_versions
+from benchmarks.workload import ROOT
+
+RESULTS = ROOT / "benchmarks" / "results" / "crashes"
+TIMES = 10
+_ROUTES = 500
+_WORKS = 20.0  # seconds for which Traefik works before it is killed
+
+
+async def measure(times: int) -> Results:
+    """Kill it so many times; a row for each with the seconds for which requests failed."""
+    results = Results(machine=describe_machine(own_versions({"redis"})))
+    with tempfile.TemporaryDirectory(prefix="kvproxy-crashes-") as directory:
+        store = STORES["redis"][1](Path(directory))
+        async with Site.open(store, Path(directory), routes=_ROUTES, managed=True) as site:
+            for number in range(times):
+                await asyncio.sleep(_WORKS)
+                seconds = await crash(site)
+                results.rows.append(Row("redis", _ROUTES, "traefik-killed", number, 0, "out_s", seconds))
+                print(f"{number + 1}: {seconds:.2f} s", flush=True)
+    return results
+
+
+async def crash(site: Site) -> float:
+    """Seconds from the signal to the end of the last request that failed."""
+    async with Load(site.port, dict(site.table)) as load:
+        await load.a_round()
+        begin, pid = time.monotonic(), await site.traefik_pid()
+        psutil.Process(pid).kill()
+        while await site.hub.call("traefik") in {pid, None}:
+            await asyncio.sleep(0.05)
+        await site.until_served()
+        await load.a_round()
+    return load.tally.failures[-1][1] - begin if load.tally.failures else 0.0
+
+
+def story(results: Results) -> str:
+    """What has come of it."""
+    seconds = sorted(row.value for row in results.rows)
+    return (
+        f"Killed {len(seconds)} times, each {_WORKS:.0f} s after it had begun to work, with {_ROUTES} routes in Redis: "
+        f"requests failed for {seconds[0]:.2f} to {seconds[-1]:.2f} s each time."
+    )
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Returns the exit status."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.faults.crashes", description=__doc__.splitlines()[0])
+    parser.add_argument("--times", type=int, default=TIMES, help="how often; the documentation needs ten")
+    parser.add_argument("--report", action="store_true", help="report on the results on disk")
+    options = parser.parse_args(arguments)
+    results = Results.load(RESULTS) if options.report else asyncio.run(measure(options.times))
+    print(story(results))
+    if options.report or options.times >= TIMES:
+        results.save(RESULTS)
+        write_places(DOCUMENT, {"crashes": story(results)})
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
