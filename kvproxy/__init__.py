@@ -1,6 +1,6 @@
 """JupyterHub proxies that keep their routes in a key-value store and let Traefik serve them."""
 
-from ._version import __version__
+from ._version import __version__ as __version__
 from .errors import (
     ConfigurationError,
     HookError,
@@ -38,5 +38,4 @@ __all__ = [
     "TraefikError",
     "TraefikSilentError",
     "Transaction",
-    "__version__",
 ]

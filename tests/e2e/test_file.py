@@ -241,6 +241,13 @@ async def test_what_is_added_by_hand_is_served_and_kept(
     assert "mine" in file.read_text()
 
 
+def put(file: Path, text: str) -> None:
+    """Have a file hold this, as an editor saves it: in one step, or Traefik may read it while it is empty."""
+    new = file.with_name(f".{file.name}.new")
+    new.write_text(text)
+    new.replace(file)
+
+
 async def test_a_file_that_was_broken_by_hand_is_an_error_and_goes_on_serving(
     start_proxy: Start, doors: Doors, client_of: Callable[..., Client], file: Path
 ) -> None:
@@ -250,16 +257,16 @@ async def test_a_file_that_was_broken_by_hand_is_an_error_and_goes_on_serving(
     await proxy.add_route("/user/ada/", target, {})
     good = file.read_text()
     broken = good.replace("\n", "\n[ {broken\n", 1)
-    file.write_text(broken)
+    put(file, broken)
     with pytest.raises(StoreError, match=rf"{file.name}, line \d+: "):
         await proxy.add_route("/user/bob/", target, {})
     assert file.read_text() == broken
     assert await client_of(proxy).ask("/user/ada/") == (200, port_of(target))
-    file.write_text(good)
+    put(file, good)
     await proxy.add_route("/user/bob/", target, {})
     assert await client_of(proxy).ask("/user/bob/") == (200, port_of(target))
     await proxy.stop()
-    file.write_text(broken)
+    put(file, broken)
     with pytest.raises(StoreError, match=rf"{file.name}, line \d+: "):
         await proxy.start()
 
