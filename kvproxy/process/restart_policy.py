@@ -38,7 +38,7 @@ class Standstill:
     """
 
     def __init__(self, patience: float) -> None:
-        self._patience = patience
+        self.patience = patience
         self._since: float | None = None
         self._looked = 0.0
 
@@ -50,9 +50,9 @@ class Standstill:
             problem: what keeps Traefik from working; empty if it works.
         """
         late, self._looked = now - self._looked > _GAP, now
-        if not problem or not self._patience:
+        if not problem or not self.patience:
             self._since = None
             return False
         if self._since is None or late:
             self._since = now
-        return now - self._since >= self._patience
+        return now - self._since >= self.patience

@@ -117,7 +117,9 @@ class TraefikProcess:
         """
         atexit.register(self._at_exit)
         _exit_on_sigterm()
-        self._works, self._stuck = works, stuck
+        self._works = works
+        if self._standstill.patience:
+            self._stuck = stuck
         if isinstance(decision, Adopt):
             problem = await self._adopt(decision, ready)
             if problem is None:

@@ -44,8 +44,12 @@ class Standing:
         return self._sync.count
 
     def stuck(self) -> str:
-        """See :func:`kvproxy.reconcile.reasons.stuck`."""
-        return stuck(replace(self._watch.facts(), store_problem=self._sync.problem or ""))
+        """See :func:`kvproxy.reconcile.reasons.stuck`. Called several times a second."""
+        store_problem = self._sync.problem or ""
+        # Suspects can only speak against it, and cost a look at every key.
+        if not stuck(replace(self._watch.glimpse(), store_problem=store_problem)):
+            return ""
+        return stuck(replace(self._watch.facts(), store_problem=store_problem))
 
     def followed_since(self, moment: float) -> bool:
         """Whether Traefik was seen to have loaded a configuration of this hub's after a moment of the loop's time."""

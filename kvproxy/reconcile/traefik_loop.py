@@ -13,7 +13,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 from .._loop_stalls import LoopStalls
@@ -279,6 +279,10 @@ class TraefikWatch:
         Args:
             revision: the one that it should have loaded; None for the one that it was told of last.
         """
+        return replace(self.glimpse(revision), suspects=self._suspects())
+
+    def glimpse(self, revision: int | None = None) -> Facts:
+        """The same without the suspects, for which every key in the store is looked at."""
         wanted = self._revision if revision is None else revision
         return Facts(
             api_problem=self.problem or "",
@@ -286,7 +290,6 @@ class TraefikWatch:
             loaded=Loaded.of(self.seen, wanted),
             told_in_vain=self._pace.in_vain,
             provider_error=self._provider_error(self._pace.since),
-            suspects=self._suspects(),
         )
 
     def _complain(self) -> None:
