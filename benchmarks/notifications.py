@@ -12,18 +12,17 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import sys
-import tempfile
 import time
-from pathlib import Path
 
 from benchmarks.figures import beside
+from benchmarks.places import plain
 from benchmarks.results import Results, Row, describe_machine
 from benchmarks.study import Study
 from benchmarks.tables import markdown
 from benchmarks.tools import own_versions
 from benchmarks.worker import cpu_seconds
 from benchmarks.workload import ROOT
-from kvproxy.testing.servers import RedisServer, free_port
+from kvproxy.testing.servers import RedisServer
 from kvproxy_redis import TraefikRedisProxy
 
 DOCUMENT = ROOT / "docs" / "notifications.md"
@@ -43,17 +42,8 @@ async def measure() -> Results:
     for wish in WISHES:
         async with contextlib.AsyncExitStack() as stack:
             redis = stack.enter_context(RedisServer())
-            directory = stack.enter_context(tempfile.TemporaryDirectory(prefix="kvproxy-notifications-"))
-            proxy = TraefikRedisProxy(
-                public_url=f"http://127.0.0.1:{free_port()}/",
-                traefik_api_url=f"http://127.0.0.1:{free_port()}",
-                redis_url=redis.url,
-                redis_notifications=wish,
-                static_config_file=str(Path(directory, "traefik.toml")),
-                check_route_timeout=int(_LONGEST),
-            )
-            stack.push_async_callback(proxy.stop)
-            await proxy.start()
+            traits = {"redis_notifications": wish, "check_route_timeout": int(_LONGEST)}
+            proxy = await plain(stack, redis.url, **traits)
             for size in SIZES:
                 results.rows += await _measure(proxy, wish, size)
     return results

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import tempfile
+from contextlib import AsyncExitStack
 from pathlib import Path
 
 from benchmarks.programs import Tool
@@ -9,6 +11,7 @@ from benchmarks.servers import Backend
 from benchmarks.stores import Store
 from benchmarks.workload import Place
 from kvproxy.testing.servers.programs import free_port
+from kvproxy_redis import TraefikRedisProxy
 
 
 def place_for(
@@ -41,3 +44,18 @@ def place_for(
         wrk=wrk.path,
         libraries=wrk.libraries,
     )
+
+
+async def plain(stack: AsyncExitStack, redis_url: str, **traits: object) -> TraefikRedisProxy:
+    """A kvproxy at work in a Redis, with a Traefik of its own; it ends with the stack. traits: further settings."""
+    directory = stack.enter_context(tempfile.TemporaryDirectory(prefix="kvproxy-benchmark-"))
+    proxy = TraefikRedisProxy(
+        public_url=f"http://127.0.0.1:{free_port()}/",
+        traefik_api_url=f"http://127.0.0.1:{free_port()}",
+        redis_url=redis_url,
+        static_config_file=str(Path(directory, "traefik.toml")),
+        **traits,
+    )
+    stack.push_async_callback(proxy.stop)
+    await proxy.start()
+    return proxy

@@ -13,19 +13,18 @@ import asyncio
 import contextlib
 import secrets
 import sys
-import tempfile
 import time
 from dataclasses import dataclass, field
-from pathlib import Path
 
 from benchmarks.figures import beside
+from benchmarks.places import plain
 from benchmarks.results import Results, Row, describe_machine
 from benchmarks.study import Study
 from benchmarks.tables import markdown
 from benchmarks.tools import own_versions
 from benchmarks.worker import cpu_seconds
 from benchmarks.workload import ROOT
-from kvproxy.testing.servers import RedisServer, free_port
+from kvproxy.testing.servers import RedisServer
 from kvproxy.testing.servers.redis import TRAEFIK_RIGHTS
 from kvproxy_redis import TraefikRedisProxy
 
@@ -112,18 +111,13 @@ async def measure() -> Results:
         for duration in DURATIONS:
             password = secrets.token_hex(16)
             redis = stack.enter_context(RedisServer(acl=[f"traefik on >{password} {TRAEFIK_RIGHTS}"]))
-            directory = stack.enter_context(tempfile.TemporaryDirectory(prefix="kvproxy-throttle-"))
-            proxy = TraefikRedisProxy(
-                public_url=f"http://127.0.0.1:{free_port()}/",
-                traefik_api_url=f"http://127.0.0.1:{free_port()}",
-                redis_url=redis.url,
+            proxy = await plain(
+                stack,
+                redis.url,
                 redis_traefik_username="traefik",
                 redis_traefik_password=password,
-                static_config_file=str(Path(directory, "traefik.toml")),
                 traefik_providers_throttle_duration=duration,
             )
-            stack.push_async_callback(proxy.stop)
-            await proxy.start()
             subjects.append(Subject(duration, proxy))
             await subjects[-1].fill()
         for number in range(ROUNDS):

@@ -25,7 +25,7 @@ class Plain(str):
 
 
 class Items(dict[str, "Node"]):
-    """What is a list if its keys are those that :func:`kvproxy.routing.flatten.places` gives its items."""
+    """A mapping that is a list if its keys are those that :func:`kvproxy.routing.flatten.places` gives its items."""
 
 
 #: A text, a :class:`Plain`, a mapping, or an :class:`Items`.

@@ -18,9 +18,8 @@ from .transactions import is_wrong_type
 
 _SETTINGS = ("maxmemory-policy", "maxmemory", "appendonly", "save")
 _SECTIONS = ("cluster", "replication", "persistence", "memory")
-_NOTIFICATIONS = "notify-keyspace-events"
 _CROWD = 10_000  # keys of others from which on they cost a tenth of a second and more at each reload
-_PATIENCE = 2.0  # seconds for an answer that takes a round trip
+PATIENCE = 2.0  # seconds for an answer that takes a round trip
 
 
 async def findings(redis: Any, connection: Connection) -> list[str]:
@@ -41,15 +40,15 @@ async def findings(redis: Any, connection: Connection) -> list[str]:
     except (NoPermissionError, ResponseError):
         info = {}
     refuse(info, connection)
-    settings = await _settings(redis) or told(info)
+    settings = await settings_of(redis, *_SETTINGS) or told(info)
     return warnings(settings, connection) + await replay(redis, settings, f"Redis at {connection}")
 
 
-async def _settings(redis: Any) -> dict[str, str]:
-    """The settings that matter (``CONFIG GET``), none if the user may not ask."""
+async def settings_of(redis: Any, *names: str) -> dict[str, str]:
+    """Settings of a server by name (``CONFIG GET``), those that it has; none if the user may not ask."""
     settings: dict[str, str] = {}
     try:
-        for name in _SETTINGS:
+        for name in names:
             settings |= _texts(await redis.config_get(name))
     except (NoPermissionError, ResponseError):
         return {}
@@ -192,7 +191,7 @@ async def try_reading(redis: Any, root: str) -> None:
     await redis.mget(f"{root}/kvproxy-probe-of-rights")
     async with redis.pubsub() as listener:
         await listener.psubscribe(f"__keyspace*:{root}*")
-        await listener.get_message(timeout=_PATIENCE)
+        await listener.get_message(timeout=PATIENCE)
 
 
 async def _give_up(redis: Any, fence: str, commands: Sequence[tuple[str, ...]], is_replica: bool) -> None:
@@ -229,47 +228,3 @@ async def crowded(redis: Any, patterns: Sequence[str], connection: Connection) -
         "reload: from 100,000 on a new server takes seconds longer. Give kvproxy a database of its own, such as "
         f"{connection.db + 1} (redis_url)."
     ]
-
-
-async def notifies_of_keys(redis: Any, db: int, key: str) -> bool:
-    """Whether writes of keys reach whoever listens to the key space, as Traefik does; False if nobody tells.
-
-    Asks for the setting, and where it may not, listens whether a key that is set and deleted makes itself heard.
-
-    Args:
-        redis: a connected ``redis.asyncio.Redis``.
-        db: number of its database.
-        key: name of a key that nobody uses and no Traefik listens to.
-    """
-    try:
-        answer = _texts(await redis.config_get(_NOTIFICATIONS))
-    except (NoPermissionError, ResponseError):
-        answer = {}
-    if _NOTIFICATIONS in answer:
-        return notifies(answer[_NOTIFICATIONS])
-    try:
-        return await _hears(redis, f"__keyspace@{db}__:{key}", key)
-    except NoPermissionError:
-        return False
-
-
-async def _hears(redis: Any, channel: str, key: str) -> bool:
-    """Whether the server itself says anything in the key's channel before we do, in one transaction with the key."""
-    ours = b"kvproxy"
-    async with redis.pubsub() as listener, redis.pipeline(transaction=True) as pipe:
-        await listener.subscribe(channel)
-        await listener.get_message(timeout=_PATIENCE)  # that it listens now
-        # Nobody ever sees the key, and no waiting is needed: messages come in the order of the commands.
-        pipe.set(key, "").delete(key).publish(channel, ours)
-        await pipe.execute()
-        first = await listener.get_message(timeout=_PATIENCE)
-        return first is not None and first["data"] != ours
-
-
-def notifies(flags: str) -> bool:
-    """Whether these ``notify-keyspace-events`` flags make writes of keys below the root reach Traefik.
-
-    >>> notifies("AKE"), notifies("Ex"), notifies("")
-    (True, False, False)
-    """
-    return "K" in flags and any(flag in flags for flag in "A$gn")

@@ -139,14 +139,15 @@ class Follower:
 
     def publish(self, channel: str, message: str) -> None:
         """Say something also to those who still listen to a server that was the master; nobody waits for it."""
-        if self._closed:
-            return
         now = asyncio.get_running_loop().time()
         for redis, until in self._former.values():
             if now < until:
                 self._begin(_publish(redis, channel, message))
 
     def _begin(self, work: Coroutine[Any, Any, None]) -> None:
+        if self._closed:
+            work.close()
+            return
         task = asyncio.ensure_future(work)
         self._messages.add(task)
         task.add_done_callback(self._messages.discard)
@@ -214,8 +215,7 @@ class Follower:
             redis, _ = self._former.get(before) or (connect(alone(self._connection, before), _PATIENCE), 0.0)
             self._former[before] = redis, self._moved_at + _FORMER
             self.moved()
-            if not self._closed:
-                self._begin(self._remind())
+            self._begin(self._remind())
         await self._redis.lead(address)
 
 

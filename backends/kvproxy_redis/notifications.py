@@ -11,9 +11,11 @@ import contextlib
 import logging
 from typing import Any, Final
 
-from redis.exceptions import ResponseError
+from redis.exceptions import NoPermissionError, ResponseError
 
 from kvproxy._types import Log
+
+from .checks import PATIENCE, settings_of
 
 _LOG: Final = logging.getLogger(__name__)
 _SETTING: Final = "notify-keyspace-events"
@@ -22,7 +24,7 @@ _TRAEFIKS: Final = frozenset("KEA")
 
 
 def unwanted(wish: str, before: str | None, now: str) -> bool:
-    """Whether notifications are to be switched off.
+    """Tell if notifications are to be switched off.
 
     Args:
         wish: ``off``, ``keep`` for never, or ``auto``: if they were off before Traefik came.
@@ -37,6 +39,11 @@ def unwanted(wish: str, before: str | None, now: str) -> bool:
     return wish == "off" and now != ""
 
 
+async def flags_of(redis: Any) -> str | None:
+    """The present setting; None for a user that may not read it, or on a Redis without CONFIG."""
+    return (await settings_of(redis, _SETTING)).get(_SETTING)
+
+
 class Notifications:
     """Keeps Redis from sending what only Traefik has switched on.
 
@@ -46,10 +53,11 @@ class Notifications:
     """
 
     def __init__(self, wish: str, log: Log | None = None) -> None:
-        self._wish: str = wish
+        self._wish = wish
         self._log = log or _LOG
         self._before: str | None = None
-        self._refused = self._said = False
+        self._refused = False
+        self._said = False
 
     async def learn(self, redis: Any) -> None:
         """See what is set before Traefik comes, if it was not seen before.
@@ -58,13 +66,15 @@ class Notifications:
             redis: a ``redis.asyncio.Redis``.
         """
         if self._before is None:
-            self._before = await self._ask(redis)
+            self._before = await flags_of(redis)
 
     async def hush(self, redis: Any) -> None:
         """Look what is set, and switch it off if it is unwanted. Nothing happens where CONFIG is refused."""
-        if self._wish == "keep" or (now := await self._ask(redis)) is None:
+        if self._idle:
             return
-        if unwanted(self._wish, self._before, now):
+        if (now := await flags_of(redis)) is None:
+            self._refused = True
+        elif unwanted(self._wish, self._before, now):
             with contextlib.suppress(ResponseError):
                 await redis.config_set(_SETTING, "")
                 self._tell()
@@ -72,17 +82,10 @@ class Notifications:
             # Whoever sets something else while the hub is at work needs it.
             self._before = now
 
-    async def _ask(self, redis: Any) -> str | None:
-        """What is set; None where it is not told: to a user that may not ask, or by a Redis without CONFIG."""
-        if self._refused:
-            return None
-        try:
-            found = await redis.config_get(_SETTING)
-        except ResponseError:
-            self._refused = True
-            return None
-        value = next(iter(found.values()), b"")
-        return value.decode() if isinstance(value, bytes) else str(value)
+    @property
+    def _idle(self) -> bool:
+        """True where a look, made every second, could change nothing."""
+        return self._refused or self._wish == "keep" or (self._wish == "auto" and bool(self._before))
 
     def _tell(self) -> None:
         if not self._said:
@@ -91,3 +94,43 @@ class Notifications:
                 "Traefik has had Redis notify it of every key; that is off again (redis_notifications = %r).",
                 self._wish,
             )
+
+
+async def notifies_of_keys(redis: Any, db: int, key: str) -> bool:
+    """Whether writes of keys reach whoever listens to the key space, as Traefik does; False if nobody tells.
+
+    Asks for the setting, and where it may not, listens whether a key that is set and deleted makes itself heard.
+
+    Args:
+        redis: a connected ``redis.asyncio.Redis``.
+        db: number of its database.
+        key: name of a key that nobody uses and no Traefik listens to.
+    """
+    if (flags := await flags_of(redis)) is not None:
+        return notifies(flags)
+    try:
+        return await _hears(redis, f"__keyspace@{db}__:{key}", key)
+    except NoPermissionError:
+        return False
+
+
+async def _hears(redis: Any, channel: str, key: str) -> bool:
+    """Whether the server itself says anything in the key's channel before we do, in one transaction with the key."""
+    ours = b"kvproxy"
+    async with redis.pubsub() as listener, redis.pipeline(transaction=True) as pipe:
+        await listener.subscribe(channel)
+        await listener.get_message(timeout=PATIENCE)  # that it listens now
+        # Nobody ever sees the key, and no waiting is needed: messages come in the order of the commands.
+        pipe.set(key, "").delete(key).publish(channel, ours)
+        await pipe.execute()
+        first = await listener.get_message(timeout=PATIENCE)
+        return first is not None and first["data"] != ours
+
+
+def notifies(flags: str) -> bool:
+    """Whether these ``notify-keyspace-events`` flags make writes of keys below the root reach Traefik.
+
+    >>> notifies("AKE"), notifies("Ex"), notifies("")
+    (True, False, False)
+    """
+    return "K" in flags and any(flag in flags for flag in "A$gn")

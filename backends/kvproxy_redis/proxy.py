@@ -67,7 +67,7 @@ class TraefikRedisProxy(KVTraefikProxy):
         ["auto", "keep", "off"],
         default_value="auto",
         config=True,
-        help="""What to do about Redis' keyspace notifications (`notify-keyspace-events`).
+        help="""Policy for Redis' keyspace notifications (`notify-keyspace-events`).
 
         A Traefik that may run CONFIG switches them on whenever it connects, and then reads all routes again for each
         key of a change; it needs none of them. `auto` switches them off again if they were off when the hub came, and

@@ -21,14 +21,14 @@ from kvproxy.store import Capabilities, Snapshot, Store, Transaction
 
 from .admission import Login, described
 from .cancellation import insist
-from .checks import Keys, crowded, findings, notifies_of_keys, try_admitting, try_rights
+from .checks import Keys, crowded, findings, try_admitting, try_rights
 from .client import connect
 from .commands import commands_of, pattern_of
 from .connection import Connection
 from .errors import MasterMissing, explain
 from .exposure import exposure, in_clear_text
 from .following import Follower
-from .notifications import Notifications
+from .notifications import Notifications, notifies_of_keys
 from .sentinel_checks import ask_all, sentinel_findings, why_no_master
 from .sentinels import endpoint
 from .standby import Address, Standby

@@ -18,7 +18,7 @@ from kvproxy.store import Operation, Space
 
 _AWAY = 1.0  # seconds that a part is away, at least: whoever starts it anew takes a moment
 _CHANGES = 20  # that a store has seen before it loses them
-_SLOW, _NARROW = 0.2, 500_000  # seconds for each way, and bytes a second, of a bad network
+_NARROW = 500_000  # bytes a second of a slow network
 _IMPATIENT = 6  # seconds after which a hub gives up a route that Traefik does not come to serve
 
 #: A fault as it takes its course. It yields twice: when all is ready, the routes that it is going to hit itself; and in
@@ -200,57 +200,25 @@ async def store_emptied_and_hub_restarted(site: Site, seconds: float) -> Steps:
     yield []
 
 
-async def network_slow(site: Site, seconds: float) -> Steps:
-    """All connections are slow, as to another continent, and get fast again."""
-    network = network_of(site)
-    yield []
-    for connection in network.all:
-        connection.latency, connection.bandwidth = _SLOW, _NARROW
-    yield []
-    await asyncio.sleep(seconds)
-    for connection in network.all:
-        connection.heal()
+def bad_for_a_while(spoil: Callable[[Network], None]) -> Callable[[Site, float], Steps]:
+    """The course of a network that gets bad and then good again."""
 
+    async def happen(site: Site, seconds: float) -> Steps:
+        network = network_of(site)
+        yield []
+        spoil(network)
+        yield []
+        await asyncio.sleep(seconds)
+        network.heal()
 
-async def network_silent(site: Site, seconds: float) -> Steps:
-    """Nothing passes between the store and the others for a while; no connection ends."""
-    network = network_of(site)
-    yield []
-    for connection in network.to_store:
-        connection.silent = True
-    yield []
-    await asyncio.sleep(seconds)
-    for connection in network.to_store:
-        connection.heal()
-
-
-async def network_refusing(site: Site, seconds: float) -> Steps:
-    """Connections to the store are reset, and new ones refused for a while."""
-    network = network_of(site)
-    yield []
-    for connection in network.to_store:
-        connection.refuse()
-    yield []
-    await asyncio.sleep(seconds)
-    for connection in network.to_store:
-        connection.heal()
+    return happen
 
 
 async def answers_lost(site: Site, _: float) -> Steps:
-    """What the hub says to the store arrives once more, and it is never answered; new connections work."""
+    """The store receives the hub's requests on open connections and its answers are lost; new connections work."""
     yield []
-    network_of(site).hub.forget(answers_only=True)
+    network_of(site).lose_answers()
     yield []
-
-
-async def api_silent(site: Site, seconds: float) -> Steps:
-    """Nothing passes between the hub and Traefik's API for a while."""
-    network = network_of(site)
-    yield []
-    network.api.silent = True
-    yield []
-    await asyncio.sleep(seconds)
-    network.api.heal()
 
 
 async def connections_forgotten(site: Site, _: float) -> Steps:
@@ -304,11 +272,11 @@ FAULTS = {
     "keys-changed": Fault("keys changed by hand", keys_changed),
     "foreign-key": Fault("a key that Traefik cannot decode", foreign_key),
     "traefik-paused": Fault("Traefik stands still", traefik_paused),
-    "network-slow": Fault("slow network", network_slow, network=True),
-    "network-silent": Fault("silent network to the store", network_silent, network=True),
-    "network-refusing": Fault("store refuses connections", network_refusing, network=True),
+    "network-slow": Fault("slow network", bad_for_a_while(lambda network: network.slow(_NARROW)), network=True),
+    "network-silent": Fault("silent network to the store", bad_for_a_while(Network.silence_store), network=True),
+    "network-refusing": Fault("store refuses connections", bad_for_a_while(Network.refuse_store), network=True),
     "answers-lost": Fault("store's answers to the hub lost", answers_lost, network=True),
-    "api-silent": Fault("silent network to Traefik's API", api_silent, network=True),
+    "api-silent": Fault("silent network to Traefik's API", bad_for_a_while(Network.silence_api), network=True),
     "hub-killed": Fault("hub killed, started again", hub_killed),
     "store-and-hub-lost": Fault("store restarted empty, and the hub with it", store_emptied_and_hub_restarted),
     "traefik-killed": Fault("Traefik killed", traefik_killed, managed=True),

@@ -67,17 +67,26 @@ def story(results: Results) -> str:
     )
 
 
+def write_document(results: Results, document: Path = DOCUMENT) -> None:
+    """Put it into its place."""
+    write_places(document, {"crashes": story(results)})
+
+
 def main(arguments: list[str] | None = None) -> int:
     """Returns the exit status."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.faults.crashes", description=__doc__.splitlines()[0])
     parser.add_argument("--times", type=int, default=TIMES, help="how often; the documentation needs ten")
     parser.add_argument("--report", action="store_true", help="report on the results on disk")
     options = parser.parse_args(arguments)
-    results = Results.load(RESULTS) if options.report else asyncio.run(measure(options.times))
+    if options.report:
+        results = Results.load(RESULTS)
+    else:
+        results = asyncio.run(measure(options.times))
+        if options.times >= TIMES:
+            results.save(RESULTS)
     print(story(results))
     if options.report or options.times >= TIMES:
-        results.save(RESULTS)
-        write_places(DOCUMENT, {"crashes": story(results)})
+        write_document(results)
     return 0
 
 

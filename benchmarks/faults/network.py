@@ -48,6 +48,8 @@ class ApartConsul(Apart, TraefikConsulProxy):
     """In Consul."""
 
 
+_SLOW = 0.2  # seconds that a slow network takes longer, each way
+
 #: Of each class one whose Traefik comes by another way.
 APART: dict[type[KVTraefikProxy], type[Apart]] = {
     TraefikRedisProxy: ApartRedis,
@@ -74,6 +76,34 @@ class Network:
     def all(self) -> tuple[TcpProxy, TcpProxy, TcpProxy]:
         """Every one."""
         return self.hub, self.traefik, self.api
+
+    def slow(self, bandwidth: int = 0) -> None:
+        """Have all be slow, as to another continent; bandwidth: bytes a second, 0 for no limit."""
+        for connection in self.all:
+            connection.latency, connection.bandwidth = _SLOW, bandwidth
+
+    def silence_store(self) -> None:
+        """Let nothing pass between the store and the others; no connection ends."""
+        for connection in self.to_store:
+            connection.silent = True
+
+    def refuse_store(self) -> None:
+        """Reset connections to the store, and refuse new ones."""
+        for connection in self.to_store:
+            connection.refuse()
+
+    def silence_api(self) -> None:
+        """Let nothing pass between the hub and Traefik's API."""
+        self.api.silent = True
+
+    def lose_answers(self) -> None:
+        """Lose the store's answers to the hub on connections that are open."""
+        self.hub.forget(answers_only=True)
+
+    def heal(self) -> None:
+        """End all of it; what was forgotten or lost stays so."""
+        for connection in self.all:
+            connection.heal()
 
     def start(self) -> None:
         """Let them pass."""

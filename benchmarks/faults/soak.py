@@ -41,9 +41,15 @@ _RETRY = 0.1  # seconds until a guest tries again what a restarted part has inte
 _SAMPLES = 10  # in the second part
 _PAUSES = (3.0, 30.0)  # seconds between two disturbances: of a short soak, of a long one
 _STILL = 2.0  # seconds for which a store stands still, or a network is bad
-_SLOW = 0.2  # seconds that a slow network takes longer, each way
 _FIRST = "/user/first-again/"  # who logs in as soon as that is possible
 _LIMIT = 120.0  # seconds in which it has to be
+#: How the network gets bad for a while, by the names that the results have.
+_SPOILT: dict[str, Callable[[Network], None]] = {
+    "slow": Network.slow,
+    "silent": Network.silence_store,
+    "refusing": Network.refuse_store,
+    "answers_lost": Network.lose_answers,
+}
 
 
 class Soak:
@@ -67,7 +73,8 @@ class Soak:
         if isinstance(site.store, Killable):
             self._store += [self._crash, self._stand_still]
         if site.network is not None:
-            self._store += [self._slow, self._silent, self._refusing, self._answers_lost, self._forgotten]
+            self._store += [self._bad_for_a_while(kind, spoil) for kind, spoil in _SPOILT.items()]
+            self._store.append(self._forgotten)
 
     async def run(self) -> None:
         """All of it."""
@@ -172,28 +179,15 @@ class Soak:
             yield network
             await asyncio.sleep(_STILL)
         finally:
-            for connection in network.all:
-                connection.heal()
+            network.heal()
         self.counts[kind] += 1
 
-    async def _slow(self) -> None:
-        async with self._bad_network("slow") as network:
-            for connection in network.all:
-                connection.latency = _SLOW
+    def _bad_for_a_while(self, kind: str, spoil: Callable[[Network], None]) -> Callable[[], Awaitable[None]]:
+        async def happen() -> None:
+            async with self._bad_network(kind) as network:
+                spoil(network)
 
-    async def _silent(self) -> None:
-        async with self._bad_network("silent") as network:
-            for connection in network.to_store:
-                connection.silent = True
-
-    async def _refusing(self) -> None:
-        async with self._bad_network("refusing") as network:
-            for connection in network.to_store:
-                connection.refuse()
-
-    async def _answers_lost(self) -> None:
-        async with self._bad_network("answers_lost") as network:
-            network.hub.forget(answers_only=True)
+        return happen
 
     async def _forgotten(self) -> None:
         """Until the hub has started Traefik anew nobody can log in."""

@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from benchmarks.faults.network import APART
 from kvproxy.proxy import KVTraefikProxy
 from kvproxy.testing.servers import TcpProxy
 from kvproxy_consul import TraefikConsulProxy
@@ -34,15 +35,10 @@ def behind(request: pytest.FixtureRequest) -> Iterator[tuple[type[KVTraefikProxy
     """A proxy class whose Traefik, and nobody else, comes to the store through a network that can be made bad."""
     server = request.getfixturevalue(f"{request.param}_server")
     with TcpProxy(server.port) as network:
-
-        class Behind(CLASSES[request.param]):  # type: ignore[misc]
-            def traefik_provider(self) -> dict[str, Any]:
-                found = json.dumps(super().traefik_provider())
-                assert f":{server.port}" in found
-                provider: dict[str, Any] = json.loads(found.replace(f":{server.port}", f":{network.port}"))
-                return provider
-
-        yield Behind, {f"{request.param}_url": server.url}, network
+        settings = {f"{request.param}_url": server.url, "traefik_ports": {server.port: network.port}}
+        proxy_class = APART[CLASSES[request.param]]
+        assert f":{network.port}" in json.dumps(proxy_class(**settings).traefik_provider())
+        yield proxy_class, settings, network
 
 
 async def test_one_whose_connection_to_the_store_is_forgotten_is_started_anew(

@@ -303,4 +303,4 @@ class _Side(asyncio.Protocol):
         sock = self._transport.get_extra_info("socket")
         with contextlib.suppress(OSError):
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-        self._transport.abort()
+        self.end()

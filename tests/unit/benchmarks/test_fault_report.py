@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from benchmarks.document import write_places
 from benchmarks.faults import crashes, report, soak_report
 from benchmarks.faults.cell import Outcome
 from benchmarks.results import Results, Row
@@ -35,7 +34,7 @@ def test_the_pages_numbers_are_made_from_the_raw_results(tmp_path: Path) -> None
     again.write_text(report.DOCUMENT.read_text(encoding="utf-8"), encoding="utf-8")
     report.write_document(Results.load(report.RESULTS), again)
     soak_report.write_document(Results.load(soak_report.RESULTS), again)
-    write_places(again, {"crashes": crashes.story(Results.load(crashes.RESULTS))})
+    crashes.write_document(Results.load(crashes.RESULTS), again)
     assert again.read_text(encoding="utf-8") == report.DOCUMENT.read_text(encoding="utf-8")
 
 
