@@ -23,7 +23,7 @@ from benchmarks.servers import Backend
 from benchmarks.stores import running
 from benchmarks.worker import Bench
 from benchmarks.workload import Place, Route
-from kvproxy.process.launch import RUNTIME, find_traefik, traefik_version, write_private
+from kvproxy.process.launch import DEFAULT_ENVIRONMENT, find_traefik, traefik_version, write_private
 from kvproxy.reconcile.plan import diff, transactions
 from kvproxy.routing.entry import Entry, Layout
 from kvproxy.routing.names import ALONE
@@ -69,7 +69,7 @@ class Bare(Kvproxy):
     ):
         super().__init__(place)
         self.layout, self.debug = layout, debug
-        self._environment = {**os.environ, **RUNTIME, **(environment or {})}
+        self._environment = {**os.environ, **DEFAULT_ENVIRONMENT, **(environment or {})}
         self.server: TraefikServer | None = None
         self.store: Any = None
 

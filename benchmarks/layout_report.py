@@ -12,7 +12,7 @@ from benchmarks.plots import Line, draw
 from benchmarks.results import Results
 from benchmarks.tables import markdown
 from benchmarks.workload import ROOT
-from kvproxy.process.launch import RUNTIME
+from kvproxy.process.launch import DEFAULT_ENVIRONMENT
 from kvproxy.routing.entry import Layout
 from kvproxy.routing.group import Limits
 
@@ -117,7 +117,7 @@ def collector(results: Results) -> str:
         medians = [results.median(name, size, operation, metric) for name in found]
         columns.append([beside(value, _least(medians), scale, unit) for value in medians])
     percents = [name.removeprefix(_GOGC) for name in found]
-    labels = [f"`{percent}`{' (kvproxy)' if percent == RUNTIME['GOGC'] else ''}" for percent in percents]
+    labels = [f"`{percent}`{' (kvproxy)' if percent == DEFAULT_ENVIRONMENT['GOGC'] else ''}" for percent in percents]
     rows = [list(row) for row in zip(labels, *columns, strict=True)]
     return markdown(["`GOGC`", "CPU a request", "CPU an added route", "resident memory of Traefik"], rows)
 

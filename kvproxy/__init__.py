@@ -12,7 +12,7 @@ from .errors import (
     StoppedError,
     StoreAuthError,
     StoreError,
-    StoreUnavailable,
+    StoreUnavailableError,
     TraefikError,
     TraefikSilentError,
 )
@@ -34,7 +34,7 @@ __all__ = [
     "Store",
     "StoreAuthError",
     "StoreError",
-    "StoreUnavailable",
+    "StoreUnavailableError",
     "TraefikError",
     "TraefikSilentError",
     "Transaction",

@@ -56,18 +56,18 @@ class StoreError(KVProxyError):
     """A store answered with an error that waiting will not mend."""
 
 
-class StoreUnavailable(StoreError):
+class StoreUnavailableError(StoreError):
     """A store cannot be reached, or is loading; trying again later may work."""
 
 
-class StoreChanged(StoreUnavailable):
+class StoreChangedError(StoreUnavailableError):
     """A store is not as it was left: it was emptied, has gone back to old data, or somebody else has written to it.
 
     Nothing has been written. Whoever reads it again may go on.
     """
 
 
-class StoreWriteRefused(StoreUnavailable):
+class StoreWriteRefusedError(StoreUnavailableError):
     """A store can be read, and takes no changes for now: it is full, read-only or cannot save its data.
 
     Args:

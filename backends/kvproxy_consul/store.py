@@ -11,7 +11,7 @@ import secrets
 from collections.abc import Sequence
 from typing import Any, Final, TypeAlias
 
-from kvproxy.errors import StoreAuthError, StoreError, StoreUnavailable
+from kvproxy.errors import StoreAuthError, StoreError, StoreUnavailableError
 from kvproxy.store import Capabilities, Operation, Snapshot, Space, Store, Transaction
 from kvproxy.store.anonymous import open_door
 from kvproxy.store.connection import HttpConnection
@@ -96,13 +96,13 @@ class ConsulStore(Store):
     async def check(self) -> list[str]:
         """See :meth:`kvproxy.store.base.Store.check`: whether there is a leader, and the right to read and write."""
         await self._transact(self._probes())
-        await self.admitted()
+        await self.traefik_admitted()
         warnings = [*self._warnings]
         warnings += await open_door(self._connection, "PUT", "/v1/txn", self._probes(), _CLOSE)
         if len(self._connection.endpoints) > 1:
             answers = await self._http.ask_each("GET", _LEADER)
             warnings += [
-                f"{answer} The others are asked." for answer in answers if isinstance(answer, StoreUnavailable)
+                f"{answer} The others are asked." for answer in answers if isinstance(answer, StoreUnavailableError)
             ]
         return warnings
 
@@ -110,8 +110,8 @@ class ConsulStore(Store):
         """See :meth:`kvproxy.store.base.Store.in_clear_text`."""
         return self._connection.in_clear_text()
 
-    async def list(self) -> Snapshot:
-        """See :meth:`kvproxy.store.base.Store.list`: one transaction, so that both spaces are of the same moment."""
+    async def snapshot(self) -> Snapshot:
+        """See :meth:`kvproxy.store.base.Store.snapshot`: one transaction, so both spaces are of one moment."""
         reads = [_kv("get-tree", root) for root in self._roots.values()]
         shut = [_set(self._fence_key, secrets.token_hex(8))] if self._unsure else []
         results = await self._transact([*shut, *reads, *self._probes()])
@@ -180,32 +180,32 @@ class ConsulStore(Store):
         except _STRANGE:
             raise strange(self._connection) from None
 
-    async def claim(self, text: str | None) -> None:
-        """See :meth:`kvproxy.store.base.Store.claim`."""
+    async def write_lease(self, text: str | None) -> None:
+        """See :meth:`kvproxy.store.base.Store.write_lease`."""
         await self._transact([_kv("delete", self._claim) if text is None else _set(self._claim, text)])
 
-    async def claimed(self) -> str | None:
-        """See :meth:`kvproxy.store.base.Store.claimed`."""
+    async def read_lease(self) -> str | None:
+        """See :meth:`kvproxy.store.base.Store.read_lease`."""
         return await self._value(self._claim)
 
-    async def clock(self) -> float | None:
-        """See :meth:`kvproxy.store.base.Store.clock`."""
+    async def server_time(self) -> float | None:
+        """See :meth:`kvproxy.store.base.Store.server_time`."""
         return time_of((await self._look_for_leader()).date)
 
-    async def away(self) -> bool:
-        """See :meth:`kvproxy.store.base.Store.away`: whether no server is there that knows of a leader."""
+    async def unreachable(self) -> bool:
+        """See :meth:`kvproxy.store.base.Store.unreachable`: whether no server is there that knows of a leader."""
         try:
             await self._look_for_leader()
         except StoreError as error:
-            return isinstance(error, StoreUnavailable)
+            return isinstance(error, StoreUnavailableError)
         return False
 
-    async def admitted(self) -> bool:
-        """See :meth:`kvproxy.store.base.Store.admitted`."""
+    async def traefik_admitted(self) -> bool:
+        """See :meth:`kvproxy.store.base.Store.traefik_admitted`."""
         return self._admission is None or await self._admission.given()
 
-    async def admit(self) -> None:
-        """See :meth:`kvproxy.store.base.Store.admit`."""
+    async def admit_traefik(self) -> None:
+        """See :meth:`kvproxy.store.base.Store.admit_traefik`."""
         if self._admission is not None:
             await self._admission.give()
 
@@ -250,21 +250,21 @@ class ConsulStore(Store):
         self._welcome = True
         return said.get("Results") or []
 
-    def _passing(self, answer: Answer) -> StoreUnavailable | None:
+    def _passing(self, answer: Answer) -> StoreUnavailableError | None:
         """Whether this server cannot help, though another may, such as one that knows of no leader."""
         if answer.status == 200 and answer.body.strip() == _NOBODY:
-            return StoreUnavailable(f"{self._connection.at(answer.endpoint)} knows of no leader at the moment.")
+            return StoreUnavailableError(f"{self._connection.at(answer.endpoint)} knows of no leader at the moment.")
         text = _message(answer) if answer.status in _PASSING else ""
         if answer.status not in _PASSING or any(refusal in text for refusal in _REFUSALS):
             return None
         said = self._connection.redact(text) or f"HTTP {answer.status}"
-        return StoreUnavailable(f"{self._connection.at(answer.endpoint)} cannot help at the moment ({said}).")
+        return StoreUnavailableError(f"{self._connection.at(answer.endpoint)} cannot help at the moment ({said}).")
 
     def _error(self, answer: Answer) -> StoreError:
         """What an answer that is no success means."""
         where, text = self._connection.at(answer.endpoint), self._connection.redact(_message(answer))
         if UNKNOWN in text and self._welcome:
-            return StoreUnavailable(
+            return StoreUnavailableError(
                 f"{where} does not know the token any more; either somebody has removed it (consul_token), or Consul "
                 "has lost its data and is to be told its tokens again."
             )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Final
 
-from kvproxy.errors import StoreAuthError, StoreError, StoreUnavailable, StoreWriteRefused
+from kvproxy.errors import StoreAuthError, StoreError, StoreUnavailableError, StoreWriteRefusedError
 from kvproxy.store.connection import HttpConnection
 from kvproxy.store.http import Answer, wrong_protocol
 
@@ -20,7 +20,7 @@ _PASSING: Final = {1, 4, 10, 14}
 _ELSEWHERE: Final = ("too many requests", "not supported for learner")
 
 
-def passing(answer: Answer, connection: HttpConnection) -> StoreUnavailable | None:
+def passing(answer: Answer, connection: HttpConnection) -> StoreUnavailableError | None:
     """Whether this member cannot help, though another may, such as one without a leader or that is going down."""
     if answer.status == 200:
         return None
@@ -31,7 +31,7 @@ def passing(answer: Answer, connection: HttpConnection) -> StoreUnavailable | No
     if not passing and not any(reason in text for reason in _ELSEWHERE):
         return None
     said = text or f"HTTP {answer.status}"
-    return StoreUnavailable(f"{connection.at(answer.endpoint)} cannot help at the moment ({said}).")
+    return StoreUnavailableError(f"{connection.at(answer.endpoint)} cannot help at the moment ({said}).")
 
 
 def explain(answer: Answer, connection: HttpConnection, roots: Iterable[str]) -> StoreError:
@@ -49,12 +49,12 @@ def explain(answer: Answer, connection: HttpConnection, roots: Iterable[str]) ->
             f"{' and '.join(map(repr, roots))}; grant its role that."
         )
     if "database space exceeded" in text:
-        return StoreWriteRefused(
+        return StoreWriteRefusedError(
             f"{where} is full; compact and defragment it, disarm its alarm, and set --auto-compaction-retention.",
             certain=answer.alone,
         )
     if code == _EXHAUSTED:
-        return StoreWriteRefused(f"{where} takes no more just now ({text}).", certain=answer.alone)
+        return StoreWriteRefusedError(f"{where} takes no more just now ({text}).", certain=answer.alone)
     if answer.status == 404:
         return StoreError(
             f"{where} has no JSON gateway; start it with --enable-grpc-gateway=true, or correct etcd_url if this "

@@ -10,7 +10,7 @@ import secrets
 from collections.abc import Sequence
 from typing import Any, Final
 
-from kvproxy.errors import ConfigurationError, StoreError, StoreUnavailable, StoreWriteRefused
+from kvproxy.errors import ConfigurationError, StoreError, StoreUnavailableError, StoreWriteRefusedError
 from kvproxy.store import Capabilities, Operation, Snapshot, Space, Store, Transaction
 from kvproxy.store.anonymous import open_door
 from kvproxy.store.connection import HttpConnection
@@ -79,7 +79,7 @@ class EtcdStore(Store):
         warnings = []
         try:
             await self._call("kv/txn", self._probe_of_rights())
-        except StoreWriteRefused as error:
+        except StoreWriteRefusedError as error:
             warnings.append(f"{error} Routes that are there are served; new ones have to wait.")
         warnings += await self._look_at_members()
         unused = " and etcd_username is not used" if self._connection.username and not self._token else ""
@@ -112,18 +112,18 @@ class EtcdStore(Store):
         if len(set(clusters.values())) > 1:
             named = ", ".join(f"{endpoint} of {cluster}" for endpoint, cluster in clusters.items())
             raise ConfigurationError(f"etcd_url names members of different clusters ({named}); give those of one.")
-        return [f"{answer} The others are asked." for answer in answers if isinstance(answer, StoreUnavailable)]
+        return [f"{answer} The others are asked." for answer in answers if isinstance(answer, StoreUnavailableError)]
 
     def in_clear_text(self) -> list[str]:
         """See :meth:`kvproxy.store.base.Store.in_clear_text`."""
         return self._connection.in_clear_text()
 
-    async def list(self) -> Snapshot:
-        """See :meth:`kvproxy.store.base.Store.list`: one transaction, so that both spaces are of the same moment."""
+    async def snapshot(self) -> Snapshot:
+        """See :meth:`kvproxy.store.base.Store.snapshot`: one transaction, so both spaces are of one moment."""
         shut = [self._move_of_fence()] if self._unsure else []
         try:
             answer = await self._call("kv/txn", {"success": [*shut, *map(self._range, self._roots)]})
-        except StoreWriteRefused:
+        except StoreWriteRefusedError:
             if shut:
                 raise
             answer = {"responses": await self._ranges()}
@@ -177,7 +177,7 @@ class EtcdStore(Store):
         request = {"compare": [unmoved], "success": operations, "failure": [range_of(self._fence_key)]}
         try:
             answer = await self._call("kv/txn", request)
-        except StoreWriteRefused as error:
+        except StoreWriteRefusedError as error:
             self._unsure = before or not error.certain
             raise
         self._unsure = False
@@ -198,7 +198,7 @@ class EtcdStore(Store):
         """Where the fence is after a transaction that sets it to that mark.
 
         Raises:
-            StoreChanged: if it was not where this store had seen it, so that nothing has been applied.
+            StoreChangedError: if it was not where this store had seen it, so that nothing has been applied.
         """
         try:
             if answer.get("succeeded"):
@@ -222,20 +222,20 @@ class EtcdStore(Store):
         for _ in range(missing):
             await self._call("kv/put", {"key": encode(self._claim + "-revision"), "value": ""})
 
-    async def claim(self, text: str | None) -> None:
-        """See :meth:`kvproxy.store.base.Store.claim`."""
+    async def write_lease(self, text: str | None) -> None:
+        """See :meth:`kvproxy.store.base.Store.write_lease`."""
         key = {"key": encode(self._claim)}
         if text is None:
             await self._call("kv/deleterange", key)
         else:
             await self._call("kv/put", {**key, "value": encode(text)})
 
-    async def claimed(self) -> str | None:
-        """See :meth:`kvproxy.store.base.Store.claimed`."""
+    async def read_lease(self) -> str | None:
+        """See :meth:`kvproxy.store.base.Store.read_lease`."""
         return await self._value(self._claim)
 
-    async def clock(self) -> float | None:
-        """See :meth:`kvproxy.store.base.Store.clock`."""
+    async def server_time(self) -> float | None:
+        """See :meth:`kvproxy.store.base.Store.server_time`."""
         return time_of((await self._http.request("GET", "/version")).date)
 
     async def aclose(self) -> None:

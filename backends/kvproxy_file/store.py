@@ -22,10 +22,10 @@ from typing import Final, TypeVar
 from kvproxy.errors import (
     ConfigurationError,
     StoreAuthError,
-    StoreChanged,
+    StoreChangedError,
     StoreError,
-    StoreUnavailable,
-    StoreWriteRefused,
+    StoreUnavailableError,
+    StoreWriteRefusedError,
 )
 from kvproxy.store import Capabilities, Snapshot, Store, Transaction
 
@@ -68,8 +68,8 @@ class FileStore(Store):
         """See :meth:`kvproxy.store.base.Store.check`; nothing is written."""
         return [*await self._run(self._check)]
 
-    async def list(self) -> Snapshot:
-        """See :meth:`kvproxy.store.base.Store.list`; the file is parsed only if it is not as it was left."""
+    async def snapshot(self) -> Snapshot:
+        """See :meth:`kvproxy.store.base.Store.snapshot`; the file is parsed only if it is not as it was left."""
         return await self._run(lambda: self._read().snapshot())
 
     async def get(self, key: str) -> str | None:
@@ -80,12 +80,12 @@ class FileStore(Store):
         """See :meth:`kvproxy.store.base.Store.apply`: one rename."""
         await self._run(lambda: self._apply(transaction), writing=True)
 
-    async def claim(self, text: str | None) -> None:
-        """See :meth:`kvproxy.store.base.Store.claim`: a file beside the other, which Traefik does not look at."""
+    async def write_lease(self, text: str | None) -> None:
+        """See :meth:`kvproxy.store.base.Store.write_lease`: a file beside the other, which Traefik does not look at."""
         await self._run(lambda: self._put_claim(text), writing=True)
 
-    async def claimed(self) -> str | None:
-        """See :meth:`kvproxy.store.base.Store.claimed`."""
+    async def read_lease(self) -> str | None:
+        """See :meth:`kvproxy.store.base.Store.read_lease`."""
 
         def read() -> str | None:
             try:
@@ -105,8 +105,8 @@ class FileStore(Store):
             file.write(text)
         os.replace(new, self._claim)
 
-    async def forget(self) -> None:
-        """See :meth:`kvproxy.store.base.Store.forget`: the file that is locked."""
+    async def purge(self) -> None:
+        """See :meth:`kvproxy.store.base.Store.purge`: the file that is locked."""
         await self._run(lambda: self._lock.unlink(missing_ok=True), writing=True)
 
     async def aclose(self) -> None:
@@ -175,7 +175,7 @@ class FileStore(Store):
             before, known = _state(self._path), self._document
             document = self._read()
             if known is not None and document is not known:
-                raise StoreChanged(f"{self._path} is not as kvproxy left it.")
+                raise StoreChangedError(f"{self._path} is not as kvproxy left it.")
             document.apply(transaction.operations)
             data = document.text().encode()
             self._replace(data, before)
@@ -193,7 +193,7 @@ class FileStore(Store):
             deadline = time.monotonic() + _TURN
             while not _lock(descriptor):
                 if time.monotonic() > deadline:
-                    raise StoreUnavailable(f"Another program has kept {self._lock} locked for {_TURN:g} s.")
+                    raise StoreUnavailableError(f"Another program has kept {self._lock} locked for {_TURN:g} s.")
                 time.sleep(0.01)
             yield
         finally:
@@ -209,7 +209,7 @@ class FileStore(Store):
                 file.flush()
                 os.fsync(file.fileno())
             if _state(self._path) != before:
-                raise StoreChanged(f"{self._path} was changed by someone else at this very moment.")
+                raise StoreChangedError(f"{self._path} was changed by someone else at this very moment.")
             os.replace(new, self._path)
         finally:
             new.unlink(missing_ok=True)
@@ -256,11 +256,11 @@ def explain(error: OSError, path: Path, *, writing: bool = False) -> StoreError:
     """
     why = error.strerror or str(error)
     if writing and error.errno in _FULL:
-        return StoreWriteRefused(f"{path} cannot be changed as its disk is full ({why}); free space there.")
+        return StoreWriteRefusedError(f"{path} cannot be changed as its disk is full ({why}); free space there.")
     if writing and error.errno in _DENIED:
-        return StoreWriteRefused(f"The hub's user may not write to the directory of {path} now ({why}).")
+        return StoreWriteRefusedError(f"The hub's user may not write to the directory of {path} now ({why}).")
     if error.errno in _PASSING:
-        return StoreUnavailable(f"{path} cannot be read or written now ({why}).")
+        return StoreUnavailableError(f"{path} cannot be read or written now ({why}).")
     if error.errno in _DENIED:
         return StoreAuthError(f"The hub's user may not read {path} or write to its directory ({why}).")
     return StoreError(f"{path} cannot be read or written ({why}); check dynamic_config_file.")

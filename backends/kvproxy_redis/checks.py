@@ -9,7 +9,7 @@ from typing import Any
 
 from redis.exceptions import NoPermissionError, ReadOnlyError, ResponseError
 
-from kvproxy.errors import ConfigurationError, StoreError, StoreUnavailable
+from kvproxy.errors import ConfigurationError, StoreError, StoreUnavailableError
 
 from .admission import Login
 from .connection import Connection
@@ -31,7 +31,8 @@ async def findings(redis: Any, connection: Connection) -> list[str]:
 
     Raises:
         ConfigurationError: if Traefik cannot read from this server at all.
-        StoreError: if it is a read-only replica; :class:`StoreUnavailable` if the sentinels are about to know better.
+        StoreError: if it is a read-only replica.
+        StoreUnavailableError: if it is one, and the sentinels are about to name another server.
     """
     info: dict[str, Any] = {}
     try:
@@ -84,7 +85,7 @@ def refuse(info: Mapping[str, Any], connection: Connection) -> None:
     if info.get("role") not in {"slave", b"slave"}:
         return
     if connection.sentinels is not None:
-        raise StoreUnavailable(f"Redis at {connection} is changing its master.")
+        raise StoreUnavailableError(f"Redis at {connection} is changing its master.")
     raise StoreError(f"Redis at {connection} is a read-only replica; name the master in redis_url.")
 
 

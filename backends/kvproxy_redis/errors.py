@@ -22,8 +22,8 @@ from kvproxy.errors import (
     KVProxyError,
     StoreAuthError,
     StoreError,
-    StoreUnavailable,
-    StoreWriteRefused,
+    StoreUnavailableError,
+    StoreWriteRefusedError,
 )
 from kvproxy.store.certificate_errors import untrusted
 
@@ -33,7 +33,7 @@ from .connection import Connection
 _ENDED: Final = re.compile("closed by server|[Cc]onnection reset|ALERT_")
 
 
-class MasterMissing(StoreUnavailable):
+class MasterMissing(StoreUnavailableError):
     """No sentinel names a master; the sentinels themselves tell why."""
 
 
@@ -104,7 +104,7 @@ def _explain_change(error: Exception, where: str) -> StoreError | None:
         # The client's own text tells of each sentinel in the words of Python.
         return MasterMissing(f"{where} has no master just now: no sentinel can be reached that knows one.")
     if isinstance(error, (ReadOnlyError, MasterDownError)) or "master is now a slave" in str(error):
-        return StoreUnavailable(f"{where} is changing its master.")
+        return StoreUnavailableError(f"{where} is changing its master.")
     return None
 
 
@@ -112,20 +112,20 @@ def _refused(error: Exception, where: str) -> StoreError | None:
     """What a server refuses for now, and nobody's rights or commands are to blame for."""
     text = str(error)
     if isinstance(error, OutOfMemoryError) or text.startswith("OOM"):
-        return StoreWriteRefused(f"{where} is full (maxmemory); give it more memory or remove other keys.")
+        return StoreWriteRefusedError(f"{where} is full (maxmemory); give it more memory or remove other keys.")
     if text.startswith("MISCONF"):
-        return StoreWriteRefused(
+        return StoreWriteRefusedError(
             f"{where} takes no changes as it cannot save its data to disk (MISCONF); its log tells why: mostly the "
             "disk is full, or it may not write to its directory."
         )
     if isinstance(error, ReadOnlyError):
-        return StoreWriteRefused(
+        return StoreWriteRefusedError(
             f"{where} is a read-only replica now; name the master in redis_url, or make it one with REPLICAOF NO ONE."
         )
     if "NOREPLICAS" in text:
-        return StoreWriteRefused(f"{where} takes no writes while it has too few replicas (min-replicas-to-write).")
+        return StoreWriteRefusedError(f"{where} takes no writes while it has too few replicas (min-replicas-to-write).")
     if text.startswith("BUSY"):
-        return StoreUnavailable(f"{where} runs a script that does not end; SCRIPT KILL in Redis ends it.")
+        return StoreUnavailableError(f"{where} runs a script that does not end; SCRIPT KILL in Redis ends it.")
     return None
 
 
@@ -139,19 +139,19 @@ def _explain(error: Exception, connection: Connection, where: str, username: str
     if isinstance(error, AuthenticationError) or "WRONGPASS" in text or "NOAUTH" in text:
         return StoreAuthError(f"{where} refuses the credentials; check {settings}.")
     if isinstance(error, BusyLoadingError):
-        return StoreUnavailable(f"{where} is still loading its data.")
+        return StoreUnavailableError(f"{where} is still loading its data.")
     if "CERTIFICATE_VERIFY_FAILED" in text:
         url = "redis_url" if connection.sentinels is None else ""
         return StoreError(untrusted(where, text, "ssl_ca_certs", url))
     if isinstance(error, TimeoutError) and connection.tls is not None:
-        return StoreUnavailable(f"{where} does not answer ({text}); does it speak TLS there?")
+        return StoreUnavailableError(f"{where} does not answer ({text}); does it speak TLS there?")
     if connection.tls is not None and connection.tls.cert and _ENDED.search(text):
-        return StoreUnavailable(
+        return StoreUnavailableError(
             f"{where} has ended the connection ({text}); if it is there, does it still trust the client certificate "
             f"{connection.tls.cert}?"
         )
     if isinstance(error, (ConnectionError, TimeoutError, OSError)):
-        return StoreUnavailable(f"{where} cannot be reached ({text}).")
+        return StoreUnavailableError(f"{where} cannot be reached ({text}).")
     return StoreError(f"{where} answers: {text}.")
 
 

@@ -18,7 +18,7 @@ from redis.exceptions import RedisError
 
 from kvproxy._tasks import begin
 from kvproxy._types import Log
-from kvproxy.errors import StoreUnavailable
+from kvproxy.errors import StoreUnavailableError
 
 from .cancellation import end
 from .client import FollowingRedis, connect
@@ -184,7 +184,7 @@ class Follower:
             if now >= examined + _EXAMINED:
                 examined = now
                 errors = await self._standby.examine(known)
-                wrong = [said_of_replica(error) for error in errors if not isinstance(error, StoreUnavailable)]
+                wrong = [said_of_replica(error) for error in errors if not isinstance(error, StoreUnavailableError)]
                 wrong += troubles(await ask_all(self._connection))
             found = {*shut_out, *wrong}
             for sentence in sorted(found - self.said):

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from redis.exceptions import NoPermissionError, RedisError, ResponseError
 
-from kvproxy.errors import ConfigurationError, KVProxyError, StoreAuthError, StoreError, StoreUnavailable
+from kvproxy.errors import ConfigurationError, KVProxyError, StoreAuthError, StoreError, StoreUnavailableError
 
 from .client import sentinel_client
 from .connection import Connection
@@ -49,7 +49,7 @@ async def sentinel_findings(standby: Standby) -> list[str]:
     Each sentinel is asked by itself: the client that follows the master takes a wrong password for a missing master.
 
     Raises:
-        KVProxyError: if no sentinel is of use; :class:`StoreUnavailable` only if waiting may help.
+        KVProxyError: if no sentinel is of use; :class:`StoreUnavailableError` only if waiting may help.
     """
     connection = standby.connection
     if (sentinels := connection.sentinels) is None:
@@ -80,7 +80,7 @@ def why_no_master(answers: Sequence[Answer], sentinels: Sentinels) -> str:
     """
     where = f"Redis at {sentinels} has no master just now. "
     problems = [answer.problem for answer in answers if answer.problem is not None]
-    telling = [problem for problem in problems if not isinstance(problem, StoreUnavailable)]
+    telling = [problem for problem in problems if not isinstance(problem, StoreUnavailableError)]
     if telling:
         return f"{where}{telling[0]}"
     if down := next((answer.state for answer in answers if answer.problem is None), None):
@@ -91,7 +91,7 @@ def why_no_master(answers: Sequence[Answer], sentinels: Sentinels) -> str:
 
 def troubles(answers: Sequence[Answer]) -> list[str]:
     """What a running hub should say of its sentinels: who does not let it in, or knows no such master, for long."""
-    lasting = [a.problem for a in answers if a.problem is not None and not isinstance(a.problem, StoreUnavailable)]
+    lasting = [a.problem for a in answers if a.problem is not None and not isinstance(a.problem, StoreUnavailableError)]
     rest = "The others are asked instead." if len(lasting) < len(answers) else "The next failover is not followed."
     return [f"{problem} {rest}" for problem in lasting]
 
@@ -135,7 +135,7 @@ def judge(answers: Sequence[Answer], sentinels: Sentinels) -> list[str]:
     useful = [answer for answer in answers if answer.problem is None]
     problems = [answer.problem for answer in answers if answer.problem is not None]
     if not useful:
-        raise next((problem for problem in problems if not isinstance(problem, StoreUnavailable)), problems[0])
+        raise next((problem for problem in problems if not isinstance(problem, StoreUnavailableError)), problems[0])
     found = [f"{problem} The others are asked instead." for problem in problems]
     if careless := [answer.place for answer in useful if answer.is_open]:
         found.append(said_of_sentinels(careless))

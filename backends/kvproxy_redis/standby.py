@@ -44,7 +44,7 @@ class Standby:
         """What would keep hub or Traefik from these servers if they became the master.
 
         Neither users nor passwords are copied from a master to its replicas, and the addresses that sentinels tell may
-        be known among the servers only. :class:`StoreUnavailable` may pass by itself.
+        be known among the servers only. :class:`StoreUnavailableError` may pass by itself.
         """
         found = await asyncio.gather(*map(self._examine, addresses))
         return [error for errors in found for error in errors]

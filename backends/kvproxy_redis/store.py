@@ -16,7 +16,7 @@ from typing import Any, Final, TypeVar
 from redis.exceptions import RedisError, ResponseError
 
 from kvproxy._types import Log
-from kvproxy.errors import StoreChanged, StoreError, StoreUnavailable, StoreWriteRefused
+from kvproxy.errors import StoreChangedError, StoreError, StoreUnavailableError, StoreWriteRefusedError
 from kvproxy.store import Capabilities, Snapshot, Store, Transaction
 
 from .admission import Login, described
@@ -64,7 +64,7 @@ class RedisStore(Store):
 
     #: Redis has no limit of its own; this one keeps a transaction from holding up everybody else for long.
     capabilities = Capabilities(max_operations=20_000, fenced=True)
-    quieter = (
+    notification_advice = (
         "Redis notifies it of every key (notify-keyspace-events), which a Traefik that may run CONFIG switches on. "
         "If nothing else needs that, set c.TraefikRedisProxy.redis_notifications = 'off', and the hub switches it off. "
         "Or give Traefik a Redis user that may not run CONFIG: redis_traefik_username and redis_traefik_password, and "
@@ -141,7 +141,7 @@ class RedisStore(Store):
                 await try_admitting(redis, self._admits, self._fence_key)
         except ResponseError as error:
             refused = explain(error, self._connection)
-            if isinstance(refused, StoreWriteRefused):
+            if isinstance(refused, StoreWriteRefusedError):
                 return [f"{refused} Routes that are there are served; new ones have to wait."]
             raise
         return []
@@ -150,8 +150,8 @@ class RedisStore(Store):
         """See :meth:`kvproxy.store.base.Store.in_clear_text`."""
         return in_clear_text(self._connection)
 
-    async def list(self) -> Snapshot:
-        """See :meth:`kvproxy.store.base.Store.list`."""
+    async def snapshot(self) -> Snapshot:
+        """See :meth:`kvproxy.store.base.Store.snapshot`."""
         return await self._try(self._list)
 
     async def _list(self) -> Snapshot:
@@ -210,7 +210,7 @@ class RedisStore(Store):
         mark, knows, self._knows = secrets.token_hex(8).encode(), self._knows, False
         try:
             await self._try(lambda: self._apply(transaction, mark, knows))
-        except StoreChanged:
+        except StoreChangedError:
             self._unsure = False
             raise
         self._fence, self._knows, self._unsure, self._spoilt = mark, True, False, False
@@ -237,20 +237,20 @@ class RedisStore(Store):
             self._unsure = before
             raise
 
-    def _moved(self) -> StoreChanged:
-        return StoreChanged(f"Redis at {self._connection} is not as kvproxy left it.")
+    def _moved(self) -> StoreChangedError:
+        return StoreChangedError(f"Redis at {self._connection} is not as kvproxy left it.")
 
-    async def claim(self, text: str | None) -> None:
-        """See :meth:`kvproxy.store.base.Store.claim`."""
+    async def write_lease(self, text: str | None) -> None:
+        """See :meth:`kvproxy.store.base.Store.write_lease`."""
         await self._try(lambda: self._redis.delete(self._claim) if text is None else self._redis.set(self._claim, text))
 
-    async def claimed(self) -> str | None:
-        """See :meth:`kvproxy.store.base.Store.claimed`."""
+    async def read_lease(self) -> str | None:
+        """See :meth:`kvproxy.store.base.Store.read_lease`."""
         value = await self._try(lambda: self._string(self._redis, self._claim))
         return None if value is None else str(value.decode(errors="replace"))
 
-    async def admitted(self) -> bool:
-        """See :meth:`.Store.admitted`: whether Redis knows Traefik's user just as the hub has made it."""
+    async def traefik_admitted(self) -> bool:
+        """See :meth:`.Store.traefik_admitted`: whether Redis knows Traefik's user just as the hub has made it."""
         if (login := self._admits) is None:
             return True
         user = await self._try(lambda: login.known(self._redis))
@@ -259,8 +259,8 @@ class RedisStore(Store):
         self._let_in_at = self._master()
         return True
 
-    async def admit(self) -> None:
-        """See :meth:`kvproxy.store.base.Store.admit`: behind the fence, so that it is done where all was written."""
+    async def admit_traefik(self) -> None:
+        """See :meth:`kvproxy.store.base.Store.admit_traefik`: behind the fence, so where all was written."""
         if (login := self._admits) is not None:
             if self._follower is not None:
                 await self._follower.settled()
@@ -289,22 +289,22 @@ class RedisStore(Store):
         if self._follower is not None and self._lets_in():
             self._follower.publish(self._channel, "set")
 
-    async def forget(self) -> None:
-        """See :meth:`kvproxy.store.base.Store.forget`: the fence."""
+    async def purge(self) -> None:
+        """See :meth:`kvproxy.store.base.Store.purge`: the fence."""
         self._knows = False
         await self._try(lambda: self._redis.delete(self._fence_key))
 
-    async def quiet(self) -> None:
-        """See :meth:`kvproxy.store.base.Store.quiet`: keyspace notifications that Traefik has switched on."""
+    async def disable_key_notifications(self) -> None:
+        """See :meth:`.Store.disable_key_notifications`: the keyspace notifications that Traefik has switched on."""
         await self._try(lambda: self._notifications.hush(self._redis))
 
-    async def noisy(self) -> bool:
-        """See :meth:`kvproxy.store.base.Store.noisy`: whether Redis sends keyspace notifications, to whomever."""
+    async def notifies_per_key(self) -> bool:
+        """See :meth:`.Store.notifies_per_key`: True if Redis sends keyspace notifications, to whomever."""
         key = f"{self._probe}{secrets.token_hex(8)}"
         return await self._try(lambda: notifies_of_keys(self._redis, self._connection.db, key))
 
-    async def clock(self) -> float | None:
-        """See :meth:`kvproxy.store.base.Store.clock`; few ACL users may ask."""
+    async def server_time(self) -> float | None:
+        """See :meth:`kvproxy.store.base.Store.server_time`; few ACL users may ask."""
         async with self._errors():
             seconds, microseconds = await insist(self._redis.time())
             return float(seconds) + float(microseconds) / 1e6
@@ -333,11 +333,11 @@ class RedisStore(Store):
         except MasterMissing:
             raise await self._without_master() from None
 
-    async def _without_master(self) -> StoreUnavailable:
+    async def _without_master(self) -> StoreUnavailableError:
         """Why no sentinel names a master: the client takes a refused password, too, for a master that is missing."""
         sentinels = self._connection.sentinels
         assert sentinels is not None  # noqa: S101 - for the type checker
-        return StoreUnavailable(why_no_master(await insist(ask_all(self._connection)), sentinels))
+        return StoreUnavailableError(why_no_master(await insist(ask_all(self._connection)), sentinels))
 
     async def _tries(self, operation: Callable[[], Awaitable[T]]) -> T:
         loop = asyncio.get_running_loop()
@@ -346,9 +346,9 @@ class RedisStore(Store):
             try:
                 async with self._errors():
                     return await operation()
-            except (StoreChanged, StoreWriteRefused):
+            except (StoreChangedError, StoreWriteRefusedError):
                 raise
-            except StoreUnavailable:
+            except StoreUnavailableError:
                 if loop.time() + pause > end:
                     raise
                 await asyncio.sleep(pause)
@@ -360,7 +360,7 @@ class RedisStore(Store):
         try:
             yield
         except KeyChanged:
-            raise StoreUnavailable(f"Redis at {self._connection} was written to at the same moment.") from None
+            raise StoreUnavailableError(f"Redis at {self._connection} was written to at the same moment.") from None
         except (RedisError, OSError) as error:
             if is_wrong_type(error):
                 # Only the hub's own keys are asked for as one type; which one it is, a full read finds.

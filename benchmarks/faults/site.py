@@ -18,7 +18,7 @@ import psutil
 from benchmarks.faults.hub_process import Hub, HubError
 from benchmarks.faults.network import APART, Network, redirect
 from benchmarks.faults.stores import Killable, StoreUnderFault
-from kvproxy.process.launch import RUNTIME, find_traefik, traefik_version, write_private
+from kvproxy.process.launch import DEFAULT_ENVIRONMENT, find_traefik, traefik_version, write_private
 from kvproxy.proxy import KVTraefikProxy
 from kvproxy.reconcile.plan import diff, transactions
 from kvproxy.routing.encode import encode_setup
@@ -98,7 +98,7 @@ class Site:
 
     @property
     def _variables(self) -> dict[str, str]:
-        return {**os.environ, **RUNTIME, **self.proxy.traefik_environment()}
+        return {**os.environ, **DEFAULT_ENVIRONMENT, **self.proxy.traefik_environment()}
 
     def _by_network(
         self, proxy_class: type[KVTraefikProxy], traits: dict[str, Any], api: int
@@ -266,7 +266,7 @@ class Site:
         """The keys of the store, but for the revision."""
         store = self.proxy.open_store()
         try:
-            found = await store.list()
+            found = await store.snapshot()
         finally:
             await store.aclose()
         revision = self.proxy.names.revision_key

@@ -25,7 +25,7 @@ from ..errors import HookError, InvalidRouteError
 from ..routing.names import Names
 from ..routing.route import Route, parse_target
 from ..traefik.schema import MIDDLEWARE, ROUTER, SERVICE, Fields
-from ..traefik.validation import Unusable, checked
+from ..traefik.validation import SchemaError, checked
 
 #: What a hook is given and gives back.
 Configuration: TypeAlias = dict[str, Any]
@@ -141,7 +141,7 @@ def _ask(hook: Hook, route: Route, configuration: Configuration) -> Configuratio
         raise HookError(f"{hook.name} is asynchronous; what changes the route {spec!r} must not be.", spec)
     try:
         return check_configuration(configuration if answer is None else answer)
-    except Unusable as why:
+    except SchemaError as why:
         raise HookError(f"{hook.name} gives the route {spec!r} {why}.", spec) from None
 
 
@@ -149,14 +149,14 @@ def check_configuration(given: Any) -> Configuration:
     """A copy of what a hook gave back.
 
     Raises:
-        Unusable: if Traefik could not read it, or it changes what is kvproxy's; the text goes on after "the route".
+        SchemaError: if Traefik could not read it, or it changes what is kvproxy's; the text goes on after "the route".
     """
     if not isinstance(given, Mapping):
-        raise Unusable(f"a {type(given).__name__} instead of a configuration or None")
+        raise SchemaError(f"a {type(given).__name__} instead of a configuration or None")
     if unknown := [part for part in given if part not in _PARTS]:
-        raise Unusable(f"{unknown[0]!r}, which is none of {', '.join(_PARTS)}")
+        raise SchemaError(f"{unknown[0]!r}, which is none of {', '.join(_PARTS)}")
     if missing := [part for part in _PARTS if not isinstance(given.get(part), Mapping)]:
-        raise Unusable(f"no mapping {missing[0]!r}")
+        raise SchemaError(f"no mapping {missing[0]!r}")
     configuration = {
         "router": _check_router(given["router"]),
         "service": _check_service(given["service"]),
@@ -169,7 +169,7 @@ def check_configuration(given: Any) -> Configuration:
 
 def _check_router(router: Mapping[str, Any]) -> dict[str, Any]:
     if ours := [field for field in router if field in _OURS]:
-        raise Unusable(f"router.{ours[0]}, which is kvproxy's")
+        raise SchemaError(f"router.{ours[0]}, which is kvproxy's")
     kind = Fields(ROUTER.known, may_be_empty=True)
     # A list that nobody has put anything into says nothing.
     given = {field: value for field, value in router.items() if field != "middlewares" or value not in ([], ())}
@@ -178,26 +178,26 @@ def _check_router(router: Mapping[str, Any]) -> dict[str, Any]:
 
 def _check_service(service: Mapping[str, Any]) -> dict[str, Any]:
     if "loadBalancer" not in service or not isinstance(service["loadBalancer"], Mapping):
-        raise Unusable("a service without a loadBalancer")
+        raise SchemaError("a service without a loadBalancer")
     if not service["loadBalancer"].get("servers"):
-        raise Unusable("a service without servers")
+        raise SchemaError("a service without servers")
     found: dict[str, Any] = checked(service, SERVICE, "service")
     for server in found["loadBalancer"]["servers"]:
         if "url" not in server:
-            raise Unusable("a server without a url")
+            raise SchemaError("a server without a url")
         try:
             parse_target(server["url"])
         except InvalidRouteError as error:
-            raise Unusable(f"a server that is none: {str(error).rstrip('.')}") from None
+            raise SchemaError(f"a server that is none: {str(error).rstrip('.')}") from None
     return found
 
 
 def _check_middleware(name: Any, one: Any) -> dict[str, Any]:
     if not isinstance(name, str) or not _NAME.fullmatch(name):
-        raise Unusable(f"a middleware with the name {name!r}; at most 40 of A-Z, a-z, 0-9, '-' and '_' make one")
+        raise SchemaError(f"a middleware with the name {name!r}; at most 40 of A-Z, a-z, 0-9, '-' and '_' make one")
     found: dict[str, Any] = checked(one, MIDDLEWARE, f"middlewares.{name}")
     if len(found) > 1:
-        raise Unusable(f"middlewares.{name} of several kinds, {', '.join(found)}; make one of each")
+        raise SchemaError(f"middlewares.{name} of several kinds, {', '.join(found)}; make one of each")
     return found
 
 
@@ -206,14 +206,14 @@ def _check_names(middlewares: Mapping[str, Any]) -> None:
     for name in middlewares:
         other = seen.setdefault(name.lower().replace("-", "_"), name)
         if other != name:
-            raise Unusable(f"middlewares {other!r} and {name!r}, whose names are too much alike")
+            raise SchemaError(f"middlewares {other!r} and {name!r}, whose names are too much alike")
 
 
 def _check_chains(configuration: Configuration) -> None:
     middlewares = configuration["middlewares"]
     chained = {name for one in middlewares.values() for name in _chained(one)}
     if inner := [name for name in chained if _chained(middlewares.get(name, {}))]:
-        raise Unusable(f"middlewares.{inner[0]}, a chain, inside of a chain")
+        raise SchemaError(f"middlewares.{inner[0]}, a chain, inside of a chain")
 
 
 def _in_order(configuration: Configuration) -> Sequence[str]:

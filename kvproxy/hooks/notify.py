@@ -16,7 +16,7 @@ from .customize import Hook, Hooks
 _FAREWELL: Final = 2.0
 
 
-class Announcer(Counters):
+class HookNotifier(Counters):
     """Counts, and tells hooks.
 
     Args:

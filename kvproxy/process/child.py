@@ -20,7 +20,7 @@ _LOOK: Final = 0.05
 _BOOT_ID: Final = Path("/proc/sys/kernel/random/boot_id")
 
 
-class Supervised:
+class ChildProcess:
     """A process that is looked after.
 
     Args:
@@ -35,7 +35,7 @@ class Supervised:
         self.identity = _identity(process)
 
     @classmethod
-    def start(cls, command: Sequence[str], env: Mapping[str, str], output: IO[bytes]) -> Supervised:
+    def start(cls, command: Sequence[str], env: Mapping[str, str], output: IO[bytes]) -> ChildProcess:
         """Start a program that outlives this process and does not hear of Ctrl-C at its terminal.
 
         Raises:
@@ -58,7 +58,7 @@ class Supervised:
             raise
 
     @classmethod
-    def find(cls, identity: Identity) -> Supervised:
+    def find(cls, identity: Identity) -> ChildProcess:
         """A process that somebody else has started.
 
         Raises:

@@ -23,7 +23,7 @@ from .child import listener
 
 #: Variables of Go's runtime: garbage is collected when there is three times as much of it as there is use for, instead
 #: of as much. With thousands of routes that saves much of the CPU of requests and reloads, for more memory.
-RUNTIME: Final = {"GOGC": os.environ.get("GOGC", "300")}
+DEFAULT_ENVIRONMENT: Final = {"GOGC": os.environ.get("GOGC", "300")}
 
 
 #: Bytes of a file of kvproxy's own that are read at most.
@@ -137,7 +137,7 @@ def file_digests(names: Iterable[str]) -> dict[str, str]:
     return found
 
 
-def launch_of(
+def launch_spec(
     binary: str, version: tuple[int, ...], environment: Mapping[str, str], settings: StaticSettings, file: str
 ) -> Launch:
     """All that a Traefik is started from.

@@ -16,7 +16,7 @@ from .._tasks import begin
 from .._types import Log
 from ..errors import TraefikError
 from .adoption import Adopt, Decision, Launch, Record, Replace, command, decide
-from .child import Supervised, of_file, running, this_process
+from .child import ChildProcess, of_file, running, this_process
 from .launch import environment_for_traefik, read_own, remove, write_private
 from .log_file import TraefikLog
 from .restart_policy import Restarts, Standstill
@@ -31,7 +31,7 @@ _GRACE_ANEW: Final = 2.0
 T = TypeVar("T")
 
 
-class TraefikProcess:
+class TraefikSupervisor:
     """A Traefik that is taken over from an earlier hub or started, kept alive, and stopped.
 
     Its output goes to a file beside the configuration and from there to the hub's log, not through a pipe, so that
@@ -67,7 +67,7 @@ class TraefikProcess:
         self._outlives = outlives
         # Whether it is left alone if the hub ends at this moment: what this hub has not yet got to work is not.
         self._stays = False
-        self._traefik: Supervised | None = None
+        self._traefik: ChildProcess | None = None
         self._task: asyncio.Task[None] | None = None
         self._me = this_process()
         self._restarts = Restarts()
@@ -176,7 +176,7 @@ class TraefikProcess:
         pid = decision.traefik.pid
         self._log.info("Taking over the Traefik that an earlier hub left running (process %d); it goes on.", pid)
         try:
-            self._traefik = Supervised.find(decision.traefik)
+            self._traefik = ChildProcess.find(decision.traefik)
             self._launched = asyncio.get_running_loop().time()
             self._keep_record(self._traefik)
             self._output.follow_from_end()
@@ -192,7 +192,7 @@ class TraefikProcess:
         pid = decision.traefik.pid
         self._log.warning("Replacing the Traefik that an earlier hub left running (process %d): %s", pid, decision.why)
         try:
-            self._traefik = Supervised.find(decision.traefik)
+            self._traefik = ChildProcess.find(decision.traefik)
         except TraefikError:
             return
         await asyncio.get_running_loop().run_in_executor(None, self._traefik.stop, _GRACE)
@@ -206,7 +206,7 @@ class TraefikProcess:
             _write(self._config_file, launch.configuration)
         try:
             with self._output.open_for_traefik() as output:
-                self._traefik = Supervised.start(
+                self._traefik = ChildProcess.start(
                     command(launch.binary, str(self._config_file)),
                     environment_for_traefik(os.environ, launch.environment),
                     output,
@@ -215,7 +215,7 @@ class TraefikProcess:
             raise TraefikError(f"Traefik cannot be started: {error}.") from None
         self._keep_record(self._traefik)
 
-    def _keep_record(self, traefik: Supervised) -> None:
+    def _keep_record(self, traefik: ChildProcess) -> None:
         """Tell the next hub which Traefik is ours; also if the file was removed, or could not be written before."""
         record = Record(traefik.identity, self._me, self._launch.digests()).text()
 
@@ -232,7 +232,7 @@ class TraefikProcess:
             if self._traefik is not None:
                 await self._look(self._traefik)
 
-    async def _look(self, traefik: Supervised) -> None:
+    async def _look(self, traefik: ChildProcess) -> None:
         # An error is no answer: a Traefik of which nothing is known just now may serve all users.
         if self._try("Looking whether Traefik runs", lambda: traefik.alive) is False:
             await self._start_again(traefik)
@@ -243,7 +243,7 @@ class TraefikProcess:
         if self._standstill.over(self._now(), problem) and self._works(self._launched):
             await self._replace(traefik, problem)
 
-    async def _replace(self, traefik: Supervised, problem: str) -> None:
+    async def _replace(self, traefik: ChildProcess, problem: str) -> None:
         """Start Traefik anew, which closes the connections that it still serves."""
         self._log.error("Starting Traefik (process %d) anew. %s", traefik.identity.pid, problem)
         try:
@@ -254,7 +254,7 @@ class TraefikProcess:
         self._output.pass_on()
         self._try("Starting Traefik again", self._launch_traefik)
 
-    async def _start_again(self, ended: Supervised) -> None:
+    async def _start_again(self, ended: ChildProcess) -> None:
         lived = self._now() - self._launched
         pause = self._restarts.pause(worked=self._works(self._launched), lived=lived)
         self._log.error("Traefik %s; starting it again in %g s. %s", ended.ending, pause, self._output.last_words)

@@ -13,22 +13,37 @@ from jupyterhub.metrics import PROXY_POLL_DURATION_SECONDS
 
 from .._tasks import begin
 from .._text import shown
-from ..errors import ConfigurationError, InvalidRouteError, KVProxyError, StoppedError, StoreUnavailable, TraefikError
+from ..errors import (
+    ConfigurationError,
+    InvalidRouteError,
+    KVProxyError,
+    StoppedError,
+    StoreUnavailableError,
+    TraefikError,
+)
 from ..plugins import warn_of_rivals
 from ..process.adoption import Adopt, Start, certificate_files
-from ..process.launch import RUNTIME, check_directory, check_free, find_traefik, launch_of, secrets_in, traefik_version
-from ..process.supervisor import TraefikProcess
+from ..process.launch import (
+    DEFAULT_ENVIRONMENT,
+    check_directory,
+    check_free,
+    find_traefik,
+    launch_spec,
+    secrets_in,
+    traefik_version,
+)
+from ..process.supervisor import TraefikSupervisor
 from ..reconcile.metrics import GAUGES
 from ..reconcile.reconciler import Reconciler
 from ..reconcile.startup import serves_already, wait_for_store, wait_for_traefik
 from ..routing.route import counted, make_route, parse_routespec
 from ..store.base import Store
 from ..store.renewal import tell_renewals
-from ..traefik.discovery import TraefikFleet
-from ..traefik.features import Abilities, look_at
+from ..traefik.discovery import ReplicaDiscovery
+from ..traefik.features import Features, look_at
 from ..traefik.replicas import Replica
 from ..traefik.static_config import check_url, groups_allowed
-from .last_activity import Tracker
+from .last_activity import ActivityTracker
 from .store_traits import StoreTraits
 from .succession import SucceedingProxy
 
@@ -57,10 +72,10 @@ class KVTraefikProxy(SucceedingProxy, StoreTraits):
     former_section = "TKvProxy"
 
     _store: Store | None = None
-    _fleet_in_use: TraefikFleet | None = None
-    _process: TraefikProcess | None = None
-    _tracker: Tracker | None = None
-    _set_up_for: Callable[[Abilities | None], dict[str, Any]]
+    _fleet_in_use: ReplicaDiscovery | None = None
+    _process: TraefikSupervisor | None = None
+    _tracker: ActivityTracker | None = None
+    _set_up_for: Callable[[Features | None], dict[str, Any]]
     _starting: asyncio.Lock | None = None
     _watching: asyncio.Task[None] | None = None
     _renewals: asyncio.Task[None] | None = None
@@ -110,15 +125,15 @@ class KVTraefikProxy(SucceedingProxy, StoreTraits):
         binary = find_traefik()
         loop = asyncio.get_running_loop()
         version = await loop.run_in_executor(None, traefik_version, binary)
-        environment = {**RUNTIME, **self.traefik_environment(), **self.traefik_env}
+        environment = {**DEFAULT_ENVIRONMENT, **self.traefik_environment(), **self.traefik_env}
         file, settings = Path(self.static_config_file), self.static_settings(self.traefik_provider(), version)
         if exposed := check_directory(file):
             self.log.warning("%s", exposed)
-        launch = launch_of(binary, version, environment, settings, file.name)
+        launch = launch_spec(binary, version, environment, settings, file.name)
         outlives = self.app is not None and not self.app.cleanup_proxy
         secrets = [*self.store_secrets(), self.traefik_api_password, *secrets_in(self.traefik_env)]
         provider = self.provider_name
-        process = TraefikProcess(
+        process = TraefikSupervisor(
             *(file, launch, self.log),
             secrets=secrets,
             provider=provider,
@@ -131,7 +146,7 @@ class KVTraefikProxy(SucceedingProxy, StoreTraits):
             check_ports()
         allowed = groups_allowed(self.route_layout, version)
         # A Traefik that an earlier hub has left serves on until the store is reached.
-        able, adopts = Abilities(version, metrics=True, ping=True), isinstance(decision, Adopt)
+        able, adopts = Features(version, metrics=True, ping=True), isinstance(decision, Adopt)
         reconciler, fleet = await self._start_reconciler((), allowed, able, there_already=adopts)
         [traefik] = await fleet.members()
         self._process = process
@@ -152,16 +167,16 @@ class KVTraefikProxy(SucceedingProxy, StoreTraits):
         await process.start(decision, check_ports, loaded, reconciler.followed_since, reconciler.stuck)
         await self._look_at_own(traefik, version, reconciler.desired)
         self.log.info("Traefik %s runs (process %s), configured by %s.", ".".join(map(str, version)), process.pid, file)
-        await reconciler.tell_noise()
+        await reconciler.log_notification_cost()
 
     async def _start_reconciler(
         self,
         entry_points: tuple[str, ...],
         allowed: bool | None,
-        able: Abilities | None = None,
+        able: Features | None = None,
         *,
         there_already: bool,
-    ) -> tuple[Reconciler, TraefikFleet]:
+    ) -> tuple[Reconciler, ReplicaDiscovery]:
         access = self._access(secret := self._secret())
         warn_of_rivals(type(self), self.named_as, self.log)
         self.tell_oddities()
@@ -200,7 +215,9 @@ class KVTraefikProxy(SucceedingProxy, StoreTraits):
         if files := self.store_certificates():
             self._renewals = begin(tell_renewals(files, self.log), "The look at certificates' files", self.log)
         if self.tracks_activity:
-            self._tracker = Tracker(fleet.members, partial(self._adjust, fleet, reconciler), self.log, self.sets_up)
+            self._tracker = ActivityTracker(
+                fleet.members, partial(self._adjust, fleet, reconciler), self.log, self.sets_up
+            )
             GAUGES.watch_memory(self._tracker)
         GAUGES.watch(reconciler)
         return reconciler, fleet
@@ -227,12 +244,12 @@ class KVTraefikProxy(SucceedingProxy, StoreTraits):
             raise error.with_traceback(None) from None
         self._watching = begin(self._check_external(fleet, reconciler), "The first look at Traefik", self.log)
 
-    async def _check_external(self, fleet: TraefikFleet, reconciler: Reconciler) -> None:
+    async def _check_external(self, fleet: ReplicaDiscovery, reconciler: Reconciler) -> None:
         await self._look_at_external(await fleet.members(), reconciler.revision, reconciler.desired)
         await self._adjust(fleet, reconciler)
-        await reconciler.tell_noise()
+        await reconciler.log_notification_cost()
 
-    async def _adjust(self, fleet: TraefikFleet, reconciler: Reconciler) -> None:
+    async def _adjust(self, fleet: ReplicaDiscovery, reconciler: Reconciler) -> None:
         """Set up an external Traefik for what it can do by now; as long as none answers, all stays as it is."""
         if self.sets_up and not self.should_start and (able := await look_at(await fleet.members())):
             reconciler.set_up(self._set_up_for(able))
@@ -307,7 +324,7 @@ class KVTraefikProxy(SucceedingProxy, StoreTraits):
         except StoppedError:
             # The hub stops its users' servers and the proxy side by side; nobody serves the route any more.
             self.log.info("The proxy is stopped; the route %r is left to the check at the hub's next start.", routespec)
-        except StoreUnavailable as error:
+        except StoreUnavailableError as error:
             self.log.error("The route %r is removed as soon as the store is back. %s", routespec, error)
         except KVProxyError as error:
             self.log.error("The route %r was not removed. %s", routespec, error)

@@ -9,7 +9,7 @@ from traitlets import Callable, validate
 
 from ..errors import ConfigurationError
 from ..hooks.customize import Hook, Hooks
-from ..hooks.notify import Announcer
+from ..hooks.notify import HookNotifier
 from ..plugins import load_hooks
 from ..reconcile.metrics import Counters
 from ..reconcile.observer import Observer
@@ -90,4 +90,4 @@ class HookedProxy(FormerNames):
         hooks = self.hooks
         if names := hooks.changing:
             self.log.info("Routes are changed by %s.", ", then ".join(names))
-        return Announcer(hooks, self.log) if hooks.observing else Counters()
+        return HookNotifier(hooks, self.log) if hooks.observing else Counters()

@@ -21,7 +21,7 @@ from ..traefik.request_counts import Activity, Sample, many_counters
 _PATIENCE: Final = 3.0
 
 
-class Tracker:
+class ActivityTracker:
     """Asks the replicas, and adds what is known to routes.
 
     Args:

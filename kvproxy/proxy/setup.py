@@ -19,11 +19,11 @@ from ..routing.root_routers import RootRouters, parse_excepted, public_configura
 from ..routing.route import parse_routespec
 from ..store.base import Store
 from ..traefik.api import TraefikApi, api_trust
-from ..traefik.discovery import TraefikFleet
+from ..traefik.discovery import ReplicaDiscovery
 from ..traefik.entry_point import entry_point_advice, plain_https_advice, trust_advice
-from ..traefik.features import Abilities
+from ..traefik.features import Features
 from ..traefik.setup.certificate import placeholder_certificate
-from ..traefik.setup.credentials import ApiAccess, Secret, api_access, derive
+from ..traefik.setup.credentials import ApiAccess, Secret, api_access, derive_key
 from ..traefik.setup.error_pages import not_found_page, pages_configuration
 from ..traefik.setup.extra_config import checked_dynamic_config, without_unset
 from ..traefik.setup.internal_ssl import read_identity, servers_transport, transport_name
@@ -119,7 +119,7 @@ class TraefikSetUp(TraefikProxy):
             return str(Path(self.ssl_cert).absolute()), str(Path(self.ssl_key).absolute())
         if not self.gives_placeholder:
             return None
-        return placeholder_certificate(derive(secret, "placeholder certificate"))
+        return placeholder_certificate(derive_key(secret, "placeholder certificate"))
 
     @property
     def gives_placeholder(self) -> bool:
@@ -194,7 +194,7 @@ class TraefikSetUp(TraefikProxy):
         url = str(getattr(self.hub, "url", ""))
         return url if self.sets_up and url.startswith(("http://", "https://")) else ""
 
-    def _public(self, able: Abilities, entry_points: tuple[str, ...]) -> dict[str, Any]:
+    def _public(self, able: Features, entry_points: tuple[str, ...]) -> dict[str, Any]:
         """What the public entry point answers by itself, and the hub's pages.
 
         They are set up without `error_pages` too: so no router ever names a middleware that is not there any more.
@@ -204,7 +204,7 @@ class TraefikSetUp(TraefikProxy):
         not_found = not_found_page(url, names, able.version) if url else None
         return deep_merge(pages, public_configuration(names, entry_points, not_found, able.ping))
 
-    def dynamic_config(self, able: Abilities | None = None) -> dict[str, Any]:
+    def dynamic_config(self, able: Features | None = None) -> dict[str, Any]:
         """:attr:`extra_dynamic_config` as Traefik reads it from this store; empty if kvproxy does not write it.
 
         Args:
@@ -219,11 +219,11 @@ class TraefikSetUp(TraefikProxy):
         return checked_dynamic_config(self.extra_dynamic_config, reader)
 
     def _setup(
-        self, access: ApiAccess, secret: bytes, able: Abilities | None = None, entry_points: tuple[str, ...] = ()
+        self, access: ApiAccess, secret: bytes, able: Features | None = None, entry_points: tuple[str, ...] = ()
     ) -> dict[str, Any]:
         if not self.sets_up:
             return {}
-        able = able or Abilities()
+        able = able or Features()
         ours = deep_merge(self._transport(), self._public(able, entry_points))
         configuration = setup_configuration(
             api_url=self.traefik_api_urls[0],
@@ -250,7 +250,7 @@ class TraefikSetUp(TraefikProxy):
         """The certificates that clients of Traefik's API trust, see :func:`kvproxy.traefik.api.api_trust`."""
         return api_trust(self.traefik_api_ca, self.traefik_api_validate_cert)
 
-    def _fleet(self, access: ApiAccess) -> TraefikFleet:
+    def _fleet(self, access: ApiAccess) -> ReplicaDiscovery:
         """The APIs of all replicas; of the one Traefik that the hub starts, there is one.
 
         Raises:
@@ -269,4 +269,4 @@ class TraefikSetUp(TraefikProxy):
                 address=place or self.loopback,
             )
 
-        return TraefikFleet(self.traefik_api_urls, make, self.log, resolve=not self.should_start)
+        return ReplicaDiscovery(self.traefik_api_urls, make, self.log, resolve=not self.should_start)

@@ -17,7 +17,7 @@ _USUAL: Final = make_route("/user/name/", "http://127.0.0.1:1", {"user": "name"}
 _MANY: Final = 50
 
 
-async def tell_noise(store: Store, table: DesiredTable, log: Log) -> None:
+async def log_notification_cost(store: Store, table: DesiredTable, log: Log) -> None:
     """Say what an added route costs Traefik at the present number, if the store wakes it for each key.
 
     Args:
@@ -26,8 +26,8 @@ async def tell_noise(store: Store, table: DesiredTable, log: Log) -> None:
         log: where to say it.
     """
     try:
-        await store.quiet()
-        noisy = await store.noisy()
+        await store.disable_key_notifications()
+        noisy = await store.notifies_per_key()
     except StoreError as error:
         log.info("Whether the store wakes Traefik more often than needed cannot be said. %s", error)
         return
@@ -39,7 +39,7 @@ async def tell_noise(store: Store, table: DesiredTable, log: Log) -> None:
             "once, as the store wakes it for each key. %s",
             counted(table.count),
             reads,
-            store.quieter,
+            store.notification_advice,
         )
 
 
@@ -69,7 +69,7 @@ def make_way(table: DesiredTable, snapshot: Snapshot, log: Log) -> list[str]:
     return changed
 
 
-def tell_flat(table: DesiredTable, log: Log) -> bool:
+def log_forced_flat(table: DesiredTable, log: Log) -> bool:
     """Say that a route keeps all from being in groups though they were to be; gives back whether there is one."""
     if routespec := table.forced_flat:
         log.warning(

@@ -13,9 +13,9 @@ from typing import Final
 import psutil
 
 from .._types import Log
-from ..errors import OwnershipError, StoreError, StoreWriteRefused
+from ..errors import OwnershipError, StoreError, StoreWriteRefusedError
 from ..store.base import Store
-from .lease import BEAT, SILENCE, Claim, conflict, decode, yields
+from .lease import LEASE_DURATION, RENEW_INTERVAL, Lease, conflict, decode, must_yield
 
 #: Seconds between two looks at the claim of a hub that may be dead.
 _LOOK: Final = 0.5
@@ -23,7 +23,7 @@ _LOOK: Final = 0.5
 _FAREWELL: Final = 2.0
 
 
-class Tenure:
+class LeaseHolder:
     """The time for which a hub is the one at work.
 
     Args:
@@ -36,7 +36,7 @@ class Tenure:
         self._store = store
         self._place = place
         self._log = log
-        self._mine = my_claim()
+        self._mine = new_lease()
         self._next = 0.0
         self._other: str | None = None
         self._other_since = 0.0
@@ -49,7 +49,7 @@ class Tenure:
             OwnershipError: if another one is.
             StoreError: whatever the store says.
         """
-        text = await self._store.claimed()
+        text = await self._store.read_lease()
         found = decode(text)
         if found is not None and not is_dead(found):
             self._log.info("Looking whether another hub (%s) is still at work on the same routes.", found)
@@ -58,10 +58,10 @@ class Tenure:
         await self._claim()
 
     async def _watch(self, text: str | None) -> None:
-        deadline = self._now() + SILENCE
+        deadline = self._now() + LEASE_DURATION
         while self._now() < deadline:
             await asyncio.sleep(_LOOK)
-            now = await self._store.claimed()
+            now = await self._store.read_lease()
             if now != text and (found := decode(now)) is not None:
                 raise OwnershipError(conflict(found, self._place, taken_over=False))
             if now is None:
@@ -82,11 +82,11 @@ class Tenure:
             if self._conflict is not None:
                 raise OwnershipError(self._conflict)
             return False
-        text = await self._store.claimed()
+        text = await self._store.read_lease()
         found = decode(text)
-        if found is not None and yields(self._mine, found):
+        if found is not None and must_yield(self._mine, found):
             if not self._silent(text) and not is_dead(found):
-                self._conflict, self._next = conflict(found, self._place, taken_over=True), self._now() + BEAT
+                self._conflict, self._next = conflict(found, self._place, taken_over=True), self._now() + RENEW_INTERVAL
                 raise OwnershipError(self._conflict)
             self._mine = self._mine.after(found)
         back, self._conflict = self._conflict is not None, None
@@ -100,39 +100,39 @@ class Tenure:
             await asyncio.wait_for(self._end(), _FAREWELL)
 
     async def _end(self) -> None:
-        found = decode(await self._store.claimed())
+        found = decode(await self._store.read_lease())
         if found is not None and found.instance == self._mine.instance:
-            await self._store.claim(None)
+            await self._store.write_lease(None)
 
     def _silent(self, text: str | None) -> bool:
         """Whether the other's claim has stayed as it is for so long that it must be dead."""
         if text != self._other:
             self._other, self._other_since = text, self._now()
-        return self._now() - self._other_since >= SILENCE
+        return self._now() - self._other_since >= LEASE_DURATION
 
     async def _claim(self) -> None:
         # A full store can be read and served from all the same; commits tell that it is full.
-        with contextlib.suppress(StoreWriteRefused):
-            await self._store.claim(self._mine.encode())
-        self._next = self._now() + BEAT
+        with contextlib.suppress(StoreWriteRefusedError):
+            await self._store.write_lease(self._mine.encode())
+        self._next = self._now() + RENEW_INTERVAL
 
     @staticmethod
     def _now() -> float:
         return asyncio.get_running_loop().time()
 
 
-def my_claim() -> Claim:
+def new_lease() -> Lease:
     """What this process says of itself; another instance at each call."""
     now = datetime.now(timezone.utc).isoformat(timespec="seconds")
     born = str(psutil.Process().create_time())
-    return Claim(secrets.token_hex(8), socket.gethostname(), _machine(), os.getpid(), born, now)
+    return Lease(secrets.token_hex(8), socket.gethostname(), _machine(), os.getpid(), born, now)
 
 
 def _machine() -> str:
     return f"{socket.gethostname()} {psutil.boot_time():.0f}"
 
 
-def is_dead(claim: Claim) -> bool:
+def is_dead(claim: Lease) -> bool:
     """Whether a claim is that of a process of this machine that has ended. Of other machines nobody knows."""
     if claim.machine != _machine():
         return False

@@ -15,16 +15,16 @@ from typing import Final
 from .._text import shown
 
 #: Seconds between two changes of a claim.
-BEAT: Final = 2.0
+RENEW_INTERVAL: Final = 2.0
 #: Seconds for which a claim must stay as it is to be taken for that of a dead hub.
-SILENCE: Final = 6.0
+LEASE_DURATION: Final = 6.0
 #: Characters of a text in a claim that are shown; anybody who may write to the store can write one.
 _SHOWN: Final = 255
 _TYPES: Final = [str, str, str, int, str, str, int, int]
 
 
 @dataclass(frozen=True)
-class Claim:
+class Lease:
     """What a hub says of itself.
 
     Args:
@@ -35,7 +35,7 @@ class Claim:
         born: when that process was started, by the machine's clock, to tell it from another one of the same number.
         since: when the hub started, for people.
         term: a hub that takes over has a higher one than the hub before.
-        beat: changes every :data:`BEAT` seconds.
+        beat: changes every :data:`RENEW_INTERVAL` seconds.
     """
 
     instance: str
@@ -51,11 +51,11 @@ class Claim:
         """As text for a store."""
         return json.dumps(asdict(self), separators=(",", ":"))
 
-    def next(self) -> Claim:
+    def next(self) -> Lease:
         """The same hub's next one."""
         return replace(self, beat=self.beat + 1)
 
-    def after(self, other: Claim | None) -> Claim:
+    def after(self, other: Lease | None) -> Lease:
         """The claim of a hub that takes over from another."""
         return self if other is None else replace(self, term=other.term + 1)
 
@@ -63,24 +63,24 @@ class Claim:
         return f"process {self.pid} on {shown(self.host, _SHOWN)}, at work since {shown(self.since, _SHOWN)}"
 
 
-def decode(text: str | None) -> Claim | None:
+def decode(text: str | None) -> Lease | None:
     """A claim from a store, None if there is none that can be read."""
     try:
         fields = json.loads(text or "")
-        claim = Claim(**fields)
+        claim = Lease(**fields)
         return claim if [*map(type, asdict(claim).values())] == _TYPES else None
     except (ValueError, TypeError, RecursionError):
         return None
 
 
-def yields(mine: Claim, found: Claim | None) -> bool:
+def must_yield(mine: Lease, found: Lease | None) -> bool:
     """Whether a hub at work has to give way to the claim that it finds in the store."""
     if found is None or found.instance == mine.instance:
         return False
     return (found.term, found.instance) > (mine.term, mine.instance)
 
 
-def conflict(found: Claim, roots: str, taken_over: bool) -> str:
+def conflict(found: Lease, roots: str, taken_over: bool) -> str:
     """A sentence about another hub on the same roots.
 
     Args:

@@ -15,7 +15,7 @@ from .repair import describe, set_aside
 
 
 @dataclass(frozen=True)
-class Findings:
+class Drift:
     """What a full read has come to.
 
     Args:
@@ -39,7 +39,7 @@ class Findings:
         return f"The store holds records of routes that kvproxy cannot read. They are kept, as {kept}." if kept else ""
 
 
-class Belief:
+class ObservedState:
     """The entries and the raw keys that a store is believed to hold.
 
     Args:
@@ -63,11 +63,11 @@ class Belief:
                 else:
                     self._spaces[operation.space][operation.key] = operation.value
 
-    def doubt(self) -> None:
+    def invalidate(self) -> None:
         """Forget the raw keys: nobody knows what a write that failed has come to."""
         self._spaces = None
 
-    def shows(self, snapshot: Snapshot) -> bool:
+    def matches(self, snapshot: Snapshot) -> bool:
         """Whether just this is what was read."""
         return self._spaces == {Space.CONFIG: snapshot.config, Space.RECORDS: snapshot.records}
 
@@ -87,7 +87,7 @@ class Belief:
         config = self._spaces[Space.CONFIG] if self._spaces is not None else {}
         return {k: v for k, v in config.items() if k not in setup and k != self._names.hold_key}
 
-    def is_now(self, name: str, entry: Entry | None) -> bool:
+    def update(self, name: str, entry: Entry | None) -> bool:
         """Learn what an entry is; says whether that is another one than before."""
         changed = self.entries.get(name) is not entry
         if entry is None:
@@ -102,7 +102,7 @@ class Belief:
 
     def compare(
         self, snapshot: Snapshot, found: Mapping[str, Entry], desired: Mapping[str, Entry], known: int
-    ) -> Findings:
+    ) -> Drift:
         """Learn what was read.
 
         Args:
@@ -117,12 +117,12 @@ class Belief:
         wrong = [name for name in changed if found.get(name) != desired.get(name)]
         for name in changed:
             now, wanted = found.get(name), desired.get(name)
-            self.is_now(name, wanted if now == wanted else now)
+            self.update(name, wanted if now == wanted else now)
         kept = [key for name in wrong if name not in desired for key in self._set_aside(name, found.get(name))]
         revision = snapshot.config.get(self._names.revision_key, "")
         older = (stored_revision(revision) or known) < known
         words = describe(wrong, found, desired, older) if wrong else ""
-        return Findings(wrong, changed, kept, words, before != self._foreign)
+        return Drift(wrong, changed, kept, words, before != self._foreign)
 
     def _set_aside(self, name: str, found: Entry | None) -> list[str]:
         operations = set_aside(found, self._names) if found is not None else ()

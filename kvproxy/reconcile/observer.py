@@ -44,7 +44,7 @@ class Observer:
         """There is nothing more to come."""
 
 
-def withhold(
+def log_refused_routes(
     refused: Sequence[HookError], observer: Observer, log: logging.Logger | logging.LoggerAdapter[Any]
 ) -> None:
     """Say that routes from the store are not served, as a hook refuses them.

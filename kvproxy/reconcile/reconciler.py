@@ -23,7 +23,7 @@ from ..errors import (
     RouteRejectedError,
     StoppedError,
     StoreError,
-    StoreUnavailable,
+    StoreUnavailableError,
 )
 from ..routing.encode import encode_setup
 from ..routing.entry import SETUP, Entry, Layout
@@ -33,16 +33,16 @@ from ..store.base import Store
 from ..traefik.key_check import suspects
 from ..traefik.readiness import Pending
 from ..traefik.replicas import Fleet
-from .advice import tell_flat, tell_noise
+from .advice import log_forced_flat, log_notification_cost
 from .first_routes import FirstRoutes
-from .leader import Tenure
+from .leader import LeaseHolder
 from .observer import Observer
 from .reasons import explain
-from .resync import Guard
+from .resync import ResyncSchedule
 from .startup import first_step
-from .status import Standing
-from .store_loop import StoreSync
-from .traefik_loop import TraefikWatch, Waiter
+from .status import Status
+from .store_loop import StoreLoop
+from .traefik_loop import TraefikLoop, Waiter
 
 #: Seconds that a failed add_route waits for its own rollback before it raises all the same.
 _ROLLBACK_WAIT: Final = 5.0
@@ -51,7 +51,7 @@ _LAST_LOOK: Final = 1.0
 _FIRST: Final = asyncio.FIRST_COMPLETED
 
 
-class Reconciler(Standing):
+class Reconciler(Status):
     """Keeps a store equal to a routing table.
 
     Args:
@@ -67,7 +67,7 @@ class Reconciler(Standing):
         observer: is told of what is done.
         concurrency: requests to Traefik's API under way at once.
         groups_allowed: whether Traefik can read groups of routes; if None, it is asked for its version.
-        serves_already: see :class:`~kvproxy.reconcile.store_loop.StoreSync`; None if no Traefik is there yet.
+        serves_already: see :class:`~kvproxy.reconcile.store_loop.StoreLoop`; None if no Traefik is there yet.
         longest: seconds after the first route for which JupyterHub's check of all routes is waited for, if it is.
     """
 
@@ -97,7 +97,7 @@ class Reconciler(Standing):
         self._watching: asyncio.Task[None] | None = None
         self._running = self._serving = self._said_flat = False
         kick, stalls = asyncio.Event(), LoopStalls()
-        self._watch = TraefikWatch(
+        self._watch = TraefikLoop(
             fleet,
             rows=lambda: self.count,
             progress=kick.set,
@@ -113,9 +113,9 @@ class Reconciler(Standing):
         )
         table = DesiredTable(layout or Layout(), encode_setup(setup or {}), groups_allowed)
         self._names = table.names
-        self._tenure = Tenure(store, place, log) if place is not None else None
-        self._sync = StoreSync(
-            *(store, self._watch, kick, table, Guard(interval), self._tenure),
+        self._tenure = LeaseHolder(store, place, log) if place is not None else None
+        self._sync = StoreLoop(
+            *(store, self._watch, kick, table, ResyncSchedule(interval), self._tenure),
             serves_already=serves_already,
             observer=self._observer,
             log=log,
@@ -171,12 +171,12 @@ class Reconciler(Standing):
         self._sync.fail_all(_stopped())
         await self._observer.aclose()
 
-    async def tell_noise(self) -> None:
+    async def log_notification_cost(self) -> None:
         """Say what an added route costs Traefik at the present number, if the store wakes it for each key.
 
         To be called when Traefik is there: it is Traefik that makes a store noisy.
         """
-        await tell_noise(self._store, self._sync.table, self._log)
+        await log_notification_cost(self._store, self._sync.table, self._log)
 
     def get(self, key: str) -> dict[str, Any] | None:
         """One route as JupyterHub knows it, None if there is none with this key. Costs the same at any size."""
@@ -290,7 +290,7 @@ class Reconciler(Standing):
             raise StoppedError("The proxy is not running.")
 
     def _say_flat(self) -> None:
-        self._said_flat = self._said_flat or tell_flat(self._sync.table, self._log)
+        self._said_flat = self._said_flat or log_forced_flat(self._sync.table, self._log)
 
     def _check_size(self, route: Route, entry: Entry) -> None:
         try:
@@ -307,7 +307,7 @@ class Reconciler(Standing):
             await self._stalls.wait(done, timeout)
             if not done.done():
                 why = self._sync.problem or "other work is still before it"
-                raise StoreUnavailable(f"The store could not be {verb} within {timeout:g} s: {why}")
+                raise StoreUnavailableError(f"The store could not be {verb} within {timeout:g} s: {why}")
             done.result()
         finally:
             done.cancel()

@@ -8,13 +8,13 @@ from typing import Final
 from ..routing.table import DesiredTable
 from ..store.base import Store
 from ..traefik.static_config import PARENTS_SINCE
-from .traefik_loop import TraefikWatch
+from .traefik_loop import TraefikLoop
 
 #: Routes and groups that one step may change where Traefik reads the whole store again for each of their keys.
 _NOISY_STEP: Final = 4
 
 
-class Shaper:
+class Regrouper:
     """Takes the steps.
 
     Args:
@@ -23,7 +23,7 @@ class Shaper:
         table: what is to be in groups.
     """
 
-    def __init__(self, store: Store, watch: TraefikWatch, table: DesiredTable) -> None:
+    def __init__(self, store: Store, watch: TraefikLoop, table: DesiredTable) -> None:
         self._store = store
         self._watch = watch
         self._table = table
@@ -62,6 +62,6 @@ class Shaper:
         def is_held(name: str) -> bool:
             return name in held or any(not waiter.done.done() for waiter in self._watch.waiters(name))
 
-        names = self._table.step(is_held, _NOISY_STEP if await self._store.noisy() else None)
+        names = self._table.step(is_held, _NOISY_STEP if await self._store.notifies_per_key() else None)
         self.wait_for(names)
         return [*changed, *names]

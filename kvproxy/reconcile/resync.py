@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import Final
 
 #: Seconds between two looks at the revision.
-_GLANCE: Final = 1.0
+_PROBE: Final = 1.0
 #: Seconds for which the last look is good enough for a commit: else a store that was just emptied would get that alone,
 #: and Traefik would load it, before the rest is written again.
 _BEFORE_COMMIT: Final = 0.05
@@ -29,7 +29,7 @@ _LAST_TELLING: Final = 30.0
 _IN_VAIN: Final = 1
 
 
-class Guard:
+class ResyncSchedule:
     """Decides when to look.
 
     Args:
@@ -39,33 +39,33 @@ class Guard:
     def __init__(self, interval: float) -> None:
         self._interval = interval
         self._cost = 0.0
-        self._glanced = 0.0
+        self._probed = 0.0
         self._read = 0.0
 
     def pause(self, now: float) -> float:
         """Seconds until the next look."""
-        return max(self._glanced + self._glance - now, 0.0) if self._interval else _NEVER
+        return max(self._probed + self._probe - now, 0.0) if self._interval else _NEVER
 
     @property
-    def _glance(self) -> float:
-        return min(_GLANCE, self._interval)
+    def _probe(self) -> float:
+        return min(_PROBE, self._interval)
 
-    def glance_due(self, now: float, committing: bool) -> bool:
+    def probe_due(self, now: float, committing: bool) -> bool:
         """Whether the revision is to be looked at; before a commit that is so at almost any time."""
-        pause = min(_BEFORE_COMMIT, self._interval) if committing else self._glance
-        return bool(self._interval) and now >= self._glanced + pause
+        pause = min(_BEFORE_COMMIT, self._interval) if committing else self._probe
+        return bool(self._interval) and now >= self._probed + pause
 
     def read_due(self, now: float) -> bool:
         """Whether all is to be read."""
         return bool(self._interval) and now >= self._read + max(self._interval, _SHARE * self._cost)
 
-    def glanced(self, now: float) -> None:
+    def probed(self, now: float) -> None:
         """Say that the revision was looked at."""
-        self._glanced = now
+        self._probed = now
 
     def read(self, start: float, end: float) -> None:
         """Say that all has been read, and compared, between two moments."""
-        self._read = self._glanced = end
+        self._read = self._probed = end
         self._cost = end - start
 
 

@@ -6,7 +6,7 @@ import asyncio
 from typing import Final
 
 from .._types import Log
-from ..errors import OwnershipError, StoreChanged, StoreError, StoreWriteRefused
+from ..errors import OwnershipError, StoreChangedError, StoreError, StoreWriteRefusedError
 from ..store.base import Store
 from .observer import Observer
 
@@ -17,7 +17,7 @@ _LAST_RETRY: Final = 2.0
 _LOOK: Final = 0.02
 
 
-class Outage:
+class StoreRetry:
     """The time from the first error to the next success; each is logged once.
 
     Args:
@@ -38,7 +38,7 @@ class Outage:
 
     def failed(self, error: Exception) -> None:
         """The store could not do what it was asked for."""
-        if isinstance(error, StoreChanged):
+        if isinstance(error, StoreChangedError):
             # No failure: it is read again at once, and the log says then what is put right.
             return
         if not isinstance(error, StoreError):
@@ -46,7 +46,7 @@ class Outage:
         elif self.problem is None:
             self._log.error("%s%s", error, "" if isinstance(error, OwnershipError) else " Trying again.")
         self.problem = str(error)
-        self._refuses, self._written = isinstance(error, StoreWriteRefused), False
+        self._refuses, self._written = isinstance(error, StoreWriteRefusedError), False
         self._observer.store_failed()
 
     async def wait(self) -> None:
@@ -64,7 +64,7 @@ class Outage:
 
     async def _is_away(self) -> bool:
         try:
-            return await self._store.away()
+            return await self._store.unreachable()
         except Exception as error:
             self._leaked(error)
             return False

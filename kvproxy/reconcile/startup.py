@@ -8,14 +8,14 @@ from itertools import chain
 from typing import Any, Final, TypeVar
 
 from .._types import Log
-from ..errors import ConfigurationError, StoreUnavailable, StoreWriteRefused, TraefikError
+from ..errors import ConfigurationError, StoreUnavailableError, StoreWriteRefusedError, TraefikError
 from ..routing.entry import SETUP, Entry
 from ..routing.manifest import DEFAULT_CERTIFICATE
 from ..traefik.api import TraefikApi, TraefikView
 from ..traefik.setup.certificate import CERTIFICATE_LOST, der_of
 from ..traefik.static_config import groups_allowed, parse_version
 from .reasons import Facts, Loaded, explain
-from .store_loop import StoreSync
+from .store_loop import StoreLoop
 
 T = TypeVar("T")
 
@@ -35,7 +35,7 @@ async def wait_for_store(action: Callable[[], Awaitable[T]], timeout: float, set
         log: where to say that the store is late.
 
     Raises:
-        StoreUnavailable: when time has run out.
+        StoreUnavailableError: when time has run out.
         StoreError: at once, for anything that waiting will not mend.
     """
     loop = asyncio.get_running_loop()
@@ -43,9 +43,9 @@ async def wait_for_store(action: Callable[[], Awaitable[T]], timeout: float, set
     while True:
         try:
             return await action()
-        except StoreUnavailable as error:
+        except StoreUnavailableError as error:
             if loop.time() >= deadline:
-                raise StoreUnavailable(f"{error} Gave up after {timeout:g} s ({setting}).") from None
+                raise StoreUnavailableError(f"{error} Gave up after {timeout:g} s ({setting}).") from None
             if not told:
                 log.warning("%s Waiting for it for up to %g s (%s).", error, timeout, setting)
                 told = True
@@ -53,7 +53,7 @@ async def wait_for_store(action: Callable[[], Awaitable[T]], timeout: float, set
         pause = min(2 * pause, _LAST_PAUSE)
 
 
-async def first_step(sync: StoreSync) -> None:
+async def first_step(sync: StoreLoop) -> None:
     """Read the store and bring it to the desired state, as far as it takes changes.
 
     A store that is full, and holds what an earlier hub has written, is enough to begin with: Traefik serves that, and
@@ -64,7 +64,7 @@ async def first_step(sync: StoreSync) -> None:
     """
     try:
         await sync.step()
-    except StoreWriteRefused as error:
+    except StoreWriteRefusedError as error:
         if not sync.revision:
             raise
         sync.failed(error)

@@ -8,15 +8,15 @@ from dataclasses import replace
 from ..routing.entry import Entry
 from ..traefik.replicas import Replica
 from .reasons import stuck
-from .store_loop import StoreSync
-from .traefik_loop import TraefikWatch
+from .store_loop import StoreLoop
+from .traefik_loop import TraefikLoop
 
 
-class Standing:
+class Status:
     """What is known at this moment of the store and of Traefik."""
 
-    _sync: StoreSync
-    _watch: TraefikWatch
+    _sync: StoreLoop
+    _watch: TraefikLoop
 
     @property
     def revision(self) -> int:

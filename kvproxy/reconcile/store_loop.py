@@ -13,24 +13,24 @@ import time
 from collections.abc import Awaitable, Callable, Mapping
 
 from .._types import Log
-from ..errors import OwnershipError, StoreError, StoreUnavailable
+from ..errors import OwnershipError, StoreError, StoreUnavailableError
 from ..routing.decode import group, stored_revision
 from ..routing.entry import SETUP, Entry
 from ..routing.table import DesiredTable
 from ..store.base import Operation, Snapshot, Store
 from . import plan
 from .advice import make_way
-from .leader import Tenure
-from .observed import Belief
-from .observer import Observer, withhold
+from .leader import LeaseHolder
+from .observed import ObservedState
+from .observer import Observer, log_refused_routes
 from .promises import Promises, settle
-from .regroup import Shaper
-from .resync import Guard
-from .retry import Outage
-from .traefik_loop import TraefikWatch
+from .regroup import Regrouper
+from .resync import ResyncSchedule
+from .retry import StoreRetry
+from .traefik_loop import TraefikLoop
 
 
-class StoreSync:
+class StoreLoop:
     """Keeps a store equal to the desired entries.
 
     Args:
@@ -49,11 +49,11 @@ class StoreSync:
     def __init__(
         self,
         store: Store,
-        watch: TraefikWatch,
+        watch: TraefikLoop,
         kick: asyncio.Event,
         table: DesiredTable,
-        guard: Guard,
-        tenure: Tenure | None = None,
+        guard: ResyncSchedule,
+        tenure: LeaseHolder | None = None,
         *,
         serves_already: Callable[[], Awaitable[bool]] | None = None,
         observer: Observer,
@@ -66,11 +66,11 @@ class StoreSync:
         self._watch = watch
         self._kick = kick
         self._log = log
-        self._outage = Outage(store, observer, log)
+        self._outage = StoreRetry(store, observer, log)
         #: What the store is to hold; an entry that it gives is to be wanted before anything else is.
         self.table = table
         self._names = table.names
-        self._belief = Belief(self._names)
+        self._belief = ObservedState(self._names)
         self._dirty: dict[str, None] = {SETUP: None}
         self._promises = Promises()
         self._untold = self._known = self._closed = False
@@ -79,7 +79,7 @@ class StoreSync:
         self._lost = False
         # Whether Traefik may read the store; who may not is not waited for.
         self._admitted = False
-        self._shaper = Shaper(store, watch, table)
+        self._shaper = Regrouper(store, watch, table)
         self._serves_already = serves_already
         #: Whether nothing is written yet, so that Traefik keeps the routes that it has loaded.
         self.held_back = False
@@ -164,7 +164,7 @@ class StoreSync:
         while not self._closed:
             await self._rest()
             try:
-                await self._glance()
+                await self._probe()
                 await self.step()
             except Exception as error:
                 self.failed(error)
@@ -194,21 +194,21 @@ class StoreSync:
         timer.cancel()
         self._kick.clear()
 
-    async def _glance(self) -> None:
+    async def _probe(self) -> None:
         """Notice that the store is not what it was, or not ours any more."""
         if self._tenure is not None and await self._tenure.beat():
             self._stale = True
         now = self._now()
         committing = bool(self._dirty) and not self._store.capabilities.fenced
-        if self._stale or not self._guard.glance_due(now, committing):
+        if self._stale or not self._guard.probe_due(now, committing):
             return
         if self._guard.read_due(now):
             self._stale = True
             return
-        await self._store.quiet()
+        await self._store.disable_key_notifications()
         as_left = await self._store.get(self._names.revision_key) == self._belief.revision
-        self._stale = not (as_left and await self._store.admitted())
-        self._guard.glanced(self._now())
+        self._stale = not (as_left and await self._store.traefik_admitted())
+        self._guard.probed(self._now())
 
     @staticmethod
     def _now() -> float:
@@ -222,7 +222,7 @@ class StoreSync:
             self._watch.fail_all(error)
         # A transaction that failed may have been applied all the same: only a full read can tell.
         self._stale = True
-        self._belief.doubt()
+        self._belief.invalidate()
 
     async def step(self) -> None:
         """Do what there is to do now.
@@ -246,13 +246,13 @@ class StoreSync:
             await self._commit(groups, tell)
         except StoreError as error:
             self._put_back(commits, error)
-            if not isinstance(error, StoreUnavailable):
+            if not isinstance(error, StoreUnavailableError):
                 settle([w.done for ws in waiters.values() for w in ws], error)
             raise
         self._torn = self._torn and bool(self._dirty)
         self._shaper.committed(names)
         for name, entry in captured.items():
-            if self._belief.is_now(name, entry):
+            if self._belief.update(name, entry):
                 self._watch.served.pop(name, None)
             settle(commits[name])
             if entry is None:
@@ -264,7 +264,7 @@ class StoreSync:
                     last.entry = entry
                 self._watch.committed(waiters[name], self.revision)
         if not self._admitted:
-            await self._store.admit()
+            await self._store.admit_traefik()
             self._admitted = True
 
     async def _waits_for_routes(self) -> bool:
@@ -302,7 +302,7 @@ class StoreSync:
 
     def _put_back(self, commits: Mapping[str, list[asyncio.Future[None]]], error: StoreError) -> None:
         self._dirty.update(dict.fromkeys(commits))
-        if isinstance(error, StoreUnavailable):
+        if isinstance(error, StoreUnavailableError):
             self._promises.put_back_commits(commits)
         else:
             settle((future for futures in commits.values() for future in futures), error)
@@ -331,16 +331,16 @@ class StoreSync:
         # First: another store may take over meanwhile, which is to be read as well.
         self._stale = False
         try:
-            snapshot = await self._store.list()
+            snapshot = await self._store.snapshot()
         except StoreError as error:
             self._stale = True
-            if isinstance(error, StoreUnavailable):
+            if isinstance(error, StoreUnavailableError):
                 self._promises.put_back_reads(reads)
             else:
                 settle(reads, error)
             raise
-        self._admitted = self._admitted and await self._store.admitted()
-        if not self._belief.shows(snapshot):
+        self._admitted = self._admitted and await self._store.traefik_admitted()
+        if not self._belief.matches(snapshot):
             self._compare(snapshot)
         self._guard.read(start, self._now())
         settle(reads)
@@ -353,7 +353,7 @@ class StoreSync:
         first, self._known = not self._known, True
         revision = snapshot.config.get(self._names.revision_key, "")
         if first:
-            withhold(self.table.restore(found), self._observer, self._log)
+            log_refused_routes(self.table.restore(found), self._observer, self._log)
             self.revision = stored_revision(revision) or 0
             # Traefik may not have seen the last word of an earlier hub.
             self._watch.announce(self.revision)

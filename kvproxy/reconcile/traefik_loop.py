@@ -60,7 +60,7 @@ class Waiter:
     rejected_at: int | None = None
 
 
-class TraefikWatch:
+class TraefikLoop:
     """Follows what Traefik has loaded.
 
     Args:

@@ -75,7 +75,7 @@ class Group:
         """What the stems of the group begin with."""
         return tuple(self.prefix + symbol for symbol in self.symbols) if self.symbols else (self.prefix,)
 
-    def reaches_to(self, stem: str) -> bool:
+    def covers(self, stem: str) -> bool:
         """Whether a stem, or the prefix of another group, is in the group."""
         return stem.startswith(self.reaches)
 

@@ -26,7 +26,7 @@ class Node:
     active: bool = False
 
 
-class Places:
+class Membership:
     """The present places, and which parents have too many children or too few.
 
     Args:

@@ -14,14 +14,14 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Final
 
 from .group import Group, Limits, Lookup, above_stem, depth, divide
-from .membership import Item, Node, Places
+from .membership import Item, Membership, Node
 
 #: How many keys a new group is.
 _KEYS: Final = 6
 
 
-class RoutingTree(Places):
-    """Places of routes in groups.
+class RoutingTree(Membership):
+    """Membership of routes in groups.
 
     Args:
         limits: when groups are made and given up.
@@ -50,7 +50,7 @@ class RoutingTree(Places):
 
     def restore_route(self, name: str, stem: str, parent: Group | None) -> None:
         """A route was found in a group, or in none; it is left there, unless no request could get there."""
-        usable = parent is None or (parent in self._open and parent.reaches_to(stem))
+        usable = parent is None or (parent in self._open and parent.covers(stem))
         self._put(name, stem, parent if usable else self._best(stem))
 
     def _put(self, name: str, stem: str, where: Group | None) -> list[Group]:
@@ -106,7 +106,7 @@ class RoutingTree(Places):
         if self._leaving:
             for item in self._misplaced:
                 parent = self._parent(item)
-                if parent is not None and parent.reaches_to(stem) and stem in self._above(item):
+                if parent is not None and parent.covers(stem) and stem in self._above(item):
                     best = max(best, parent, key=depth)
         return best
 
@@ -136,7 +136,7 @@ class RoutingTree(Places):
         if parent == group:
             return False
         ready = parent in self.nodes and (self.nodes[parent].active or not self.nodes[group].active)
-        return ready and parent.reaches_to(group.prefix)
+        return ready and parent.covers(group.prefix)
 
     # -- one step further
 

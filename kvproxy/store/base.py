@@ -74,9 +74,26 @@ class Capabilities:
 
 
 class Store(abc.ABC):
-    """What a backend implements. No method is called before the one before it has ended.
+    """The interface that a backend implements. Calls do not overlap: each begins after the one before has ended.
 
-    Each method raises :class:`~kvproxy.errors.StoreUnavailable` if trying again later may work,
+    Required are :meth:`check`, :meth:`snapshot`, :meth:`apply` and :meth:`aclose`. The other methods have defaults that
+    are right for a store without the feature:
+
+    ============================================================ ======================================================
+    Optional                                                     Override it if the store can
+    ============================================================ ======================================================
+    :meth:`get`                                                  read one key more cheaply than all
+    :meth:`watch`                                                notice by itself that another server has taken over
+    :meth:`unreachable`                                          tell cheaply that no server is there
+    :meth:`write_lease`, :meth:`read_lease`                      keep a lease, so that a second hub is noticed
+    :meth:`admit_traefik`, :meth:`traefik_admitted`              keep Traefik out until the table is complete
+    :meth:`notifies_per_key`, :meth:`disable_key_notifications`  notify Traefik once per key, and stop doing so
+    :meth:`in_clear_text`                                        be reached over a connection that others can read
+    :meth:`server_time`                                          tell the time
+    :meth:`purge`                                                keep keys of its own beside the two spaces
+    ============================================================ ======================================================
+
+    Each method raises :class:`~kvproxy.errors.StoreUnavailableError` if a retry may work,
     :class:`~kvproxy.errors.StoreAuthError` if the credentials are refused, another
     :class:`~kvproxy.errors.StoreError` for the rest, and never an exception of the store's client library.
 
@@ -85,117 +102,117 @@ class Store(abc.ABC):
         store = RedisStore(parse_connection("redis://127.0.0.1:6379"), "traefik", "jupyterhub")
         warnings = await store.check()
         await store.apply(Transaction((Operation(Space.CONFIG, "http/routers/r/rule", 'Path("/r")'),)))
-        print((await store.list()).config)
+        print((await store.snapshot()).config)
         await store.aclose()
     """
 
     capabilities: Capabilities = Capabilities()
-    #: What to do about a store that is :meth:`noisy`: a sentence for an administrator, which names the settings.
-    quieter: str = ""
+    #: Advice for a store that :meth:`notifies_per_key`: a sentence for an administrator that names the settings.
+    notification_advice: str = ""
 
     @abc.abstractmethod
     async def check(self) -> list[str]:
-        """Connect, refuse a server that cannot work, and give back warnings, each a sentence that names a setting."""
-
-    def in_clear_text(self) -> list[str]:
-        """Warnings, for ``kvproxy check``, about a connection that others can read along. Asks no server."""
-        return []
-
-    def watch(self, changed: Callable[[], None]) -> None:
-        """Begin to look out for another server taking over, if this store can; it is closed by :meth:`aclose`.
-
-        Args:
-            changed: to be called when the store may not be as it was left, so that it is read at once, not only when
-                that is noticed.
-        """
-        return
+        """Connect, refuse a server that cannot work, and return warnings, each a sentence that names a setting."""
 
     @abc.abstractmethod
-    async def list(self) -> Snapshot:
+    async def snapshot(self) -> Snapshot:
         """Read both spaces in full. The only operation whose cost may grow with the table."""
-
-    async def get(self, key: str) -> str | None:
-        """One value of the configuration, None if there is none. Asked every second, so that it should cost little.
-
-        A store that has no cheap way reads everything, as here.
-        """
-        return (await self.list()).config.get(key)
 
     @abc.abstractmethod
     async def apply(self, transaction: Transaction) -> None:
-        """Apply a transaction. It may be sent again after an error, which must come to the same.
+        """Apply a transaction. It may be sent again after an error, which must have the same result.
 
-        A *fenced* store compares in the same breath: if somebody else has written, or the store was emptied or has gone
-        back to old data, since this object read all or wrote last, it writes nothing. Else what is new would stand
-        there alone, and Traefik would load it, before the rest is written again. An object that has done neither, or
+        A *fenced* store compares atomically: if somebody else has written, or the store was emptied or has gone back to
+        old data, since this object read everything or wrote last, it writes nothing. Otherwise the new keys would stand
+        there alone, and Traefik would load them, before the rest is written again. An object that has done neither, or
         whose last transaction has failed, takes the store as it is.
 
         Raises:
-            StoreChanged: if a fenced store is not as it was left. Reading it again mends that.
+            StoreChangedError: if a fenced store is not as it was left. Reading it again mends that.
         """
-
-    async def quiet(self) -> None:
-        """Take back what makes the store :meth:`noisy` and nobody but Traefik has asked for, if there is such a thing.
-
-        Called when Traefik has come and about once a second after that.
-        """
-        return
-
-    async def noisy(self) -> bool:
-        """Whether whoever reads the configuration is woken for each key of a transaction instead of once.
-
-        Then a transaction should have few keys, however many it may have. False where nobody can tell. Changes nothing
-        in the two spaces and wakes nobody. Unlike the other methods, it may be called while another one is at work.
-        """
-        return False
-
-    async def claim(self, text: str | None) -> None:
-        """Keep a text that says which hub is at work, or remove it if None. It is in neither of the two spaces.
-
-        Nobody is woken. A store that does not keep it cannot tell that two hubs write to the same roots.
-        """
-        return
-
-    async def claimed(self) -> str | None:
-        """The text that a hub with the same roots gave to :meth:`claim` last, None if there is none."""
-        return None
-
-    async def clock(self) -> float | None:
-        """The store's own time, in seconds since 1970 in UTC, None if it does not tell."""
-        return None
-
-    async def away(self) -> bool:
-        """Whether the server cannot be reached, or cannot work yet; False also where only asking for keys would tell.
-
-        Looked at many times a second after an error, so that it should cost next to nothing. Raises no error.
-        """
-        return False
-
-    async def admitted(self) -> bool:
-        """Whether Traefik may read what is here. Asked every second, so that it should cost little.
-
-        A store that decides that, see :meth:`admit`, says False of a server that has been started anew or replaced.
-        """
-        return True
-
-    async def admit(self) -> None:
-        """Let Traefik read from now on: what it finds is complete. Also asked when it may read already.
-
-        A store that can shut Traefik out of a server that was just started, until this is called, keeps it from taking
-        a store that was emptied, or has gone back to old data, for what is wanted. One that cannot does nothing.
-
-        Raises:
-            StoreChanged: if a fenced store is not as it was left.
-        """
-        return
-
-    async def forget(self) -> None:
-        """Remove what the store keeps for itself beside the two spaces; asked when nobody uses the roots any more."""
-        return
 
     @abc.abstractmethod
     async def aclose(self) -> None:
-        """Close all connections. No method but this one is called after it."""
+        """Close all connections. No other method is called after it."""
+
+    async def get(self, key: str) -> str | None:
+        """Return one value of the configuration, None if there is none. Called every second.
+
+        The default reads everything.
+        """
+        return (await self.snapshot()).config.get(key)
+
+    def watch(self, changed: Callable[[], None]) -> None:
+        """Start to look out for another server taking over, until :meth:`aclose`.
+
+        Args:
+            changed: to be called when the store may not be as it was left. It is then read at once instead of at the
+                next regular read.
+        """
+        return
+
+    async def unreachable(self) -> bool:
+        """Return True if no server answers, or none that can work yet; False if only a request for keys would tell.
+
+        Called many times a second after an error, so it should cost next to nothing. Raises no error.
+        """
+        return False
+
+    async def write_lease(self, text: str | None) -> None:
+        """Keep a text that says which hub is at work, or remove it if None. It is in neither of the two spaces.
+
+        Notifies nobody. Without it, two hubs that write to the same roots go unnoticed.
+        """
+        return
+
+    async def read_lease(self) -> str | None:
+        """Return the text that a hub with the same roots wrote last by :meth:`write_lease`, None if there is none."""
+        return None
+
+    async def admit_traefik(self) -> None:
+        """Let Traefik read from now on: what it finds is complete. Also called when it may read already.
+
+        A store that can shut Traefik out of a server that was just started, until this is called, keeps it from loading
+        a store that was emptied, or has gone back to old data.
+
+        Raises:
+            StoreChangedError: if a fenced store is not as it was left.
+        """
+        return
+
+    async def traefik_admitted(self) -> bool:
+        """Return True if Traefik may read the store. Called every second, so it should cost little.
+
+        A store with :meth:`admit_traefik` returns False for a server that has been restarted or replaced.
+        """
+        return True
+
+    async def notifies_per_key(self) -> bool:
+        """Return True if watchers are notified once per key rather than once per transaction; False if unknown.
+
+        kvproxy then keeps transactions small. Changes nothing in the two spaces and notifies nobody. Unlike the other
+        methods, it may be called while another one is at work.
+        """
+        return False
+
+    async def disable_key_notifications(self) -> None:
+        """Switch notifications per key off again where nobody but Traefik has asked for them.
+
+        Called when Traefik has connected and about once a second after that.
+        """
+        return
+
+    def in_clear_text(self) -> list[str]:
+        """Return warnings, for ``kvproxy check``, about a connection that others can read along. Asks no server."""
+        return []
+
+    async def server_time(self) -> float | None:
+        """Return the store's own time, in seconds since 1970 in UTC, None if it does not tell."""
+        return None
+
+    async def purge(self) -> None:
+        """Remove the keys that the store keeps beside the two spaces; called when nobody uses the roots any more."""
+        return
 
 
 def roots(traefik_prefix: str, jupyterhub_prefix: str, hub: str) -> tuple[str, str]:

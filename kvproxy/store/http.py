@@ -15,7 +15,7 @@ from typing import Any, Final
 
 import aiohttp
 
-from ..errors import ConfigurationError, StoreAuthError, StoreChanged, StoreError, StoreUnavailable
+from ..errors import ConfigurationError, StoreAuthError, StoreChangedError, StoreError, StoreUnavailableError
 from .certificate_errors import reason, untrusted
 from .connection import HttpConnection
 
@@ -89,7 +89,7 @@ class HttpClient:
         headers: Mapping[str, str] | None = None,
         *,
         authorization: bool = False,
-        passing: Callable[[Answer], StoreUnavailable | None] = lambda answer: None,
+        passing: Callable[[Answer], StoreUnavailableError | None] = lambda answer: None,
     ) -> None:
         self._connection = connection
         self._passing = passing
@@ -115,7 +115,7 @@ class HttpClient:
             headers: for this request.
 
         Raises:
-            StoreUnavailable: if no endpoint helps in time, with what is wrong with each.
+            StoreUnavailableError: if no endpoint helps in time, with what is wrong with each.
             StoreError: if one cannot be trusted or speaks another language.
         """
         request = self._request(method, path, body, headers)
@@ -126,11 +126,11 @@ class HttpClient:
                 return replace(answer, alone=answer.alone and not problems)
             problems.append(str(answer))
             self._at = (self._at + 1) % len(self._connection.endpoints)
-        raise StoreUnavailable(" ".join(problems))
+        raise StoreUnavailableError(" ".join(problems))
 
     async def ask_each(
         self, method: str, path: str, body: Any = None, headers: Mapping[str, str] | None = None
-    ) -> list[Answer | StoreUnavailable]:
+    ) -> list[Answer | StoreUnavailableError]:
         """Ask every endpoint, one after another, for what :meth:`request` asks one.
 
         Raises:
@@ -150,13 +150,13 @@ class HttpClient:
         kind = {} if data is None else {"Content-Type": "application/json"}
         return _Request(method, path, data, {**self._headers, **kind, **(headers or {})})
 
-    async def _try(self, at: int, request: _Request, *, others: bool) -> Answer | StoreUnavailable:
+    async def _try(self, at: int, request: _Request, *, others: bool) -> Answer | StoreUnavailableError:
         """Ask the endpoint of that number, with less time if there are others to be asked."""
         silence = min(_PATIENCE, self._connection.timeout) if others else None
         timeout = aiohttp.ClientTimeout(self._connection.timeout, sock_connect=_PATIENCE, sock_read=silence)
         try:
             answer = await self._ask(at, request, timeout)
-        except StoreUnavailable as error:
+        except StoreUnavailableError as error:
             return error
         return self._passing(answer) or answer
 
@@ -219,22 +219,22 @@ class HttpClient:
         if isinstance(error, aiohttp.ClientSSLError):
             return StoreError(f"{where} does not speak TLS as kvproxy does ({reason(text)}); does it speak TLS there?")
         if isinstance(error, asyncio.TimeoutError):
-            return StoreUnavailable(f"{where} does not answer in time.")
+            return StoreUnavailableError(f"{where} does not answer in time.")
         cause = error.os_error if isinstance(error, aiohttp.ClientConnectorError) else error
         if connection.tls is not None and isinstance(cause, ConnectionResetError):
-            return StoreUnavailable(f"{where} ends the connection at once; does it speak TLS there?")
+            return StoreUnavailableError(f"{where} ends the connection at once; does it speak TLS there?")
         if connection.tls is not None and connection.tls.cert and isinstance(error, aiohttp.ServerDisconnectedError):
-            return StoreUnavailable(
+            return StoreUnavailableError(
                 f"{where} has ended the connection; if it is there, does it still trust the client certificate "
                 f"{connection.tls.cert}?"
             )
         if connection.tls is None and isinstance(error, aiohttp.ServerDisconnectedError):
-            return StoreUnavailable(
+            return StoreUnavailableError(
                 f"{where} ends the connection at once; if it wants TLS, begin {dialect.url} with {dialect.scheme}s://."
             )
         if isinstance(cause, OSError) and cause.errno:
             text = os.strerror(cause.errno) if cause.errno > 0 else cause.strerror or text
-        return StoreUnavailable(f"{where} cannot be reached ({text}).")
+        return StoreUnavailableError(f"{where} cannot be reached ({text}).")
 
 
 def _sending() -> aiohttp.TraceConfig:
@@ -260,9 +260,9 @@ def time_of(date: str) -> float | None:
         return None
 
 
-def moved(connection: HttpConnection) -> StoreChanged:
+def moved(connection: HttpConnection) -> StoreChangedError:
     """The error for a fence that is not where it was left."""
-    return StoreChanged(f"{connection} is not as kvproxy left it.")
+    return StoreChangedError(f"{connection} is not as kvproxy left it.")
 
 
 def strange(connection: HttpConnection) -> StoreError:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from kvproxy.errors import StoreChanged, StoreError, StoreUnavailable, TraefikError
+from kvproxy.errors import StoreChangedError, StoreError, StoreUnavailableError, TraefikError
 from kvproxy.routing.names import ALONE
 from kvproxy.store.base import Capabilities, Snapshot, Space, Store, Transaction
 from kvproxy.traefik.api import Table
@@ -59,8 +59,8 @@ class MemoryStore(Store):
         self._fail()
         return []
 
-    async def list(self) -> Snapshot:
-        """See :meth:`kvproxy.store.base.Store.list`."""
+    async def snapshot(self) -> Snapshot:
+        """See :meth:`kvproxy.store.base.Store.snapshot`."""
         self._fail()
         self.reads += 1
         self._fence = self._server.fence
@@ -81,7 +81,7 @@ class MemoryStore(Store):
                 f"A transaction has {len(transaction.operations)} operations; at most {limit} are allowed."
             )
         if self.capabilities.fenced and self._fence not in {None, self._server.fence}:
-            raise StoreChanged("The memory is not as it was left.")
+            raise StoreChangedError("The memory is not as it was left.")
         self._fence = self._server.move_fence()
         for operation in transaction.operations:
             space = self.config if operation.space is Space.CONFIG else self.records
@@ -101,25 +101,25 @@ class MemoryStore(Store):
         """Say that the server has been started anew, with whatever it holds."""
         self._server.admitted = False
 
-    async def claim(self, text: str | None) -> None:
-        """See :meth:`kvproxy.store.base.Store.claim`."""
+    async def write_lease(self, text: str | None) -> None:
+        """See :meth:`kvproxy.store.base.Store.write_lease`."""
         self._fail()
         self._refuse()
         self._claims.pop(self._claim, None)
         self._claims |= {} if text is None else {self._claim: text}
 
-    async def claimed(self) -> str | None:
-        """See :meth:`kvproxy.store.base.Store.claimed`."""
+    async def read_lease(self) -> str | None:
+        """See :meth:`kvproxy.store.base.Store.read_lease`."""
         self._fail()
         return self._claims.get(self._claim)
 
-    async def admitted(self) -> bool:
-        """See :meth:`kvproxy.store.base.Store.admitted`."""
+    async def traefik_admitted(self) -> bool:
+        """See :meth:`kvproxy.store.base.Store.traefik_admitted`."""
         self._fail()
         return self.readable
 
-    async def admit(self) -> None:
-        """See :meth:`kvproxy.store.base.Store.admit`; Traefik, which has tried again and again, then reads."""
+    async def admit_traefik(self) -> None:
+        """See :meth:`kvproxy.store.base.Store.admit_traefik`; Traefik, which has tried again and again, then reads."""
         self._fail()
         self._refuse()
         shut_out, self._server.admitted = not self.readable, True
@@ -140,7 +140,7 @@ class MemoryStore(Store):
 
     def _fail(self) -> None:
         if self._server.stopped:
-            raise StoreUnavailable("The memory cannot be reached.")
+            raise StoreUnavailableError("The memory cannot be reached.")
         if self.failure is not None:
             raise self.failure
 

@@ -16,7 +16,7 @@ from .static_config import address
 _FRESH: Final = 5.0
 
 
-class TraefikFleet:
+class ReplicaDiscovery:
     """The APIs of all replicas.
 
     Args:

@@ -16,7 +16,7 @@ from .static_config import parse_version
 
 
 @dataclass(frozen=True)
-class Abilities:
+class Features:
     """What every replica of Traefik can do.
 
     Args:
@@ -30,7 +30,7 @@ class Abilities:
     ping: bool = False
 
 
-async def look_at(replicas: Sequence[TraefikApi], timeout: float = 2.0) -> Abilities | None:
+async def look_at(replicas: Sequence[TraefikApi], timeout: float = 2.0) -> Features | None:
     """What all replicas can do that answer; None if none does.
 
     Args:
@@ -44,22 +44,22 @@ async def look_at(replicas: Sequence[TraefikApi], timeout: float = 2.0) -> Abili
         for task in asking:
             task.cancel()
     told = await asyncio.gather(*asking, return_exceptions=True)
-    answers = [answer for answer in told if isinstance(answer, Abilities)]
+    answers = [answer for answer in told if isinstance(answer, Features)]
     if not answers:
         return None
-    return Abilities(
+    return Features(
         min(answer.version for answer in answers),
         all(answer.metrics for answer in answers),
         all(answer.ping for answer in answers),
     )
 
 
-async def _ask(replica: TraefikApi) -> Abilities | None:
+async def _ask(replica: TraefikApi) -> Features | None:
     try:
         version = await replica.version()
         if version == UNKNOWN:
             # Before it has loaded the router of its API, it has said nothing.
             return None
-        return Abilities(parse_version(version), await replica.has_metrics(), await replica.has_ping())
+        return Features(parse_version(version), await replica.has_metrics(), await replica.has_ping())
     except TraefikError:
         return None

@@ -34,11 +34,11 @@ _DIGITS: Final = re.compile(r"[0-9]+")
 _LISTED: Final = 10
 
 
-class Unusable(ValueError):
+class SchemaError(ValueError):
     """A value that Traefik could not read, or would read as another; the text goes on after what the value is of."""
 
 
-class NotInStores(Unusable):
+class NotInStores(SchemaError):
     """A value that Traefik reads from a file, and not from this store."""
 
 
@@ -68,7 +68,7 @@ def checked(value: Any, kind: Kind, where: str) -> Any:
         where: what it is of, in a sentence: ``middlewares.limit.rateLimit``.
 
     Raises:
-        Unusable: with a sentence's end that names the place and never shows a value, which may be secret.
+        SchemaError: with a sentence's end that names the place and never shows a value, which may be secret.
     """
     return Checker().check(value, kind, where)
 
@@ -128,7 +128,7 @@ class Checker:
         for given, item in self._named(value, where, may_be_empty).items():
             name = _known(given, kind, where)
             if (since := kind.since.get(name, (3,))) > self.reader.version != (3,):
-                raise Unusable(
+                raise SchemaError(
                     f"{at(where, name)}, which Traefik {_dotted(self.reader.version)} does not know; "
                     f"leave it out, or install Traefik {_dotted(since)} or newer"
                 )
@@ -139,30 +139,32 @@ class Checker:
 
     def _item(self, value: Any, kind: Fields, where: str) -> dict[str, Any]:
         if _says_nothing(found := self._fields(value, kind, where)):
-            raise Unusable(f"{where} with nothing in it")
+            raise SchemaError(f"{where} with nothing in it")
         return found
 
     def _named(self, value: Any, where: str, may_be_empty: bool = False) -> dict[str, Any]:
         if not isinstance(value, Mapping):
             hint = "; {} stands for one without any field" if may_be_empty and value is True else ""
-            raise Unusable(f"{where} that is no mapping but of type {type(value).__name__}{hint}")
+            raise SchemaError(f"{where} that is no mapping but of type {type(value).__name__}{hint}")
         for name in value:
             if not isinstance(name, str) or not _STEP.fullmatch(name) or not _plain(name):
                 place = where or "a section"
-                raise Unusable(f"{place} with the name {name!r}, which cannot be a part of a key{_why(name)}")
+                raise SchemaError(f"{place} with the name {name!r}, which cannot be a part of a key{_why(name)}")
         if len({fold(name) for name in value}) < len(value):
             place = where or "sections"
-            raise Unusable(f"{place} with names that differ in upper and lower case only, which Traefik takes for one")
+            raise SchemaError(
+                f"{place} with names that differ in upper and lower case only, which Traefik takes for one"
+            )
         found = {name: item for name, item in value.items() if self.unsets or item is not None}
         if not found and not may_be_empty:
-            raise Unusable(f"{where} with nothing in it")
+            raise SchemaError(f"{where} with nothing in it")
         return found
 
     def _items(self, value: Any, where: str) -> list[Any]:
         if not isinstance(value, (list, tuple)):
-            raise Unusable(f"{where} that is no list but of type {type(value).__name__}")
+            raise SchemaError(f"{where} that is no list but of type {type(value).__name__}")
         if not value and not self.unsets:
-            raise Unusable(f"{where} with nothing in it")
+            raise SchemaError(f"{where} with nothing in it")
         return list(value)
 
     def _in_list(self, value: Any, where: str) -> str:
@@ -177,18 +179,18 @@ class Checker:
 
     def _scalar(self, value: Any, kind: str, where: str) -> str | int | float:
         if not isinstance(value, (str, int, float)) or (isinstance(value, float) and not math.isfinite(value)):
-            raise Unusable(f"{where} of type {type(value).__name__}, which is not of JSON")
+            raise SchemaError(f"{where} of type {type(value).__name__}, which is not of JSON")
         text = _text(value)
         if not text and kind == "text" and self.reader.drops_empty:
             raise NotInStores(f"{where} that is empty; Traefik reads no empty values from a store")
         if not _plain(text):
-            raise Unusable(f"{where} with half of a surrogate pair")
+            raise SchemaError(f"{where} with half of a surrogate pair")
         if kind == "whole" and (isinstance(value, bool) or not _is_whole(text)):
-            raise Unusable(f"{where} that is no whole number")
+            raise SchemaError(f"{where} that is no whole number")
         if kind == "flag" and text not in {"true", "false"}:
-            raise Unusable(f"{where} that is neither True nor False")
+            raise SchemaError(f"{where} that is neither True nor False")
         if kind == "time" and (isinstance(value, bool) or not _is_time(text)):
-            raise Unusable(f"{where} that is no duration such as 10s")
+            raise SchemaError(f"{where} that is no duration such as 10s")
         return value
 
     def _any(self, value: Any, where: str, may_be_empty: bool = False) -> Any:
@@ -197,14 +199,16 @@ class Checker:
             if isinstance(value, Mapping):
                 named = self._named(value, where, may_be_empty)
                 if brackets := [name for name in named if name.startswith("[") and name.endswith("]")]:
-                    raise Unusable(f"{where} with the name {brackets[0]!r}, which Traefik takes for a place in a list")
+                    raise SchemaError(
+                        f"{where} with the name {brackets[0]!r}, which Traefik takes for a place in a list"
+                    )
                 return {name: self._any_entry(item, at(where, name)) for name, item in named.items()}
             if isinstance(value, (list, tuple)):
                 return self._any_items(value, where)
         except RecursionError:
-            raise Unusable(f"{where} that is nested too deep") from None
+            raise SchemaError(f"{where} that is nested too deep") from None
         if may_be_empty:
-            raise Unusable(f"{where} that is no mapping but of type {type(value).__name__}")
+            raise SchemaError(f"{where} that is no mapping but of type {type(value).__name__}")
         return self._scalar(value, "text", where)
 
     def _any_entry(self, value: Any, where: str) -> Any:
@@ -215,7 +219,7 @@ class Checker:
         if all(isinstance(item, Mapping) for item in items):
             return [self._any(item, f"{where}[{index}]") for index, item in enumerate(items)]
         if any(isinstance(item, (Mapping, list, tuple)) for item in items):
-            raise Unusable(f"{where} with items of several types, or lists in a list, which Traefik cannot read")
+            raise SchemaError(f"{where} with items of several types, or lists in a list, which Traefik cannot read")
         return [self._in_list(item, f"{where}[{index}]") for index, item in enumerate(items)]
 
 
@@ -240,7 +244,7 @@ def _known(given: str, kind: Fields, where: str) -> str:
         hint = f" (is {near[0]} meant?)"
     else:
         hint = f" (it knows {', '.join(kind.known)})" if 0 < len(kind.known) <= _LISTED else ""
-    raise Unusable(f"{at(where, given)}, which Traefik does not know there{hint}")
+    raise SchemaError(f"{at(where, given)}, which Traefik does not know there{hint}")
 
 
 def _as_ranges(value: Any) -> Any:

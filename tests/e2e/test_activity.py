@@ -111,7 +111,7 @@ async def test_the_route_that_was_used_is_told_of_and_no_other(start_proxy: Star
     for spec in data:
         await proxy.add_route(spec, target, data[spec])
     store = proxy.open_store()
-    before = await store.list()
+    before = await store.snapshot()
     assert {spec: route["data"] for spec, route in (await proxy.get_all_routes()).items()} == data
     start, client = now(), Client(int(port_of(proxy.public_url)))
     assert (await client.ask("/user/ada/lab"))[0] == 200
@@ -121,7 +121,7 @@ async def test_the_route_that_was_used_is_told_of_and_no_other(start_proxy: Star
     assert routes["/user/bob/"]["data"] == data["/user/bob/"]
     assert {**routes["/user/ada/"]["data"], "last_activity": "1999-01-01T00:00:00Z"} == data["/user/ada/"]
     assert await proxy.get_route("/user/ada/") == routes["/user/ada/"]
-    assert await store.list() == before
+    assert await store.snapshot() == before
     await proxy.delete_route("/user/ada/")
     await proxy.add_route("/user/ada/", target, {})
     assert set(await active(proxy)) <= {"/user/ada/"}
@@ -291,10 +291,10 @@ async def test_an_external_traefik_that_gets_metrics_is_noticed(
         await until_active(proxy, "/user/ada/", start)
         store = proxy.open_store()
         await proxy.stop()
-        before = await store.list()
+        before = await store.snapshot()
         again = make_proxy(should_start=False, app=app, **urls)
         assert set(await again.get_all_routes()) == {"/user/ada/"}
-        assert (await store.list()).config == before.config
+        assert (await store.snapshot()).config == before.config
         await store.aclose()
 
 

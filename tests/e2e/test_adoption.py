@@ -21,7 +21,7 @@ import aiohttp
 import psutil
 import pytest
 
-from kvproxy.errors import ConfigurationError, StoreUnavailable, TraefikError
+from kvproxy.errors import ConfigurationError, StoreUnavailableError, TraefikError
 from kvproxy.testing.conformance.proxy_suite import until
 from kvproxy.testing.servers import Certificates, RedisServer, free_port
 from kvproxy.testing.servers.echo import EchoServer
@@ -261,7 +261,7 @@ async def test_a_start_without_the_store_leaves_traefik_alone(
     """Users work on; the next try takes it over."""
     redis_server.stop()
     proxy = make_proxy(**left.traits, store_timeout=0.5)
-    with pytest.raises(StoreUnavailable):
+    with pytest.raises(StoreUnavailableError):
         await proxy.start()
     assert await serves(proxy)
     redis_server.start()

@@ -317,7 +317,7 @@ async def test_what_a_server_passes_on_late_undoes_nothing(list_between: bool, s
     async with making(site.proxy_class, tmp_path, **{**site.traits, setting: f"{scheme}://{','.join(order)}"}) as make:
         store = make().open_store()
         try:
-            await store.list()
+            await store.snapshot()
             await store.apply(value("first"))
             await asyncio.to_thread(cluster.isolate if Network.possible() else cluster.pause, follower)
             if list_between:
@@ -325,7 +325,7 @@ async def test_what_a_server_passes_on_late_undoes_nothing(list_between: bool, s
                 await asyncio.wait([late], timeout=1)
                 late.cancel()
                 await asyncio.gather(late, return_exceptions=True)
-                assert (await store.list()).config == {"a": "first"}
+                assert (await store.snapshot()).config == {"a": "first"}
                 wanted = "first"
             else:
                 await store.apply(value("late"))
@@ -335,7 +335,7 @@ async def test_what_a_server_passes_on_late_undoes_nothing(list_between: bool, s
             # Behind the late one, by the same way.
             await until(lambda: told(cluster, follower), 60)
             await assert_agreed(cluster)
-            assert (await store.list()).config == {"a": wanted}
+            assert (await store.snapshot()).config == {"a": wanted}
         finally:
             await store.aclose()
 

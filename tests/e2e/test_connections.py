@@ -17,7 +17,7 @@ import aiohttp
 import psutil
 import pytest
 
-from kvproxy.errors import ConfigurationError, StoreAuthError, StoreError, StoreUnavailable
+from kvproxy.errors import ConfigurationError, StoreAuthError, StoreError, StoreUnavailableError
 from kvproxy.store import Operation, Space, Transaction
 from kvproxy.testing.conformance.proxy_suite import until
 from kvproxy.testing.servers import Certificates, RedisServer, TlsFront, free_port
@@ -97,7 +97,7 @@ async def test_tls_with_an_unknown_authority_fails_at_once(
 
 async def test_tls_to_a_port_without_it_is_guessed(redis_server: RedisServer, start_proxy: Start) -> None:
     """Redis waits for more of what it takes for a command, so all that the client sees is silence."""
-    with pytest.raises(StoreUnavailable, match="does it speak TLS there"):
+    with pytest.raises(StoreUnavailableError, match="does it speak TLS there"):
         await start_proxy(redis_url=f"rediss://127.0.0.1:{redis_server.port}?socket_connect_timeout=1", store_timeout=1)
 
 
@@ -325,7 +325,7 @@ async def test_a_late_redis_is_waited_for_and_said_once(
 async def test_an_absent_redis_is_given_up_with_a_clear_error(start_proxy: Start) -> None:
     """After the configured time."""
     with pytest.raises(
-        StoreUnavailable, match=r"cannot be reached.*Gave up after 0.5 s \(c.KVTraefikProxy.store_timeout"
+        StoreUnavailableError, match=r"cannot be reached.*Gave up after 0.5 s \(c.KVTraefikProxy.store_timeout"
     ):
         await asyncio.wait_for(start_proxy(redis_url=f"redis://127.0.0.1:{free_port()}", store_timeout=0.5), 5)
 
@@ -422,7 +422,7 @@ async def test_whoever_writes_without_pause_can_be_cancelled(redis_server: Redis
     try:
         for _ in range(30):
             writing = asyncio.create_task(write())
-            await reader.list()
+            await reader.snapshot()
             writing.cancel()
             done, _ = await asyncio.wait([writing], timeout=30)
             assert done

@@ -15,7 +15,7 @@ import aiohttp
 import pytest
 from aiohttp import web
 
-from kvproxy.errors import StoreAuthError, StoreError, StoreUnavailable
+from kvproxy.errors import StoreAuthError, StoreError, StoreUnavailableError
 from kvproxy.proxy.any_store import TraefikKVProxy
 from kvproxy.store import Operation, Snapshot, Space, Transaction
 from kvproxy.testing.conformance import StoreCredentialsConformance, StoreServer, StoreServerConformance
@@ -225,7 +225,7 @@ async def test_missing_rights_are_an_error_and_never_an_empty_table(
     guarded_consul.put("jupyterhub/routes//x/", "2")
     token = "" if rules is None else guarded_consul.add_token(rules)
     async with opened(guarded_consul.url, token=token) as store:
-        for call in (store.check, store.list):
+        for call in (store.check, store.snapshot):
             with pytest.raises(StoreAuthError, match="'traefik/' and 'jupyterhub/routes/'"):
                 await call()
     with pytest.raises(StoreAuthError, match="key_prefix"):
@@ -237,7 +237,7 @@ async def read_until_it_fails(store: ConsulStore, wanted: Snapshot) -> None:
     """For ten seconds at most."""
     deadline = asyncio.get_running_loop().time() + 10
     while asyncio.get_running_loop().time() < deadline:
-        assert await store.list() == wanted
+        assert await store.snapshot() == wanted
 
 
 async def test_rights_that_are_taken_away_are_an_error(guarded_consul: ConsulServer) -> None:
@@ -245,7 +245,7 @@ async def test_rights_that_are_taken_away_are_an_error(guarded_consul: ConsulSer
     token = guarded_consul.add_token(CONSUL_HUB)
     async with opened(guarded_consul.url, token=token) as store:
         await store.apply(ONE)
-        assert await store.list() == Snapshot({"a": "1"}, {"/x/": "2"})
+        assert await store.snapshot() == Snapshot({"a": "1"}, {"/x/": "2"})
         guarded_consul.change_rights(token, READ)
         # Consul keeps what it knows of a token for a while; until then all is there, and never only a part.
         with pytest.raises(StoreAuthError):
@@ -312,7 +312,7 @@ async def test_a_late_consul_is_waited_for_and_said_once(
 
 async def test_an_absent_consul_is_given_up_with_a_clear_error(start_proxy: Start) -> None:
     """After the configured time."""
-    with pytest.raises(StoreUnavailable, match=r"cannot be reached \(Connection refused\).*Gave up after 0.5 s"):
+    with pytest.raises(StoreUnavailableError, match=r"cannot be reached \(Connection refused\).*Gave up after 0.5 s"):
         await asyncio.wait_for(start_proxy(consul_url=f"consul://127.0.0.1:{free_port()}", store_timeout=0.5), 5)
 
 
@@ -322,16 +322,16 @@ async def test_a_consul_without_a_leader_is_told_at_once_and_its_return_too() ->
         for node in cluster.nodes[1:]:
             node.kill()
         async with opened(cluster.nodes[0].url) as store:
-            with pytest.raises(StoreUnavailable):
+            with pytest.raises(StoreUnavailableError):
                 await read_until_it_fails(store, Snapshot())
             # The one that is left takes a moment to find out.
-            await until_true(store.away, 20)
-            for call in (store.list, store.check, lambda: store.apply(ONE)):
-                with pytest.raises(StoreUnavailable, match="knows of no leader at the moment"):
+            await until_true(store.unreachable, 20)
+            for call in (store.snapshot, store.check, lambda: store.apply(ONE)):
+                with pytest.raises(StoreUnavailableError, match="knows of no leader at the moment"):
                     await asyncio.wait_for(call(), 2)
             await asyncio.to_thread(cluster.nodes[1].start)
-            assert not await store.away()
-            assert await store.list() == Snapshot()
+            assert not await store.unreachable()
+            assert await store.snapshot() == Snapshot()
 
 
 async def test_another_server_is_told_from_consul(echo_server: Callable[..., Any]) -> None:
@@ -370,7 +370,7 @@ async def test_a_transaction_whose_answer_was_lost_is_no_error(consul_server: Co
             front.lose_next = lose
             await store.apply(ONE)
             consul_server.delete("traefik/a")
-        assert await store.list() == Snapshot({}, {"/x/": "2"})
+        assert await store.snapshot() == Snapshot({}, {"/x/": "2"})
 
 
 async def test_one_index_of_consul_a_commit_and_none_a_read(
@@ -418,7 +418,7 @@ async def test_a_transaction_of_the_most_bytes_in_every_shape_is_applied(consul_
             await store.apply(Transaction(tuple(operations)))
         with pytest.raises(StoreError):
             await store.apply(Transaction((Operation(Space.CONFIG, "a", "x" * 2 * most),)))
-        assert len((await store.list()).config) == 2 * count + 1
+        assert len((await store.snapshot()).config) == 2 * count + 1
 
 
 async def test_what_is_no_text_is_named(consul_server: ConsulServer) -> None:
@@ -426,4 +426,4 @@ async def test_what_is_no_text_is_named(consul_server: ConsulServer) -> None:
     consul_server.request("PUT", "kv/traefik/x", b"\xff\xfe")
     async with opened(consul_server.url) as store:
         with pytest.raises(StoreError, match="UTF-8"):
-            await store.list()
+            await store.snapshot()

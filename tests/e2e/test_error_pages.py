@@ -191,7 +191,7 @@ async def test_in_a_tree_too(start_proxy: Start, hub: SimpleNamespace, echo_serv
 
     async def grouped() -> None:
         while True:
-            keys = (await store.list()).config
+            keys = (await store.snapshot()).config
             roots = [key for key, value in keys.items() if value == proxy.names.roots]
             if groups_in(keys) and 0 < len(roots) < 64:
                 return

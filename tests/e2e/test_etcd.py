@@ -13,7 +13,7 @@ from typing import Any
 import aiohttp
 import pytest
 
-from kvproxy.errors import ConfigurationError, StoreAuthError, StoreError, StoreUnavailable, StoreWriteRefused
+from kvproxy.errors import ConfigurationError, StoreAuthError, StoreError, StoreUnavailableError, StoreWriteRefusedError
 from kvproxy.proxy.any_store import TraefikKVProxy
 from kvproxy.store import Operation, Snapshot, Space, Transaction
 from kvproxy.testing.conformance import StoreCredentialsConformance, StoreServer, StoreServerConformance
@@ -293,7 +293,7 @@ async def test_a_token_that_died_is_renewed(version: str, etcd_factory: Callable
         await store.apply(ONE)
         assert store._token != token
         etcd.restart()
-        assert await store.list() == Snapshot({"a": "1"}, {"/x/": "2"})
+        assert await store.snapshot() == Snapshot({"a": "1"}, {"/x/": "2"})
         etcd.add_user("new", "x")
         await store.apply(ONE)
 
@@ -360,7 +360,7 @@ async def test_a_late_etcd_is_waited_for_and_said_once(
 
 async def test_an_absent_etcd_is_given_up_with_a_clear_error(start_proxy: Start) -> None:
     """After the configured time."""
-    with pytest.raises(StoreUnavailable, match=r"cannot be reached.*Gave up after 0.5 s"):
+    with pytest.raises(StoreUnavailableError, match=r"cannot be reached.*Gave up after 0.5 s"):
         await asyncio.wait_for(start_proxy(etcd_url=f"etcd://127.0.0.1:{free_port()}", store_timeout=0.5), 5)
 
 
@@ -386,11 +386,11 @@ async def test_another_endpoint_takes_over(etcd_factory: Callable[..., EtcdServe
         await store.apply(ONE)
         assert one.all().items() >= {"traefik/a": "1", "jupyterhub/routes//x/": "2"}.items()
         one.stop()
-        assert await store.list() == Snapshot()
+        assert await store.snapshot() == Snapshot()
         await store.apply(ONE)
         one.start()
         two.stop()
-        assert (await store.list()).config == {"a": "1"}
+        assert (await store.snapshot()).config == {"a": "1"}
 
 
 async def test_a_member_that_is_away_at_start_is_named(
@@ -465,7 +465,7 @@ async def test_what_is_no_text_is_named(etcd_server: EtcdServer) -> None:
     etcd_server.request("kv/put", {"key": "dHJhZWZpay94", "value": "//79"})
     async with opened(etcd_server.url) as store:
         with pytest.raises(StoreError, match="UTF-8"):
-            await store.list()
+            await store.snapshot()
 
 
 async def test_a_certificate_without_a_name_and_authentication_work_together(
@@ -478,7 +478,7 @@ async def test_a_certificate_without_a_name_and_authentication_work_together(
     async with opened(etcd.url, "root", PASSWORD, files=paths) as store:
         await store.check()
         await store.apply(ONE)
-        assert (await store.list()).config == {"a": "1"}
+        assert (await store.snapshot()).config == {"a": "1"}
 
 
 @pytest.mark.parametrize("version", ["3.4", "3.5"])
@@ -498,11 +498,11 @@ async def test_a_full_etcd_is_read_and_waited_for(version: str, etcd_factory: Ca
     async with opened(etcd.url) as store:
         await store.apply(ONE)
         await alarm("ACTIVATE")
-        with pytest.raises(StoreWriteRefused, match="is full; compact and defragment it"):
+        with pytest.raises(StoreWriteRefusedError, match="is full; compact and defragment it"):
             await store.apply(ONE)
-        assert (await store.list()).config
+        assert (await store.snapshot()).config
         async with opened(etcd.url) as later:
             assert any("is full" in said for said in await later.check())
-            assert await later.list() == await store.list()
+            assert await later.snapshot() == await store.snapshot()
         await alarm("DEACTIVATE")
         await store.apply(ONE)

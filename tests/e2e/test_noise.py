@@ -13,7 +13,7 @@ from typing import Any, TypeAlias
 import pytest
 from redis.asyncio import Redis
 
-from kvproxy.errors import StoreAuthError, StoreUnavailable
+from kvproxy.errors import StoreAuthError, StoreUnavailableError
 from kvproxy.testing.conformance.proxy_suite import until
 from kvproxy.testing.servers import RedisServer
 from kvproxy_redis import TraefikRedisProxy
@@ -69,7 +69,7 @@ async def test_noise_is_found_with_and_without_the_right_to_ask(
     """By the setting, or by listening; nothing is left of it, and Traefik hears nothing."""
     redis = redis_factory(acl=[EVERYBODY, HUB], notify_keyspace_events=flags)
     async with opened(redis, user) as store, listening(redis) as heard:
-        assert await store.noisy() is noisy
+        assert await store.notifies_per_key() is noisy
         assert await heard() == []
     assert redis.command("DBSIZE") == 0
     assert str(redis.command("INFO", "keyspace")).strip() == "# Keyspace"
@@ -79,7 +79,7 @@ async def test_who_may_neither_ask_nor_listen_takes_it_for_quiet(redis_factory: 
     """An unknown is no reason to work otherwise."""
     redis = redis_factory(acl=[EVERYBODY, DEAF], notify_keyspace_events="KEA")
     async with opened(redis, "deaf") as store:
-        assert await store.noisy() is False
+        assert await store.notifies_per_key() is False
 
 
 async def test_an_unreachable_redis_is_none_that_is_quiet(redis_factory: Factory) -> None:
@@ -87,11 +87,11 @@ async def test_an_unreachable_redis_is_none_that_is_quiet(redis_factory: Factory
     redis = redis_factory(acl=[EVERYBODY, HUB])
     async with opened(redis, "hub", "wrong") as store:
         with pytest.raises(StoreAuthError):
-            await store.noisy()
+            await store.notifies_per_key()
     async with opened(redis, "hub") as store:
         redis.stop()
-        with pytest.raises(StoreUnavailable):
-            await store.noisy()
+        with pytest.raises(StoreUnavailableError):
+            await store.notifies_per_key()
 
 
 def said(caplog: pytest.LogCaptureFixture) -> list[tuple[str, int, int]]:

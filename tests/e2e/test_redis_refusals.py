@@ -12,7 +12,7 @@ from typing import Any
 import psutil
 import pytest
 
-from kvproxy.errors import StoreAuthError, StoreError, StoreUnavailable, StoreWriteRefused
+from kvproxy.errors import StoreAuthError, StoreError, StoreUnavailableError, StoreWriteRefusedError
 from kvproxy.store import Operation, Space, Transaction
 from kvproxy.testing.conformance.proxy_suite import until
 from kvproxy.testing.servers import RedisServer, free_port
@@ -69,7 +69,7 @@ async def test_a_refused_change_leaves_nothing_under_way_and_all_can_be_read(
             while True:
                 try:
                     await store.apply(BOB)
-                except StoreWriteRefused as error:
+                except StoreWriteRefusedError as error:
                     return error
                 await asyncio.sleep(0.05)
 
@@ -78,7 +78,7 @@ async def test_a_refused_change_leaves_nothing_under_way_and_all_can_be_read(
         assert SECRET not in str(error)
         assert "MSET" not in str(error)
         # A read that began with a write would be refused as well.
-        snapshot = await asyncio.wait_for(store.list(), SECONDS)
+        snapshot = await asyncio.wait_for(store.snapshot(), SECONDS)
         assert snapshot.config["http/a"] == SECRET
 
 
@@ -93,9 +93,9 @@ async def test_a_script_that_does_not_end_is_waited_for(redis_factory: Callable[
 
         async def until_refused() -> None:
             while True:
-                await store.list()
+                await store.snapshot()
 
-        with pytest.raises(StoreUnavailable, match="SCRIPT KILL"):
+        with pytest.raises(StoreUnavailableError, match="SCRIPT KILL"):
             await until_refused()
         redis.command("SCRIPT", "KILL")
         with pytest.raises(Exception, match="killed by user"):
@@ -187,7 +187,7 @@ async def test_a_refused_multi_applies_nothing(redis_factory: Callable[..., Redi
             await store.apply(BOB)
         assert redis.command("EXISTS", "traefik/http/b") == 0
         redis.command("ACL", "SETUSER", "hub", "+multi")
-        assert set((await store.list()).records) == {"/a/"}
+        assert set((await store.snapshot()).records) == {"/a/"}
 
 
 async def test_a_redis_that_says_nothing_is_told_after_one_time_out(redis_server: RedisServer) -> None:
@@ -200,7 +200,7 @@ async def test_a_redis_that_says_nothing_is_told_after_one_time_out(redis_server
         server.suspend()
         loop = asyncio.get_running_loop()
         start = loop.time()
-        with pytest.raises(StoreUnavailable):
+        with pytest.raises(StoreUnavailableError):
             await store.get("http/a")
         assert loop.time() - start < 2 * 3.5
     finally:

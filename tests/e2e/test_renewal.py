@@ -74,9 +74,9 @@ async def test_a_renewed_certificate_and_authority_are_used_for_the_next_connect
     renewed = TlsFront(server, files, client_certificate=True)
     renewed.port = front.port
     with renewed:
-        assert (await store.list()).config["a"] == "2"
+        assert (await store.snapshot()).config["a"] == "2"
         await store.apply(Transaction((Operation(Space.CONFIG, "a", "3"),)))
-        assert (await store.list()).config["a"] == "3"
+        assert (await store.snapshot()).config["a"] == "3"
         await store.aclose()
 
 

@@ -31,7 +31,7 @@ class Site:
         """What the store holds, but for the revision."""
         store = self.proxy.open_store()
         try:
-            found = await store.list()
+            found = await store.snapshot()
         finally:
             await store.aclose()
         return Snapshot({k: v for k, v in found.config.items() if "revision" not in k}, found.records)

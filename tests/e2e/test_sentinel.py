@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from kvproxy.errors import ConfigurationError, KVProxyError, StoreAuthError, StoreUnavailable
+from kvproxy.errors import ConfigurationError, KVProxyError, StoreAuthError, StoreUnavailableError
 from kvproxy.testing.conformance.proxy_suite import until
 from kvproxy.testing.servers import Certificates, RedisServer, free_port
 from kvproxy.testing.servers.network import Network
@@ -177,7 +177,7 @@ async def test_a_read_never_mixes_two_servers(redis_factory: Callable[..., Redis
 
     front = await asyncio.start_server(serve, "127.0.0.1", 0)
     store = RedisStore(Connection(port=front.sockets[0].getsockname()[1]), "traefik", "jupyterhub")
-    found = await store.list()
+    found = await store.snapshot()
     await store.aclose()
     front.close()
     assert found.config == {f"new-{number}": "x" * 50 for number in range(5000)}
@@ -257,13 +257,13 @@ async def test_a_password_of_the_sentinels_that_was_changed_is_told_when_the_mas
     sentinels = parse_sentinels(group.addresses, "mymaster", "kvproxy", f"{PASSWORD}-3")
     store = RedisStore(parse_connection("redis:///0", **names, sentinels=sentinels), "traefik", "jupyterhub")
     try:
-        await store.list()
+        await store.snapshot()
         for sentinel in group.sentinels:
             sentinel.command("ACL", "SETUSER", "kvproxy", "resetpass", ">another")
             sentinel.command("CLIENT", "KILL", "USER", "kvproxy")
         group.servers[group.master()].kill()
-        with pytest.raises(StoreUnavailable, match=r"no master just now.* refuses .*redis_sentinel_password"):
-            await store.list()
+        with pytest.raises(StoreUnavailableError, match=r"no master just now.* refuses .*redis_sentinel_password"):
+            await store.snapshot()
     finally:
         await store.aclose()
 
@@ -281,7 +281,7 @@ async def test_a_sentinel_that_answers_without_a_login_is_named(
 async def test_sentinels_that_nobody_reaches_are_given_up(start_proxy: Start) -> None:
     """After the configured time."""
     traits = {"redis_sentinels": f"127.0.0.1:{free_port()}, 127.0.0.1:{free_port()}", "redis_url": "redis:///0"}
-    with pytest.raises(StoreUnavailable, match=r"sentinel at .* cannot be reached.*Gave up after 0.5 s"):
+    with pytest.raises(StoreUnavailableError, match=r"sentinel at .* cannot be reached.*Gave up after 0.5 s"):
         await asyncio.wait_for(start_proxy(**traits, store_timeout=0.5), 5)
 
 

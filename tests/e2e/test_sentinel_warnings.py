@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from kvproxy.errors import StoreUnavailable
+from kvproxy.errors import StoreUnavailableError
 from kvproxy.testing.conformance.proxy_suite import until
 from kvproxy_redis import following
 from kvproxy_redis.connection import Connection
@@ -87,8 +87,8 @@ async def test_that_there_is_no_master_is_said_with_the_reason(
     right = {"username": "kvproxy", "password": f"{PASSWORD}-3"}
     sentinels = parse_sentinels(sentinel_factory(ACCESS).addresses, **{**right, **wrong})
     store = RedisStore(Connection(username="hub", password=PASSWORD, sentinels=sentinels), "traefik", "jupyterhub")
-    with pytest.raises(StoreUnavailable, match=sentence):
-        await store.list()
+    with pytest.raises(StoreUnavailableError, match=sentence):
+        await store.snapshot()
     await store.aclose()
 
 

@@ -76,7 +76,7 @@ async def test_each_hub_has_its_own_users_though_they_are_called_alike(
     while (await client.ask("/user/ada/", "blue.example.org"))[0] != 404:
         assert asyncio.get_running_loop().time() < deadline
     await check("blue")
-    assert groups_in((await store.list()).config) > 0
+    assert groups_in((await store.snapshot()).config) > 0
     await store.aclose()
     await client.close()
 

@@ -59,8 +59,8 @@ class Bleeding(MemoryStore):
         super().__init__(*args)  # type: ignore[arg-type]
         self._root = str(args[2])
 
-    async def list(self) -> Snapshot:
-        found = await super().list()
+    async def snapshot(self) -> Snapshot:
+        found = await super().snapshot()
         for root, space in self._server._spaces.items():
             if root.startswith(self._root) and not root.endswith("-hub"):
                 found.config.update(space)
@@ -150,14 +150,14 @@ class EmptyWithoutRights(MemoryStore):
 class LeavesItsProbe(MemoryStore):
     """Writes a key to see who is woken, and leaves it there."""
 
-    async def noisy(self) -> bool:
+    async def notifies_per_key(self) -> bool:
         self.config["probe"] = "1"
-        return await super().noisy()
+        return await super().notifies_per_key()
 
 
 class OnePage(MemoryStore):
     """Lists no more than what its server gives at once."""
 
-    async def list(self) -> Snapshot:
-        found = await super().list()
+    async def snapshot(self) -> Snapshot:
+        found = await super().snapshot()
         return Snapshot(dict(list(found.config.items())[:1000]), found.records)

@@ -7,12 +7,12 @@ import logging
 
 import pytest
 
-from kvproxy.errors import RouteNotReadyError, StoreUnavailable, StoreWriteRefused
+from kvproxy.errors import RouteNotReadyError, StoreUnavailableError, StoreWriteRefusedError
 from kvproxy.testing.memory import MemoryStore
 
 from .test_reconciler import SOON, key, route, running, until
 
-FULL = StoreWriteRefused("The memory is full; give it more.")
+FULL = StoreWriteRefusedError("The memory is full; give it more.")
 
 
 async def test_a_route_waits_for_a_store_that_is_full_and_is_served_then(caplog: pytest.LogCaptureFixture) -> None:
@@ -73,7 +73,7 @@ async def test_a_hub_does_not_start_on_a_full_store_that_is_empty() -> None:
     """There is no API of Traefik's in it, so nothing would work."""
     store = MemoryStore()
     store.refusal = FULL
-    with pytest.raises(StoreWriteRefused):
+    with pytest.raises(StoreWriteRefusedError):
         async with running(store, place="here"):
             pass
 
@@ -83,7 +83,7 @@ async def test_a_store_that_was_only_away_answers_again_when_it_is_read(caplog: 
     caplog.set_level(logging.INFO)
     store = MemoryStore()
     async with running(store, interval=0.01):
-        store.failure = StoreUnavailable("The memory cannot be reached.")
+        store.failure = StoreUnavailableError("The memory cannot be reached.")
         await until(lambda: "cannot be reached" in caplog.text)
         store.failure = None
         await until(lambda: "The store answers again." in caplog.text)

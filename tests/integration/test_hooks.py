@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from kvproxy.errors import HookError, InvalidRouteError, RouteNotReadyError, StoreUnavailable
+from kvproxy.errors import HookError, InvalidRouteError, RouteNotReadyError, StoreUnavailableError
 from kvproxy.hooks.customize import Hook, Hooks, customizing
-from kvproxy.hooks.notify import Announcer
+from kvproxy.hooks.notify import HookNotifier
 from kvproxy.routing.entry import Layout
 from kvproxy.routing.names import ALONE
 from kvproxy.routing.route import Route
@@ -187,7 +187,7 @@ async def test_with_many_routes_a_hook_is_asked_once_an_edit() -> None:
         await it.delete(key("student00300x"), SOON)
         assert asked == 601
         assert of(store, "student00300x") == []
-        await it.tell_noise()
+        await it.log_notification_cost()
         assert asked == 601
 
 
@@ -247,7 +247,7 @@ class Told:
 async def test_hooks_are_told_of_adds_deletes_and_failures(asynchronous: bool) -> None:
     """Once each, in order; of what was so already, or was not there, nobody is told."""
     store, told = MemoryStore(), Told(asynchronous)
-    async with running(store, layout=hooked(fail_for_ada), observer=Announcer(told.hooks, LOG)) as it:
+    async with running(store, layout=hooked(fail_for_ada), observer=HookNotifier(told.hooks, LOG)) as it:
         await it.add(route("bob", 1), SOON)
         await it.add(route("bob", 1), SOON)
         await it.add(route("bob", 2), SOON)
@@ -255,7 +255,7 @@ async def test_hooks_are_told_of_adds_deletes_and_failures(asynchronous: bool) -
             await it.add(route("ada"), SOON)
         await it.delete(key("nobody"), SOON)
         await it.delete(key("bob"), SOON)
-        store.failure = StoreUnavailable("Away.")
+        store.failure = StoreUnavailableError("Away.")
         with pytest.raises(RouteNotReadyError):
             await it.add(route("eve"), 0.1)
         store.failure = None
@@ -272,13 +272,13 @@ async def test_hooks_are_told_of_adds_deletes_and_failures(asynchronous: bool) -
 async def test_they_are_told_of_a_route_that_cannot_be_removed() -> None:
     """In time; JupyterHub keeps that to itself."""
     store, told = MemoryStore(), Told(False)
-    async with running(store, observer=Announcer(told.hooks, LOG)) as it:
+    async with running(store, observer=HookNotifier(told.hooks, LOG)) as it:
         await it.add(route("ada"), SOON)
-        store.failure = StoreUnavailable("Away.")
-        with pytest.raises(StoreUnavailable):
+        store.failure = StoreUnavailableError("Away.")
+        with pytest.raises(StoreUnavailableError):
             await it.delete(key("ada"), 0.1)
         store.failure = None
-    assert told.said[1:] == [("failed", "/user/ada/", StoreUnavailable)]
+    assert told.said[1:] == [("failed", "/user/ada/", StoreUnavailableError)]
 
 
 async def test_they_are_told_of_routes_of_the_store_that_are_not_served() -> None:
@@ -286,7 +286,7 @@ async def test_they_are_told_of_routes_of_the_store_that_are_not_served() -> Non
     store, told = MemoryStore(), Told(False)
     async with running(store) as it:
         await it.add(route("ada"), SOON)
-    async with running(store, layout=hooked(fail_for_ada), observer=Announcer(told.hooks, LOG)):
+    async with running(store, layout=hooked(fail_for_ada), observer=HookNotifier(told.hooks, LOG)):
         assert told.said == [("failed", "/user/ada/", HookError)]
 
 
@@ -307,7 +307,7 @@ async def test_a_hook_that_is_told_and_fails_is_logged_and_stands_in_no_routes_w
     """Others are told all the same."""
     store, told = MemoryStore(), Told(False)
     hooks = Hooks(route_added=(Hook("the plugin 'sms'", fail),)).then(told.hooks)
-    async with running(store, observer=Announcer(hooks, LOG)) as it:
+    async with running(store, observer=HookNotifier(hooks, LOG)) as it:
         await it.add(route("ada"), SOON)
         assert len(told.said) == 1
         await until(lambda: "the plugin 'sms' failed (RuntimeError: no line); routes go on" in caplog.text)
@@ -325,7 +325,7 @@ async def test_a_hook_that_never_ends_does_not_keep_the_hub_from_stopping(monkey
         finally:
             ended.set()
 
-    async with running(store, observer=Announcer(Hooks(route_added=(Hook("slow", wait),)), LOG)) as it:
+    async with running(store, observer=HookNotifier(Hooks(route_added=(Hook("slow", wait),)), LOG)) as it:
         await it.add(route("ada"), SOON)
         await asyncio.sleep(0)
     assert ended.is_set()

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from aiohttp import web
 
-from kvproxy.errors import StoreError, StoreUnavailable
+from kvproxy.errors import StoreError, StoreUnavailableError
 from kvproxy.store import http as http_store
 from kvproxy.store.connection import HttpConnection
 from kvproxy.store.http import Answer, HttpClient
@@ -40,9 +40,9 @@ async def serve() -> AsyncIterator[Callable[..., Awaitable[str]]]:
         yield start
 
 
-def busy(answer: Answer) -> StoreUnavailable | None:
+def busy(answer: Answer) -> StoreUnavailableError | None:
     """A server that answers 503 is one that cannot help at the moment."""
-    return StoreUnavailable(f"{answer.endpoint} is busy.") if answer.status == 503 else None
+    return StoreUnavailableError(f"{answer.endpoint} is busy.") if answer.status == 503 else None
 
 
 @asynccontextmanager
@@ -97,7 +97,7 @@ async def test_a_server_that_always_hangs_up_is_unavailable(serve: Callable[...,
         return web.Response()
 
     async with connected(await serve(hang_up)) as client:
-        with pytest.raises(StoreUnavailable, match="begin etcd_url with etcds://") as failed:
+        with pytest.raises(StoreUnavailableError, match="begin etcd_url with etcds://") as failed:
             await client.request("POST", "/")
     assert len(asked) == 2
     assert failed.value.__cause__ is None
@@ -121,7 +121,7 @@ async def test_no_endpoint_helps(serve: Callable[..., Awaitable[str]]) -> None:
     gone, full = f"127.0.0.1:{free_port()}", await serve(refuse)
     async with connected(gone, full) as client:
         for _ in range(2):
-            with pytest.raises(StoreUnavailable) as failed:
+            with pytest.raises(StoreUnavailableError) as failed:
                 await client.request("GET", "/")
             assert f"etcd at etcd://{gone} cannot be reached (Connection refused)." in str(failed.value)
             assert f"{full} is busy." in str(failed.value)
@@ -130,7 +130,7 @@ async def test_no_endpoint_helps(serve: Callable[..., Awaitable[str]]) -> None:
         await serve(echo, int(port))
         assert (await client.request("GET", "/")).endpoint == gone
     async with connected("nosuch.invalid:1") as client:
-        with pytest.raises(StoreUnavailable, match=r"nosuch\.invalid:1 cannot be reached"):
+        with pytest.raises(StoreUnavailableError, match=r"nosuch\.invalid:1 cannot be reached"):
             await client.request("GET", "/")
 
 
@@ -143,7 +143,7 @@ async def test_a_server_that_is_silent_is_given_up_in_time(serve: Callable[..., 
 
     silent = await serve(sleep)
     async with connected(silent, timeout=0.1) as client:
-        with pytest.raises(StoreUnavailable, match="does not answer in time"):
+        with pytest.raises(StoreUnavailableError, match="does not answer in time"):
             await client.request("GET", "/")
     async with connected(silent, await serve(echo), timeout=0.1) as client:
         assert (await client.request("GET", "/")).status == 200
@@ -201,7 +201,7 @@ async def list_from(kind: str, url: str) -> None:
     place, roots = f"http://{url}", ("traefik", "jupyterhub")
     store = EtcdStore(etcd(place), *roots) if kind == "etcd" else ConsulStore(consul(place), *roots)
     try:
-        await store.list()
+        await store.snapshot()
     finally:
         await store.aclose()
 
@@ -216,7 +216,7 @@ async def test_a_store_behind_a_busy_gateway_is_waited_for(
     async def busy(request: web.Request) -> web.Response:
         return web.Response(status=status, text="slow down")
 
-    with pytest.raises(StoreUnavailable, match="slow down"):
+    with pytest.raises(StoreUnavailableError, match="slow down"):
         await list_from(kind, await serve(busy))
 
 

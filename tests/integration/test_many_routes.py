@@ -17,7 +17,7 @@ from .test_reconciler import SOON, foreign, key, route, running, until
 class NoisyStore(MemoryStore):
     """Traefik reads everything again for each key."""
 
-    async def noisy(self) -> bool:
+    async def notifies_per_key(self) -> bool:
         return True
 
 

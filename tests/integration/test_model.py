@@ -15,7 +15,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from kvproxy.errors import KVProxyError, StoreUnavailable, TraefikError
+from kvproxy.errors import KVProxyError, StoreUnavailableError, TraefikError
 from kvproxy.reconcile.reconciler import Reconciler
 from kvproxy.routing.entry import QUARANTINE, SETUP, Layout
 from kvproxy.routing.names import ALONE
@@ -44,7 +44,7 @@ class TornStore(MemoryStore):
         await super().apply(transaction)
         if self.fails_after:
             self.fails_after = False
-            raise StoreUnavailable("The answer was lost.")
+            raise StoreUnavailableError("The answer was lost.")
 
 
 class Hub(RuleBasedStateMachine):
@@ -155,7 +155,7 @@ class Hub(RuleBasedStateMachine):
     @rule(away=st.booleans())
     def store_away(self, away: bool) -> None:
         """The store cannot be reached, or can again."""
-        self.store.failure = StoreUnavailable("It is away.") if away else None
+        self.store.failure = StoreUnavailableError("It is away.") if away else None
 
     @rule()
     def answer_lost(self) -> None:

@@ -13,7 +13,7 @@ import pytest
 
 from kvproxy.errors import OwnershipError
 from kvproxy.reconcile import leader as tenure
-from kvproxy.reconcile.lease import Claim, decode, yields
+from kvproxy.reconcile.lease import Lease, decode, must_yield
 from kvproxy.reconcile.reconciler import Reconciler
 from kvproxy.routing.entry import SETUP
 from kvproxy.routing.route import Route, make_route
@@ -58,14 +58,14 @@ def play(scene: Callable[[Site], Awaitable[None]]) -> None:
 
 def answer_late(store: MemoryStore) -> None:
     """Let others go on between what a store found and its answer."""
-    claimed = store.claimed
+    claimed = store.read_lease
 
     async def late() -> str | None:
         found = await claimed()
         await asyncio.sleep(0.01)
         return found
 
-    store.claimed = late  # type: ignore[method-assign]
+    store.read_lease = late  # type: ignore[method-assign]
 
 
 def test_a_second_hub_on_the_same_roots_does_not_start() -> None:
@@ -139,7 +139,7 @@ def test_of_two_that_start_at_once_one_remains() -> None:
 
 def test_a_process_of_this_machine_that_has_ended_is_not_waited_for() -> None:
     """Nor is another one that has its number now."""
-    claim = tenure.my_claim()
+    claim = tenure.new_lease()
     assert not tenure.is_dead(claim)
     assert tenure.is_dead(replace(claim, born="1.0"))
     with subprocess.Popen([sys.executable, "-c", ""]) as ended:
@@ -150,7 +150,7 @@ def test_a_process_of_this_machine_that_has_ended_is_not_waited_for() -> None:
 
 def test_what_is_no_claim_is_none() -> None:
     """Whatever somebody writes there."""
-    claim = tenure.my_claim()
+    claim = tenure.new_lease()
     assert decode(claim.encode()) == claim
     wrong = [None, "", "{", "[]", "1", '{"instance": 1}', claim.encode().replace('"term":1', '"term":"1"')]
     assert [decode(text) for text in wrong] == [None] * len(wrong)
@@ -158,10 +158,10 @@ def test_what_is_no_claim_is_none() -> None:
 
 def test_the_higher_term_remains() -> None:
     """Of two equal ones, one of both."""
-    one, two = tenure.my_claim(), tenure.my_claim()
-    assert yields(one, two) != yields(two, one)
-    later: Claim = two.after(one)
-    assert yields(one, later)
-    assert not yields(later, one)
-    assert not yields(one, one.next())
-    assert not yields(one, None)
+    one, two = tenure.new_lease(), tenure.new_lease()
+    assert must_yield(one, two) != must_yield(two, one)
+    later: Lease = two.after(one)
+    assert must_yield(one, later)
+    assert not must_yield(later, one)
+    assert not must_yield(one, one.next())
+    assert not must_yield(one, None)

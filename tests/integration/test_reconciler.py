@@ -16,7 +16,7 @@ from kvproxy.errors import (
     RouteRejectedError,
     StoppedError,
     StoreAuthError,
-    StoreUnavailable,
+    StoreUnavailableError,
     TraefikError,
 )
 from kvproxy.reconcile.reconciler import Reconciler
@@ -348,11 +348,11 @@ async def test_while_the_store_is_away_calls_wait_and_nothing_is_lost() -> None:
     store = MemoryStore()
     async with running(store) as it:
         await it.add(route("old"), SOON)
-        store.failure = StoreUnavailable("The store is away.")
+        store.failure = StoreUnavailableError("The store is away.")
         calls = [asyncio.create_task(it.add(route("new"), SOON)), asyncio.create_task(it.delete(key("old"), SOON))]
         with pytest.raises(RouteNotReadyError, match="The store is away"):
             await it.add(route("late"), 0.2)
-        with pytest.raises(StoreUnavailable, match="The store is away"):
+        with pytest.raises(StoreUnavailableError, match="The store is away"):
             await it.all(0.2)
         store.failure = None
         await asyncio.gather(*calls)
@@ -382,7 +382,7 @@ async def test_a_transaction_that_failed_but_was_applied_is_found() -> None:
             await super().apply(transaction)
             if self.torn:
                 self.torn = False
-                raise StoreUnavailable("The answer was lost.")
+                raise StoreUnavailableError("The answer was lost.")
 
     store = Torn()
     async with running(store) as it:

@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 
-from kvproxy.errors import RouteNotReadyError, StoppedError, StoreAuthError, StoreUnavailable, TraefikError
+from kvproxy.errors import RouteNotReadyError, StoppedError, StoreAuthError, StoreUnavailableError, TraefikError
 from kvproxy.reconcile.reconciler import Reconciler
 from kvproxy.routing.encode import encode_record
 from kvproxy.routing.entry import QUARANTINE
@@ -207,7 +207,7 @@ def test_a_store_that_does_not_let_the_hub_admit_traefik_is_told_at_start() -> N
     """By its own words."""
 
     class Refusing(MemoryStore):
-        async def admit(self) -> None:
+        async def admit_traefik(self) -> None:
             raise StoreAuthError("Not you.")
 
     with pytest.raises(StoreAuthError, match="Not you"):
@@ -341,7 +341,7 @@ def test_a_store_that_is_away_delays_and_loses_nothing(caplog: pytest.LogCapture
     """It is noticed though nobody asks for anything, and who asks is told what is waited for."""
 
     async def scene(world: World) -> None:
-        world.store.failure = StoreUnavailable("The memory is away.")
+        world.store.failure = StoreUnavailableError("The memory is away.")
         await asyncio.sleep(SECONDS)
         assert sum("The memory is away." in message for message in caplog.messages) == 1
         with pytest.raises(RouteNotReadyError, match="The memory is away"):

@@ -16,7 +16,7 @@ import pytest
 
 from kvproxy.errors import TraefikError
 from kvproxy.process.adoption import Identity
-from kvproxy.process.child import Supervised, of_file, running, this_process
+from kvproxy.process.child import ChildProcess, of_file, running, this_process
 from kvproxy.testing.servers.programs import wait_until
 
 SLEEP = [sys.executable, "-c", "import time; print('up', flush=True); time.sleep(600)"]
@@ -34,18 +34,18 @@ HEADLESS = [
     "ctypes.CDLL(None).pthread_exit(None)",
 ]
 
-Begin = Callable[[list[str]], Supervised]
+Begin = Callable[[list[str]], ChildProcess]
 
 
 @pytest.fixture
 def begin(tmp_path: Path) -> Iterator[Begin]:
     """Starts a program and waits until it is up."""
-    begun: list[Supervised] = []
+    begun: list[ChildProcess] = []
 
-    def begin(arguments: list[str]) -> Supervised:
+    def begin(arguments: list[str]) -> ChildProcess:
         file = tmp_path / f"output{len(begun)}"
         with file.open("wb") as output:
-            begun.append(Supervised.start(arguments, {**os.environ, "MARK": "1"}, output))
+            begun.append(ChildProcess.start(arguments, {**os.environ, "MARK": "1"}, output))
         wait_until(lambda: "up" in file.read_text(), "the program runs")
         return begun[-1]
 
@@ -81,7 +81,7 @@ def test_one_whose_first_thread_has_ended_still_runs(begin: Begin) -> None:
     child = begin(HEADLESS)
     there = psutil.Process(child.identity.pid)
     wait_until(lambda: there.status() == psutil.STATUS_ZOMBIE, "its first thread has ended")
-    other = Supervised.find(child.identity)
+    other = ChildProcess.find(child.identity)
     assert other.alive
     there.kill()
     wait_until(lambda: not other.alive, "its end is seen")
@@ -91,7 +91,7 @@ def test_one_whose_first_thread_has_ended_still_runs(begin: Begin) -> None:
 def test_somebody_elses_process_is_seen_to_end(begin: Begin) -> None:
     """Also if nobody fetches its exit status, as in a container without an init."""
     child = begin(SLEEP)
-    other = Supervised.find(child.identity)
+    other = ChildProcess.find(child.identity)
     assert other.alive
     os.kill(child.identity.pid, signal.SIGKILL)
     wait_until(lambda: not other.alive, "its end is seen")
@@ -99,14 +99,14 @@ def test_somebody_elses_process_is_seen_to_end(begin: Begin) -> None:
     assert running([child.identity.pid]) == {}  # although it is there, as a zombie
     assert not child.alive
     with pytest.raises(TraefikError, match="has ended"):
-        Supervised.find(child.identity)
+        ChildProcess.find(child.identity)
 
 
 def test_somebody_elses_process_is_stopped(begin: Begin) -> None:
     """Politely or not."""
     for arguments, politely in [(SLEEP, True), (STUBBORN, False)]:
         child = begin(arguments)
-        assert Supervised.find(child.identity).stop(0.5 if not politely else 10) is politely
+        assert ChildProcess.find(child.identity).stop(0.5 if not politely else 10) is politely
         assert not child.alive
 
 
@@ -138,6 +138,6 @@ def test_a_process_is_known_by_more_than_its_id(begin: Begin) -> None:
     assert Identity(**json.loads(seen)).is_same(child.identity)
     assert running([child.identity.pid])[child.identity.pid].identity.is_same(child.identity)
     with pytest.raises(TraefikError, match="has ended"):
-        Supervised.find(replace(child.identity, started=child.identity.started - 5))
+        ChildProcess.find(replace(child.identity, started=child.identity.started - 5))
     assert not this_process().is_same(child.identity)
     assert this_process().is_same(this_process())

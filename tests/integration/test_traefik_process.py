@@ -17,7 +17,7 @@ import pytest
 from kvproxy._tasks import begin
 from kvproxy.process import supervisor as module
 from kvproxy.process.adoption import Identity, Launch, Start
-from kvproxy.process.supervisor import TraefikProcess
+from kvproxy.process.supervisor import TraefikSupervisor
 from kvproxy.testing.clock import ClockLoop
 
 LOG = logging.getLogger("kvproxy.test")
@@ -26,7 +26,7 @@ LOADS, SEEN = 0.3, 2.0
 
 
 class Impostor:
-    """Stands for a :class:`kvproxy.process.child.Supervised`."""
+    """Stands for a :class:`kvproxy.process.child.ChildProcess`."""
 
     def __init__(self, number: int, now: float) -> None:
         self.identity = Identity(number, now)
@@ -37,7 +37,7 @@ class Impostor:
 
     @property
     def alive(self) -> bool:
-        """See :attr:`kvproxy.process.child.Supervised.alive`."""
+        """See :attr:`kvproxy.process.child.ChildProcess.alive`."""
         if self.trouble is not None:
             raise self.trouble
         return self.ended is None
@@ -49,7 +49,7 @@ class World:
     def __init__(self, directory: Path) -> None:
         self.file = directory / "traefik.toml"
         launch = Launch("/bin/traefik", (3, 7, 15), {}, "configuration")
-        self.process = TraefikProcess(self.file, launch, LOG, outlives=True)
+        self.process = TraefikSupervisor(self.file, launch, LOG, outlives=True)
         self.had: list[Impostor] = []
         self.works = True
 
@@ -89,7 +89,7 @@ def play(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCapt
 
         async def whole() -> None:
             world = World(tmp_path)
-            monkeypatch.setattr(module.Supervised, "start", world.launch)
+            monkeypatch.setattr(module.ChildProcess, "start", world.launch)
 
             async def ready() -> None:
                 await asyncio.sleep(LOADS)
@@ -176,10 +176,10 @@ def test_a_start_that_fails_is_tried_again(
         def launch(*_: Any) -> Impostor:
             raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
 
-        monkeypatch.setattr(module.Supervised, "start", launch)
+        monkeypatch.setattr(module.ChildProcess, "start", launch)
         world.had[-1].ended = world.now
         await asyncio.sleep(5)
-        monkeypatch.setattr(module.Supervised, "start", world.launch)
+        monkeypatch.setattr(module.ChildProcess, "start", world.launch)
         await asyncio.sleep(5)
         assert len(world.had) == 2
         assert sum("Traefik cannot be started" in error for error in errors(caplog)) == 1

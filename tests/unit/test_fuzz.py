@@ -169,7 +169,7 @@ def test_a_record_of_a_group_is_one_that_kvproxy_makes_or_none(value: str) -> No
     if seen is not None:
         assert seen == found
         assert seen.rule.isascii()
-        assert seen.reaches_to(seen.reaches[0])
+        assert seen.covers(seen.reaches[0])
         assert list(seen.symbols) == sorted(set(seen.symbols))
         assert "" not in seen.reaches
 

@@ -20,13 +20,13 @@ from kvproxy.errors import HookError, KVProxyError, RouteNotReadyError, StoreErr
 from kvproxy.process import half_read
 from kvproxy.process import log_limit as repetition
 from kvproxy.process.adoption import Identity, Launch
-from kvproxy.process.child import Supervised
+from kvproxy.process.child import ChildProcess
 from kvproxy.process.half_read import HalfRead
 from kvproxy.process.log_file import TraefikLog
 from kvproxy.process.log_limit import Repetition
 from kvproxy.process.redaction import Blotter
-from kvproxy.process.supervisor import TraefikProcess
-from kvproxy.reconcile.lease import Claim, conflict, decode
+from kvproxy.process.supervisor import TraefikSupervisor
+from kvproxy.reconcile.lease import Lease, conflict, decode
 
 #: As an administrator may choose it, with whatever needs quoting somewhere.
 SECRET = 'pa"ss\\wo rd<é&@😀\x01%'
@@ -114,7 +114,9 @@ def test_whatever_traefik_says_the_log_takes_no_harm(
     line = json.dumps({"level": "error", "error": text, "message": "dial"}) if in_json else text
     log, collector = collecting()
     with TemporaryDirectory() as directory:
-        process = TraefikProcess(Path(directory) / "t.toml", Launch("t", (3,), {}, ""), log, secrets=[secret, "", "e"])
+        process = TraefikSupervisor(
+            Path(directory) / "t.toml", Launch("t", (3,), {}, ""), log, secrets=[secret, "", "e"]
+        )
         output = process._output
         with output.open_for_traefik() as file:
             file.write(b"\n".join([*said, line.encode(errors="replace"), b""]))
@@ -171,7 +173,7 @@ def test_an_error_holds_nothing_raw(error: Callable[[str], Exception]) -> None:
 
 def test_a_claim_of_somebody_elses_is_shown_harmless() -> None:
     """Anybody who may write to the store can write one."""
-    claim = Claim("i", "host\n[C] all is lost\x1b[2J" + "x" * 10**6, "m", 1, "b", "then\r")
+    claim = Lease("i", "host\n[C] all is lost\x1b[2J" + "x" * 10**6, "m", 1, "b", "then\r")
     found = decode(claim.encode())
     assert found == claim
     said = conflict(claim, "below 'x'", taken_over=True)
@@ -334,4 +336,4 @@ def test_no_number_of_complaints_fills_the_memory(monkeypatch: pytest.MonkeyPatc
 
 def test_the_stand_in_is_looked_at_as_the_real_one_is() -> None:
     """So that the tests above are about what the hub does."""
-    assert all(hasattr(Supervised, name) for name in ("alive", "ending", "stop"))
+    assert all(hasattr(ChildProcess, name) for name in ("alive", "ending", "stop"))

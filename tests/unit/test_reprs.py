@@ -18,7 +18,7 @@ import kvproxy_consul
 import kvproxy_etcd
 import kvproxy_file
 import kvproxy_redis
-from kvproxy.process.launch import environment_for_traefik, launch_of, secrets_in
+from kvproxy.process.launch import environment_for_traefik, launch_spec, secrets_in
 from kvproxy.routing.encode import encode_setup
 from kvproxy_redis import TraefikRedisProxy
 
@@ -93,7 +93,7 @@ def test_nothing_that_a_proxy_makes_of_its_settings_shows_them() -> None:
     secret = proxy._secret()
     access = proxy._access(secret)
     settings = proxy.static_settings(proxy.traefik_provider(), (3, 7, 15))
-    launch = launch_of("/bin/traefik", (3, 7, 15), proxy.traefik_env, settings, "t.toml")
+    launch = launch_spec("/bin/traefik", (3, 7, 15), proxy.traefik_env, settings, "t.toml")
     setup = proxy._setup(access, secret)
     values = [secret, access, settings, launch, proxy.connection, encode_setup(setup), proxy.open_store()]
     values += [partial(proxy._setup, access, secret), proxy._fleet(access)]

@@ -18,7 +18,7 @@ from kazoo.handlers.threading import KazooTimeoutError
 from kazoo.retry import KazooRetry
 from kazoo.security import CREATOR_ALL_ACL
 
-from kvproxy.errors import StoreAuthError, StoreError, StoreUnavailable
+from kvproxy.errors import StoreAuthError, StoreError, StoreUnavailableError
 from kvproxy.store import Capabilities, Snapshot, Space, Store, Transaction
 
 from .connection import Connection
@@ -66,8 +66,8 @@ class ZooKeeperStore(Store):
         await self._run(lambda client: _look(client, self._roots.values()))
         return []
 
-    async def list(self) -> Snapshot:
-        """See :meth:`kvproxy.store.base.Store.list`."""
+    async def snapshot(self) -> Snapshot:
+        """See :meth:`kvproxy.store.base.Store.snapshot`."""
         return await self._run(self._list)  # type: ignore[no-any-return]
 
     async def apply(self, transaction: Transaction) -> None:
@@ -89,10 +89,10 @@ class ZooKeeperStore(Store):
             while time.monotonic() < deadline:
                 with contextlib.suppress(*_DISTURBED):
                     return work(self._connected())
-            raise StoreUnavailable(f"{where} is changed by others all the time.")
+            raise StoreUnavailableError(f"{where} is changed by others all the time.")
         except _GONE as error:
             self._drop()
-            raise StoreUnavailable(f"{where} cannot be reached ({error!r}).") from None
+            raise StoreUnavailableError(f"{where} cannot be reached ({error!r}).") from None
         except (zk.NoAuthError, zk.AuthFailedError):
             raise StoreAuthError(f"{where} refuses this user; check zookeeper_username and _password.") from None
         except (zk.KazooException, ValueError) as error:

@@ -34,10 +34,10 @@ class TestZooKeeperStore(StoreServerConformance):
         """Whichever comes first; folders that are needed no more are removed, the roots stay."""
         await put(store, *setting(**{"a/b/c": "1"}))
         await put(store, *setting(a="2", **{"a/b": "3"}))
-        assert (await store.list()).config == {"a": "2", "a/b": "3", "a/b/c": "1"}
+        assert (await store.snapshot()).config == {"a": "2", "a/b": "3", "a/b/c": "1"}
         await put(store, *setting(**{"a/b": None}))
         await put(store, *setting(**{"a/b/c": None}))
-        assert (await store.list()).config == {"a": "2"}
+        assert (await store.snapshot()).config == {"a": "2"}
         await put(store, *setting(a=None))
         assert store._client.get_children("/traefik") == []
 
@@ -46,7 +46,7 @@ class TestZooKeeperStore(StoreServerConformance):
         """With an error of kvproxy's own, and nothing is written."""
         with pytest.raises(StoreError):
             await put(store, Operation(Space.CONFIG, "x", "1"), Operation(Space.CONFIG, key, "1"))
-        assert (await store.list()).config == {}
+        assert (await store.snapshot()).config == {}
 
     async def test_what_the_server_would_not_take_is_refused(self, store: ZooKeeperStore) -> None:
         """It would end the connection without a word, for ever."""

@@ -121,7 +121,7 @@ def notifications(noisy: bool, advice: str, routes: int) -> Finding:
     """Whether a store wakes Traefik more often than needed.
 
     Args:
-        noisy: what it says, see :meth:`kvproxy.store.base.Store.noisy`.
+        noisy: what it says, see :meth:`kvproxy.store.base.Store.notifies_per_key`.
         advice: what to do about it.
         routes: how many there are.
     """

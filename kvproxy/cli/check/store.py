@@ -25,7 +25,7 @@ async def examine_store(hub: Hub, store: Store) -> tuple[list[Finding], Held | N
     """Whether the store works, and what it holds; None for the latter if it does not."""
     try:
         warnings = await store.check()
-        held = hold(await store.list(), hub.proxy.names)
+        held = hold(await store.snapshot(), hub.proxy.names)
     except KVProxyError as problem:
         return [error("store", str(problem))], None
     place, provider = hub.proxy.store_place(), hub.proxy.provider_name
@@ -35,7 +35,7 @@ async def examine_store(hub: Hub, store: Store) -> tuple[list[Finding], Held | N
     if clear and hub.proxy.key_in_store:
         found.append(warning("store", _KEY, "See docs/how-to/internal-ssl.md: Keep the key out of the store."))
     try:
-        found.append(notifications(await store.noisy(), store.quieter, len(held.routes)))
+        found.append(notifications(await store.notifies_per_key(), store.notification_advice, len(held.routes)))
     except StoreError as problem:
         found.append(warning("notifications", f"Whether a change wakes Traefik once cannot be said. {problem}"))
     return found + contents(held, hub.proxy.takeover_command), held
@@ -55,7 +55,7 @@ async def clock_of(store: Store) -> float | None:
     """Seconds by which the store's clock is ahead of this machine's, None if it does not tell."""
     before = time.time()
     try:
-        told = await store.clock()
+        told = await store.server_time()
     except StoreError:
         return None
     return None if told is None else told - (before + time.time()) / 2

@@ -7,7 +7,7 @@ import asyncio
 import aiohttp
 
 from ...reconcile.leader import is_dead
-from ...reconcile.lease import SILENCE, decode
+from ...reconcile.lease import LEASE_DURATION, decode
 from ...store.base import Store
 from .config import Hub
 
@@ -45,15 +45,15 @@ async def hub_at_work(store: Store) -> str:
     Raises:
         StoreError: if the store cannot be read.
     """
-    text = await store.claimed()
+    text = await store.read_lease()
     claim = decode(text)
     if claim is None or is_dead(claim):
         return ""
     loop = asyncio.get_running_loop()
-    deadline = loop.time() + SILENCE
+    deadline = loop.time() + LEASE_DURATION
     while loop.time() < deadline:
         await asyncio.sleep(_LOOK)
-        now = await store.claimed()
+        now = await store.read_lease()
         if now != text:
             return str(decode(now) or "")
     return ""

@@ -83,7 +83,7 @@ async def migrate(hub: Hub, wish: Wish, progress: Progress = lambda done, total:
     reader = reading_peer if wish.peer else reading
     async with reader(proxy) as source, opened(hub.proxy) as store:
         await store.check()
-        held = hold(await store.list(), hub.proxy.names)
+        held = hold(await store.snapshot(), hub.proxy.names)
         if source.revision is not None and source.revision == held.revision:
             raise ConfigurationError("Both addresses lead to the same store; name another one with --from.")
         foreign = source.foreign if wish.copy_foreign else {}
@@ -123,7 +123,7 @@ async def _carry_out(
 ) -> Outcome:
     if outcome.plan.groups:
         await _write(store, held, outcome.plan, progress)
-    if lost := missing(source.routes, hold(await store.list(), held.names)):
+    if lost := missing(source.routes, hold(await store.snapshot(), held.names)):
         raise StoreError(
             f"{len(lost)} routes are not in the store as they were written, such as {lost[0].routespec!r}. Somebody "
             "else writes there; nothing was removed."

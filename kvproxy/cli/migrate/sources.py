@@ -106,7 +106,7 @@ async def reading(proxy: KVTraefikProxy) -> AsyncIterator[Source]:
         StoreError: if it cannot be read.
     """
     async with opened(proxy) as store:
-        snapshot = await store.list()
+        snapshot = await store.snapshot()
         held = hold(snapshot, proxy.names)
         refused = [(name, "There is no readable record of it.") for name in held.unreadable]
         groups = [diff(entry, None) for entry in held.entries.values()]
@@ -125,7 +125,7 @@ async def reading_peer(proxy: KVTraefikProxy) -> AsyncIterator[Source]:
         StoreError: if it cannot be read.
     """
     async with opened(proxy) as store:
-        snapshot = await store.list()
+        snapshot = await store.snapshot()
         config = snapshot.config
         most = store.capabilities.max_operations
         removals = [Removal(store, deletions(chunks(peer_groups(config), most)))]
@@ -153,12 +153,12 @@ async def _records(proxy: KVTraefikProxy) -> AsyncIterator[tuple[Store, dict[str
     """
     root = proxy.jupyterhub_root
     async with opened(at_root(proxy, root)) as plain:
-        keys = (await plain.list()).config
+        keys = (await plain.snapshot()).config
         if peer_routes(keys).records:
             yield plain, keys
             return
     async with opened(at_root(proxy, f"/{root}")) as slashed:
-        yield slashed, (await slashed.list()).config
+        yield slashed, (await slashed.snapshot()).config
 
 
 def at_root(proxy: KVTraefikProxy, root: str) -> KVTraefikProxy:
@@ -175,10 +175,10 @@ async def remove(removal: Removal) -> int:
         StoreError: if it could not be; the rest can be removed later.
     """
     # It may have the same roots as what has been written to since it was read.
-    await removal.store.list()
+    await removal.store.snapshot()
     removed = 0
     for transaction in transactions(removal.groups, removal.store.capabilities):
         await removal.store.apply(transaction)
         removed += len(transaction.operations)
-    await removal.store.forget()
+    await removal.store.purge()
     return removed

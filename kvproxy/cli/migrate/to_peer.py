@@ -36,7 +36,7 @@ async def give_back(hub: Hub, execute: bool, progress: Progress = lambda done, t
     """
     async with reading(hub.proxy) as source, opened(hub.proxy) as store:
         await store.check()
-        config = (await store.list()).config
+        config = (await store.snapshot()).config
         steps, entries = _steps(source.routes, hub.proxy.traefik_entrypoint)
         groups = [_changes(entry, config) for entry in entries]
         steps += [Step(Kind.REFUSE, routespec, why=why) for routespec, why in source.refused]
@@ -90,9 +90,9 @@ async def _records(proxy: KVTraefikProxy, store: Store) -> AsyncIterator[tuple[S
         yield store, "jupyterhub/"
         return
     async with opened(at_root(proxy, proxy.jupyterhub_root)) as records:
-        await records.list()
+        await records.snapshot()
         yield records, ""
-        await records.forget()
+        await records.purge()
 
 
 async def _apply(store: Store, groups: Sequence[Sequence[Operation]], progress: Progress) -> None:

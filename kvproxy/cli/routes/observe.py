@@ -76,7 +76,7 @@ async def look(hub: Hub, store: Store, asked: Replicas) -> tuple[Held, list[Seen
     Raises:
         StoreError: if the store cannot be read.
     """
-    held = hold(await store.list(), hub.proxy.names)
+    held = hold(await store.snapshot(), hub.proxy.names)
     seen = list(await asyncio.gather(*(see(hub, name, api) for name, api in asked)))
     return held, seen, compare(held, seen, layout_of(hub.proxy))
 
@@ -91,7 +91,7 @@ async def look_steadily(hub: Hub, store: Store, asked: Replicas) -> tuple[Held, 
         held, seen, rows = await look(hub, store, asked)
         if not any(row.differs for row in rows):
             break
-        if not transient(held, hold(await store.list(), hub.proxy.names), rows, seen):
+        if not transient(held, hold(await store.snapshot(), hub.proxy.names), rows, seen):
             break
         await asyncio.sleep(_PAUSE)
     return held, seen, rows

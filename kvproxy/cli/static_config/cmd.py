@@ -85,7 +85,7 @@ def command(
 
 def _text(proxy: KVTraefikProxy, version: str | None, form: str, hidden: bool) -> tuple[str, bool]:
     """The text of the file, and True if a secret is in it."""
-    from ...process.launch import RUNTIME
+    from ...process.launch import DEFAULT_ENVIRONMENT
     from ...traefik.static_config import check_url, groups_allowed
     from .render import comments_on, external_configuration, masked, parse_traefik_version, text_of
 
@@ -95,7 +95,7 @@ def _text(proxy: KVTraefikProxy, version: str | None, form: str, hidden: bool) -
         groups_allowed(proxy.route_layout, number)
     configuration = external_configuration(proxy.static_settings(proxy.traefik_provider(), number))
     environment = proxy.traefik_environment()
-    comments = comments_on(configuration, environment, RUNTIME, hidden)
+    comments = comments_on(configuration, environment, DEFAULT_ENVIRONMENT, hidden)
     without = masked(configuration, proxy.store_secrets())
     secret = not hidden and (without != configuration or any(environment.values()))
     return text_of(without if hidden else configuration, form, comments), secret

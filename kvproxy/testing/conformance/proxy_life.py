@@ -130,7 +130,7 @@ class LifeTests:
         assert set(await proxy.get_all_routes()) == {"/"}
         await proxy.delete_route("/")
         await proxy.stop()
-        found = (await store.list()).config
+        found = (await store.snapshot()).config
         assert {key: found.get(key) for key in keys} == keys
 
     async def test_a_full_read_repairs_what_was_changed_by_hand(
@@ -144,7 +144,7 @@ class LifeTests:
         proxy, target = await start_proxy(), await doors.open()
         await proxy.add_route("/user/ada/", target, {"user": "ada"})
         store = await store_of(proxy)
-        held, stale = await store.list(), encode(make_route("/user/stale/", target, {}), Layout())
+        held, stale = await store.snapshot(), encode(make_route("/user/stale/", target, {}), Layout())
         spaces = [(Space.CONFIG, held.config, stale.config), (Space.RECORDS, held.records, stale.records)]
         for space, old, new in spaces:
             await store.apply(Transaction(tuple(Operation(space, key, None) for key in old)))
@@ -154,7 +154,7 @@ class LifeTests:
         assert await client_of(proxy).ask("/user/ada/") == (200, port_of(target))
         assert set(await proxy.get_all_routes()) == {"/user/ada/", "/user/bob/"}
         deadline = asyncio.get_running_loop().time() + 20
-        while not (await store.list()).records.keys().isdisjoint({"/user/stale/"}):
+        while not (await store.snapshot()).records.keys().isdisjoint({"/user/stale/"}):
             assert asyncio.get_running_loop().time() < deadline
 
     async def test_a_restart_of_hub_and_traefik_changes_nothing(

@@ -41,7 +41,7 @@ async def until_groups(store: Store, wanted: Callable[[int], bool], seconds: flo
 
     async def wait() -> None:
         before = -1
-        while not (wanted(now := groups_in((await store.list()).config)) and now == before):
+        while not (wanted(now := groups_in((await store.snapshot()).config)) and now == before):
             before = now
             await asyncio.sleep(0.2)
 
@@ -105,7 +105,7 @@ class TreeTests:
         crowd, store = Crowd([client_of(proxy) for _ in range(3)], expected), await store_of(proxy)
         guests = [spec for n in range(CHURN) if (spec := f"/user/student{n:05d}/") not in table]
         # Where Traefik reads everything again for each key, groups come and go too slowly to be waited for.
-        noisy = await store.noisy()
+        noisy = await store.notifies_per_key()
         least = -1 if noisy else CHURN // 30
         async with crowd.asking():
             for _ in range(2):

@@ -30,7 +30,7 @@ from typing import Any
 
 import pytest
 
-from kvproxy.errors import StoreAuthError, StoreChanged, StoreError, StoreUnavailable
+from kvproxy.errors import StoreAuthError, StoreChangedError, StoreError, StoreUnavailableError
 from kvproxy.store.base import Capabilities, Operation, Snapshot, Space, Store, Transaction
 from kvproxy.testing.conformance.suite import Kit
 
@@ -97,12 +97,12 @@ class StoreConformance(Kit):
 
     async def test_an_empty_store_is_empty(self, store: Store) -> None:
         """Nothing in either space, and no error."""
-        assert await store.list() == Snapshot()
+        assert await store.snapshot() == Snapshot()
 
     async def test_what_was_set_is_listed(self, store: Store) -> None:
         """In the space that it was set in; the same key may be in both."""
         await put(store, Operation(CONFIG, "a/b", "1"), Operation(RECORDS, "a/b", "2"))
-        assert await store.list() == Snapshot({"a/b": "1"}, {"a/b": "2"})
+        assert await store.snapshot() == Snapshot({"a/b": "1"}, {"a/b": "2"})
 
     async def test_one_value_is_what_the_list_says(self, store: Store) -> None:
         """In the configuration only; None if there is none, also for what a key begins with."""
@@ -113,29 +113,29 @@ class StoreConformance(Kit):
 
     async def test_a_claim_is_seen_by_whoever_has_the_same_roots(self, server: StoreServer, store: Store) -> None:
         """It is in neither space, and nobody with other roots sees it. A store may also keep none at all."""
-        await store.claim("one")
-        if await store.claimed() is None:
+        await store.write_lease("one")
+        if await store.read_lease() is None:
             return
         async with self.opened(server) as same, self.opened(server, "traefik2", "jupyterhub2") as another:
-            assert (await same.claimed(), await another.claimed()) == ("one", None)
-            await same.claim("two")
-            assert await store.claimed() == "two"
-            assert await store.list() == Snapshot()
-            await another.claim("three")
-            await store.claim(None)
-            assert (await same.claimed(), await another.claimed()) == (None, "three")
-            await another.claim(None)
+            assert (await same.read_lease(), await another.read_lease()) == ("one", None)
+            await same.write_lease("two")
+            assert await store.read_lease() == "two"
+            assert await store.snapshot() == Snapshot()
+            await another.write_lease("three")
+            await store.write_lease(None)
+            assert (await same.read_lease(), await another.read_lease()) == (None, "three")
+            await another.write_lease(None)
 
     async def test_a_clock_is_that_of_this_machine(self, store: Store) -> None:
         """If the store tells the time at all; here it runs on the same machine."""
-        told = await store.clock()
+        told = await store.server_time()
         assert told is None or abs(told - time.time()) < PATIENCE
 
     async def test_values_change(self, store: Store) -> None:
         """The last one counts; others stay."""
         await put(store, *setting(a="1", b="1"))
         await put(store, *setting(a="2"))
-        assert (await store.list()).config == {"a": "2", "b": "1"}
+        assert (await store.snapshot()).config == {"a": "2", "b": "1"}
 
     async def test_deleted_is_gone(self, store: Store) -> None:
         """In both spaces; a missing key is no error."""
@@ -143,13 +143,13 @@ class StoreConformance(Kit):
         await put(
             store, *setting(a=None, nosuch=None), Operation(RECORDS, "/x/", None), Operation(RECORDS, "/n/", None)
         )
-        assert await store.list() == Snapshot({"b": "1"}, {})
+        assert await store.snapshot() == Snapshot({"b": "1"}, {})
 
     async def test_a_key_is_not_a_prefix(self, store: Store) -> None:
         """Deleting ``a`` leaves ``a/b`` and ``ab``."""
         await put(store, *setting(**{"a": "1", "a/b": "2", "ab": "3"}))
         await put(store, *setting(a=None))
-        assert (await store.list()).config == {"a/b": "2", "ab": "3"}
+        assert (await store.snapshot()).config == {"a/b": "2", "ab": "3"}
 
     @pytest.mark.parametrize("other", ["traefik2", "traefi", "traefik-x", "x/traefik"])
     async def test_another_root_is_another_store(self, server: StoreServer, other: str) -> None:
@@ -157,8 +157,8 @@ class StoreConformance(Kit):
         async with self.opened(server) as store, self.opened(server, other, "hub-" + other) as stranger:
             await put(stranger, *setting(theirs="1"), Operation(RECORDS, "/theirs/", "1"))
             await put(store, *setting(ours="1"), Operation(RECORDS, "/ours/", "1"))
-            assert await store.list() == Snapshot({"ours": "1"}, {"/ours/": "1"})
-            assert await stranger.list() == Snapshot({"theirs": "1"}, {"/theirs/": "1"})
+            assert await store.snapshot() == Snapshot({"ours": "1"}, {"/ours/": "1"})
+            assert await stranger.snapshot() == Snapshot({"theirs": "1"}, {"/theirs/": "1"})
 
     @pytest.mark.parametrize(
         "text",
@@ -176,14 +176,14 @@ class StoreConformance(Kit):
     async def test_texts_come_back_to_the_letter(self, store: Store, text: str) -> None:
         """As values, and as keys of records, which are routespecs."""
         await put(store, Operation(CONFIG, "key", text), Operation(RECORDS, f"/user/{text}/", text))
-        assert await store.list() == Snapshot({"key": text}, {f"/user/{text}/": text})
+        assert await store.snapshot() == Snapshot({"key": text}, {f"/user/{text}/": text})
 
     async def test_applying_twice_is_applying_once(self, store: Store) -> None:
         """An answer may get lost, and the transaction be sent again."""
         await put(store, *setting(a="0", b="0"))
         for _ in range(2):
             await put(store, *setting(a="1", b=None, c="1"), Operation(RECORDS, "/x/", "1"))
-        assert await store.list() == Snapshot({"a": "1", "c": "1"}, {"/x/": "1"})
+        assert await store.snapshot() == Snapshot({"a": "1", "c": "1"}, {"/x/": "1"})
 
     async def test_a_store_that_is_not_as_it_was_left_is_not_written_to(
         self, server: StoreServer, store: Store
@@ -193,26 +193,26 @@ class StoreConformance(Kit):
         async with self.opened(server) as other:
             await put(other, *setting(b="1"))
         if store.capabilities.fenced:
-            with pytest.raises(StoreChanged):
+            with pytest.raises(StoreChangedError):
                 await put(store, *setting(c="1"))
-            assert (await store.list()).config == {"a": "1", "b": "1"}
+            assert (await store.snapshot()).config == {"a": "1", "b": "1"}
         await put(store, *setting(c="1"))
-        assert (await store.list()).config == {"a": "1", "b": "1", "c": "1"}
+        assert (await store.snapshot()).config == {"a": "1", "b": "1", "c": "1"}
 
     async def test_what_only_reads_is_in_nobodys_way(self, server: StoreServer, store: Store) -> None:
         """Such as a command that lists the routes, while a hub is at work."""
         await put(store, *setting(a="1"))
         async with self.opened(server) as other:
-            assert (await other.list()).config == {"a": "1"}
+            assert (await other.snapshot()).config == {"a": "1"}
         await put(store, *setting(b="1"))
-        assert (await store.list()).config == {"a": "1", "b": "1"}
+        assert (await store.snapshot()).config == {"a": "1", "b": "1"}
 
     async def test_it_is_there_for_the_next_connection(self, server: StoreServer) -> None:
         """Routes survive the hub."""
         async with self.opened(server) as store:
             await put(store, *setting(a="1"), Operation(RECORDS, "/x/", "1"))
         async with self.opened(server) as again:
-            assert await again.list() == Snapshot({"a": "1"}, {"/x/": "1"})
+            assert await again.snapshot() == Snapshot({"a": "1"}, {"/x/": "1"})
 
     async def test_many_keys_are_listed(self, store: Store) -> None:
         """More than any page of an answer holds."""
@@ -222,23 +222,23 @@ class StoreConformance(Kit):
         step = _most(store.capabilities)
         for at in range(0, len(operations), step):
             await put(store, *operations[at : at + step])
-        assert await store.list() == wanted
+        assert await store.snapshot() == wanted
 
     async def test_a_transaction_without_wake_is_applied_too(self, store: Store) -> None:
         """It only does not call Traefik."""
         await store.apply(Transaction(tuple(setting(a="1")), wake=False))
-        assert (await store.list()).config == {"a": "1"}
+        assert (await store.snapshot()).config == {"a": "1"}
 
     async def test_asking_whether_it_is_noisy_changes_nothing(self, store: Store) -> None:
         """A plain yes or no, the same again, and both spaces as they were; an empty one stays empty."""
-        noisy = await store.noisy()
+        noisy = await store.notifies_per_key()
         assert isinstance(noisy, bool)
-        assert await store.list() == Snapshot()
+        assert await store.snapshot() == Snapshot()
         await put(store, *setting(a="1"), Operation(RECORDS, "/x/", "1"))
-        assert await store.noisy() is noisy
-        assert await store.list() == Snapshot({"a": "1"}, {"/x/": "1"})
+        assert await store.notifies_per_key() is noisy
+        assert await store.snapshot() == Snapshot({"a": "1"}, {"/x/": "1"})
         if noisy:
-            assert store.quieter
+            assert store.notification_advice
 
     async def test_a_cancelled_call_leaves_all_or_nothing_and_a_working_store(self, store: Store) -> None:
         """The hub gives up on slow calls."""
@@ -250,7 +250,7 @@ class StoreConformance(Kit):
                 await asyncio.sleep(0.0005 * max(steps - 3, 0))
             call.cancel()
             await asyncio.gather(call, return_exceptions=True)
-            found = (await store.list()).config
+            found = (await store.snapshot()).config
             assert found in ({"a": "0", "b": "0"}, {"a": "1", "b": "1"})
             # A read shuts out what was given up and has not come to the server yet.
             await put(store, *setting(a="0", b="0"))
@@ -268,7 +268,7 @@ class StoreConformance(Kit):
         most = _most(store.capabilities)
         await put(store, *(Operation(CONFIG, f"k{n}", "1") for n in range(most)))
         await put(store, *(Operation(CONFIG, f"k{n}", None) for n in range(most)))
-        assert await store.list() == Snapshot()
+        assert await store.snapshot() == Snapshot()
 
     async def test_one_operation_more_is_all_or_nothing(self, store: Store) -> None:
         """Refused with one of kvproxy's errors, or applied in full; never in part."""
@@ -278,7 +278,7 @@ class StoreConformance(Kit):
             await put(store, *setting(**wanted))
         except StoreError:
             wanted = {}
-        assert (await store.list()).config == wanted
+        assert (await store.snapshot()).config == wanted
 
     async def test_a_transaction_of_the_most_bytes_is_applied(self, store: Store) -> None:
         """Exactly as many as are claimed."""
@@ -287,7 +287,7 @@ class StoreConformance(Kit):
             size = 256 * 1024
         half = size // 2
         await put(store, Operation(CONFIG, "a", "x" * (half - 1)), Operation(RECORDS, "b", "y" * (size - half - 1)))
-        found = await store.list()
+        found = await store.snapshot()
         assert (len(found.config["a"]), len(found.records["b"])) == (half - 1, size - half - 1)
 
     async def test_readers_never_see_half_a_transaction(self, server: StoreServer) -> None:
@@ -298,7 +298,7 @@ class StoreConformance(Kit):
             try:
                 for _ in range(30):
                     await asyncio.sleep(0)
-                    config = (await reader.list()).config
+                    config = (await reader.snapshot()).config
                     assert config["a"] == config["b"]
             finally:
                 writing.cancel()
@@ -322,14 +322,14 @@ class StoreServerConformance(StoreConformance):
         async with self.opened(server) as store:
             await put(store, *setting(a="1"))
             server.stop()
-            for call in (store.list, store.check, lambda: put(store, *setting(b="1"))):
-                with pytest.raises(StoreUnavailable):
+            for call in (store.snapshot, store.check, lambda: put(store, *setting(b="1"))):
+                with pytest.raises(StoreUnavailableError):
                     await asyncio.wait_for(call(), PATIENCE)
-            assert await asyncio.wait_for(store.away(), PATIENCE) in {True, False}
+            assert await asyncio.wait_for(store.unreachable(), PATIENCE) in {True, False}
             server.start()
             await asyncio.wait_for(_until_available(lambda: put(store, *setting(c="1"))), PATIENCE)
-            assert not await store.away()
-            assert (await store.list()).config["c"] == "1"
+            assert not await store.unreachable()
+            assert (await store.snapshot()).config["c"] == "1"
 
 
 class StoreCredentialsConformance(StoreConformance):
@@ -343,7 +343,7 @@ class StoreCredentialsConformance(StoreConformance):
             with pytest.raises(StoreAuthError):
                 await asyncio.wait_for(store.check(), 5)
             with pytest.raises(StoreAuthError):
-                await asyncio.wait_for(store.list(), PATIENCE)
+                await asyncio.wait_for(store.snapshot(), PATIENCE)
         finally:
             await store.aclose()
 
@@ -356,7 +356,7 @@ async def _until_available(call: Callable[[], Any]) -> None:
     while True:
         try:
             await call()
-        except StoreUnavailable:
+        except StoreUnavailableError:
             await asyncio.sleep(0.1)
         else:
             return

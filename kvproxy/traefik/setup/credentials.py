@@ -44,7 +44,7 @@ class ApiAccess:
     users: tuple[str, ...] = field(default=(), repr=False)
 
 
-def derive(secret: bytes, purpose: str) -> bytes:
+def derive_key(secret: bytes, purpose: str) -> bytes:
     """32 bytes that only the holder of the secret can make, the same at each start."""
     return hmac.new(secret, b"kvproxy:" + purpose.encode(), hashlib.sha256).digest()
 
@@ -56,7 +56,7 @@ def hash_token(token: str) -> str:
 
 def hash_password(password: str, secret: bytes) -> str:
     """A bcrypt hash of a password, the same at each start so that a restart changes nothing in the store."""
-    raw = base64.b64encode(derive(secret, "salt " + password)[:16]).rstrip(b"=")
+    raw = base64.b64encode(derive_key(secret, "salt " + password)[:16]).rstrip(b"=")
     # The last character holds 4 spare bits, which bcrypt wants to be zero, as base64 has them.
     salt = b"$2b$%02d$" % _BCRYPT_COST + raw.translate(bytes.maketrans(_BASE64, _BCRYPT_BASE64))
     return bcrypt.hashpw(password.encode()[:72], salt).decode()
@@ -75,7 +75,7 @@ def api_access(*, set_up: bool, username: str, password: str, hashed_password: s
     """
     if not set_up:
         return ApiAccess(username, password)
-    token = derive(secret, "traefik api").hex()
+    token = derive_key(secret, "traefik api").hex()
     users = [f"{HUB_USER}:{hash_token(token)}"]
     if hashed_password or password:
         users.append(f"{username or 'jupyterhub'}:{hashed_password or hash_password(password, secret)}")

@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from ...errors import ConfigurationError
 from ..schema import DYNAMIC, Entries, Fields, Kind
-from ..validation import Checker, NotInStores, Reader, Unusable
+from ..validation import Checker, NotInStores, Reader, SchemaError
 
 _SETTING: Final = "c.TraefikProxy.extra_dynamic_config"
 _ELSEWHERE: Final = (
@@ -33,7 +33,7 @@ def checked_dynamic_config(extra: Mapping[str, Any], reader: Reader) -> dict[str
         return {}
     try:
         found: dict[str, Any] = Checker(reader, unsets=True).check(extra, DYNAMIC, "")
-    except Unusable as why:
+    except SchemaError as why:
         advice = _ELSEWHERE if isinstance(why, NotInStores) else ""
         raise ConfigurationError(f"{_SETTING} has {why}{advice}. Nothing was written.") from None
     return found

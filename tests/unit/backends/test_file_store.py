@@ -16,7 +16,13 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kvproxy.errors import ConfigurationError, StoreChanged, StoreError, StoreUnavailable, StoreWriteRefused
+from kvproxy.errors import (
+    ConfigurationError,
+    StoreChangedError,
+    StoreError,
+    StoreUnavailableError,
+    StoreWriteRefusedError,
+)
 from kvproxy.reconcile import plan
 from kvproxy.routing.encode import encode
 from kvproxy.routing.entry import Entry, Layout
@@ -97,7 +103,7 @@ async def held(path: Path) -> Snapshot:
     """What a new store finds in a file."""
     store = FileStore(path)
     try:
-        return await store.list()
+        return await store.snapshot()
     finally:
         await store.aclose()
 
@@ -226,7 +232,7 @@ async def test_what_was_added_by_hand_is_kept(path: Path, store: FileStore) -> N
     path.write_text(HAND[ending])
     before = read(ending, HAND[ending])
     assert await store.check() != []
-    snapshot = await store.list()
+    snapshot = await store.snapshot()
     assert path.read_text() == HAND[ending]
     assert snapshot.config["http/routers/mine/priority"] == "42"
     assert snapshot.config["http/routers/mine/entryPoints/1"] == "b"
@@ -252,12 +258,12 @@ async def test_hand_edits_while_the_hub_runs_are_kept(path: Path, store: FileSto
     line = {"toml": '\n[tcp.routers]\nmine = {rule = "x"}\n', "yaml": "tcp: {routers: {mine: {rule: x}}}\n"}
     with path.open("a") as file:
         file.write(line[path.suffix[1:]])
-    with pytest.raises(StoreChanged):
+    with pytest.raises(StoreChangedError):
         await store.apply(transaction(BOB))
-    await store.list()
+    await store.snapshot()
     await store.apply(transaction(BOB))
     snapshot = await held(path)
-    assert snapshot == await store.list()
+    assert snapshot == await store.snapshot()
     assert snapshot.config["tcp/routers/mine/rule"] == "x"
     assert set(snapshot.records) == {ADA.key, BOB.key}
 
@@ -272,9 +278,9 @@ async def test_lost_routes_lead_to_a_full_read(how: str, path: Path, store: File
         path.unlink()
     else:
         path.write_bytes(older if how == "older" else b"")
-    with pytest.raises(StoreChanged, match=r"rules\..* is not as kvproxy left it"):
+    with pytest.raises(StoreChangedError, match=r"rules\..* is not as kvproxy left it"):
         await store.apply(transaction(make_route("/user/eve/", "http://127.0.0.1:3", {})))
-    assert set((await store.list()).records) == ({ADA.key} if how == "older" else set())
+    assert set((await store.snapshot()).records) == ({ADA.key} if how == "older" else set())
     await store.apply(transaction(BOB))
     assert BOB.key in (await held(path)).records
 
@@ -314,10 +320,10 @@ async def test_a_broken_file_is_named_with_its_line_and_left_alone(
     path = tmp_path / f"rules.{ending}"
     path.write_text(text)
     store = FileStore(path)
-    for call in (store.check, store.list, lambda: store.apply(transaction(ADA))):
+    for call in (store.check, store.snapshot, lambda: store.apply(transaction(ADA))):
         with pytest.raises(StoreError, match=f"rules.{ending}, line {line}: .*{why}") as caught:
             await call()
-        assert not isinstance(caught.value, StoreUnavailable)
+        assert not isinstance(caught.value, StoreUnavailableError)
     assert path.read_text() == text
     path.write_text("")
     await store.apply(transaction(ADA))
@@ -328,10 +334,10 @@ async def test_a_file_that_is_not_text(path: Path, store: FileStore) -> None:
     """Bytes that are no UTF-8, and nesting without an end."""
     path.write_bytes(b"#\n# \xff\n")
     with pytest.raises(StoreError, match="line 2: this is not UTF-8"):
-        await store.list()
+        await store.snapshot()
     path.write_text("a: " * (path.suffix == ".yaml") + "a = " * (path.suffix == ".toml") + "[" * 9000 + "]" * 9000)
     with pytest.raises(StoreError, match="line 1: "):
-        await store.list()
+        await store.snapshot()
 
 
 async def test_value_and_keys_below_it_cannot_both_be(path: Path, store: FileStore) -> None:
@@ -362,8 +368,8 @@ async def test_two_writers_lose_nothing(path: Path, store: FileStore) -> None:
             try:
                 await to.apply(transaction(left[-1]))
                 left.pop()
-            except StoreChanged:
-                await to.list()
+            except StoreChangedError:
+                await to.snapshot()
 
     await asyncio.gather(write(store, made[::2]), write(other, made[1::2]))
     assert len((await held(path)).records) == 40
@@ -387,10 +393,10 @@ async def test_the_mode_of_the_file(mode: int | None, wanted: int, path: Path, s
 @pytest.mark.parametrize(
     ("number", "kind"),
     [
-        (errno.ENOSPC, StoreWriteRefused),
-        (errno.EACCES, StoreWriteRefused),
-        (errno.EROFS, StoreWriteRefused),
-        (errno.EIO, StoreUnavailable),
+        (errno.ENOSPC, StoreWriteRefusedError),
+        (errno.EACCES, StoreWriteRefusedError),
+        (errno.EROFS, StoreWriteRefusedError),
+        (errno.EIO, StoreUnavailableError),
         (errno.ENAMETOOLONG, StoreError),
     ],
 )
@@ -411,7 +417,7 @@ async def test_errors_of_the_system_change_nothing(
     assert path.read_bytes() == before
     assert files_beside(path) == [path.name]
     await store.apply(transaction(BOB))
-    assert set((await store.list()).records) == {ADA.key, BOB.key}
+    assert set((await store.snapshot()).records) == {ADA.key, BOB.key}
 
 
 async def test_a_change_in_the_last_moment_is_not_overwritten(
@@ -421,7 +427,7 @@ async def test_a_change_in_the_last_moment_is_not_overwritten(
     await store.apply(transaction(ADA))
     with monkeypatch.context() as patch:
         patch.setattr("os.fsync", lambda _: path.write_text("# mine"))
-        with pytest.raises(StoreUnavailable, match="changed by someone else at this very moment"):
+        with pytest.raises(StoreUnavailableError, match="changed by someone else at this very moment"):
             await store.apply(transaction(BOB))
     assert path.read_text() == "# mine"
 

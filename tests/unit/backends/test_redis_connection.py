@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from traitlets.config import Config
 
-from kvproxy.errors import ConfigurationError, StoreAuthError, StoreError, StoreUnavailable
+from kvproxy.errors import ConfigurationError, StoreAuthError, StoreError, StoreUnavailableError
 from kvproxy.testing.servers.redis import TRAEFIK_RIGHTS
 from kvproxy_redis import TraefikRedisProxy
 from kvproxy_redis.admission import Login, rights
@@ -273,7 +273,7 @@ STATE = {"ip": "10.0.0.1", "port": 6379, "num-other-sentinels": 2, "num-slaves":
     ("answers", "sentences"),
     [
         ([Answer("s1", state=STATE), Answer("s2", state=STATE)], []),
-        ([Answer("s1", StoreUnavailable("s1 is away.")), Answer("s2", state=STATE)], ["s1 is away. The others"]),
+        ([Answer("s1", StoreUnavailableError("s1 is away.")), Answer("s2", state=STATE)], ["s1 is away. The others"]),
         ([Answer("s1", state={**STATE, "num-other-sentinels": 1})], ["watched by 2 sentinels only"]),
         ([Answer("s1", state={**STATE, "num-slaves": 0})], ["no replica"]),
         ([Answer("s1", state=STATE, quorum="NOQUORUM 1 usable")], ["could not fail over.*NOQUORUM 1 usable"]),
@@ -294,9 +294,18 @@ def test_what_sentinels_say_is_put_in_words(answers: list[Answer], sentences: li
 @pytest.mark.parametrize(
     ("answers", "sentence"),
     [
-        ([Answer("s1", StoreUnavailable("s1 is away.")), Answer("s2", StoreAuthError("s2 refuses."))], "s2 refuses."),
-        ([Answer("s1", StoreUnavailable("s1 is away.")), Answer("s2", state=STATE)], "cannot reach 10.0.0.1:6379, and"),
-        ([Answer("s1", StoreUnavailable("s1 is away.")), Answer("s2", StoreUnavailable("s2 too."))], "away. s2 too."),
+        (
+            [Answer("s1", StoreUnavailableError("s1 is away.")), Answer("s2", StoreAuthError("s2 refuses."))],
+            "s2 refuses.",
+        ),
+        (
+            [Answer("s1", StoreUnavailableError("s1 is away.")), Answer("s2", state=STATE)],
+            "cannot reach 10.0.0.1:6379, and",
+        ),
+        (
+            [Answer("s1", StoreUnavailableError("s1 is away.")), Answer("s2", StoreUnavailableError("s2 too."))],
+            "away. s2 too.",
+        ),
     ],
 )
 def test_it_is_said_why_there_is_no_master(answers: list[Answer], sentence: str) -> None:
@@ -306,7 +315,7 @@ def test_it_is_said_why_there_is_no_master(answers: list[Answer], sentence: str)
 
 def test_a_running_hub_complains_of_sentinels_only_where_waiting_will_not_help() -> None:
     """A sentinel that is away for a while is no matter, as the others are asked."""
-    away, wrong = Answer("s1", StoreUnavailable("s1 is away.")), Answer("s2", StoreAuthError("s2 refuses."))
+    away, wrong = Answer("s1", StoreUnavailableError("s1 is away.")), Answer("s2", StoreAuthError("s2 refuses."))
     assert troubles([away, Answer("s3", state=STATE)]) == []
     assert troubles([wrong, Answer("s3", state=STATE)]) == ["s2 refuses. The others are asked instead."]
     assert troubles([wrong]) == ["s2 refuses. The next failover is not followed."]
@@ -321,8 +330,8 @@ def test_a_connection_that_is_closed_at_once_makes_one_look_at_the_client_certif
 
 def test_the_most_telling_problem_of_all_sentinels_is_raised() -> None:
     """Waiting for the two that are away would not help."""
-    away = [Answer("s1", StoreUnavailable("s1 is away.")), Answer("s2", StoreUnavailable("s2 is away."))]
-    with pytest.raises(StoreUnavailable, match="s1 is away"):
+    away = [Answer("s1", StoreUnavailableError("s1 is away.")), Answer("s2", StoreUnavailableError("s2 is away."))]
+    with pytest.raises(StoreUnavailableError, match="s1 is away"):
         judge(away, SENTINELS)
     with pytest.raises(StoreAuthError, match="s3 refuses"):
         judge([*away, Answer("s3", StoreAuthError("s3 refuses."))], SENTINELS)
@@ -369,8 +378,8 @@ def test_a_replica_is_refused_for_good_only_where_nobody_will_name_another() -> 
     """Sentinels are about to know better."""
     with pytest.raises(StoreError, match="name the master in redis_url") as refused:
         refuse({"role": "slave"}, Connection())
-    assert not isinstance(refused.value, StoreUnavailable)
-    with pytest.raises(StoreUnavailable, match="changing its master"):
+    assert not isinstance(refused.value, StoreUnavailableError)
+    with pytest.raises(StoreUnavailableError, match="changing its master"):
         refuse({"role": "slave"}, Connection(sentinels=SENTINELS))
 
 

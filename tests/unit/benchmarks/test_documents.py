@@ -13,7 +13,7 @@ from benchmarks.document import write_places
 from benchmarks.layout import collectors, layouts
 from benchmarks.results import Results, Row
 from benchmarks.workload import Place
-from kvproxy.process.launch import RUNTIME
+from kvproxy.process.launch import DEFAULT_ENVIRONMENT
 from kvproxy.routing.entry import Layout
 from kvproxy.routing.group import Limits
 
@@ -63,9 +63,9 @@ def some_layouts() -> Results:
             *rows("flat", 5000, "requests", "failed", 0, 2),
             *rows("flat", 5000, "requests", "requests", 5000, 6000),
             *rows("gogc-100", 5000, "requests", "cpu_s", 88e-6),
-            *rows(f"gogc-{RUNTIME['GOGC']}", 5000, "requests", "cpu_s", 80e-6),
+            *rows(f"gogc-{DEFAULT_ENVIRONMENT['GOGC']}", 5000, "requests", "cpu_s", 80e-6),
             *rows("gogc-100", 5000, "memory", "proxy_rss_b", 100 * 2**20),
-            *rows(f"gogc-{RUNTIME['GOGC']}", 5000, "memory", "proxy_rss_b", 200 * 2**20),
+            *rows(f"gogc-{DEFAULT_ENVIRONMENT['GOGC']}", 5000, "memory", "proxy_rss_b", 200 * 2**20),
         ],
         {"versions": {"traefik": "3.7.15"}, "cores": 2, "cpu": "a processor", "started": "today"},
     )
@@ -112,7 +112,7 @@ def test_the_threshold_is_where_the_tree_was_cheaper_in_most_rounds() -> None:
 def test_the_collectors_table_says_what_kvproxy_sets() -> None:
     made = layout_report.sections(some_layouts())
     assert cells(made["collector"], "`100`") == ["`100`", "1.1 x (88 µs)", "", "1 x (100 MiB)"]
-    assert cells(made["collector"], f"`{RUNTIME['GOGC']}` (kvproxy)")[3] == "2 x (200 MiB)"
+    assert cells(made["collector"], f"`{DEFAULT_ENVIRONMENT['GOGC']}` (kvproxy)")[3] == "2 x (200 MiB)"
     assert made["answers"] == "2 of 11,000 requests failed."
 
 
@@ -121,7 +121,7 @@ def test_what_kvproxy_does_is_among_what_is_measured() -> None:
     measured = {variant.name: variant for variant in layouts()}
     assert measured["flat"].layout.kind == "flat"
     assert measured[str(Limits().most)].layout.limits == Limits()
-    assert f"gogc-{RUNTIME['GOGC']}" in {variant.name for variant in collectors()}
+    assert f"gogc-{DEFAULT_ENVIRONMENT['GOGC']}" in {variant.name for variant in collectors()}
     assert Layout().threshold in layout.LayoutPlan().sizes
 
 

@@ -9,7 +9,7 @@ from dataclasses import replace
 import pytest
 
 from kvproxy.cli.hub.liveness import hub_at_work
-from kvproxy.reconcile.leader import my_claim
+from kvproxy.reconcile.leader import new_lease
 from kvproxy.testing.memory import MemoryStore
 
 
@@ -21,27 +21,27 @@ async def test_nobody_has_claimed_it() -> None:
 async def test_a_process_of_this_machine_that_has_ended_is_dead() -> None:
     """At once."""
     store = MemoryStore()
-    await store.claim(replace(my_claim(), born="0").encode())
+    await store.write_lease(replace(new_lease(), born="0").encode())
     assert await asyncio.wait_for(hub_at_work(store), 1) == ""
 
 
 async def test_a_claim_that_changes_is_a_living_hubs() -> None:
     """Wherever it is."""
     store = MemoryStore()
-    claim = replace(my_claim(), host="elsewhere", machine="elsewhere 1")
-    await store.claim(claim.encode())
+    claim = replace(new_lease(), host="elsewhere", machine="elsewhere 1")
+    await store.write_lease(claim.encode())
     asked = asyncio.create_task(hub_at_work(store))
     await asyncio.sleep(0)
-    await store.claim(claim.next().encode())
+    await store.write_lease(claim.next().encode())
     assert f"process {claim.pid} on elsewhere" in await asked
 
 
 @pytest.mark.parametrize("machine", [None, "elsewhere 1"])
 async def test_a_claim_that_stays_as_it_is_is_nobodys(monkeypatch: pytest.MonkeyPatch, machine: str | None) -> None:
     """After the time in which a living hub would have changed it."""
-    monkeypatch.setattr("kvproxy.cli.hub.liveness.SILENCE", 0.5)
+    monkeypatch.setattr("kvproxy.cli.hub.liveness.LEASE_DURATION", 0.5)
     store = MemoryStore()
-    claim = my_claim() if machine is None else replace(my_claim(), machine=machine)
+    claim = new_lease() if machine is None else replace(new_lease(), machine=machine)
     assert claim.host == socket.gethostname()
-    await store.claim(claim.encode())
+    await store.write_lease(claim.encode())
     assert await hub_at_work(store) == ""

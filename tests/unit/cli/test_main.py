@@ -12,7 +12,7 @@ from click.testing import CliRunner, Result
 
 from kvproxy.cli.main import COMMANDS, group
 from kvproxy.cli.reference import reference
-from kvproxy.errors import ConfigurationError, StoreUnavailable
+from kvproxy.errors import ConfigurationError, StoreUnavailableError
 
 SHELLS = ["bash", "zsh", "fish"]
 
@@ -106,7 +106,7 @@ def test_completion_offers_commands_and_options(monkeypatch: pytest.MonkeyPatch)
     assert "plain,--differing" in offered("kvproxy routes --d", 2)
 
 
-@pytest.mark.parametrize(("error", "status"), [(ConfigurationError("Wrong."), 2), (StoreUnavailable("Away."), 1)])
+@pytest.mark.parametrize(("error", "status"), [(ConfigurationError("Wrong."), 2), (StoreUnavailableError("Away."), 1)])
 def test_errors_are_sentences(error: Exception, status: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Without a traceback, on standard error; 2 is for what has to be corrected first."""
 

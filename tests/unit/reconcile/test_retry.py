@@ -7,9 +7,9 @@ from itertools import pairwise
 
 import pytest
 
-from kvproxy.errors import StoreChanged, StoreUnavailable
+from kvproxy.errors import StoreChangedError, StoreUnavailableError
 from kvproxy.reconcile.observer import Observer
-from kvproxy.reconcile.retry import Outage
+from kvproxy.reconcile.retry import StoreRetry
 from kvproxy.testing.clock import ClockLoop
 from kvproxy.testing.memory import MemoryStore
 
@@ -24,7 +24,7 @@ class Telling(MemoryStore):
         self.said = list(away)
         self.asked = 0
 
-    async def away(self) -> bool:
+    async def unreachable(self) -> bool:
         self.asked += 1
         return self.said.pop(0) if self.said else False
 
@@ -32,7 +32,7 @@ class Telling(MemoryStore):
 class Leaky(MemoryStore):
     """Its author has forgotten an exception."""
 
-    async def away(self) -> bool:
+    async def unreachable(self) -> bool:
         raise OSError("nobody caught this")
 
 
@@ -41,7 +41,7 @@ def pauses(store: MemoryStore, times: int) -> list[float]:
     loop = ClockLoop()
 
     async def scene() -> list[float]:
-        outage, moments = Outage(store, Observer(), LOG), [loop.time()]
+        outage, moments = StoreRetry(store, Observer(), LOG), [loop.time()]
         for _ in range(times):
             await outage.wait()
             moments.append(loop.time())
@@ -90,12 +90,12 @@ def test_a_store_that_cannot_tell_is_waited_for_all_the_same(caplog: pytest.LogC
 def test_each_outage_is_logged_once(caplog: pytest.LogCaptureFixture) -> None:
     """Its beginning and its end; a store that is not as it was left is none."""
     caplog.set_level(logging.INFO)
-    outage = Outage(MemoryStore(), Observer(), LOG)
-    outage.failed(StoreChanged("It is not as it was left."))
+    outage = StoreRetry(MemoryStore(), Observer(), LOG)
+    outage.failed(StoreChangedError("It is not as it was left."))
     outage.over()
     assert caplog.text == ""
     for _ in range(3):
-        outage.failed(StoreUnavailable("It is away."))
+        outage.failed(StoreUnavailableError("It is away."))
     assert outage.problem == "It is away."
     outage.wrote()
     outage.over()

@@ -15,7 +15,7 @@ from kvproxy.routing.names import ALONE, Names, is_kvproxys
 from kvproxy.routing.root_routers import RootRouters, parse_excepted, public_configuration
 from kvproxy.routing.route import parse_routespec
 from kvproxy.testing import rule_model
-from kvproxy.traefik.features import Abilities
+from kvproxy.traefik.features import Features
 from kvproxy.traefik.static_config import StaticSettings, static_configuration
 from kvproxy_redis import TraefikRedisProxy
 
@@ -128,7 +128,7 @@ def test_everything_is_at_the_hubs_entry_point_and_known_as_its_own() -> None:
         traefik_entrypoint="web",
         hub=SimpleNamespace(url="http://127.0.0.1:8081/jh/hub/"),
     )
-    able = Abilities((3, 7), metrics=True, ping=True)
+    able = Features((3, 7), metrics=True, ping=True)
     secret = b"0" * 32
     made: dict[str, Any] = proxy._setup(proxy._access(secret), secret, able, entry_points=("web",))
     roots = proxy.layout(("web",)).roots
@@ -153,7 +153,7 @@ def test_where_the_hub_cannot_be_asked_what_fits_no_route_is_a_plain_404() -> No
     secret = b"0" * 32
     for hub, version in ((None, (3, 7)), (SimpleNamespace(url="http://127.0.0.1:8081/hub/"), (3, 3, 7))):
         proxy = TraefikRedisProxy(public_url="http://127.0.0.1:8000/", hub=hub)
-        made = proxy._setup(proxy._access(secret), secret, Abilities(version))
+        made = proxy._setup(proxy._access(secret), secret, Features(version))
         assert made["http"]["middlewares"][ALONE.not_found] == plain
 
 

@@ -15,7 +15,7 @@ from kvproxy.routing.group import Group
 from kvproxy.routing.names import ALONE, Names, is_kvproxys
 from kvproxy.routing.root_routers import RootRouters, parse_excepted
 from kvproxy.routing.route import make_route
-from kvproxy.traefik.features import Abilities
+from kvproxy.traefik.features import Features
 from kvproxy.traefik.readiness import Pending, Ready, judge
 from kvproxy.traefik.setup.error_pages import pages_configuration
 from kvproxy_redis import TraefikRedisProxy
@@ -108,7 +108,7 @@ def set_up(version: tuple[int, ...] = (3, 7), **traits: Any) -> tuple[str, dict[
     """The pages' name in the layout, and the keys of the set-up."""
     proxy = TraefikRedisProxy(public_url="http://127.0.0.1:8000", **traits)
     secret = b"0" * 32
-    keys = flatten(proxy._setup(proxy._access(secret), secret, Abilities(version)))
+    keys = flatten(proxy._setup(proxy._access(secret), secret, Features(version)))
     roots = proxy.layout(()).roots
     pages = roots.pages if roots is not None else ""
     return pages, {key: value for key, value in keys.items() if key.startswith(MIDDLEWARES)}

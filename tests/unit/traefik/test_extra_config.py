@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from kvproxy.errors import ConfigurationError
 from kvproxy.routing.flatten import flatten
 from kvproxy.store import Operation, Space
-from kvproxy.traefik.features import Abilities
+from kvproxy.traefik.features import Features
 from kvproxy.traefik.schema import DYNAMIC, Entries, Fields, Kind
 from kvproxy.traefik.setup.extra_config import checked_dynamic_config, without_unset
 from kvproxy.traefik.static_config import deep_merge
@@ -261,7 +261,7 @@ def test_each_backend_knows_its_reader() -> None:
 def test_configuration_that_nobody_writes_is_not_looked_at() -> None:
     """An external Traefik that is set up by hand."""
     proxy = TraefikRedisProxy(extra_dynamic_config={"x": 1}, should_start=False, enable_setup_dynamic_config=False)
-    assert proxy.dynamic_config(Abilities()) == {}
+    assert proxy.dynamic_config(Features()) == {}
 
 
 @given(st.characters(exclude_categories=["Cs"]), st.characters(exclude_categories=["Cs"]))
