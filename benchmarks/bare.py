@@ -120,7 +120,7 @@ class Bare(Kvproxy):
         before, names = dict(self.table.entries), set()
         for checked in map(as_kvproxy, routes):
             name = ALONE.route(checked.key)
-            names.update([name, *self.table.put(name, self.table.entry(checked))])
+            names.update([name, *self.table.put(self.table.entry(checked))])
         await self._commit(before, names)
 
     async def delete(self, routespec: str) -> None:

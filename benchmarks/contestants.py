@@ -198,13 +198,12 @@ def laid_out(routes: list[Route], layout: Any = None, setup: Mapping[str, Any] |
     """
     from kvproxy.routing.encode import encode_setup
     from kvproxy.routing.entry import Layout
-    from kvproxy.routing.names import ALONE
     from kvproxy.routing.table import DesiredTable
 
     table = DesiredTable(layout or Layout(), encode_setup(setup or {}), groups_allowed=True)
     for route in routes:
         checked = as_kvproxy(route)
-        table.put(ALONE.route(checked.key), table.entry(checked))
+        table.put(table.entry(checked))
     while table.step(lambda name: False, None):
         continue
     return table

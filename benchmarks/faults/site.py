@@ -143,7 +143,7 @@ class Site:
 
     @staticmethod
     def _put(table: DesiredTable, route: Route) -> None:
-        table.put(table.names.route(route.key), table.entry(route))
+        table.put(table.entry(route))
 
     @staticmethod
     def _route(spec: str, target: str) -> Route:

@@ -147,10 +147,11 @@ class KVTraefikProxy(SucceedingProxy, StoreTraits):
         allowed = groups_allowed(self.route_layout, version)
         # A Traefik that an earlier hub has left serves on until the store is reached.
         able, adopts = Features(version, metrics=True, ping=True), isinstance(decision, Adopt)
-        reconciler, fleet = await self._start_reconciler((), allowed, able, there_already=adopts)
+        reconciler, fleet = await self._start_reconciler(
+            (), allowed, able, there_already=adopts, provider_error=process.provider_error
+        )
         [traefik] = await fleet.members()
         self._process = process
-        reconciler.provider_error = process.provider_error
         timeout = self.check_route_timeout
 
         def check() -> None:
@@ -176,6 +177,7 @@ class KVTraefikProxy(SucceedingProxy, StoreTraits):
         able: Features | None = None,
         *,
         there_already: bool,
+        provider_error: Callable[[float], str | None] = lambda since: None,
     ) -> tuple[Reconciler, ReplicaDiscovery]:
         access = self._access(secret := self._secret())
         warn_of_rivals(type(self), self.named_as, self.log)
@@ -208,6 +210,7 @@ class KVTraefikProxy(SucceedingProxy, StoreTraits):
             place=self.store_place(),
             observer=self.observer(),
             serves_already=serves if there_already else None,
+            provider_error=provider_error,
             longest=min(_LONGEST_START, self.check_route_timeout / 2),
         )
         await wait_for_store(reconciler.start, timeout, setting, self.log)

@@ -42,7 +42,7 @@ class LeaseHolder:
         self._other_since = 0.0
         self._conflict: str | None = None
 
-    async def begin(self) -> None:
+    async def acquire(self) -> None:
         """Become the hub at work.
 
         Raises:
@@ -55,7 +55,7 @@ class LeaseHolder:
             self._log.info("Looking whether another hub (%s) is still at work on the same routes.", found)
             await self._watch(text)
         self._mine = self._mine.after(found)
-        await self._claim()
+        await self._write()
 
     async def _watch(self, text: str | None) -> None:
         deadline = self._now() + LEASE_DURATION
@@ -71,7 +71,7 @@ class LeaseHolder:
         """Seconds until the next beat."""
         return max(self._next - now, 0.0)
 
-    async def beat(self) -> bool:
+    async def renew(self) -> bool:
         """Renew the claim if it is time to; says whether the roots have come back from another hub.
 
         Raises:
@@ -91,15 +91,15 @@ class LeaseHolder:
             self._mine = self._mine.after(found)
         back, self._conflict = self._conflict is not None, None
         self._mine = self._mine.next()
-        await self._claim()
+        await self._write()
         return back
 
-    async def end(self) -> None:
+    async def release(self) -> None:
         """Give the claim up, so that another hub need not wait. A failure, or a store that is slow, does not matter."""
         with contextlib.suppress(StoreError, asyncio.TimeoutError):
-            await asyncio.wait_for(self._end(), _FAREWELL)
+            await asyncio.wait_for(self._release(), _FAREWELL)
 
-    async def _end(self) -> None:
+    async def _release(self) -> None:
         found = decode(await self._store.read_lease())
         if found is not None and found.instance == self._mine.instance:
             await self._store.write_lease(None)
@@ -110,7 +110,7 @@ class LeaseHolder:
             self._other, self._other_since = text, self._now()
         return self._now() - self._other_since >= LEASE_DURATION
 
-    async def _claim(self) -> None:
+    async def _write(self) -> None:
         # A full store can be read and served from all the same; commits tell that it is full.
         with contextlib.suppress(StoreWriteRefusedError):
             await self._store.write_lease(self._mine.encode())

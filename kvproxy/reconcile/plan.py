@@ -1,7 +1,7 @@
 """The smallest commit that turns what is into what should be, cut into transactions that a store can take.
 
->>> now = Entry({"a": "1", "b": "2"}, {})
->>> [(o.key, o.value) for o in diff(now, Entry({"a": "1", "c": "3"}, {}))]
+>>> now = Entry("r", {"a": "1", "b": "2"}, {})
+>>> [(o.key, o.value) for o in diff(now, Entry("r", {"a": "1", "c": "3"}, {}))]
 [('c', '3'), ('b', None)]
 """
 
@@ -9,14 +9,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import chain
+from typing import Final
 
 from ..errors import StoreError
-from ..routing.entry import Entry
+from ..routing.entry import Entry, Size
 from ..routing.legacy import is_lowering
 from ..routing.names import Names
 from ..store.base import Capabilities, Operation, Space, Transaction
 
-NOTHING = Entry({}, {})
+NOTHING: Final = Entry("", {}, {})
 
 
 def diff(current: Entry | None, desired: Entry | None) -> tuple[Operation, ...]:
@@ -41,7 +42,7 @@ def _deletes(space: Space, before: Mapping[str, str], after: Mapping[str, str]) 
 
 
 def apart(operations: Iterable[Operation]) -> list[tuple[Operation, ...]]:
-    """The operations of one entry in groups that need not stay together.
+    """Split the operations of one entry into batches that need not stay together.
 
     There may be more routers of another proxy to be put behind ours than one transaction takes keys, and each is so by
     itself.
@@ -56,112 +57,115 @@ def apart(operations: Iterable[Operation]) -> list[tuple[Operation, ...]]:
     return [tuple(together), *alone] if together else alone
 
 
-def singly(groups: Sequence[tuple[Operation, ...]], capabilities: Capabilities) -> list[tuple[Operation, ...]]:
-    """Groups of operations as they are or, if one is more than a transaction takes, each operation by itself.
+def singly(batches: Sequence[tuple[Operation, ...]], capabilities: Capabilities) -> list[tuple[Operation, ...]]:
+    """Batches as they are or, if one is more than a transaction takes, each operation by itself.
 
     Traefik must then be kept from loading a part of them.
     """
-    if all(_fits(*_measure(group), capabilities) for group in groups):
-        return list(groups)
-    return [(operation,) for group in groups for operation in group]
+    if all(_fits(_measure(batch), capabilities) for batch in batches):
+        return list(batches)
+    return [(operation,) for batch in batches for operation in batch]
 
 
 def revision_operation(names: Names, revision: int) -> Operation:
-    """What gives the configuration this revision; texts of all revisions are as long."""
+    """Give the configuration this revision; all revisions are texts of one length."""
     return Operation(Space.CONFIG, names.revision_key, f"{revision:013d}")
 
 
 def hold_operation(names: Names) -> Operation:
-    """What keeps Traefik from loading anything."""
+    """Keep Traefik from loading anything."""
     return Operation(Space.CONFIG, names.hold_key, "true")
 
 
-def apply(entry: Entry | None, operations: Iterable[Operation]) -> Entry | None:
-    """What an entry is after the operations; None if nothing is left of it."""
-    spaces = {Space.CONFIG: dict((entry or NOTHING).config), Space.RECORDS: dict((entry or NOTHING).records)}
-    for operation in operations:
-        if operation.value is None:
-            spaces[operation.space].pop(operation.key, None)
-        else:
-            spaces[operation.space][operation.key] = operation.value
-    left = Entry(spaces[Space.CONFIG], spaces[Space.RECORDS])
-    return left if left.config or left.records else None
+def check_size(entry: Entry, capabilities: Capabilities) -> None:
+    """Refuse a new entry that no transaction of the store can hold.
+
+    Raises:
+        StoreError: with its size.
+    """
+    if not _fits(entry.size, capabilities):
+        raise _too_large(entry.size)
 
 
 def commit(
-    groups: Sequence[Sequence[Operation]],
+    batches: Sequence[Sequence[Operation]],
     capabilities: Capabilities,
     last: Sequence[Operation],
     hold: Sequence[Operation] = (),
     release: Sequence[Operation] = (),
 ) -> list[Transaction]:
-    """The transactions of one commit; Traefik is woken by the last, if there is something to tell it.
+    """The transactions of one commit; the last one notifies Traefik, if there is something new for it.
 
     Args:
-        groups: see :func:`transactions`.
+        batches: see :func:`transactions`.
         capabilities: the limits of a transaction.
-        last: the revision, if Traefik is to be told of one.
-        hold: what keeps Traefik from loading the store until all is written, if that takes several transactions.
-        release: what lets it load again.
+        last: the revision, if Traefik is to be notified of one.
+        hold: keeps Traefik from loading the store until everything is written, if that takes several transactions.
+        release: lets it load again.
     """
     wake = bool(last)
-    planned = transactions(groups, capabilities, [*last, *release], wake)
+    planned = transactions(batches, capabilities, [*last, *release], wake)
     if not hold or len(planned) < 2:
         return planned
     end = [*last, *(Operation(o.space, o.key, None) for o in hold)]
-    return transactions([hold, *groups], capabilities, end, wake)
+    return transactions([hold, *batches], capabilities, end, wake)
 
 
 def transactions(
-    groups: Iterable[Sequence[Operation]],
+    batches: Iterable[Sequence[Operation]],
     capabilities: Capabilities,
     last: Sequence[Operation] = (),
     wake: bool = True,
 ) -> list[Transaction]:
-    """Pack groups of operations into as few transactions as their order allows.
+    """Pack batches of operations into as few transactions as their order allows.
 
     Args:
-        groups: each the operations of one route, which stay together. Only where others have left more below its name
+        batches: each the operations of one route, which stay together. Only where others have left more below its name
             than a transaction takes do the deletions follow in transactions of their own.
         capabilities: the limits of a transaction.
-        last: operations that stand in the last transaction, which is there if only for these.
-        wake: whether the last transaction wakes Traefik; the others never do.
+        last: operations in the last transaction, which is made if only for these.
+        wake: True if the last transaction notifies Traefik; the others never do.
 
     Raises:
-        StoreError: if what one group sets is more than a transaction can take.
+        StoreError: if what one batch sets is more than a transaction can take.
     """
-    batches: list[list[Operation]] = []
-    count = size = 0
-    for operations in chain.from_iterable(_parts(group, capabilities) for group in (*groups, last)):
-        more, bytes_more = _measure(operations)
-        if not _fits(more, bytes_more, capabilities):
-            raise StoreError(
-                f"A change of {more} keys and {bytes_more} bytes is more than one transaction of the store takes; "
-                f"shorten the data of the route or the extra configuration."
-            )
-        if batches and _fits(count + more, size + bytes_more, capabilities):
-            batches[-1].extend(operations)
-            count, size = count + more, size + bytes_more
+    packed: list[list[Operation]] = []
+    size = Size(0, 0)
+    for operations in chain.from_iterable(_parts(batch, capabilities) for batch in (*batches, last)):
+        more = _measure(operations)
+        if not _fits(more, capabilities):
+            raise _too_large(more)
+        both = Size(size.keys + more.keys, size.bytes + more.bytes)
+        if packed and _fits(both, capabilities):
+            packed[-1].extend(operations)
+            size = both
         else:
-            batches.append(list(operations))
-            count, size = more, bytes_more
-    final = len(batches) - 1
-    return [Transaction(tuple(batch), wake and index == final) for index, batch in enumerate(batches)]
+            packed.append(list(operations))
+            size = more
+    final = len(packed) - 1
+    return [Transaction(tuple(operations), wake and index == final) for index, operations in enumerate(packed)]
 
 
-def _parts(group: Sequence[Operation], capabilities: Capabilities) -> Iterable[Sequence[Operation]]:
-    """What of a group has to stay together."""
-    if _fits(*_measure(group), capabilities):
-        return [group] if group else []
-    sets = [operation for operation in group if operation.value is not None]
-    deletions = [[operation] for operation in group if operation.value is None]
+def _parts(batch: Sequence[Operation], capabilities: Capabilities) -> Iterable[Sequence[Operation]]:
+    """The parts of a batch that have to stay together."""
+    if _fits(_measure(batch), capabilities):
+        return [batch] if batch else []
+    sets = [operation for operation in batch if operation.value is not None]
+    deletions = [[operation] for operation in batch if operation.value is None]
     return [sets, *deletions] if sets else deletions
 
 
-def _measure(operations: Sequence[Operation]) -> tuple[int, int]:
-    return len(operations), sum(operation.size for operation in operations)
+def _measure(operations: Sequence[Operation]) -> Size:
+    return Size(len(operations), sum(operation.size for operation in operations))
 
 
-def _fits(count: int, size: int, capabilities: Capabilities) -> bool:
-    operations, size_limit = capabilities.max_operations, capabilities.max_bytes
-    return (operations is None or count <= operations) and (size_limit is None or size <= size_limit)
+def _fits(size: Size, capabilities: Capabilities) -> bool:
+    keys, most_bytes = capabilities.max_operations, capabilities.max_bytes
+    return (keys is None or size.keys <= keys) and (most_bytes is None or size.bytes <= most_bytes)
+
+
+def _too_large(size: Size) -> StoreError:
+    return StoreError(
+        f"A change of {size.keys} keys and {size.bytes} bytes is more than one transaction of the store takes; "
+        f"shorten the data of the route or the extra configuration."
+    )

@@ -26,23 +26,24 @@ from ..errors import (
     StoreUnavailableError,
 )
 from ..routing.encode import encode_setup
-from ..routing.entry import SETUP, Entry, Layout
+from ..routing.entry import Entry, Layout
 from ..routing.route import Route
 from ..routing.table import DesiredTable
 from ..store.base import Store
-from ..traefik.key_check import suspects
 from ..traefik.readiness import Pending
 from ..traefik.replicas import Fleet
 from .advice import log_forced_flat, log_notification_cost
 from .first_routes import FirstRoutes
 from .leader import LeaseHolder
+from .observed import ObservedState
 from .observer import Observer
+from .progress import Progress, Waiter
 from .reasons import explain
 from .resync import ResyncSchedule
 from .startup import first_step
 from .status import Status
 from .store_loop import StoreLoop
-from .traefik_loop import TraefikLoop, Waiter
+from .traefik_loop import TraefikLoop
 
 #: Seconds that a failed add_route waits for its own rollback before it raises all the same.
 _ROLLBACK_WAIT: Final = 5.0
@@ -68,6 +69,7 @@ class Reconciler(Status):
         concurrency: requests to Traefik's API under way at once.
         groups_allowed: whether Traefik can read groups of routes; if None, it is asked for its version.
         serves_already: see :class:`~kvproxy.reconcile.store_loop.StoreLoop`; None if no Traefik is there yet.
+        provider_error: see :class:`~kvproxy.reconcile.traefik_loop.TraefikLoop`.
         longest: seconds after the first route for which JupyterHub's check of all routes is waited for, if it is.
     """
 
@@ -87,41 +89,34 @@ class Reconciler(Status):
         concurrency: int = 10,
         groups_allowed: bool | None = None,
         serves_already: Callable[[], Awaitable[bool]] | None = None,
+        provider_error: Callable[[float], str | None] = lambda since: None,
         longest: float = 10.0,
     ) -> None:
         self._store, self._log = store, log
         self._observer = observer or Observer()
-        #: Tells the last error of Traefik's provider since a moment; None where the hub cannot see Traefik's log.
-        self.provider_error: Callable[[float], str | None] = lambda since: None
         self._tasks: list[asyncio.Task[None]] = []
-        self._watching: asyncio.Task[None] | None = None
+        self._following: asyncio.Task[None] | None = None
         self._running = self._serving = self._said_flat = False
-        kick, stalls = asyncio.Event(), LoopStalls()
-        self._watch = TraefikLoop(
-            fleet,
-            rows=lambda: self.count,
-            progress=kick.set,
-            ask_again=lambda: self._sync.tell_again(),
-            suspects=lambda: suspects(self._sync.beside()),
-            provider_error=lambda since: self.provider_error(since),
-            patience=patience,
+        self._stalls = LoopStalls()
+        self._table = table = DesiredTable(layout or Layout(), encode_setup(setup or {}), groups_allowed)
+        self._progress, observed = Progress(patience), ObservedState(table.names)
+        self._lease = LeaseHolder(store, place, log) if place is not None else None
+        self._traefik_loop = TraefikLoop(
+            *(fleet, self._progress, table, observed),
+            provider_error=provider_error,
             grace=grace,
-            stalls=stalls,
+            stalls=self._stalls,
             observer=self._observer,
             concurrency=concurrency,
             log=log,
         )
-        table = DesiredTable(layout or Layout(), encode_setup(setup or {}), groups_allowed)
-        self._names = table.names
-        self._tenure = LeaseHolder(store, place, log) if place is not None else None
-        self._sync = StoreLoop(
-            *(store, self._watch, kick, table, ResyncSchedule(interval), self._tenure),
+        self._store_loop = StoreLoop(
+            *(store, self._progress, table, observed, ResyncSchedule(interval), self._lease),
             serves_already=serves_already,
             observer=self._observer,
             log=log,
         )
-        self._first = FirstRoutes(self._sync.let_load, longest)
-        self._stalls = stalls
+        self._first = FirstRoutes(self._store_loop.let_load, longest)
 
     async def start(self) -> None:
         """Read the store, bring it to the desired state, and begin to work.
@@ -130,18 +125,18 @@ class Reconciler(Status):
             OwnershipError: if another hub is at work there.
             StoreError: whatever the store says; nothing runs then.
         """
-        if self._tenure is not None:
-            await self._tenure.begin()
+        if self._lease is not None:
+            await self._lease.acquire()
         try:
-            await first_step(self._sync)
+            await first_step(self._store_loop, self._progress)
         except BaseException:
-            if self._tenure is not None:
-                await self._tenure.end()
+            if self._lease is not None:
+                await self._lease.release()
             raise
         self._say_flat()
         self._stalls.start()
-        self._watching = begin(self._watch.run(), "The task that follows Traefik", self._log)
-        self._tasks = [begin(self._sync.run(), "The task that keeps the store", self._log), self._watching]
+        self._following = begin(self._traefik_loop.run(), "The task that follows Traefik", self._log)
+        self._tasks = [begin(self._store_loop.run(), "The task that keeps the store", self._log), self._following]
         self._running = self._serving = True
 
     async def leave_traefik(self) -> None:
@@ -150,25 +145,25 @@ class Reconciler(Status):
         Whoever waits for Traefik gets a :class:`StoppedError`.
         """
         self._serving = False
-        if self._watching is not None:
-            self._watching.cancel()
-            await asyncio.gather(self._watching, return_exceptions=True)
-        self._watch.fail_all(_stopped())
+        if self._following is not None:
+            self._following.cancel()
+            await asyncio.gather(self._following, return_exceptions=True)
+        self._progress.fail_waiters(_stopped())
 
     async def aclose(self) -> None:
         """Stop; whoever still waits gets a :class:`StoppedError`. The store is left as it is."""
         self._running = self._serving = False
         self._first.aclose()
         self._stalls.aclose()
-        self._sync.close()
+        self._store_loop.close()
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         self._tasks = []
-        if self._tenure is not None:
-            await self._tenure.end()
-        self._watch.fail_all(_stopped())
-        self._sync.fail_all(_stopped())
+        if self._lease is not None:
+            await self._lease.release()
+        self._progress.fail_waiters(_stopped())
+        self._progress.fail_commits_and_reads(_stopped())
         await self._observer.aclose()
 
     async def log_notification_cost(self) -> None:
@@ -176,23 +171,23 @@ class Reconciler(Status):
 
         To be called when Traefik is there: it is Traefik that makes a store noisy.
         """
-        await log_notification_cost(self._store, self._sync.table, self._log)
+        await log_notification_cost(self._store, self._table, self._log)
 
     def get(self, key: str) -> dict[str, Any] | None:
         """One route as JupyterHub knows it, None if there is none with this key. Costs the same at any size."""
-        entry = self._sync.desired.get(self._names.route(key))
+        entry = self._table.entries.get(self._table.names.route(key))
         return entry.route.as_dict() if entry is not None and entry.route is not None else None
 
     def set_up(self, configuration: Mapping[str, Any]) -> None:
         """Want another dynamic configuration that is not about routes."""
         entry = encode_setup(configuration)
-        if self._sync.table.asked != entry:
-            self._sync.want(SETUP, entry)
+        if self._table.asked != entry:
+            self._store_loop.want(entry)
 
     def prevail(self) -> int:
         """See :meth:`kvproxy.routing.table.DesiredTable.prevail`."""
-        left = self._sync.table.prevail()
-        self._sync.want(SETUP, self._sync.table.asked)
+        left = self._table.prevail()
+        self._store_loop.want(self._table.asked)
         return left
 
     @contextlib.contextmanager
@@ -214,8 +209,8 @@ class Reconciler(Status):
             StoreError: if the store could not be read within ``timeout`` seconds.
         """
         self._check_running()
-        await self._await_store(self._sync.next_read(), timeout, "read")
-        routes = (entry.route for entry in self._sync.desired.values() if entry.route is not None)
+        await self._await_store(self._progress.next_read(), timeout, "read")
+        routes = (entry.route for entry in self._table.entries.values() if entry.route is not None)
         return {route.routespec: route.as_dict() for route in routes}
 
     async def add(self, route: Route, timeout: float) -> None:
@@ -244,25 +239,25 @@ class Reconciler(Status):
             self._observer.served(route, asyncio.get_running_loop().time() - start)
 
     async def _add(self, route: Route, timeout: float) -> bool:
-        """Do what :meth:`add` says; gives back whether there was anything to do."""
-        entry, name = self._sync.table.entry(route), self._names.route(route.key)
+        """Do what :meth:`add` says; returns True if there was anything to do."""
+        entry = self._table.entry(route)
         self._check_size(route, entry)
-        before = self._sync.desired.get(name)
+        before = self._table.entries.get(entry.name)
         if before == entry:
-            if self._watch.served.get(name) is before:
+            if self._progress.served.get(entry.name) == before.generation:
                 return False
             entry = before
-        waiter = self._watch.expect(name, entry, self._fallback(name, before))
-        if self._sync.holds(name, entry):
-            self._watch.committed([waiter], self._sync.revision)
+        waiter = self._progress.expect(entry, self._fallback(entry.name, before))
+        if self._store_loop.holds(entry):
+            self._progress.committed([waiter])
         else:
-            self._sync.want(name, entry)
-            if self._sync.held_back:
+            self._store_loop.want(entry)
+            if self._store_loop.held_back:
                 self._first.added()
         try:
             await self._await_served(waiter, route, timeout)
         finally:
-            self._watch.forget(waiter)
+            self._progress.forget(waiter)
         return True
 
     async def delete(self, key: str, timeout: float) -> None:
@@ -272,13 +267,13 @@ class Reconciler(Status):
             StoreError: if that did not come about within ``timeout`` seconds; it is still going to be removed.
         """
         self._check_running()
-        name = self._names.route(key)
-        if not self._sync.knows(name):
+        name = self._table.names.route(key)
+        if not self._store_loop.knows(name):
             return
-        before = self._sync.desired.get(name)
-        self._sync.want(name, None)
+        before = self._table.entries.get(name)
+        self._store_loop.drop(name)
         try:
-            await self._await_store(self._sync.next_commit(name), timeout, "written to")
+            await self._await_store(self._progress.next_commit(name), timeout, "written to")
         except KVProxyError as error:
             self._observer.not_removed(key, error)
             raise
@@ -290,23 +285,23 @@ class Reconciler(Status):
             raise StoppedError("The proxy is not running.")
 
     def _say_flat(self) -> None:
-        self._said_flat = self._said_flat or log_forced_flat(self._sync.table, self._log)
+        self._said_flat = self._said_flat or log_forced_flat(self._table, self._log)
 
     def _check_size(self, route: Route, entry: Entry) -> None:
         try:
-            self._sync.check_size(entry)
+            self._store_loop.check_size(entry)
         except StoreError as error:
             raise InvalidRouteError(f"The route {route.routespec!r} cannot be stored. {error}") from None
 
     def _fallback(self, name: str, before: Entry | None) -> Entry | None:
-        waiters = self._watch.waiters(name)
+        waiters = self._progress.waiters(name)
         return waiters[-1].fallback if waiters else before
 
     async def _await_store(self, done: asyncio.Future[None], timeout: float, verb: str) -> None:
         try:
             await self._stalls.wait(done, timeout)
             if not done.done():
-                why = self._sync.problem or "other work is still before it"
+                why = self._store_loop.problem or "other work is still before it"
                 raise StoreUnavailableError(f"The store could not be {verb} within {timeout:g} s: {why}")
             done.result()
         finally:
@@ -333,40 +328,45 @@ class Reconciler(Status):
             raise
 
     async def _look_once_more(self, waiter: Waiter) -> None:
-        """Look at the store and at Traefik before a deadline counts: what they did last may not have been seen yet."""
+        """Read the store and ask Traefik before a deadline counts: what they did last may not have been seen yet."""
         end = asyncio.get_running_loop().time() + _LAST_LOOK
-        if waiter.revision is None and not self._sync.held_back:
-            await asyncio.wait({waiter.done, read := self._sync.next_read()}, timeout=_LAST_LOOK, return_when=_FIRST)
+        if waiter.revision is None and not self._store_loop.held_back:
+            await asyncio.wait(
+                {waiter.done, read := self._progress.next_read()}, timeout=_LAST_LOOK, return_when=_FIRST
+            )
             read.cancel()
         left = end - asyncio.get_running_loop().time()
         if not waiter.done.done() and left > 0:
-            looked = self._watch.looked()
-            await asyncio.wait({waiter.done, looked}, timeout=left, return_when=_FIRST)
-            looked.cancel()
+            polled = self._progress.next_poll()
+            await asyncio.wait({waiter.done, polled}, timeout=left, return_when=_FIRST)
+            polled.cancel()
 
     def _revert(self, waiter: Waiter) -> bool:
-        self._watch.forget(waiter)
-        overtaken = self._sync.desired.get(waiter.name) is not waiter.entry
-        if overtaken or self._watch.waiters(waiter.name) or waiter.fallback is waiter.entry:
+        self._progress.forget(waiter)
+        name, before = waiter.entry.name, waiter.fallback
+        overtaken = not waiter.entry.is_generation_of(self._table.entries.get(name))
+        if overtaken or self._progress.waiters(name) or waiter.entry.is_generation_of(before):
             return False
-        before = waiter.fallback
-        self._sync.want(waiter.name, None if before is None or before.route is None else self._sync.table.again(before))
+        if before is None or before.route is None:
+            self._store_loop.drop(name)
+        else:
+            self._store_loop.want(self._table.again(before))
         return True
 
     async def _take_back(self, waiter: Waiter) -> None:
-        if self._revert(waiter) and self._sync.problem is None:
+        if self._revert(waiter) and self._store_loop.problem is None:
             with contextlib.suppress(asyncio.TimeoutError, KVProxyError):
-                await asyncio.wait_for(self._sync.next_commit(waiter.name), _ROLLBACK_WAIT)
+                await asyncio.wait_for(self._progress.next_commit(waiter.entry.name), _ROLLBACK_WAIT)
 
     def _explain(self, waiter: Waiter, stood_still: float) -> str:
         verdict = waiter.verdict
         return explain(
             replace(
-                self._watch.facts(waiter.revision),
+                self._traefik_loop.facts(waiter.revision),
                 stored=waiter.revision is not None,
-                behind_traefik=self._sync.behind,
-                held_back=self._sync.held_back,
-                store_problem=self._sync.problem or "",
+                behind_traefik=self._progress.behind,
+                held_back=self._store_loop.held_back,
+                store_problem=self._store_loop.problem or "",
                 verdict=verdict.why if isinstance(verdict, Pending) else "",
                 stood_still=stood_still,
             )

@@ -8,7 +8,7 @@ from typing import Final
 from ..routing.table import DesiredTable
 from ..store.base import Store
 from ..traefik.static_config import PARENTS_SINCE
-from .traefik_loop import TraefikLoop
+from .progress import Progress
 
 #: Routes and groups that one step may change where Traefik reads the whole store again for each of their keys.
 _NOISY_STEP: Final = 4
@@ -19,13 +19,13 @@ class Regrouper:
 
     Args:
         store: where the groups are; a noisy one gets smaller steps.
-        watch: tells what Traefik has loaded.
-        table: what is to be in groups.
+        progress: what Traefik has loaded, and the callers that wait for it.
+        table: the routes that are to be in groups.
     """
 
-    def __init__(self, store: Store, watch: TraefikLoop, table: DesiredTable) -> None:
+    def __init__(self, store: Store, progress: Progress, table: DesiredTable) -> None:
         self._store = store
-        self._watch = watch
+        self._progress = progress
         self._table = table
         # Names of what has to be in the store before the next step.
         self._open: set[str] = set()
@@ -50,17 +50,17 @@ class Regrouper:
         Raises:
             StoreError: whatever the store says.
         """
-        if self._open or not self._watch.settled:
+        if self._open or not self._progress.in_sync:
             return []
         # The oldest replica decides, and there may be an older one than at the start.
-        allowed = (self._watch.version or (3,)) >= PARENTS_SINCE
+        allowed = (self._progress.version or (3,)) >= PARENTS_SINCE
         changed = [] if self._table.groups_allowed is allowed else self._table.allow_groups(allowed)
         if not self._table.restless:
             return changed
         held = {*dirty, *changed}
 
         def is_held(name: str) -> bool:
-            return name in held or any(not waiter.done.done() for waiter in self._watch.waiters(name))
+            return name in held or any(not waiter.done.done() for waiter in self._progress.waiters(name))
 
         names = self._table.step(is_held, _NOISY_STEP if await self._store.notifies_per_key() else None)
         self.wait_for(names)

@@ -14,6 +14,7 @@ from ..routing.manifest import DEFAULT_CERTIFICATE
 from ..traefik.api import TraefikApi, TraefikView
 from ..traefik.setup.certificate import CERTIFICATE_LOST, der_of
 from ..traefik.static_config import groups_allowed, parse_version
+from .progress import Progress
 from .reasons import Facts, Loaded, explain
 from .store_loop import StoreLoop
 
@@ -53,7 +54,7 @@ async def wait_for_store(action: Callable[[], Awaitable[T]], timeout: float, set
         pause = min(2 * pause, _LAST_PAUSE)
 
 
-async def first_step(sync: StoreLoop) -> None:
+async def first_step(loop: StoreLoop, progress: Progress) -> None:
     """Read the store and bring it to the desired state, as far as it takes changes.
 
     A store that is full, and holds what an earlier hub has written, is enough to begin with: Traefik serves that, and
@@ -63,11 +64,11 @@ async def first_step(sync: StoreLoop) -> None:
         StoreError: whatever the store says.
     """
     try:
-        await sync.step()
+        await loop.step()
     except StoreWriteRefusedError as error:
-        if not sync.revision:
+        if not progress.told:
             raise
-        sync.failed(error)
+        loop.failed(error)
 
 
 async def serves_already(replicas: Sequence[TraefikView], *, unknown: bool, timeout: float = 2.0) -> bool:

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 from ..routing.entry import Entry
 from ..traefik.replicas import Replica
+from .progress import Progress
 from .reasons import stuck
 from .store_loop import StoreLoop
 from .traefik_loop import TraefikLoop
@@ -15,41 +16,42 @@ from .traefik_loop import TraefikLoop
 class Status:
     """What is known at this moment of the store and of Traefik."""
 
-    _sync: StoreLoop
-    _watch: TraefikLoop
+    _progress: Progress
+    _store_loop: StoreLoop
+    _traefik_loop: TraefikLoop
 
     @property
     def revision(self) -> int:
         """The revision of the configuration that Traefik was told of last."""
-        return self._sync.revision
+        return self._progress.told
 
     @property
     def replicas(self) -> list[Replica]:
         """Every replica of Traefik, and what has been seen of it last."""
-        return self._watch.replicas.all
+        return self._traefik_loop.replicas.all
 
     @property
     def desired(self) -> Mapping[str, Entry]:
         """What the store is to hold, by name: routes, groups of them, and the setup."""
-        return self._sync.desired
+        return self._store_loop.desired
 
     @property
     def waiting(self) -> int:
         """How many entries are still to be written to the store."""
-        return self._sync.waiting
+        return self._store_loop.waiting
 
     @property
     def count(self) -> int:
         """How many routes the hub wants."""
-        return self._sync.count
+        return self._store_loop.table.count
 
     def stuck(self) -> str:
         """See :func:`kvproxy.reconcile.reasons.stuck`. Called several times a second."""
-        store_problem = self._sync.problem or ""
+        store_problem = self._store_loop.problem or ""
         # Suspects can only speak against it, and cost a look at every key.
-        if not stuck(replace(self._watch.glimpse(), store_problem=store_problem)):
+        if not stuck(replace(self._traefik_loop.facts_without_keys(), store_problem=store_problem)):
             return ""
-        return stuck(replace(self._watch.facts(), store_problem=store_problem))
+        return stuck(replace(self._traefik_loop.facts(), store_problem=store_problem))
 
     def followed_since(self, moment: float) -> bool:
         """Whether Traefik was seen to have loaded a configuration of this hub's after a moment of the loop's time."""

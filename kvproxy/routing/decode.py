@@ -22,7 +22,7 @@ _REVISION: Final = re.compile("[0-9]{1,15}")
 _STORED_REVISION: Final = re.compile("[0-8][0-9]{12}")
 
 
-def group(
+def parse_snapshot(
     config: Mapping[str, str], records: Mapping[str, str], setup: Mapping[str, str], names: Names = ALONE
 ) -> dict[str, Entry]:
     """What a store holds, sorted by the name of what it belongs to; keys of others are left out.
@@ -47,7 +47,7 @@ def group(
     for key, value in records.items():
         if not key.startswith(QUARANTINE) and not is_peers_record(key):
             recorded.setdefault(_record_owner(key, names), {})[key] = value
-    return {name: Entry(configs.get(name, {}), recorded.get(name, {})) for name in {**configs, **recorded}}
+    return {name: Entry(name, configs.get(name, {}), recorded.get(name, {})) for name in {**configs, **recorded}}
 
 
 def _record_owner(key: str, names: Names) -> str:
@@ -93,14 +93,14 @@ def group_of(entry: Entry, names: Names = ALONE) -> Group | None:
     return None
 
 
-def is_active(entry: Entry, name: str) -> bool:
-    """Whether requests may pass a group that was found in a store."""
-    return entry.config.get(f"http/routers/{name}/rule") not in {None, NO_REQUEST}
+def is_active(group: Entry) -> bool:
+    """Return True if requests may pass a group that was found in a store."""
+    return group.config.get(f"http/routers/{group.name}/rule") not in {None, NO_REQUEST}
 
 
-def parent_name(entry: Entry, name: str, names: Names = ALONE) -> str | None:
+def parent_name(entry: Entry, names: Names = ALONE) -> str | None:
     """The name of the group that an entry is in, None for none."""
-    parent = entry.config.get(f"http/routers/{name}/parentRefs")
+    parent = entry.config.get(f"http/routers/{entry.name}/parentRefs")
     return None if parent == names.roots else parent
 
 

@@ -18,6 +18,7 @@ from .entry import GROUP_RECORD, SETUP, Entry, Layout
 from .flatten import Keys, flatten
 from .group import ANY_IN_GROUP, ANY_REQUEST, NO_REQUEST, Group
 from .manifest import of_default_store, write_manifest
+from .names import Names
 from .route import Route, RouteSpec
 from .rule import priority, rule
 
@@ -79,7 +80,7 @@ def encode_record(route: Route) -> str:
     return f'{{"target":{json.dumps(route.target)},"data":{route.data_text}{spelling}}}'
 
 
-def encode(route: Route, layout: Layout, parent: Group | None = None) -> Entry:
+def encode_route(route: Route, layout: Layout, parent: Group | None = None) -> Entry:
     """A route as what stands in the store, in a group or in none.
 
     Raises:
@@ -90,42 +91,33 @@ def encode(route: Route, layout: Layout, parent: Group | None = None) -> Entry:
     router = http["routers"][name]
     # Behind nothing: Traefik allows what the hook gave it for routers without a parent only.
     where = replace(layout, rooted=False) if outermost else layout
-    router |= _placed(where, None if outermost else parent, layout.spec(route), router.pop("middlewares", ()))
-    return Entry(flatten({"http": http}), {route.key: encode_record(route)}, route, outermost)
+    middlewares = tuple(router.pop("middlewares", ()))
+    router |= _placed(where, None if outermost else parent, layout.spec(route), middlewares)
+    return Entry(name, flatten({"http": http}), {route.key: encode_record(route)}, route, outermost, middlewares)
 
 
-def withheld(route: Route) -> Entry:
-    """A route that is known and not served: its hook fails, and nobody knows what would protect it."""
-    return Entry({}, {route.key: encode_record(route)}, route)
+def unserved(route: Route, names: Names) -> Entry:
+    """A route that is known and not served: its hook fails, so the protection it needs is unknown."""
+    return Entry(names.route(route.key), {}, {route.key: encode_record(route)}, route)
 
 
-def moved(entry: Entry, layout: Layout, parent: Group | None) -> Entry:
+def reparent(entry: Entry, layout: Layout, parent: Group | None) -> Entry:
     """A route's entry as it is in another group, or in none. No hook is asked again."""
     if entry.route is None or entry.outermost or not entry.config:
         return entry
-    name = layout.names.route(entry.route.key)
-    router = f"http/routers/{name}/"
+    router = f"http/routers/{entry.name}/"
     places = (f"{router}parentRefs", f"{router}entryPoints/", f"{router}middlewares")
     rest = {key: value for key, value in entry.config.items() if not key.startswith(places)}
-    middlewares = middlewares_of(entry, name, layout)
-    placed = flatten(_placed(layout, parent, layout.spec(entry.route), middlewares))
+    placed = flatten(_placed(layout, parent, layout.spec(entry.route), entry.middlewares))
     return replace(entry, config={**rest, **{router + key: value for key, value in placed.items()}})
-
-
-def middlewares_of(entry: Entry | None, name: str, layout: Layout) -> list[str]:
-    """The middlewares that the router of this name has wherever it is, in Traefik's order."""
-    text = entry.config.get(f"http/routers/{name}/middlewares", "") if entry is not None else ""
-    pages = layout.roots.pages if layout.roots is not None else ""
-    return [one for one in text.split(",") if one and one != pages]
 
 
 def encode_group(
     group: Group,
     parent: Group | None,
     active: bool,
-    fallback: str | None,
+    fallback: Entry | None,
     layout: Layout,
-    middlewares: Sequence[str] = (),
 ) -> Entry:
     """A group as what stands in the store.
 
@@ -133,22 +125,22 @@ def encode_group(
         group: the group.
         parent: the group it is in, None for none.
         active: whether requests may pass it.
-        fallback: name of the service for requests that fit the group and nothing in it, None if there is none.
+        fallback: the route for requests that match the group and nothing in it, None if there is none. Its middlewares
+            protect and change what reaches it from here too.
         layout: how routes are laid out as keys.
-        middlewares: those of the route of that service, which protect and change what reaches it from here too.
     """
     name = layout.names.group(group)
     rule = group.rule if active else NO_REQUEST
     routers: dict[str, Any] = {name: {"rule": rule, "priority": group.priority, **_placed(layout, parent, group)}}
     if fallback is not None:
-        inner = _placed(layout, group, group, middlewares)
+        inner = _placed(layout, group, group, fallback.middlewares)
         routers[layout.names.last(name)] = {
             "rule": ANY_IN_GROUP if layout.behind_roots(group) and group.last_rule != ANY_REQUEST else group.last_rule,
-            "service": fallback,
+            "service": fallback.name,
             **inner,
         }
     record = {GROUP_RECORD + name: json.dumps([group.prefix, *group.symbols])}
-    return Entry(flatten({"http": {"routers": routers}}), record)
+    return Entry(name, flatten({"http": {"routers": routers}}), record)
 
 
 def encode_setup(configuration: Mapping[str, Any]) -> Entry:
@@ -173,4 +165,4 @@ def without_default_store(entry: Entry) -> Entry:
 
 
 def _setup_entry(keys: Keys) -> Entry:
-    return Entry(keys, {SETUP: write_manifest(keys)} if keys else {})
+    return Entry(SETUP, keys, {SETUP: write_manifest(keys)} if keys else {})

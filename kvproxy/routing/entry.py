@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any, Final, TypeAlias
+from functools import cached_property
+from itertools import chain, count
+from typing import Any, Final, NamedTuple, TypeAlias
 
 from .group import Group, Limits
 from .names import ALONE, Names
@@ -21,21 +23,51 @@ GROUP_RECORD: Final = "group:"
 SETUP: Final = "setup"
 
 
+_next_generation: Final = count(1).__next__
+
+
+class Size(NamedTuple):
+    """What entries and transactions are measured by: a number of keys, and the bytes of keys and values in UTF-8."""
+
+    keys: int
+    bytes: int
+
+
 @dataclass(frozen=True)
 class Entry:
     """What one route (or a group of them, or the setup) is in the store: configuration keys, and one record.
 
+    Two entries are equal if the same keys stand in the store. To tell whether they come from the same edit, compare
+    their generations: each entry has its own, as a Kubernetes object has one for each change of its specification.
+
     Args:
+        name: name of the router and the service, of the group, or :data:`SETUP`.
         config: keys of the configuration and their values.
         records: key and value of the record; a mapping so that a wrongly spelled second record can be seen and removed.
         route: the route that was encoded, None for groups, for the setup, and for what was found in a store.
-        outermost: whether a hook gave the route something that Traefik allows for routers without a parent only.
+        outermost: True if a hook gave the route something that Traefik allows for routers without a parent only.
+        middlewares: those that a route's router has in any place, in Traefik's order.
+        generation: grows with each entry that is made.
     """
 
+    name: str
     config: Mapping[str, str] = field(repr=False)
     records: Mapping[str, str] = field(repr=False)
     route: Route | None = field(default=None, compare=False)
     outermost: bool = field(default=False, compare=False)
+    middlewares: tuple[str, ...] = field(default=(), compare=False)
+    generation: int = field(default_factory=_next_generation, init=False, repr=False, compare=False)
+
+    @cached_property
+    def size(self) -> Size:
+        """The number of keys, and their bytes."""
+        texts = chain.from_iterable((*self.config.items(), *self.records.items()))
+        taken = sum(len(text.encode(errors="surrogatepass")) for text in texts)
+        return Size(len(self.config) + len(self.records), taken)
+
+    def is_generation_of(self, other: Entry | None) -> bool:
+        """Return True if both come from the same edit."""
+        return other is not None and self.generation == other.generation
 
 
 #: Changes the section ``http`` of a route; called with it, the route and the hub's names. True if

@@ -8,7 +8,14 @@ from typing import Final
 
 from ..errors import HookError
 from .decode import group_of, is_active, is_rooted, parent_name, route_of
-from .encode import encode, encode_group, middlewares_of, moved, with_public_routers, withheld, without_default_store
+from .encode import (
+    encode_group,
+    encode_route,
+    reparent,
+    unserved,
+    with_public_routers,
+    without_default_store,
+)
 from .entry import SETUP, Entry, Layout
 from .group import Group, stem
 from .legacy import ROUTERS, left_routes, lowering
@@ -61,11 +68,11 @@ class DesiredTable:
             HookError: if a hook fails, or gives what cannot be used.
         """
         layout = replace(self._layout, customize=None) if plain else self._layout
-        return encode(route, layout, self._place(route))
+        return encode_route(route, layout, self._place(route))
 
     def again(self, entry: Entry) -> Entry:
         """A route that was encoded earlier as it would be in the store now. No hook is asked again."""
-        return entry if entry.route is None else moved(entry, self._layout, self._place(entry.route))
+        return entry if entry.route is None else reparent(entry, self._layout, self._place(entry.route))
 
     def set_up(self, setup: Entry) -> None:
         """Want another setup, beside the root routers."""
@@ -93,16 +100,17 @@ class DesiredTable:
     def _place(self, route: Route) -> Group | None:
         return self._tree.place(self.names.route(route.key), self._stem(route))
 
-    def put(self, name: str, entry: Entry) -> list[str]:
+    def put(self, entry: Entry) -> list[str]:
         """Want a route, as :meth:`entry` gave it, or another setup.
 
         Returns:
             the names of other entries that this has changed.
         """
+        name = entry.name
         if name == SETUP:
             self.set_up(entry)
             return []
-        before = middlewares_of(self.entries.get(name), name, self._layout)
+        before = self.entries.get(name)
         self.entries[name] = entry
         if entry.route is None:
             return []
@@ -110,10 +118,10 @@ class DesiredTable:
             return self._leave(name)
         at = self._stem(entry.route)
         groups = self._tree.put(name, at)
-        if before != middlewares_of(entry, name, self._layout):
+        if entry.middlewares != (before.middlewares if before is not None else ()):
             groups = self._tree.under(at)
         self._outermost.discard(name)
-        exposed = self._expose(name, entry)
+        exposed = self._expose(entry)
         return [*self._encode([*groups, *exposed]), *self._reroot()]
 
     def see(self, config: Mapping[str, str]) -> bool:
@@ -164,11 +172,11 @@ class DesiredTable:
         self._set_up()
         return [SETUP]
 
-    def _expose(self, name: str, entry: Entry) -> list[Item]:
+    def _expose(self, entry: Entry) -> list[Item]:
         if not entry.outermost:
             return []
-        self._outermost.add(name)
-        return self._tree.expose(name)
+        self._outermost.add(entry.name)
+        return self._tree.expose(entry.name)
 
     def drop(self, name: str) -> list[str]:
         """Want a route no more; gives back what :meth:`put` does."""
@@ -199,15 +207,14 @@ class DesiredTable:
         for name, entry in found.items():
             route = route_of(entry)
             if route is not None and name == self.names.route(route.key):
-                self._restore_route(name, self._stem(route), parent_name(entry, name, self.names), groups)
+                self._restore_route(name, self._stem(route), parent_name(entry, self.names), groups)
                 try:
                     self.entries[name] = self.entry(route)
                 except HookError as error:
                     refused.append(error)
                     self._tree.drop(name)
-                    self.entries[name] = withheld(route)
-        outermost = {name: entry for name, entry in self.entries.items() if entry.outermost}
-        moves = [item for name, entry in outermost.items() for item in self._expose(name, entry)]
+                    self.entries[name] = unserved(route, self.names)
+        moves = [item for entry in list(self.entries.values()) for item in self._expose(entry)]
         self._encode([*moves, *groups.values()])
         self._reroot()
         self._rerooted = self.count > 0 and rooted != self._layout.rooted
@@ -222,8 +229,8 @@ class DesiredTable:
     def _restore_groups(self, found: Mapping[str, Entry]) -> dict[str, Group]:
         named = {name: group_of(entry, self.names) for name, entry in found.items()}
         groups = {name: group for name, group in named.items() if group is not None and name == self.names.group(group)}
-        parents = {name: groups.get(parent_name(found[name], name, self.names) or "") for name in groups}
-        self._tree.restore((group, parents[name], is_active(found[name], name)) for name, group in groups.items())
+        parents = {name: groups.get(parent_name(found[name], self.names) or "") for name in groups}
+        self._tree.restore((group, parents[name], is_active(found[name])) for name, group in groups.items())
         return groups
 
     def step(self, held: Callable[[str], bool], budget: int | None) -> list[str]:
@@ -309,7 +316,6 @@ class DesiredTable:
         if node is None:
             self.entries.pop(name, None)
         else:
-            last = self._tree.fallback(group)
-            middlewares = middlewares_of(self.entries.get(last or ""), last or "", self._layout)
-            self.entries[name] = encode_group(group, node.parent, node.active, last, self._layout, middlewares)
+            last = self.entries.get(self._tree.fallback(group) or "")
+            self.entries[name] = encode_group(group, node.parent, node.active, last, self._layout)
         return name

@@ -37,7 +37,7 @@ class Rejected:
 Verdict: TypeAlias = Ready | Pending | Rejected
 
 
-def judge(entry: Entry, name: str, router: Answer, service: Answer) -> Verdict:
+def judge(entry: Entry, router: Answer, service: Answer) -> Verdict:
     """Compare a route with what Traefik's API shows (``/api/http/routers/…``, ``/api/http/services/…``, 3.x).
 
     A router that is listed is not yet one that works, and one that works may still lead to the old target: its
@@ -45,18 +45,17 @@ def judge(entry: Entry, name: str, router: Answer, service: Answer) -> Verdict:
 
     Args:
         entry: the route as it stands in the store.
-        name: name of its router and service.
         router: the API's answer about the router, None if it knows none.
         service: likewise about the service.
     """
     if router is None:
         return Pending("Traefik does not know the router yet")
-    wanted = _wanted(entry, name)
+    wanted = _wanted(entry)
     if older := [field for field, value in wanted.items() if _seen(router, field, value) != value]:
         return Pending(f"Traefik still has an older router (its {older[0]} differs)")
     if service is None:
         return Pending("Traefik does not know the service yet")
-    balancer = f"http/services/{name}/loadBalancer"
+    balancer = f"http/services/{entry.name}/loadBalancer"
     transport = entry.config.get(f"{balancer}/serversTransport", "")
     servers = [k for k in sorted(entry.config) if k.startswith(f"{balancer}/servers/") and k.endswith("/url")]
     expected = [entry.config[key] for key in servers]
@@ -70,9 +69,9 @@ def judge(entry: Entry, name: str, router: Answer, service: Answer) -> Verdict:
     return Ready()
 
 
-def _wanted(entry: Entry, name: str) -> dict[str, Any]:
+def _wanted(entry: Entry) -> dict[str, Any]:
     """The fields of a router that kvproxy wrote, as the API shows them."""
-    start = f"http/routers/{name}/"
+    start = f"http/routers/{entry.name}/"
     keys = {key.removeprefix(start): value for key, value in entry.config.items() if key.startswith(start)}
     wanted: dict[str, Any] = {"rule": keys["rule"], "service": keys["service"]}
     wanted["priority"] = int(keys.get("priority", len(keys["rule"])))

@@ -198,7 +198,7 @@ class Replicas:
         try:
             if len(due) * _TABLE_ROWS_PER_REQUEST > rows:
                 table = await replica.view.table()
-                said = {n: judge(entry, n, table.routers.get(n), table.services.get(n)) for n, entry in due.items()}
+                said = {n: judge(entry, table.routers.get(n), table.services.get(n)) for n, entry in due.items()}
             else:
                 said = await self._judge_each(replica.view, due)
         except TraefikError as error:
@@ -209,11 +209,11 @@ class Replicas:
     async def _judge_each(self, view: TraefikView, due: Mapping[str, Entry]) -> dict[str, Verdict]:
         limit = asyncio.Semaphore(self._concurrency)
 
-        async def look(name: str, entry: Entry) -> Verdict:
+        async def look(entry: Entry) -> Verdict:
             async with limit:
-                return judge(entry, name, await view.router(name), await view.service(name))
+                return judge(entry, await view.router(entry.name), await view.service(entry.name))
 
-        return dict(zip(due, await asyncio.gather(*(look(*item) for item in due.items())), strict=True))
+        return dict(zip(due, await asyncio.gather(*map(look, due.values())), strict=True))
 
 
 def _worst(verdicts: Iterable[Verdict]) -> Verdict:

@@ -10,7 +10,7 @@ from urllib.parse import quote
 import psutil
 import pytest
 
-from kvproxy.routing.encode import encode
+from kvproxy.routing.encode import encode_route
 from kvproxy.routing.entry import Layout
 from kvproxy.routing.route import make_route
 from kvproxy.testing.hub import HubClient, HubProcess
@@ -127,7 +127,7 @@ async def test_route_check_heals_a_lost_route(hub, redis_of_hub):
     async with HubClient(hub, "eve") as eve:
         await eve.spawn()
         route = make_route("/base/user/eve/", (await eve.routes())["/base/user/eve/"]["target"], {})
-        keys = ["traefik/" + key for key in encode(route, Layout()).config]
+        keys = ["traefik/" + key for key in encode_route(route, Layout()).config]
         assert redis_of_hub.command("DEL", *keys) == len(keys)
         assert redis_of_hub.command("HDEL", "jupyterhub/routes", route.key) == 1
         redis_of_hub.command("PUBLISH", "__keyspace@0__:traefik/", "del")
@@ -140,7 +140,7 @@ async def test_route_check_heals_a_lost_route(hub, redis_of_hub):
 
 async def test_route_check_removes_a_stale_route(hub, redis_of_hub):
     route = make_route("/base/user/ghost/", "http://127.0.0.1:1", {"user": "ghost", "server_name": ""})
-    entry = encode(route, Layout())
+    entry = encode_route(route, Layout())
     pairs = [part for key, value in entry.config.items() for part in ("traefik/" + key, value)]
 
     def plant() -> None:

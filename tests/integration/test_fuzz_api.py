@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from kvproxy.errors import TraefikError
-from kvproxy.routing.encode import encode
+from kvproxy.routing.encode import encode_route
 from kvproxy.routing.entry import Layout
 from kvproxy.routing.names import ALONE
 from kvproxy.routing.route import make_route
@@ -23,7 +23,7 @@ from kvproxy.traefik.readiness import Pending, Ready, Rejected, judge
 
 ROUTE = make_route("/user/ada/", "http://127.0.0.1:1", {})
 NAME = ALONE.route(ROUTE.key)
-ENTRY = encode(ROUTE, Layout())
+ENTRY = encode_route(ROUTE, Layout())
 
 texts = st.text(max_size=8)
 json_values = st.recursive(
@@ -106,7 +106,7 @@ def test_any_answer_is_a_value_or_a_named_error(liar: Liar, status: int, kind: s
     assert isinstance(version, (str, TraefikError))
     if isinstance(router, TraefikError) or isinstance(service, TraefikError):
         return
-    assert isinstance(judge(ENTRY, NAME, router, service), (Ready, Pending, Rejected))
+    assert isinstance(judge(ENTRY, router, service), (Ready, Pending, Rejected))
     if isinstance(table, Table):
-        verdict = judge(ENTRY, NAME, table.routers.get(NAME), table.services.get(NAME))
+        verdict = judge(ENTRY, table.routers.get(NAME), table.services.get(NAME))
         assert isinstance(verdict, (Ready, Pending, Rejected))

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from kvproxy.errors import InvalidRouteError
 from kvproxy.reconcile.reconciler import Reconciler
 from kvproxy.routing.decode import decode_record
-from kvproxy.routing.encode import encode, encode_group, encode_setup
+from kvproxy.routing.encode import encode_group, encode_route, encode_setup
 from kvproxy.routing.entry import SETUP, Entry, Layout
 from kvproxy.routing.group import Group, Limits
 from kvproxy.routing.manifest import setup_keys
@@ -59,7 +59,7 @@ def stored_groups(draw: st.DrawFn) -> Entry:
     """A group with its own record; who its parent is, and whether it is in use, is anybody's guess."""
     group, parent = draw(groups), draw(st.one_of(st.none(), groups))
     parent = group if draw(st.integers(0, 3)) == 0 else parent
-    fallback = draw(st.one_of(st.none(), texts))
+    fallback = draw(st.one_of(st.none(), texts.map(lambda name: Entry(name, {}, {}))))
     return encode_group(group, parent, draw(st.booleans()), fallback, Layout())
 
 
@@ -69,7 +69,7 @@ def contents(draw: st.DrawFn) -> tuple[dict[str, str], dict[str, str]]:
     config: dict[str, str] = {}
     records: dict[str, str] = {}
     known = draw(st.lists(good, max_size=6))
-    for entry in [*(encode(route, Layout()) for route in known), *draw(st.lists(stored_groups(), max_size=3))]:
+    for entry in [*(encode_route(route, Layout()) for route in known), *draw(st.lists(stored_groups(), max_size=3))]:
         config |= entry.config
         records |= entry.records
     for key in draw(st.lists(st.sampled_from(sorted(config) or ["x"]), max_size=4)):
@@ -135,10 +135,10 @@ async def start_over(
         found = await reconciler.all(SOON)
         assert found == {route.routespec: route.as_dict() for route in wanted.values()}
         for name, route in wanted.items():
-            entry = reconciler._sync.desired[name]
+            entry = reconciler.desired[name]
             assert {key: value for key, value in store.config.items() if ALONE.owner(key) == name} == entry.config
             assert store.records[route.key] == entry.records[route.key]
-            assert judge(entry, name, await store.traefik.router(name), await store.traefik.service(name)) == Ready()
+            assert judge(entry, await store.traefik.router(name), await store.traefik.service(name)) == Ready()
         for key, value in theirs.items():
             assert store.config[key] == value
         for key, value in encode_setup(SETTING).config.items():
@@ -153,7 +153,7 @@ async def start_over(
         await reconciler.aclose()
 
 
-ROUTE = encode(make_route("/user/ada/", "http://127.0.0.1:1", {}), Layout())
+ROUTE = encode_route(make_route("/user/ada/", "http://127.0.0.1:1", {}), Layout())
 NAME = ALONE.route("/user/ada/")
 OWN_PARENT = encode_group(Group("/user/a"), Group("/user/a"), False, None, Layout())
 EMPTY_SYMBOL = encode_group(Group("/user/a", ("",)), Group("/user/a"), False, None, Layout())
@@ -186,7 +186,7 @@ def test_more_leftovers_than_a_transaction_takes() -> None:
 def test_a_record_that_no_transaction_could_write_does_not_stop_the_start() -> None:
     """It is there already, and its keys are as they should be; the other routes are served."""
     big: Any = {"x": "y" * 10_000}
-    entry = encode(make_route("/user/big/", "http://127.0.0.1:1", big), Layout())
+    entry = encode_route(make_route("/user/big/", "http://127.0.0.1:1", big), Layout())
     held = {**ROUTE.config, **entry.config}, {**ROUTE.records, **entry.records}
     asyncio.run(start_over(*held, Layout(), Capabilities(max_bytes=5_000)))
 
@@ -194,7 +194,7 @@ def test_a_record_that_no_transaction_could_write_does_not_stop_the_start() -> N
 def test_a_route_that_no_transaction_could_repair_does_not_stop_the_others() -> None:
     """Its record is there, its keys are not."""
     big: Any = {"x": "y" * 10_000}
-    entry = encode(make_route("/user/big/", "http://127.0.0.1:1", big), Layout())
+    entry = encode_route(make_route("/user/big/", "http://127.0.0.1:1", big), Layout())
     asyncio.run(start_over({}, {**ROUTE.records, **entry.records}, Layout(), Capabilities(max_bytes=5_000)))
 
 

@@ -102,7 +102,7 @@ def test_a_hub_takes_over_from_one_that_has_gone_silent_which_then_writes_no_mor
         held_up.cancel()
         await second.start()
         await second.add(route("bob"), SOON)
-        first._tasks[0] = asyncio.create_task(first._sync.run())
+        first._tasks[0] = asyncio.create_task(first._store_loop.run())
         with pytest.raises(OwnershipError, match="has taken over"):
             await first.add(route("eve"), SOON)
         with pytest.raises(OwnershipError, match="has taken over"):

@@ -20,7 +20,7 @@ from kvproxy.errors import (
     TraefikError,
 )
 from kvproxy.reconcile.reconciler import Reconciler
-from kvproxy.routing.encode import encode
+from kvproxy.routing.encode import encode_route
 from kvproxy.routing.entry import Layout
 from kvproxy.routing.names import ALONE
 from kvproxy.routing.root_routers import RootRouters
@@ -214,7 +214,7 @@ async def test_a_route_that_somebody_else_wrote_is_removed() -> None:
     """Such as one that an old copy of the store's data brings back; nothing but the hub says which routes there are."""
     store = MemoryStore()
     async with running(store) as it:
-        stale = encode(route("stale"), Layout())
+        stale = encode_route(route("stale"), Layout())
         store.config |= stale.config
         store.records |= stale.records
         assert await it.all(SOON) == {}
@@ -224,7 +224,7 @@ async def test_a_route_that_somebody_else_wrote_is_removed() -> None:
 async def test_keys_of_ours_without_a_record_are_removed_at_start() -> None:
     """Nobody could delete them otherwise."""
     store = MemoryStore()
-    store.config |= encode(route("orphan"), Layout()).config
+    store.config |= encode_route(route("orphan"), Layout()).config
     store.records["/user/corrupt/"] = "{"
     async with running(store):
         assert foreign(store) == {}
@@ -244,7 +244,7 @@ async def test_a_rejected_route_is_taken_back_with_traefiks_reason() -> None:
         with pytest.raises(RouteRejectedError, match="not that"):
             await it.add(route("ada", 2), SOON)
         assert it.get(key("ada")) == route("ada", 1).as_dict()
-        assert foreign(store) == dict(encode(route("ada", 1), Layout()).config)
+        assert foreign(store) == dict(encode_route(route("ada", 1), Layout()).config)
 
 
 @pytest.mark.parametrize(

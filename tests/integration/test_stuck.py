@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 
 import pytest
 
 from kvproxy.errors import TraefikSilentError
+from kvproxy.reconcile.observed import ObservedState
 from kvproxy.reconcile.reconciler import Reconciler
-from kvproxy.reconcile.store_loop import StoreLoop
 from kvproxy.testing.clock import ClockLoop
 from kvproxy.testing.conformance.proxy_suite import until
 from kvproxy.testing.memory import MemoryStore
@@ -18,7 +19,7 @@ def test_no_key_is_looked_at_where_all_is_well(monkeypatch: pytest.MonkeyPatch) 
     """With ten thousand routes that would take the hub's event loop a twelfth of a second each time."""
     loop, store = ClockLoop(), MemoryStore()
 
-    def looked(self: StoreLoop) -> dict[str, str]:
+    def looked(self: ObservedState, setup: Mapping[str, str]) -> dict[str, str]:
         raise AssertionError("every key was looked at")
 
     async def work() -> None:
@@ -26,7 +27,7 @@ def test_no_key_is_looked_at_where_all_is_well(monkeypatch: pytest.MonkeyPatch) 
         await reconciler.start()
         await until(lambda: reconciler.followed_since(0))
         with monkeypatch.context() as patched:
-            patched.setattr(StoreLoop, "beside", looked)
+            patched.setattr(ObservedState, "beside", looked)
             assert reconciler.stuck() == ""
         store.traefik.failure = TraefikSilentError("Traefik did not answer within 5 s.")
         await until(lambda: reconciler.stuck() != "")

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from urllib.parse import quote
 
 from hypothesis import strategies as st
 
+from kvproxy.routing.entry import Entry
 from kvproxy.routing.route import Route, make_route
+from kvproxy.store import Operation, Space
 
 #: Characters that mean something to URLs, regular expressions, Go strings or Traefik's rules.
 HOSTILE = "`\"'\\()[]{}|&^$*+?.,;:=!@#%/~<> -_"
@@ -49,3 +52,14 @@ def _ways(character: str) -> list[str]:
     encoded = "".join(f"%{byte:02X}" for byte in character.encode())
     ways = [encoded, encoded.lower()]
     return ways if character in "/?#%" else [*ways, character]
+
+
+def applied(entry: Entry, operations: Iterable[Operation]) -> Entry:
+    """An entry after some operations."""
+    spaces = {Space.CONFIG: dict(entry.config), Space.RECORDS: dict(entry.records)}
+    for operation in operations:
+        if operation.value is None:
+            spaces[operation.space].pop(operation.key, None)
+        else:
+            spaces[operation.space][operation.key] = operation.value
+    return Entry(entry.name, spaces[Space.CONFIG], spaces[Space.RECORDS])

@@ -47,7 +47,7 @@ PURE = (
     "reconcile/lease",
     "reconcile/observed",
     "reconcile/plan",
-    "reconcile/repair",
+    "reconcile/pace",
     "reconcile/resync",
     "reconcile/reasons",
     "hooks/customize",

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from kvproxy.errors import InvalidRouteError
 from kvproxy.reconcile.plan import apply, diff, transactions
-from kvproxy.routing.decode import decode_record, group, group_of, parse_revision, route_of, stored_revision
-from kvproxy.routing.encode import encode, encode_setup
+from kvproxy.routing.decode import decode_record, group_of, parse_revision, parse_snapshot, route_of, stored_revision
+from kvproxy.routing.encode import encode_route, encode_setup
 from kvproxy.routing.entry import SETUP, Entry, Layout
 from kvproxy.routing.group import Group, stem
 from kvproxy.routing.manifest import setup_keys
@@ -76,7 +76,7 @@ def test_a_route_is_made_or_refused(routespec: Any, target: Any, data: Any) -> N
     if isinstance(route, InvalidRouteError):
         assert str(route)
         return
-    entry = encode(route, Layout(transport="t"))
+    entry = encode_route(route, Layout(transport="t"))
     assert route_of(entry) == route
     assert parse_routespec(route.key).key == route.key
     assert stem(route.spec)
@@ -165,7 +165,7 @@ def test_a_record_of_a_group_is_one_that_kvproxy_makes_or_none(value: str) -> No
         key = f"group:{ALONE.group(found)}"
     except (ValueError, TypeError, RecursionError):
         found, key = None, "group:aaaaaaaaaaaaaaaa-kvg"
-    seen = group_of(Entry({}, {key: value}))
+    seen = group_of(Entry("", {}, {key: value}))
     if seen is not None:
         assert seen == found
         assert seen.rule.isascii()
@@ -186,7 +186,7 @@ owned = routes().map(lambda route: f"http/routers/{ALONE.route(route.key)}/rule"
 def test_no_manifest_claims_what_is_a_routes(config: dict[str, str], records: dict[str, str], manifest: str) -> None:
     """What a store holds is sorted, whatever it is, and the revision and routes stay what they are."""
     records[SETUP] = manifest
-    found = group(config, records, {})
+    found = parse_snapshot(config, records, {})
     assert all(isinstance(key, str) for key in setup_keys(records.get(SETUP, "")))
     for name, entry in found.items():
         assert ALONE.revision_key not in entry.config
@@ -201,7 +201,7 @@ def test_no_manifest_claims_what_is_a_routes(config: dict[str, str], records: di
 def test_the_deepest_manifest_is_no_manifest() -> None:
     """It counts as lost."""
     assert list(setup_keys(DEEP)) == []
-    assert group({"a": "b"}, {SETUP: DEEP}, {"a": "b"})[SETUP].config == {"a": "b"}
+    assert parse_snapshot({"a": "b"}, {SETUP: DEEP}, {"a": "b"})[SETUP].config == {"a": "b"}
 
 
 @given(routes(), st.integers(1, 60), st.integers(6, 20), st.booleans())
@@ -211,7 +211,7 @@ def test_leftovers_below_a_routes_name_are_removed_whatever_their_number(
     """What is set stays together; only deletions may follow."""
     name = ALONE.route(route.key)
     junk = {f"http/routers/{name}/x{n}": "y" for n in range(count)}
-    before, after = Entry(junk, {}), encode(route, Layout()) if wanted else None
+    before, after = Entry("", junk, {}), encode_route(route, Layout()) if wanted else None
     operations = diff(before, after)
     made = transactions([operations], Capabilities(most))
     for transaction in made:
@@ -252,7 +252,7 @@ def test_a_present_revision_is_believed() -> None:
 
 ROUTE = make_route("ada.example.org/user/ada/", "https://127.0.0.1:1/base", {})
 NAME = ALONE.route(ROUTE.key)
-ENTRY = encode(ROUTE, Layout(("web",), transport="t"))
+ENTRY = encode_route(ROUTE, Layout(("web",), transport="t"))
 ROUTER = {
     "rule": ENTRY.config[f"http/routers/{NAME}/rule"],
     "priority": int(ENTRY.config[f"http/routers/{NAME}/priority"]),
@@ -284,7 +284,7 @@ def spoiled(draw: st.DrawFn, right: Any) -> Any:
 
 def test_the_right_answers_are_right() -> None:
     """Those that are spoiled below."""
-    assert judge(ENTRY, NAME, ROUTER, SERVICE) == Ready()
+    assert judge(ENTRY, ROUTER, SERVICE) == Ready()
     assert revision_of(MIDDLEWARE) == 1785000000000
 
 
@@ -297,7 +297,7 @@ def test_the_right_answers_are_right() -> None:
 @example(ROUTER, {"loadBalancer": {"servers": [None, "x"]}})
 def test_any_answer_about_a_route_comes_to_a_verdict(router: Any, service: Any) -> None:
     """Ready only if all that counts is right."""
-    verdict = judge(ENTRY, NAME, router, service)
+    verdict = judge(ENTRY, router, service)
     assert isinstance(verdict, (Ready, Pending, Rejected))
     if isinstance(verdict, Ready):
         assert router["rule"] == ROUTER["rule"]
@@ -320,5 +320,5 @@ def test_any_answer_about_the_revision_is_a_number_or_none(middleware: Any) -> N
 def test_the_setup_is_found_again_whatever_is_beside_it(value: Any) -> None:
     """A manifest that is right counts."""
     setup = encode_setup({"http": {"middlewares": {"m": {"compress": {}}}}})
-    found = group({**setup.config, "other": "x"}, {**setup.records, "/x/": json.dumps(value)}, {})
+    found = parse_snapshot({**setup.config, "other": "x"}, {**setup.records, "/x/": json.dumps(value)}, {})
     assert found[SETUP] == setup

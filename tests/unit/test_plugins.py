@@ -16,7 +16,7 @@ from kvproxy.errors import ConfigurationError, StoreError
 from kvproxy.hooks.customize import Hooks, customizing
 from kvproxy.hookspecs import Backend, hookimpl
 from kvproxy.plugins import Backends, import_proxy_class, load_backends, load_hooks, rivals
-from kvproxy.routing.encode import encode
+from kvproxy.routing.encode import encode_route
 from kvproxy.routing.entry import Layout
 from kvproxy.routing.route import make_route
 
@@ -205,7 +205,7 @@ def test_the_documented_example_works(name: str, install, capsys: pytest.Capture
     error = StoreError("The store is away.")
     said: dict[str, tuple[object, ...]] = {"added": (ADA, 0.25), "deleted": ("/x/",), "failed": ("/x/", error)}
     if name == "kvproxy_route_configuration":
-        assert "rateLimit/average" in "".join(encode(ADA, Layout(customize=customizing([hook]))).config)
+        assert "rateLimit/average" in "".join(encode_route(ADA, Layout(customize=customizing([hook]))).config)
         return
     answer = hook.call(*said[name.rpartition("_")[2]])
     if inspect.isawaitable(answer):

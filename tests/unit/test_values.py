@@ -13,7 +13,7 @@ from cryptography.x509 import load_pem_x509_certificate
 
 from kvproxy.errors import ConfigurationError
 from kvproxy.process.log_file import parse_log_line
-from kvproxy.routing.encode import encode
+from kvproxy.routing.encode import encode_route
 from kvproxy.routing.entry import Layout
 from kvproxy.routing.names import ALONE
 from kvproxy.routing.route import make_route
@@ -33,7 +33,7 @@ from kvproxy.traefik.static_config import (
 
 ROUTE = make_route("/user/ada/", "http://127.0.0.1:1", {})
 NAME = ALONE.route(ROUTE.key)
-ENTRY = encode(ROUTE, Layout())
+ENTRY = encode_route(ROUTE, Layout())
 RULE = ENTRY.config[f"http/routers/{NAME}/rule"]
 ROUTER = {"rule": RULE, "service": NAME, "priority": len(RULE), "entryPoints": ["http"], "status": "enabled"}
 SERVICE = {"loadBalancer": {"servers": [{"url": "http://127.0.0.1:1"}]}, "status": "enabled"}
@@ -42,7 +42,7 @@ OLD = {"loadBalancer": {"servers": [{"url": "http://127.0.0.1:9"}]}}
 
 def test_ready_is_what_traefik_serves() -> None:
     """Right rule, right target, enabled."""
-    assert judge(ENTRY, NAME, ROUTER, SERVICE) == Ready()
+    assert judge(ENTRY, ROUTER, SERVICE) == Ready()
 
 
 @pytest.mark.parametrize(
@@ -59,7 +59,7 @@ def test_ready_is_what_traefik_serves() -> None:
 )
 def test_pending_says_what_was_seen(router: object, service: object, seen: str) -> None:
     """A listed router is not yet the new one."""
-    verdict = judge(ENTRY, NAME, router, service)  # type: ignore[arg-type]
+    verdict = judge(ENTRY, router, service)  # type: ignore[arg-type]
     assert isinstance(verdict, Pending)
     assert seen in verdict.why
 
@@ -67,19 +67,19 @@ def test_pending_says_what_was_seen(router: object, service: object, seen: str) 
 def test_every_field_of_a_router_that_was_written_counts() -> None:
     """A read that saw a part of them only does not make a route ready."""
     route = make_route("ada.example.org/x/", "http://127.0.0.1:1/test", {})
-    name, entry = ALONE.route(route.key), encode(route, Layout(("web", "alt")))
+    name, entry = ALONE.route(route.key), encode_route(route, Layout(("web", "alt")))
     rule, high = entry.config[f"http/routers/{name}/rule"], int(entry.config[f"http/routers/{name}/priority"])
     whole = {"rule": rule, "service": name, "priority": high, "entryPoints": ["web", "alt"], "status": "enabled"}
     whole["middlewares"] = [f"{name}@redis"]
-    assert judge(entry, name, whole, SERVICE) == Ready()
+    assert judge(entry, whole, SERVICE) == Ready()
     for field in ("rule", "service", "priority", "entryPoints", "middlewares"):
         part = {key: value for key, value in whole.items() if key != field}
-        assert isinstance(judge(entry, name, part, SERVICE), Pending), field
+        assert isinstance(judge(entry, part, SERVICE), Pending), field
 
 
 def test_rejected_says_why() -> None:
     """With Traefik's own words."""
-    verdict = judge(ENTRY, NAME, {**ROUTER, "status": "disabled", "error": ["the service does not exist"]}, SERVICE)
+    verdict = judge(ENTRY, {**ROUTER, "status": "disabled", "error": ["the service does not exist"]}, SERVICE)
     assert verdict == Rejected("the service does not exist")
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from ...errors import HookError
 from ...reconcile.plan import diff
-from ...routing.encode import withheld
+from ...routing.encode import encode_setup, unserved
 from ...routing.entry import Entry, Layout
 from ...routing.route import Route
 from ...routing.table import DesiredTable
@@ -92,7 +92,7 @@ def plan_migration(
         foreign: keys of the configuration that are to be copied as they are.
     """
     # Whether Traefik can read groups is the hub's to ask: there are as many as before.
-    table = DesiredTable(layout, Entry({}, {}))
+    table = DesiredTable(layout, encode_setup({}))
     table.restore(held.entries)
     steps = []
     touched: dict[str, None] = {}
@@ -100,7 +100,7 @@ def plan_migration(
         name = layout.names.route(route.key)
         steps.append(_step(route, table.entries.get(name)))
         if steps[-1].kind is not Kind.KEEP:
-            touched |= dict.fromkeys([name, *table.put(name, _entry(table, route))])
+            touched |= dict.fromkeys([name, *table.put(_entry(table, route))])
     steps += [Step(Kind.REFUSE, routespec, why=why) for routespec, why in refused]
     groups = [operations for name in touched if (operations := diff(held.entries.get(name), table.entries.get(name)))]
     more = {key: value for key, value in (foreign or {}).items() if held.foreign.get(key) != value}
@@ -113,7 +113,7 @@ def _entry(table: DesiredTable, route: Route) -> Entry:
     try:
         return table.entry(route)
     except HookError:
-        return withheld(route)
+        return unserved(route, table.names)
 
 
 def _step(route: Route, before: Entry | None) -> Step:

@@ -9,8 +9,8 @@ from typing import Any, Final
 
 from ...errors import HookError
 from ...reconcile.plan import diff
-from ...routing.decode import group, group_of, is_rooted, parent_name, route_of
-from ...routing.encode import encode
+from ...routing.decode import group_of, is_rooted, parent_name, parse_snapshot, route_of
+from ...routing.encode import encode_route
 from ...routing.entry import QUARANTINE, SETUP, Entry, Layout
 from ...routing.group import Group
 from ...routing.names import ALONE, Names
@@ -61,7 +61,7 @@ class Held:
 
 def hold(snapshot: Snapshot, names: Names = ALONE) -> Held:
     """Sort what a store holds."""
-    entries = group(snapshot.config, snapshot.records, {}, names)
+    entries = parse_snapshot(snapshot.config, snapshot.records, {}, names)
     ours = {key for entry in entries.values() for key in entry.config} | {names.revision_key}
     revision = snapshot.config.get(names.revision_key, "")
     foreign = {key: value for key, value in snapshot.config.items() if key not in ours}
@@ -167,7 +167,7 @@ def _wanted(
 ) -> tuple[Entry | None, str]:
     """What the hub would write, or why a hook keeps it from serving the route."""
     try:
-        return encode(route, layout, groups.get(parent_name(entry, name, layout.names) or "")), ""
+        return encode_route(route, layout, groups.get(parent_name(entry, layout.names) or "")), ""
     except HookError as error:
         return None, f"The hub does not serve it. {error}"
 
@@ -175,7 +175,7 @@ def _wanted(
 def _parents(held: Held, name: str) -> list[str]:
     """The groups that an entry is in, the innermost first."""
     found: list[str] = []
-    while (above := parent_name(held.entries[name], name, held.names)) is not None and above not in found:
+    while (above := parent_name(held.entries[name], held.names)) is not None and above not in found:
         found.append(above)
         if above not in held.entries:
             break
@@ -202,7 +202,7 @@ def _sight(
     judged = entry if _complete(entry, name) else wanted
     if judged is None:
         return Sight(State.UNKNOWN, "Its keys are incomplete.")
-    verdict = judge(judged, name, seen.routers.get(name), seen.services.get(name))
+    verdict = judge(judged, seen.routers.get(name), seen.services.get(name))
     if isinstance(verdict, Ready):
         why = next((broken[parent] for parent in parents if parent in broken), "")
         return Sight(State.PENDING if why else State.SERVED, why)

@@ -12,7 +12,7 @@ import pytest
 
 from kvproxy.errors import InvalidRouteError
 from kvproxy.proxy.base import KVTraefikProxy
-from kvproxy.routing.encode import encode
+from kvproxy.routing.encode import encode_route
 from kvproxy.routing.entry import Layout
 from kvproxy.routing.route import make_route
 from kvproxy.store.base import Operation, Space, Store, Transaction
@@ -144,7 +144,7 @@ class LifeTests:
         proxy, target = await start_proxy(), await doors.open()
         await proxy.add_route("/user/ada/", target, {"user": "ada"})
         store = await store_of(proxy)
-        held, stale = await store.snapshot(), encode(make_route("/user/stale/", target, {}), Layout())
+        held, stale = await store.snapshot(), encode_route(make_route("/user/stale/", target, {}), Layout())
         spaces = [(Space.CONFIG, held.config, stale.config), (Space.RECORDS, held.records, stale.records)]
         for space, old, new in spaces:
             await store.apply(Transaction(tuple(Operation(space, key, None) for key in old)))

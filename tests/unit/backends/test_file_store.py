@@ -24,7 +24,7 @@ from kvproxy.errors import (
     StoreWriteRefusedError,
 )
 from kvproxy.reconcile import plan
-from kvproxy.routing.encode import encode
+from kvproxy.routing.encode import encode_route
 from kvproxy.routing.entry import Entry, Layout
 from kvproxy.routing.flatten import flatten
 from kvproxy.routing.route import Route, make_route
@@ -87,11 +87,11 @@ def made(ending: str) -> Format:
 
 def transaction(route: Route, before: Route | None = None) -> Transaction:
     """What puts a route into a store, in place of another."""
-    return Transaction(plan.diff(encode(before, Layout()) if before else None, encode(route, Layout())))
+    return Transaction(plan.diff(encode_route(before, Layout()) if before else None, encode_route(route, Layout())))
 
 
 def removal(route: Route) -> Transaction:
-    return Transaction(plan.diff(encode(route, Layout()), None))
+    return Transaction(plan.diff(encode_route(route, Layout()), None))
 
 
 def read(ending: str, text: str) -> Any:
@@ -124,7 +124,7 @@ async def store(path: Path) -> Any:
 @given(first=TREES, second=TREES, records=st.dictionaries(TEXT, TEXT | data.map(repr), max_size=3))
 def test_what_was_written_is_read_again(ending: str, first: Any, second: Any, records: dict[str, str]) -> None:
     """Flat, nested, text, nested, flat; and after a change to something else; no template is ever left in the text."""
-    before, after = Entry(flatten(first), {}), Entry(flatten(second), records)
+    before, after = Entry("", flatten(first), {}), Entry("", flatten(second), records)
     document = Document({}, {}, made(ending))
     for old, new in ((None, before), (before, after)):
         document.apply(plan.diff(old, new))
@@ -141,8 +141,8 @@ def test_routes_and_their_records_are_read_again(ending: str, table: list[Route]
     for route in table:
         document.apply(transaction(route).operations)
     again = Document.parse(document.text(), made(ending)).snapshot()
-    assert again.config == {k: v for route in table for k, v in encode(route, Layout(())).config.items()}
-    assert again.records == {k: v for route in table for k, v in encode(route, Layout(())).records.items()}
+    assert again.config == {k: v for route in table for k, v in encode_route(route, Layout(())).config.items()}
+    assert again.records == {k: v for route in table for k, v in encode_route(route, Layout(())).records.items()}
     for route in table:
         document.apply(removal(route).operations)
     assert not read(ending, document.text())

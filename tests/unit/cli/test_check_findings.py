@@ -29,7 +29,7 @@ from kvproxy.cli.check import cmd as check
 from kvproxy.cli.check.findings import Finding, Level
 from kvproxy.cli.check.hub import permissions
 from kvproxy.cli.routes.compare import Held, Row, Seen, Sight, State, hold
-from kvproxy.routing.encode import encode
+from kvproxy.routing.encode import encode_route
 from kvproxy.routing.entry import Entry, Layout
 from kvproxy.routing.names import ALONE, Names
 from kvproxy.routing.route import make_route
@@ -39,7 +39,7 @@ from kvproxy.traefik.setup.certificate import placeholder_certificate
 NOW = datetime(2030, 1, 15, tzinfo=timezone.utc)
 ROUTE = make_route("/user/ada/", "http://127.0.0.1:1", {})
 NAME = ALONE.route(ROUTE.key)
-HELD = Held({NAME: encode(ROUTE, Layout())}, 7)
+HELD = Held({NAME: encode_route(ROUTE, Layout())}, 7)
 PEERS = json.loads(Path(__file__).parents[2].joinpath("data/jupyterhub-traefik-proxy-2.1.0.json").read_text())
 
 
@@ -57,7 +57,7 @@ def test_the_exit_status_is_for_scripts() -> None:
 def test_contents_of_a_store() -> None:
     """Routes, what nobody can read, what the peer left, what is somebody else's."""
     assert [one.said for one in findings.contents(HELD)] == ["It holds 1 route."]
-    odd = replace(HELD, entries={**HELD.entries, "x-kvp": Entry({"http/routers/x-kvp/rule": "1"}, {})})
+    odd = replace(HELD, entries={**HELD.entries, "x-kvp": Entry("x-kvp", {"http/routers/x-kvp/rule": "1"}, {})})
     assert "keys of 1 route without a record that can be read: 'x-kvp'" in findings.contents(odd)[1].said
     peers = {key.removeprefix("traefik/"): value for key, value in PEERS.items() if key.startswith("traefik/")}
     [_, left, others] = findings.contents(

@@ -15,8 +15,7 @@ from kvproxy.cli.migrate.plan import Kind, Plan, chunks, missing, plan_migration
 from kvproxy.cli.routes.compare import Held, hold
 from kvproxy.errors import InvalidRouteError
 from kvproxy.hooks.customize import Hook, customizing
-from kvproxy.reconcile.plan import apply
-from kvproxy.routing.encode import encode
+from kvproxy.routing.encode import encode_route, encode_setup
 from kvproxy.routing.entry import Entry, Layout
 from kvproxy.routing.legacy import (
     is_lowering,
@@ -33,7 +32,7 @@ from kvproxy.routing.route import Route, make_route
 from kvproxy.routing.table import DesiredTable
 from kvproxy.store import Snapshot
 
-from ..strategies import routes
+from ..strategies import applied, routes
 
 #: All keys that jupyterhub-traefik-proxy 2.1.0 had in a real Redis after it had set up its API and added nine routes,
 #: as its own `_setup_traefik_dynamic_config` and `_apply_dynamic_config` wrote them.
@@ -48,7 +47,7 @@ TARGET = "http://127.0.0.1:1"
 
 def held(*known: Route, foreign: dict[str, str] | None = None, layout: Layout | None = None) -> Held:
     """A store with some routes."""
-    return Held({ALONE.route(route.key): encode(route, layout or Layout()) for route in known}, 7, foreign or {})
+    return Held({ALONE.route(route.key): encode_route(route, layout or Layout()) for route in known}, 7, foreign or {})
 
 
 def after(plan: Plan, before: Held) -> Held:
@@ -58,7 +57,7 @@ def after(plan: Plan, before: Held) -> Held:
     }
     records = {key: value for entry in before.entries.values() for key, value in entry.records.items()}
     operations = [operation for group in plan.groups for operation in group]
-    whole = apply(Entry(config, records), operations) or Entry({}, {})
+    whole = applied(Entry("", config, records), operations)
     return hold(Snapshot({**whole.config}, {**whole.records}))
 
 
@@ -110,7 +109,7 @@ def test_every_key_of_the_peer_is_known_as_such_and_none_of_kvproxys() -> None:
     assert sorted(key for group in peer_groups(CONFIG) for key in group) == sorted(CONFIG)
     assert sorted(key for record in peer_routes(RECORDS).records for key in record) == sorted(RECORDS)
     assert all(is_peers_record(key.removeprefix("routes/")) for key in RECORDS)
-    ours = encode(make_route("/user/ada/", TARGET + "/x", {}), Layout(("http",)))
+    ours = encode_route(make_route("/user/ada/", TARGET + "/x", {}), Layout(("http",)))
     assert not any(map(is_peers, ours.config))
     assert not any(map(is_peers_record, [*ours.records, "router.example.org/target/", "setup", "group:x-kvg"]))
     assert not any(map(ALONE.owner, CONFIG))
@@ -222,7 +221,7 @@ def test_the_store_is_as_the_hub_would_have_it() -> None:
     layout = Layout(("http",))
     before = held(make_route("/user/", TARGET, {}), layout=layout)
     done = after(plan_migration(found, [], before, layout), before)
-    table = DesiredTable(layout, Entry({}, {}))
+    table = DesiredTable(layout, encode_setup({}))
     table.restore(done.entries)
     assert table.entries == dict(done.entries)
 
@@ -260,4 +259,4 @@ def test_a_route_whose_hook_fails_is_taken_along_and_not_served() -> None:
     then = after(plan, before)
     assert missing(table, then) == []
     assert then.entries[ALONE.route("/user/ada/")].config == {}
-    assert then.entries[ALONE.route("/user/bob/")] == encode(table[1], layout)
+    assert then.entries[ALONE.route("/user/bob/")] == encode_route(table[1], layout)

@@ -179,7 +179,7 @@ def test_routes_behind_a_group_that_traefik_lacks_are_not_served() -> None:
     held, now = hold(filled.snapshot), filled.seen()
     assert held.groups
     assert not any(row.differs for row in compare(held, [now], filled.layout))
-    group = next(above for name in held.routes if (above := parent_name(held.entries[name], name)) is not None)
+    group = next(above for name in held.routes if (above := parent_name(held.entries[name])) is not None)
     lacking = replace(now, routers={name: router for name, router in now.routers.items() if name != group})
     rows = [row for row in compare(held, [lacking], filled.layout) if row.differs]
     assert rows

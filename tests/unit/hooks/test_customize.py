@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from kvproxy.errors import HookError, InvalidRouteError
 from kvproxy.hooks.customize import Hook, customizing
 from kvproxy.reconcile.plan import apply, diff
-from kvproxy.routing.decode import group, route_of
-from kvproxy.routing.encode import encode, moved
+from kvproxy.routing.decode import parse_snapshot, route_of
+from kvproxy.routing.encode import encode_route, reparent
 from kvproxy.routing.entry import Entry, Layout
 from kvproxy.routing.names import ALONE, Names, is_kvproxys
 from kvproxy.routing.route import Route, make_route
@@ -34,7 +34,7 @@ Change = Callable[[Route, dict[str, Any]], Any]
 def shaped(*changes: Change, route: Route = ADA, names: Names = ALONE, **layout: Any) -> Entry:
     """The route as hooks leave it, called ``hook 0``, ``hook 1`` …"""
     hooks = tuple(Hook(f"hook {number}", change) for number, change in enumerate(changes))
-    return encode(route, Layout(customize=customizing(hooks), names=names, **layout))
+    return encode_route(route, Layout(customize=customizing(hooks), names=names, **layout))
 
 
 def of_router(entry: Entry, route: Route = ADA, names: Names = ALONE) -> dict[str, str]:
@@ -83,7 +83,7 @@ def test_a_hook_is_given_the_route_and_what_can_be_changed() -> None:
             },
         )
     ]
-    assert entry == encode(ADA, Layout())
+    assert entry == encode_route(ADA, Layout())
 
 
 def test_it_may_change_in_place_or_give_back_another() -> None:
@@ -106,7 +106,7 @@ def test_several_are_called_one_after_another() -> None:
 
     name = ALONE.middleware(ADA.key, "limit")
     assert shaped(use(limit=LIMIT), twice).config[f"http/middlewares/{name}/rateLimit/average"] == "20"
-    assert shaped(use(limit=LIMIT), none) == encode(ADA, Layout())
+    assert shaped(use(limit=LIMIT), none) == encode_route(ADA, Layout())
     assert LIMIT["rateLimit"]["average"] == 10, "what the first one gave is copied"
 
 
@@ -182,7 +182,7 @@ def test_what_only_routers_without_a_parent_may_have_takes_the_route_out_of_its_
     assert key in router
     assert "parentRefs" not in router
     assert router["entryPoints/0"] == "web"
-    assert moved(entry, Layout(), None) is entry
+    assert reparent(entry, Layout(), None) is entry
 
 
 def explode(route: Route, configuration: dict[str, Any]) -> None:
@@ -330,7 +330,7 @@ def test_whatever_a_hook_adds_is_the_routes_own(table: list[Route], made: dict[s
     assert len(config) == len(foreign) + sum(len(entry.config) for ours in entries.values() for entry in ours)
     for names in HUBS:
         records = {key: value for entry in entries[names] for key, value in entry.records.items()}
-        found = group(config, records, {}, names)
+        found = parse_snapshot(config, records, {}, names)
         assert found == {names.route(route.key): entry for route, entry in zip(table, entries[names], strict=True)}
         assert all(route_of(entry) is not None for entry in found.values())
         for entry in entries[names]:
@@ -361,4 +361,4 @@ def test_whatever_a_hook_gives_back_is_an_error_or_can_be_stored(answer: Any) ->
 def test_without_hooks_nothing_is_asked() -> None:
     """A route costs what it did."""
     assert customizing([]) is None
-    assert encode(ADA, Layout(customize=None)).config
+    assert encode_route(ADA, Layout(customize=None)).config

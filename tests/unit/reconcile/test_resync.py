@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from kvproxy.reconcile.resync import Pace
+from kvproxy.reconcile.pace import Pace
 
 
 def test_a_slow_traefik_is_given_its_time() -> None:

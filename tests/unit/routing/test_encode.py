@@ -9,49 +9,48 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kvproxy.errors import InvalidRouteError, StoreError
-from kvproxy.reconcile.plan import apply, diff, transactions
-from kvproxy.routing.decode import decode_record, group, route_of
-from kvproxy.routing.encode import encode, encode_setup
+from kvproxy.reconcile.plan import diff, transactions
+from kvproxy.routing.decode import decode_record, parse_snapshot, route_of
+from kvproxy.routing.encode import encode_route, encode_setup
 from kvproxy.routing.entry import SETUP, Entry, Layout
 from kvproxy.routing.flatten import flatten
 from kvproxy.routing.names import ALONE
 from kvproxy.routing.route import Route, make_route
 from kvproxy.store import Capabilities, Operation, Space
 
-from ..strategies import routes
+from ..strategies import applied, routes
 
+NOTHING = Entry("r", {}, {})
 tables = st.lists(routes(), max_size=5).map(lambda rs: {r.key: r for r in rs})
 layouts = st.sampled_from([Layout(), Layout(("web",))])
 keys = st.dictionaries(st.sampled_from("abcdef"), st.sampled_from("123"), max_size=5)
-entries = st.one_of(st.none(), st.builds(Entry, keys, keys)).map(
+entries = st.one_of(st.none(), st.builds(Entry, st.just("r"), keys, keys)).map(
     lambda entry: entry if entry and (entry.config or entry.records) else None
 )
 
 
 @given(tables, layouts)
 def test_a_table_comes_back_from_the_store(table: dict[str, Route], layout: Layout) -> None:
-    """``decode(encode(table)) == table``, data included, among keys of others."""
+    """``decode(encode_route(table)) == table``, data included, among keys of others."""
     config = {"http/routers/mine/rule": "Path(`/mine`)"}
     records: dict[str, str] = {}
     for route in table.values():
-        entry = encode(route, layout)
+        entry = encode_route(route, layout)
         config |= entry.config
         records |= entry.records
-    found = group(config, records, {})
+    found = parse_snapshot(config, records, {})
     assert {name: route_of(entry) for name, entry in found.items()} == {ALONE.route(k): r for k, r in table.items()}
-    assert found == {ALONE.route(key): encode(route, layout) for key, route in table.items()}
+    assert found == {ALONE.route(key): encode_route(route, layout) for key, route in table.items()}
 
 
 @given(entries, entries)
 def test_applying_a_diff_gives_what_was_wanted(before: Entry | None, after: Entry | None) -> None:
     """``apply(a, diff(a, b)) == b``, and only keys that differ are written."""
     operations = diff(before, after)
-    assert apply(before, operations) == after
+    assert applied(before or NOTHING, operations) == (after or NOTHING)
     assert diff(after, after) == ()
     for operation in operations:
-        space = (
-            (before or Entry({}, {})).config if operation.space is Space.CONFIG else (before or Entry({}, {})).records
-        )
+        space = (before or NOTHING).config if operation.space is Space.CONFIG else (before or NOTHING).records
         assert space.get(operation.key) != operation.value
 
 
@@ -100,13 +99,13 @@ def test_names_are_never_numbers_and_begin_with_their_digest(key: str) -> None:
 def test_keys_of_others_belong_to_nobody_of_ours(key: str) -> None:
     """So they are never changed or deleted."""
     assert ALONE.owner(key) is None
-    assert group({key: "x"}, {}, {}) == {}
+    assert parse_snapshot({key: "x"}, {}, {}) == {}
 
 
 def test_the_setup_remembers_its_keys() -> None:
     """What a later configuration no longer has can be found and removed."""
     old = encode_setup({"http": {"middlewares": {"m": {"compress": {}}}}})
-    found = group({**old.config, "http/middlewares/other/compress": "true"}, old.records, {})
+    found = parse_snapshot({**old.config, "http/middlewares/other/compress": "true"}, old.records, {})
     assert found == {SETUP: old}
     assert [o.key for o in diff(found[SETUP], encode_setup({}))] == ["http/middlewares/m/compress", SETUP]
 
@@ -136,20 +135,20 @@ def test_a_corrupt_record_is_named(value: str) -> None:
     """And spoils nothing else: it counts as an entry without a route."""
     with pytest.raises(InvalidRouteError):
         decode_record("/x/", value)
-    assert route_of(group({}, {"/x/": value}, {})[ALONE.route("/x/")]) is None
+    assert route_of(parse_snapshot({}, {"/x/": value}, {})[ALONE.route("/x/")]) is None
 
 
 def test_two_spellings_are_one_route_and_the_given_one_comes_back() -> None:
     """JupyterHub compares routespecs as texts."""
     raw, quoted = make_route("/user/a@b/", "http://h", {}), make_route("/user/a%40b/", "http://h", {})
     assert raw.key == quoted.key
-    back = decode_record(quoted.key, encode(quoted, Layout()).records[quoted.key])
+    back = decode_record(quoted.key, encode_route(quoted, Layout()).records[quoted.key])
     assert back.routespec == "/user/a%40b/"
 
 
 def test_a_target_with_a_path_gets_a_prefix() -> None:
     """As configurable-http-proxy does for ``extra_routes``."""
-    config = encode(make_route("/x/", "http://localhost:9999/test", {}), Layout()).config
+    config = encode_route(make_route("/x/", "http://localhost:9999/test", {}), Layout()).config
     name = ALONE.route("/x/")
     assert config[f"http/middlewares/{name}/addPrefix/prefix"] == "/test"
     assert config[f"http/services/{name}/loadBalancer/servers/0/url"] == "http://localhost:9999"

@@ -77,7 +77,7 @@ def test_a_restart_with_a_hook_finds_the_tree_and_gives_it_up_if_it_has_to(
         hub.toggle(routespec)
     for _ in range(chance.randrange(9)):
         hub.table.step(lambda name: False, None)
-    assert again.table.restore({name: Entry(e.config, e.records) for name, e in hub.table.entries.items()}) == []
+    assert again.table.restore({name: Entry(name, e.config, e.records) for name, e in hub.table.entries.items()}) == []
     again.routes = hub.routes
     look(again, chance, 8)
     again.settle()
@@ -102,7 +102,7 @@ def test_whoever_reaches_a_service_comes_through_its_middlewares(routespecs: lis
     # The default route gets one middleware less.
     hub.table._layout = Hub(False, hooks=(Hook("h", plain_root),)).table._layout
     root = hub.routes[ALONE.route("/")]
-    hub.table.put(ALONE.route("/"), hub.table.entry(root))
+    hub.table.put(hub.table.entry(root))
     protected(hub)
 
 

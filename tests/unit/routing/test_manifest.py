@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kvproxy.routing.decode import group
+from kvproxy.routing.decode import parse_snapshot
 from kvproxy.routing.encode import encode_setup, without_default_store
 from kvproxy.routing.entry import SETUP
 from kvproxy.routing.manifest import foreign_default, of_default_store, setup_keys, write_manifest
@@ -65,7 +65,7 @@ def test_a_record_of_an_earlier_version_counts_for_all_its_keys() -> None:
 def test_foreign_keys_belong_to_nobody() -> None:
     """So they are neither changed nor removed, and `kvproxy check` names them."""
     setup = encode_setup({"tls": {"stores": {"default": {"defaultCertificate": {"certFile": "a", "keyFile": "b"}}}}})
-    found = group({CERT: "own", KEY: "own", "http/x": "y"}, setup.records, setup.config)
+    found = parse_snapshot({CERT: "own", KEY: "own", "http/x": "y"}, setup.records, setup.config)
     assert found[SETUP].config == {}
 
 

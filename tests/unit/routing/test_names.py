@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kvproxy.errors import ConfigurationError
-from kvproxy.routing.decode import group, route_of
-from kvproxy.routing.encode import encode, encode_setup
+from kvproxy.routing.decode import parse_snapshot, route_of
+from kvproxy.routing.encode import encode_route, encode_setup
 from kvproxy.routing.entry import Entry, Layout
 from kvproxy.routing.names import ALONE, Names, check_hub_id, is_hold, is_kvproxys
 from kvproxy.routing.route import Route, make_route
@@ -23,12 +23,12 @@ HUBS = [ALONE, Names("a"), Names("b"), Names("a-b"), Names("team-7")]
 def test_no_hub_takes_anothers_keys_for_its_own(table: list[Route]) -> None:
     """Whatever the routes are: each finds just its own, and everybody sees that the rest is kvproxy's."""
     layouts = {names: Layout(names=names) for names in HUBS}
-    entries = {names: [encode(route, layout) for route in table] for names, layout in layouts.items()}
+    entries = {names: [encode_route(route, layout) for route in table] for names, layout in layouts.items()}
     config = {key: value for ours in entries.values() for entry in ours for key, value in entry.config.items()}
     assert len(config) == sum(len(entry.config) for ours in entries.values() for entry in ours)
     for names in HUBS:
         records = {key: value for entry in entries[names] for key, value in entry.records.items()}
-        found = group(config, records, {}, names)
+        found = parse_snapshot(config, records, {}, names)
         assert {name: route_of(entry) for name, entry in found.items()} == {
             names.route(route.key): route for route in table
         }
@@ -58,7 +58,7 @@ def test_a_hub_with_a_host_answers_to_no_other() -> None:
     layout = Layout(host="hub.example.org")
 
     def rule(spec: str) -> str:
-        entry: Entry = encode(make_route(spec, "http://127.0.0.1:1", {}), layout)
+        entry: Entry = encode_route(make_route(spec, "http://127.0.0.1:1", {}), layout)
         return next(value for key, value in entry.config.items() if key.endswith("/rule"))
 
     assert rule("/user/ada/").startswith('Host("hub.example.org") && ')

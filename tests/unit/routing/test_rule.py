@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from kvproxy.routing.encode import encode
+from kvproxy.routing.encode import encode_route
 from kvproxy.routing.entry import Layout
 from kvproxy.routing.names import ALONE
 from kvproxy.routing.route import Route, make_route, parse_routespec
@@ -20,7 +20,7 @@ def routers_of(table: list[Route]) -> dict[str, dict[str, object]]:
     """The routers of a compiled table, by name."""
     routers: dict[str, dict[str, object]] = {}
     for route in table:
-        for key, value in encode(route, Layout()).config.items():
+        for key, value in encode_route(route, Layout()).config.items():
             parts = key.split("/")
             if parts[:2] == ["http", "routers"]:
                 routers.setdefault(parts[2], {})[parts[3]] = value
@@ -83,6 +83,6 @@ def test_priority_grows_with_the_path(route: Route, name: str) -> None:
 
 def test_plain_routes_need_no_priority_key() -> None:
     """Three keys a route, as Traefik's own priority is the right one."""
-    assert len(encode(make_route("/user/ada-lovelace/", "http://h", {}), Layout()).config) == 3
-    assert len(encode(make_route("/", "http://h", {}), Layout()).config) == 3
-    assert len(encode(make_route("/user/a@b/", "http://h", {}), Layout()).config) == 4
+    assert len(encode_route(make_route("/user/ada-lovelace/", "http://h", {}), Layout()).config) == 3
+    assert len(encode_route(make_route("/", "http://h", {}), Layout()).config) == 3
+    assert len(encode_route(make_route("/user/a@b/", "http://h", {}), Layout()).config) == 4

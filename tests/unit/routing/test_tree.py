@@ -101,7 +101,7 @@ class Hub:
         name = ALONE.route(route.key)
         if self.routes.pop(name, None) is None:
             self.routes[name] = route
-            self.table.put(name, self.table.entry(route))
+            self.table.put(self.table.entry(route))
         else:
             self.table.drop(name)
 
@@ -182,7 +182,7 @@ def test_a_restart_finds_the_tree_as_it_is(
         hub.toggle(routespec)
     for _ in range(chance.randrange(7)):
         hub.table.step(lambda name: False, chance.choice([None, 1]))
-    found = {name: Entry(entry.config, entry.records) for name, entry in hub.table.entries.items()}
+    found = {name: Entry(name, entry.config, entry.records) for name, entry in hub.table.entries.items()}
     again.table.restore(found)
     again.routes = hub.routes
     assert not again.table.take_rerooted()

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from kvproxy.routing.encode import encode, encode_group
+from kvproxy.routing.encode import encode_group, encode_route
 from kvproxy.routing.entry import Layout
 from kvproxy.routing.flatten import flatten
 from kvproxy.routing.group import Group
@@ -34,9 +34,9 @@ def test_every_route_has_them_that_is_behind_nothing() -> None:
     """The hub's and services' too: monitors and balancers try again after a 503 only."""
     for data in ({"hub": True}, {"service": "x"}, {"extra": True}, {}, {"user": "ada", "server_name": ""}):
         route = make_route("/x/", "http://h:1", data)
-        assert len(with_pages(encode(route, LAYOUT).config)) == 1
-        assert with_pages(encode(route, Layout()).config) == []
-        assert with_pages(encode(route, replace(LAYOUT, rooted=True)).config) == []
+        assert len(with_pages(encode_route(route, LAYOUT).config)) == 1
+        assert with_pages(encode_route(route, Layout()).config) == []
+        assert with_pages(encode_route(route, replace(LAYOUT, rooted=True)).config) == []
 
 
 @pytest.mark.parametrize(
@@ -53,21 +53,21 @@ def test_every_route_has_them_that_is_behind_nothing() -> None:
 )
 def test_single_routes_can_go_without(routespec: str, excepted: bool) -> None:
     """Where Traefik has no root routers, those whose whole path is excepted."""
-    assert bool(with_pages(encode(make_route(routespec, "http://h:1", {}), LAYOUT).config)) is not excepted
+    assert bool(with_pages(encode_route(make_route(routespec, "http://h:1", {}), LAYOUT).config)) is not excepted
 
 
 def test_what_is_in_a_group_has_them_from_the_outermost() -> None:
     """So they cost no key there."""
     user = make_route("/user/ada/", "http://h:1", {"user": "ada"})
-    assert with_pages(encode(user, LAYOUT, INNER).config) == []
-    assert len(with_pages(encode_group(GROUP, None, True, "x-kvp", LAYOUT).config)) == 1
-    assert with_pages(encode_group(INNER, GROUP, True, "x-kvp", LAYOUT).config) == []
+    assert with_pages(encode_route(user, LAYOUT, INNER).config) == []
+    assert len(with_pages(encode_group(GROUP, None, True, encode_route(user, LAYOUT), LAYOUT).config)) == 1
+    assert with_pages(encode_group(INNER, GROUP, True, encode_route(user, LAYOUT), LAYOUT).config) == []
 
 
 @pytest.mark.parametrize("target", ["http://h:1", "http://h:1/below"])
 def test_a_route_without_them_in_traefik_is_not_ready(target: str) -> None:
     """Beside the middleware that a target's path needs, and before it."""
-    entry = encode(make_route("/user/ada/", target, {"user": "ada"}), LAYOUT)
+    entry = encode_route(make_route("/user/ada/", target, {"user": "ada"}), LAYOUT)
     name = ALONE.route("/user/ada/")
     own = [f"{name}@redis"] if target.endswith("below") else []
     rule = entry.config[f"http/routers/{name}/rule"]
@@ -77,9 +77,9 @@ def test_a_route_without_them_in_traefik_is_not_ready(target: str) -> None:
         "priority": int(entry.config.get(f"http/routers/{name}/priority", len(rule))),
     }
     service = {"loadBalancer": {"servers": [{"url": "http://h:1"}]}, "status": "enabled"}
-    assert judge(entry, name, {**router, "middlewares": [f"{ALONE.pages}@redis", *own]}, service) == Ready()
+    assert judge(entry, {**router, "middlewares": [f"{ALONE.pages}@redis", *own]}, service) == Ready()
     for middlewares in ([], own, [*own, f"{ALONE.pages}x@redis"]):
-        assert isinstance(judge(entry, name, {**router, "middlewares": middlewares}, service), Pending)
+        assert isinstance(judge(entry, {**router, "middlewares": middlewares}, service), Pending)
 
 
 def test_the_hub_is_asked_where_it_is() -> None:

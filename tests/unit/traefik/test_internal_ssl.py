@@ -11,7 +11,7 @@ import pytest
 
 from kvproxy.cli.check.store import examine_store
 from kvproxy.errors import ConfigurationError
-from kvproxy.routing.encode import encode
+from kvproxy.routing.encode import encode_route
 from kvproxy.routing.entry import Entry, Layout
 from kvproxy.routing.flatten import flatten
 from kvproxy.routing.names import ALONE
@@ -144,8 +144,8 @@ def test_https_servers_name_the_transport_in_one_key_and_others_do_not(name: str
     """A plain server has nothing to do with certificates."""
     layout = Layout(transport=name)
     key = f"http/services/{ALONE.route(HTTPS.key)}/loadBalancer/serversTransport"
-    assert dict(encode(HTTPS, layout).config) == {**encode(HTTPS, Layout()).config, key: name}
-    assert encode(HTTP, layout) == encode(HTTP, Layout())
+    assert dict(encode_route(HTTPS, layout).config) == {**encode_route(HTTPS, Layout()).config, key: name}
+    assert encode_route(HTTP, layout) == encode_route(HTTP, Layout())
 
 
 def verdict(entry: Entry, shown: str | None) -> Any:
@@ -155,7 +155,7 @@ def verdict(entry: Entry, shown: str | None) -> Any:
     service: dict[str, Any] = {"loadBalancer": {"servers": [{"url": HTTPS.target}]}, "status": "enabled"}
     if shown is not None:
         service["loadBalancer"]["serversTransport"] = shown
-    return judge(entry, name, router, service)
+    return judge(entry, router, service)
 
 
 @pytest.mark.parametrize(
@@ -173,7 +173,7 @@ def verdict(entry: Entry, shown: str | None) -> Any:
 )
 def test_a_service_without_the_right_transport_is_not_ready(wanted: str, shown: str | None, ready: bool) -> None:
     """Its server would refuse what Traefik sends, or be taken whoever it is."""
-    seen = verdict(encode(HTTPS, Layout(transport=wanted)), shown)
+    seen = verdict(encode_route(HTTPS, Layout(transport=wanted)), shown)
     assert isinstance(seen, Ready if ready else Pending)
 
 

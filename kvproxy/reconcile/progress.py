@@ -1,0 +1,287 @@
+"""Where the two loops meet: how far each has come, and the callers that wait for that.
+
+The store loop writes ``told``, the Traefik loop writes ``loaded``; each wakes the other by an event. Nothing in here
+reads a store or asks a Traefik.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TypeAlias
+
+from ..errors import RouteRejectedError
+from ..routing.entry import Entry
+from ..traefik.readiness import Pending, Ready, Rejected, Verdict
+from .pace import Pace
+
+Done: TypeAlias = "asyncio.Future[None]"
+
+
+@dataclass(eq=False)
+class Waiter:
+    """A caller that waits until Traefik serves an entry.
+
+    Args:
+        entry: the entry that Traefik is to serve.
+        fallback: the entry to go back to if that does not come about.
+        done: resolved when Traefik serves it, or set to an error.
+        revision: the revision that Traefik must have loaded, None as long as the entry is not in the store.
+        verdict: what was seen last.
+        rejected_at: the revision at which Traefik was first seen to reject it, None if never.
+    """
+
+    entry: Entry
+    fallback: Entry | None
+    done: Done
+    revision: int | None = None
+    verdict: Verdict = field(default_factory=lambda: Pending("it was not looked at yet"))
+    rejected_at: int | None = None
+
+    def fail(self, error: Exception) -> None:
+        """Let the caller fail, unless it has an answer already."""
+        settle([self.done], error)
+
+
+class Progress:
+    """Revisions told and loaded, entries served, waiting callers.
+
+    Args:
+        patience: seconds for which commits are held back at most for a Traefik that is still loading.
+    """
+
+    def __init__(self, patience: float) -> None:
+        self._patience = patience
+        self._waiters: dict[str, list[Waiter]] = {}
+        self._commits: dict[str, list[Done]] = {}
+        self._reads: list[Done] = []
+        self._polls: list[Done] = []
+        #: Set when the store loop has something to do.
+        self.store_due = asyncio.Event()
+        #: Set when Traefik is to be asked often, as somebody waits for it.
+        self.traefik_due = asyncio.Event()
+        #: The revision that Traefik was notified of last, and the loop's time from which it is waited for.
+        self.told = 0
+        self.told_at = 0.0
+        #: True if Traefik is to be notified of a new revision, though nothing else may have changed.
+        self.notification_due = False
+        #: True if the store has lost the revision that Traefik was told, so that waiting for it is in vain.
+        self.told_is_lost = False
+        #: True once Traefik may read the store; until then commits do not wait for it.
+        self.admitted = False
+        #: The revision that Traefik has loaded, None if none of ours.
+        self.loaded: int | None = None
+        #: Why Traefik could not be asked, None if it could.
+        self.problem: str | None = None
+        #: The oldest version among the replicas, None as long as none was asked.
+        self.version: tuple[int, ...] | None = None
+        #: How quickly Traefik loads.
+        self.pace = Pace()
+        #: The generation of each entry that Traefik has been seen to serve, by name.
+        self.served: dict[str, int] = {}
+
+    @property
+    def behind(self) -> bool:
+        """True while Traefik is still loading an earlier commit, so that further edits are held back and batched."""
+        if not self.admitted or self.told_is_lost:
+            return False
+        if self.loaded is None or self.told <= self.loaded or self.problem is not None:
+            return False
+        return self.pace.stalled(_now()) < min(self._patience, self.pace.usual)
+
+    @property
+    def in_sync(self) -> bool:
+        """True if Traefik is known to have loaded exactly the revision that it was told last.
+
+        It may show a later one: that of an earlier hub, which a store has lost that has gone back to old data.
+        """
+        return self.problem is None and self.loaded is not None and self.told == self.loaded
+
+    def require_notification(self) -> None:
+        """Have Traefik notified of a new revision, though nothing else has changed."""
+        self.notification_due = True
+        self.store_due.set()
+
+    def notified(self, revision: int) -> None:
+        """Record that Traefik has just been notified of this revision."""
+        if self.told <= (self.loaded or 0):
+            self.pace.begin(_now())
+        self.told, self.told_at, self.told_is_lost = revision, _now(), False
+        self.traefik_due.set()
+
+    def learn(self, loaded: int | None, problem: str | None, version: tuple[int, ...] | None) -> bool:
+        """Record what Traefik shows; returns True if that is progress.
+
+        Args:
+            loaded: the revision that every replica has loaded at least.
+            problem: why Traefik could not be asked, None if it could.
+            version: the oldest version among the replicas.
+        """
+        before, self.loaded = self.loaded, loaded
+        self.problem, self.version = problem, version
+        now, was = loaded or 0, before or 0
+        if problem is not None or now < was:
+            # It has been restarted, or has lost something: what it serves now is unknown.
+            self.served.clear()
+        if problem is not None:
+            self.pace.not_seen()
+        if now < self.told <= was:
+            self.pace.begin(_now())
+        if now > was:
+            self.pace.progress(_now(), all_of_it=self.told <= now)
+        return now > was
+
+    # Callers that wait for Traefik.
+
+    def expect(self, entry: Entry, fallback: Entry | None) -> Waiter:
+        """Register a caller; it is looked after once :meth:`committed` has been called for it."""
+        waiter = Waiter(entry, fallback, asyncio.get_running_loop().create_future())
+        self._waiters.setdefault(entry.name, []).append(waiter)
+        return waiter
+
+    def waiters(self, name: str) -> list[Waiter]:
+        """The callers that wait for a route, in the order in which they came."""
+        return list(self._waiters.get(name, ()))
+
+    def forget(self, waiter: Waiter) -> None:
+        """Remove a caller."""
+        name = waiter.entry.name
+        waiters = self._waiters.get(name, [])
+        with contextlib.suppress(ValueError):
+            waiters.remove(waiter)
+        if not waiters:
+            self._waiters.pop(name, None)
+
+    def committed(self, waiters: Iterable[Waiter]) -> None:
+        """Record that the entries of these callers are in the store, at the latest since the revision told last."""
+        for waiter in waiters:
+            waiter.revision = self.told
+            if not self.traefik_due.is_set():
+                self.told_at = _now()
+                self.traefik_due.set()
+
+    @property
+    def idle(self) -> bool:
+        """True if nobody waits for Traefik, and it has loaded what it was told."""
+        waiting = any(w.revision is not None and not w.done.done() for ws in self._waiters.values() for w in ws)
+        return not waiting and self.told == (self.loaded or 0)
+
+    def due(self) -> dict[str, Entry]:
+        """The entries to look at, by name: those that Traefik must have loaded by now, and that a caller waits for."""
+        loaded = self.loaded or 0
+        return {
+            name: _in_store(waiters)[-1].entry
+            for name, waiters in self._waiters.items()
+            if any(w.revision is not None and w.revision <= loaded and not w.done.done() for w in waiters)
+        }
+
+    def judged(self, entry: Entry, verdict: Verdict) -> None:
+        """Record what Traefik shows of an entry, and answer the callers that wait for it."""
+        waiters = _in_store(self._waiters.get(entry.name, ()))
+        # The last one counts: the edits of the others have been overtaken.
+        if not waiters or not waiters[-1].entry.is_generation_of(entry):
+            return
+        if isinstance(verdict, Ready):
+            self.served[entry.name] = entry.generation
+        for waiter in waiters:
+            waiter.verdict = verdict
+            if isinstance(verdict, Ready):
+                settle([waiter.done])
+            elif isinstance(verdict, Rejected):
+                self._rejected(waiter, verdict)
+
+    def _rejected(self, waiter: Waiter, verdict: Rejected) -> None:
+        """Believe a rejection only of a later read of the store than the one that first showed it.
+
+        A store without snapshots may have shown Traefik a part of the route only. A further revision, which the
+        rejection asks for, is in a read that began when all of it was there.
+        """
+        if waiter.rejected_at is None:
+            waiter.rejected_at = self.loaded
+            self.require_notification()
+        elif self.loaded is not None and self.loaded > waiter.rejected_at:
+            waiter.fail(RouteRejectedError(f"Traefik rejects the route: {verdict.why}"))
+
+    def next_poll(self) -> Done:
+        """Return a future that is resolved when Traefik has been asked once more, in a poll that begins after this."""
+        self._polls.append(done := _future())
+        self.traefik_due.set()
+        return done
+
+    def take_polls(self) -> list[Done]:
+        """Hand over the futures of :meth:`next_poll`, to be settled after the poll that begins now."""
+        polls, self._polls = self._polls, []
+        return polls
+
+    def fail_waiters(self, error: Exception) -> None:
+        """Let every caller fail that waits for Traefik."""
+        for waiters in list(self._waiters.values()):
+            for waiter in list(waiters):
+                waiter.fail(error)
+
+    # Callers that wait for the store.
+
+    def next_commit(self, name: str) -> Done:
+        """Return a future that is resolved when the entry of this name that is desired now is in the store."""
+        self._commits.setdefault(name, []).append(done := _future())
+        return done
+
+    def next_read(self) -> Done:
+        """Return a future that is resolved when the store has been read in full; differences are repaired after it."""
+        self._reads.append(done := _future())
+        self.store_due.set()
+        return done
+
+    @property
+    def read_wanted(self) -> bool:
+        """True if somebody waits for a read."""
+        return bool(self._reads)
+
+    def take_commits(self, names: Iterable[str]) -> dict[str, list[Done]]:
+        """Hand over the futures of these entries, to be settled or put back."""
+        return {name: self._commits.pop(name, []) for name in names}
+
+    def put_back_commits(self, commits: Mapping[str, list[Done]]) -> None:
+        """Let these wait on."""
+        for name, futures in commits.items():
+            self._commits[name] = futures + self._commits.get(name, [])
+
+    def take_reads(self) -> list[Done]:
+        """Hand over the futures of reads, to be settled or put back."""
+        reads, self._reads = self._reads, []
+        return reads
+
+    def put_back_reads(self, reads: Sequence[Done]) -> None:
+        """Let these wait on."""
+        self._reads = [*reads, *self._reads]
+
+    def fail_commits_and_reads(self, error: Exception) -> None:
+        """Let every caller fail that waits for the store."""
+        for futures in self.take_commits(list(self._commits)).values():
+            settle(futures, error)
+        settle(self.take_reads(), error)
+
+
+def settle(futures: Iterable[Done], error: Exception | None = None) -> None:
+    """Resolve futures that are not resolved yet, or let them fail."""
+    for future in futures:
+        if future.done():
+            continue
+        if error is None:
+            future.set_result(None)
+        else:
+            future.set_exception(error)
+
+
+def _in_store(waiters: Iterable[Waiter]) -> list[Waiter]:
+    return [waiter for waiter in waiters if waiter.revision is not None]
+
+
+def _future() -> Done:
+    return asyncio.get_running_loop().create_future()
+
+
+def _now() -> float:
+    return asyncio.get_running_loop().time()
