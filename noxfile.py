@@ -146,6 +146,24 @@ def build_docs(session: nox.Session, builder: str, *options: str, success_codes:
 
 
 @nox.session
+def wheel(session: nox.Session) -> None:
+    """The wheel and the source archive, into dist; a tag such as v0.1.0 as argument must be their version."""
+    session.install("build>=1.2", "twine>=6")
+    shutil.rmtree("dist", ignore_errors=True)
+    session.run("python", "-m", "build", "--outdir", "dist", silent=True)
+    session.run("twine", "check", "--strict", *map(str, Path("dist").iterdir()))
+    (made,) = Path("dist").glob("*.whl")
+    version = made.name.split("-")[1]
+    if session.posargs and session.posargs[0] != f"v{version}":
+        session.error(f"The tag {session.posargs[0]} is not the version {version} of kvproxy/_version.py.")
+    # Not in the environment that built it: the wheel must bring all that it needs.
+    target = Path(session.create_tmp()) / "wheel"
+    session.run("python", "-m", "venv", "--clear", str(target))
+    session.run(str(target / "bin" / "pip"), "install", "--quiet", f"{made}[redis]", external=True)
+    session.run(str(target / "bin" / "kvproxy"), "--version", external=True)
+
+
+@nox.session
 def hub5(session: nox.Session) -> None:
     """The tests that run a hub, on the oldest supported JupyterHub."""
     session.install("-e", ".[demo,test]", "jupyterhub>=5,<6")

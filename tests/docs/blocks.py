@@ -89,7 +89,7 @@ class Block:
 def pages() -> list[Path]:
     """All Markdown that a reader may copy from."""
     found = [*(ROOT / "docs").rglob("*.md"), *(ROOT / "examples").rglob("*.md")]
-    top = [ROOT / name for name in ("README.md", "CONTRIBUTING.md", "SECURITY.md")]
+    top = [ROOT / name for name in ("README.md", "CONTRIBUTING.md", "RELEASE.md", "SECURITY.md")]
     return [*top, *sorted(page for page in found if "_build" not in page.parts)]
 
 
