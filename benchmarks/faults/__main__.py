@@ -1,8 +1,8 @@
-"""Let every fault happen to every store, print the tables, and write the raw results and docs/faults.md.
+"""Let every fault happen to every store, print the tables, and write the results and docs/faults.md.
 
 python -m benchmarks.faults                                       everything; half an hour
 python -m benchmarks.faults --stores redis --faults hub-killed    some of it, printed only
-python -m benchmarks.faults --report                              the tables again, from the raw results on disk
+python -m benchmarks.faults --report                              the tables again, from the results on disk
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ def main(arguments: list[str] | None = None) -> int:
     if whole:
         write_document(results)
         print(f"\nThe tables in {DOCUMENT.relative_to(ROOT)} are made from this.")
-    return int(any(row.metric == "error" for row in results.rows))
+    return int(any("error" in metrics for metrics in results.summary().values()))
 
 
 def parse(arguments: list[str] | None) -> argparse.Namespace:

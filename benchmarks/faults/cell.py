@@ -60,7 +60,7 @@ class Outcome:
     problem: str = ""
 
     def rows(self, store: str, fault: str, routes: int) -> list[Row]:
-        """As raw results."""
+        """As results."""
         rows = []
         for name, value in dataclasses.asdict(self).items():
             if isinstance(value, (int, float)):

@@ -2,7 +2,7 @@
 
 python -m benchmarks.faults.crashes              ten times; four minutes; writes it to docs/faults.md
 python -m benchmarks.faults.crashes --times 2    the same in short, printed only
-python -m benchmarks.faults.crashes --report     the sentence again, from the raw results on disk
+python -m benchmarks.faults.crashes --report     the sentence again, from the results on disk
 """
 
 from __future__ import annotations
@@ -60,10 +60,12 @@ async def crash(site: Site) -> float:
 
 def story(results: Results) -> str:
     """What has come of it."""
-    seconds = sorted(row.value for row in results.rows)
+    seconds = results.series("redis", _ROUTES, "traefik-killed", "out_s")
+    if seconds is None:
+        raise LookupError("Nothing was measured.")
     return (
-        f"Killed {len(seconds)} times, each {_WORKS:.0f} s after it had begun to work, with {_ROUTES} routes in Redis: "
-        f"requests failed for {seconds[0]:.2f} to {seconds[-1]:.2f} s each time."
+        f"Killed {seconds.count} times, each {_WORKS:.0f} s after it had begun to work, with {_ROUTES} routes "
+        f"in Redis: requests failed for {seconds.least:.2f} to {seconds.most:.2f} s each time."
     )
 
 

@@ -1,4 +1,4 @@
-"""From raw results to the tables of docs/faults.md."""
+"""From results to the tables of docs/faults.md."""
 
 from __future__ import annotations
 

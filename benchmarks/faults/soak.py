@@ -2,7 +2,7 @@
 
 python -m benchmarks.faults.soak                 an hour; prints the table and writes it to docs/faults.md
 python -m benchmarks.faults.soak --minutes 3     the same in short, printed only
-python -m benchmarks.faults.soak --report        the table again, from the raw results on disk
+python -m benchmarks.faults.soak --report        the table again, from the results on disk
 
 In the first third all parts are restarted. Then memory, file descriptors and keys are counted, and at the end again;
 meanwhile the hub lives, and store and Traefik are restarted.

@@ -1,4 +1,4 @@
-"""From a soak's raw results to its table, and to what is not as it should be."""
+"""From a soak's results to its table, and to what is not as it should be."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from pathlib import Path
 
 from benchmarks.document import machine_line, write_places
 from benchmarks.faults.report import DOCUMENT, PROGRAMS
-from benchmarks.results import Results
+from benchmarks.results import Results, Series
 from benchmarks.tables import markdown
 from benchmarks.workload import ROOT
 
@@ -23,23 +23,27 @@ COUNTED = {
 }
 
 
-def series(results: Results, part: str, metric: str) -> list[float]:
+def series(results: Results, part: str, metric: str) -> Series:
     """All that was counted, the first after the warm-up, the last at the end."""
-    return results.values(part, results.sizes()[0], "soak", metric)
+    found = results.series(part, results.sizes()[0], "soak", metric)
+    if found is None:
+        raise LookupError(f"{metric} of {part} was not counted.")
+    return found
 
 
 def count(results: Results, name: str) -> int:
     """How often something happened."""
-    return int(sum(results.values("all", results.sizes()[0], "soak", name)))
+    found = results.series("all", results.sizes()[0], "soak", name)
+    return round(found.count * found.mean) if found else 0
 
 
 def problems(results: Results) -> list[str]:
     """What is not flat, or not right, in sentences."""
     found = []
     for (part, metric), (name, unit, share, more) in COUNTED.items():
-        first, *_, last = series(results, part, metric)
-        if last > first * (1 + share) + more:
-            found.append(f"{name}: {last / unit:.0f} at the end, {first / unit:.0f} after the warm-up.")
+        counted = series(results, part, metric)
+        if counted.last > counted.first * (1 + share) + more:
+            found.append(f"{name}: {counted.last / unit:.0f} at the end, {counted.first / unit:.0f} after the warm-up.")
     wanted = {
         "wrong": "routes do not lead where they should at the end",
         "failed": "requests on routes of users who were there all the time failed while Traefik and store were there",
@@ -52,10 +56,9 @@ def table(results: Results) -> str:
     """What was counted, by part."""
     rows = []
     for (part, metric), (name, unit, share, more) in COUNTED.items():
-        first, *between, last = series(results, part, metric)
-        most = max([first, *between, last])
+        counted = series(results, part, metric)
         allowed = f"{share:.0%} + {more / unit:.0f}" if share else f"{more / unit:.0f}"
-        rows.append([name, *(f"{value / unit:,.0f}" for value in (first, most, last)), allowed])
+        rows.append([name, *(f"{value / unit:,.0f}" for value in (counted.first, counted.most, counted.last)), allowed])
     return markdown(["", "after the warm-up", "most", "at the end", "may grow by"], rows)
 
 

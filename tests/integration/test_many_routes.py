@@ -5,12 +5,12 @@ from __future__ import annotations
 import asyncio
 import statistics
 
-from benchmarks.edits import edits
 from benchmarks.workload import Place
 from kvproxy.routing.entry import Layout
 from kvproxy.testing.conformance.proxy_tree import groups_in
 from kvproxy.testing.memory import MemoryStore
 
+from .edit_cost import edits
 from .test_reconciler import SOON, foreign, key, route, running, until
 
 
@@ -95,7 +95,7 @@ async def test_a_group_that_somebody_deletes_is_put_back() -> None:
 
 
 async def test_one_route_more_costs_python_the_same_at_any_size() -> None:
-    """Calls of functions, and memory, by the numbers of docs/profile.md's table: they are the same on every machine."""
+    """Calls of functions, memory and operations, which are the same on every machine."""
     place = Place("", "", "", 0, "", "", "", "", "http://127.0.0.1:1", "http://127.0.0.1:2")
     few, many = await edits(place, 200), await edits(place, 3000)
     for metric, most in (("calls", 1.1), ("peak_b", 1.5), ("operations", 1.0)):

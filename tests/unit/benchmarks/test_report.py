@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import re
+import statistics
 from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from benchmarks import driver
 from benchmarks.driver import Driver, Seat
@@ -265,7 +269,33 @@ def test_results_are_saved_and_read_again(tmp_path):
     found.machine = {"cores": 2}
     found.save(tmp_path)
     again = Results.load(tmp_path)
-    assert (again.rows, again.machine) == (found.rows, found.machine)
+    assert (again.summary(), again.machine) == (found.summary(), found.machine)
+
+
+@given(st.lists(st.integers(0, 999_999), min_size=1, max_size=12))
+def test_a_summary_answers_as_the_values_would(tmp_path_factory, values):
+    """Without the values, which are not kept."""
+    folder = tmp_path_factory.mktemp("results")
+    found = results(*(row("chp", 10, "add", "returned_s", value) for value in values))
+    found.save(folder)
+    again, wanted = Results.load(folder), ("chp", 10, "add", "returned_s")
+    assert again.rows == []
+    assert again.median(*wanted) == pytest.approx(statistics.median(values), rel=1e-5)
+    assert again.mean(*wanted) == pytest.approx(statistics.fmean(values), rel=1e-5)
+    assert again.p90(*wanted) == sorted(values)[math.ceil(0.9 * len(values)) - 1]
+    series = again.series(*wanted)
+    assert (series.first, series.last, series.least, series.most, series.count) == (
+        values[0], values[-1], min(values), max(values), len(values),
+    )  # fmt: skip
+
+
+def test_a_new_run_takes_the_place_of_an_earlier_one_where_both_measured(tmp_path):
+    results(row("chp", 10, "add", "returned_s", 1), row("chp", 100, "add", "returned_s", 2)).save(tmp_path)
+    again = Results.load(tmp_path)
+    again.rows.append(row("chp", 10, "add", "returned_s", 3))
+    again.save(tmp_path)
+    both = Results.load(tmp_path)
+    assert [both.median("chp", size, "add", "returned_s") for size in (10, 100)] == [3, 2]
 
 
 def test_the_plan_measures_what_is_required():
