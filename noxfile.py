@@ -204,9 +204,9 @@ def install_bench(session: nox.Session) -> None:
 
 @nox.session
 def faults(session: nox.Session) -> None:
-    """Every fault on every store (docs/faults.md); arguments go to `python -m benchmarks.faults`."""
+    """Every fault on every store (docs/faults.md); arguments go to `python -m tests.faults`."""
     session.install("-e", ".[demo,test]")
-    session.run("python", "-m", "benchmarks.faults", *session.posargs)
+    session.run("python", "-m", "tests.faults", *session.posargs)
 
 
 @nox.session
@@ -225,7 +225,7 @@ def wire(session: nox.Session) -> None:
 def soak(session: nox.Session) -> None:
     """An hour of churn (docs/faults.md); `nox -s soak -- --minutes 3` is a short one."""
     session.install("-e", ".[demo,test]")
-    session.run("python", "-m", "benchmarks.faults.soak", *session.posargs)
+    session.run("python", "-m", "tests.faults.soak", *session.posargs)
 
 
 def bench_peer(session: nox.Session) -> str:

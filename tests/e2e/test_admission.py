@@ -14,9 +14,6 @@ import aiohttp
 import psutil
 import pytest
 
-from benchmarks.faults.load import Load
-from benchmarks.faults.site import Site
-from benchmarks.faults.stores import STORES, Killable
 from kvproxy.errors import ConfigurationError, StoreAuthError
 from kvproxy.testing.conformance.proxy_suite import until
 from kvproxy.testing.servers import RedisServer
@@ -26,6 +23,9 @@ from kvproxy.testing.servers.redis import CLOSED
 from kvproxy_consul import TraefikConsulProxy
 from kvproxy_redis.client import connect
 from kvproxy_redis.connection import parse_connection
+from tests.faults.load import Load
+from tests.faults.site import Site
+from tests.faults.stores import STORES, Killable
 
 from .proxies import Client, Doors, Start, making, port_of, until_true
 from .rights import CONSUL_HUB, REDIS_ADMITTING, REDIS_HUB

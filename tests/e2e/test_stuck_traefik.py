@@ -13,12 +13,12 @@ from typing import Any
 
 import pytest
 
-from benchmarks.faults.network import APART
 from kvproxy.proxy import KVTraefikProxy
 from kvproxy.testing.servers import TcpProxy
 from kvproxy_consul import TraefikConsulProxy
 from kvproxy_etcd import TraefikEtcdProxy
 from kvproxy_redis import TraefikRedisProxy
+from tests.faults.network import APART
 
 from .proxies import Client, Doors, Start, add_all, making, port_of
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from benchmarks.faults import crashes, report, soak_report
-from benchmarks.faults.cell import Outcome
 from benchmarks.results import Results, Row
+from tests.faults import crashes, report, soak_report
+from tests.faults.cell import Outcome
 
 ROUTES = 50
 

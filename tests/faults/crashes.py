@@ -1,8 +1,8 @@
 """The hub's own Traefik is killed again and again: for how long do users notice it?
 
-python -m benchmarks.faults.crashes              ten times; four minutes; writes it to docs/faults.md
-python -m benchmarks.faults.crashes --times 2    the same in short, printed only
-python -m benchmarks.faults.crashes --report     the sentence again, from the results on disk
+python -m tests.faults.crashes              ten times; four minutes; writes it to docs/faults.md
+python -m tests.faults.crashes --times 2    the same in short, printed only
+python -m tests.faults.crashes --report     the sentence again, from the results on disk
 """
 
 from __future__ import annotations
@@ -17,15 +17,15 @@ from pathlib import Path
 import psutil
 
 from benchmarks.document import write_places
-from benchmarks.faults.load import Load
-from benchmarks.faults.report import DOCUMENT
-from benchmarks.faults.site import Site
-from benchmarks.faults.stores import STORES
 from benchmarks.results import Results, Row, describe_machine
 from benchmarks.tools import own_versions
 from benchmarks.workload import ROOT
+from tests.faults.load import Load
+from tests.faults.report import DOCUMENT
+from tests.faults.site import Site
+from tests.faults.stores import STORES
 
-RESULTS = ROOT / "benchmarks" / "results" / "crashes"
+RESULTS = ROOT / "tests" / "faults" / "results" / "crashes"
 TIMES = 10
 _ROUTES = 500
 _WORKS = 20.0  # seconds for which Traefik works before it is killed
@@ -76,7 +76,7 @@ def write_document(results: Results, document: Path = DOCUMENT) -> None:
 
 def main(arguments: list[str] | None = None) -> int:
     """Returns the exit status."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.faults.crashes", description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(prog="python -m tests.faults.crashes", description=__doc__.splitlines()[0])
     parser.add_argument("--times", type=int, default=TIMES, help="how often; the documentation needs ten")
     parser.add_argument("--report", action="store_true", help="report on the results on disk")
     options = parser.parse_args(arguments)

@@ -5,12 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 from benchmarks.document import machine_line, write_places
-from benchmarks.faults.report import DOCUMENT, PROGRAMS
 from benchmarks.results import Results, Series
 from benchmarks.tables import markdown
 from benchmarks.workload import ROOT
+from tests.faults.report import DOCUMENT, PROGRAMS
 
-RESULTS = ROOT / "benchmarks" / "results" / "soak"
+RESULTS = ROOT / "tests" / "faults" / "results" / "soak"
 #: Part and what is counted of it -> its name, what one of its units is, and by how much it may have grown: a part of
 #: what there was after the warm-up, and some more. An allocator rounds up, and Traefik keeps connections to users'
 #: servers open for a while, a hundred servers at most.

@@ -1,6 +1,6 @@
 """The hub's side: a proxy object in a process of its own, which can be killed and whose memory can be weighed.
 
-    python -m benchmarks.faults.hub
+    python -m tests.faults.hub
 
 The first line that it reads says which proxy: ``{"class": "module:name", "traits": {…}}``. Each further line is one
 call, ``{"id": 1, "op": "add", …}``, and calls run side by side; their answers come as lines with the same id. It ends

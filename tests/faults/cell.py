@@ -9,13 +9,13 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks.faults.catalogue import FAULTS, Fault, Steps
-from benchmarks.faults.hub_process import HubError
-from benchmarks.faults.load import Load, OpenSocket, Tally
-from benchmarks.faults.site import Site
-from benchmarks.faults.stores import STORES
 from benchmarks.results import Row
 from kvproxy.testing.servers.programs import ServerError
+from tests.faults.catalogue import FAULTS, Fault, Steps
+from tests.faults.hub_process import HubError
+from tests.faults.load import Load, OpenSocket, Tally
+from tests.faults.site import Site
+from tests.faults.stores import STORES
 
 _MEANWHILE, _AFTER = "/user/meanwhile/", "/user/after/"
 _NAMED = 3  # routes that are named in a sentence

@@ -10,11 +10,11 @@ from typing import TypeAlias
 
 import psutil
 
-from benchmarks.faults.hub_process import HubError
-from benchmarks.faults.network import Network
-from benchmarks.faults.site import FOREIGN, Site, foreign
-from benchmarks.faults.stores import Killable
 from kvproxy.store import Operation, Space
+from tests.faults.hub_process import HubError
+from tests.faults.network import Network
+from tests.faults.site import FOREIGN, Site, foreign
+from tests.faults.stores import Killable
 
 _AWAY = 1.0  # seconds that a part is away, at least: whoever starts it anew takes a moment
 _CHANGES = 20  # that a store has seen before it loses them

@@ -5,15 +5,15 @@ from __future__ import annotations
 from pathlib import Path
 
 from benchmarks.document import machine_line, write_places
-from benchmarks.faults.catalogue import FAULTS
-from benchmarks.faults.cell import applies
-from benchmarks.faults.stores import STORES
 from benchmarks.results import Results
 from benchmarks.tables import markdown
 from benchmarks.workload import ROOT
+from tests.faults.catalogue import FAULTS
+from tests.faults.cell import applies
+from tests.faults.stores import STORES
 
 DOCUMENT = ROOT / "docs" / "faults.md"
-RESULTS = ROOT / "benchmarks" / "results" / "faults"
+RESULTS = ROOT / "tests" / "faults" / "results" / "matrix"
 #: Programs whose versions are told.
 PROGRAMS = ("traefik", "redis-server", "valkey-server", "etcd", "consul")
 

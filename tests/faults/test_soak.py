@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.faults.soak import soak
-from benchmarks.faults.soak_report import count, problems, series, story
+from tests.faults.soak import soak
+from tests.faults.soak_report import count, problems, series, story
 
 
 @pytest.mark.endurance

@@ -30,7 +30,7 @@ class StoreUnderFault(abc.ABC):
     """A store, and what can happen to it; each method returns when it has happened. One with processes is started anew
     after it was killed.
 
-    Its keys are changed by hand through a store of kvproxy's own, see `benchmarks.faults.site`.
+    Its keys are changed by hand through a store of kvproxy's own, see `tests.faults.site`.
     """
 
     #: What leads the hub and its Traefik to the store.

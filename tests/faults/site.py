@@ -15,9 +15,6 @@ from typing import Any
 
 import psutil
 
-from benchmarks.faults.hub_process import Hub, HubError
-from benchmarks.faults.network import APART, Network, redirect
-from benchmarks.faults.stores import Killable, StoreUnderFault
 from kvproxy.process.launch import DEFAULT_ENVIRONMENT, find_traefik, traefik_version, write_private
 from kvproxy.proxy import KVTraefikProxy
 from kvproxy.reconcile.plan import diff, transactions
@@ -29,6 +26,9 @@ from kvproxy.testing.servers import TraefikServer
 from kvproxy.testing.servers.echo import EchoServer
 from kvproxy.testing.servers.named import Doors, RawClient, port_of
 from kvproxy.traefik.static_config import static_configuration, static_file
+from tests.faults.hub_process import Hub, HubError
+from tests.faults.network import APART, Network, redirect
+from tests.faults.stores import Killable, StoreUnderFault
 
 _DOORS = 100  # users' servers that can be told apart; where there are more routes, some share one
 _LOW_PORTS = (10_000, 32_000)

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.faults.catalogue import FAULTS
-from benchmarks.faults.cell import Outcome, Scale, applies, run
-from benchmarks.faults.stores import STORES
 from kvproxy.testing.servers.programs import ServerError
+from tests.faults.catalogue import FAULTS
+from tests.faults.cell import Outcome, Scale, applies, run
+from tests.faults.stores import STORES
 
 #: Seconds in which a new route can be added, after any fault.
 SOON = 30.0

@@ -1,8 +1,8 @@
 """Users come and go while parts are restarted: what is there at the end that was not there before?
 
-python -m benchmarks.faults.soak                 an hour; prints the table and writes it to docs/faults.md
-python -m benchmarks.faults.soak --minutes 3     the same in short, printed only
-python -m benchmarks.faults.soak --report        the table again, from the results on disk
+python -m tests.faults.soak                 an hour; prints the table and writes it to docs/faults.md
+python -m tests.faults.soak --minutes 3     the same in short, printed only
+python -m tests.faults.soak --report        the table again, from the results on disk
 
 In the first third all parts are restarted. Then memory, file descriptors and keys are counted, and at the end again;
 meanwhile the hub lives, and store and Traefik are restarted.
@@ -23,15 +23,15 @@ from pathlib import Path
 
 import psutil
 
-from benchmarks.faults.hub_process import HubError, HubGoneError
-from benchmarks.faults.load import Load
-from benchmarks.faults.network import Network
-from benchmarks.faults.site import Site
-from benchmarks.faults.soak_report import RESULTS, problems, sections, write_document
-from benchmarks.faults.stores import STORES, Killable
 from benchmarks.results import Results, Row, describe_machine
 from benchmarks.tools import own_versions
 from kvproxy.store import Operation, Space
+from tests.faults.hub_process import HubError, HubGoneError
+from tests.faults.load import Load
+from tests.faults.network import Network
+from tests.faults.site import Site
+from tests.faults.soak_report import RESULTS, problems, sections, write_document
+from tests.faults.stores import STORES, Killable
 
 MINUTES = 60.0
 RESIDENTS = 100  # users who are there all the time
@@ -262,7 +262,7 @@ async def soak(store: str, minutes: float, directory: Path, *, losses: bool = Tr
 
 def main(arguments: list[str] | None = None) -> int:
     """Returns the exit status: 1 if something is not flat, or not right."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.faults.soak", description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(prog="python -m tests.faults.soak", description=__doc__.splitlines()[0])
     parser.add_argument("--minutes", type=float, default=MINUTES, help="how long; the documentation needs an hour")
     parser.add_argument("--store", default="redis", choices=[*STORES], help="where the routes are")
     parser.add_argument("--report", action="store_true", help="report on the results on disk")

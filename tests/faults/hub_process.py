@@ -1,4 +1,4 @@
-"""The caller's end of `benchmarks.faults.hub`."""
+"""The caller's end of `tests.faults.hub`."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from benchmarks.faults.hub import LINE
 from benchmarks.workload import ROOT
 from kvproxy.proxy import KVTraefikProxy
+from tests.faults.hub import LINE
 
 _GRACE = 30.0  # seconds to end in
 
@@ -50,7 +50,7 @@ class Hub:
         """Start the process and return at once; calls wait until the proxy has begun to work."""
         with self._log.open("ab") as log:
             self._process = await asyncio.create_subprocess_exec(
-                *(sys.executable, "-m", "benchmarks.faults.hub"),
+                *(sys.executable, "-m", "tests.faults.hub"),
                 cwd=ROOT,
                 stdin=asyncio.subprocess.PIPE,
                 stdout=asyncio.subprocess.PIPE,
@@ -62,7 +62,7 @@ class Hub:
         self._send(self._settings)
 
     async def call(self, operation: str, **arguments: Any) -> Any:
-        """Have something done, see `benchmarks.faults.hub.Calls`. Raises HubError with the proxy's own sentence."""
+        """Have something done, see `tests.faults.hub.Calls`. Raises HubError with the proxy's own sentence."""
         if not self._listens:
             raise HubGoneError(f"It does not run. {self.last_words()}")
         number = next(self._numbers)

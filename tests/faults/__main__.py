@@ -1,8 +1,8 @@
 """Let every fault happen to every store, print the tables, and write the results and docs/faults.md.
 
-python -m benchmarks.faults                                       everything; half an hour
-python -m benchmarks.faults --stores redis --faults hub-killed    some of it, printed only
-python -m benchmarks.faults --report                              the tables again, from the results on disk
+python -m tests.faults                                       everything; half an hour
+python -m tests.faults --stores redis --faults hub-killed    some of it, printed only
+python -m tests.faults --report                              the tables again, from the results on disk
 """
 
 from __future__ import annotations
@@ -13,13 +13,13 @@ import sys
 import tempfile
 from pathlib import Path
 
-from benchmarks.faults.catalogue import FAULTS
-from benchmarks.faults.cell import Scale, applies, run
-from benchmarks.faults.report import DOCUMENT, RESULTS, sections, write_document
-from benchmarks.faults.stores import STORES
 from benchmarks.results import Results, describe_machine
 from benchmarks.tools import own_versions
 from benchmarks.workload import ROOT
+from tests.faults.catalogue import FAULTS
+from tests.faults.cell import Scale, applies, run
+from tests.faults.report import DOCUMENT, RESULTS, sections, write_document
+from tests.faults.stores import STORES
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -44,7 +44,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 def parse(arguments: list[str] | None) -> argparse.Namespace:
     """The command line."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.faults", description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(prog="python -m tests.faults", description=__doc__.splitlines()[0])
     parser.add_argument("--stores", default="", help=f"comma-separated, of {', '.join(STORES)}; default: all")
     parser.add_argument("--faults", default="", help=f"comma-separated, of {', '.join(FAULTS)}; default: all")
     parser.add_argument("--routes", type=int, default=Scale().routes, help="how many routes there are")
