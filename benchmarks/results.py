@@ -1,7 +1,7 @@
 """Results of a run: every measured value, a summary of them, and what the machine was.
 
-Documents are made from the summary, which is kept in the repository. The raw values lie beside it until the next run, for a
-closer look; a release carries them.
+Documents are made from the summary, which is kept in the repository. The raw values lie beside it until the next run,
+for a closer look; a release carries them.
 """
 
 from __future__ import annotations
