@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, Final
 
-from kvproxy.errors import ConfigurationError, StoreAuthError, StoreError
+from kvproxy import ConfigurationError, StoreAuthError, StoreError
 from kvproxy.store.connection import HttpConnection
 from kvproxy.store.http import Answer, HttpClient, strange
 

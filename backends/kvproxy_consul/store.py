@@ -11,8 +11,17 @@ import secrets
 from collections.abc import Sequence
 from typing import Any, Final, TypeAlias
 
-from kvproxy.errors import StoreAuthError, StoreError, StoreUnavailableError
-from kvproxy.store import Capabilities, Operation, Snapshot, Space, Store, Transaction
+from kvproxy import (
+    Capabilities,
+    Operation,
+    Snapshot,
+    Space,
+    Store,
+    StoreAuthError,
+    StoreError,
+    StoreUnavailableError,
+    Transaction,
+)
 from kvproxy.store.anonymous import open_door
 from kvproxy.store.connection import HttpConnection
 from kvproxy.store.http import FENCE, Answer, HttpClient, moved, strange, time_of, wrong_protocol

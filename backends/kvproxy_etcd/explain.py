@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Final
 
-from kvproxy.errors import StoreAuthError, StoreError, StoreUnavailableError, StoreWriteRefusedError
+from kvproxy import StoreAuthError, StoreError, StoreUnavailableError, StoreWriteRefusedError
 from kvproxy.store.connection import HttpConnection
 from kvproxy.store.http import Answer, wrong_protocol
 

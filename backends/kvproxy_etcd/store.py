@@ -10,8 +10,18 @@ import secrets
 from collections.abc import Sequence
 from typing import Any, Final
 
-from kvproxy.errors import ConfigurationError, StoreError, StoreUnavailableError, StoreWriteRefusedError
-from kvproxy.store import Capabilities, Operation, Snapshot, Space, Store, Transaction
+from kvproxy import (
+    Capabilities,
+    ConfigurationError,
+    Operation,
+    Snapshot,
+    Space,
+    Store,
+    StoreError,
+    StoreUnavailableError,
+    StoreWriteRefusedError,
+    Transaction,
+)
 from kvproxy.store.anonymous import open_door
 from kvproxy.store.connection import HttpConnection
 from kvproxy.store.http import FENCE, Answer, HttpClient, moved, strange, time_of

@@ -7,8 +7,7 @@ import re
 from collections.abc import Iterable, Iterator
 from typing import Final
 
-from kvproxy.errors import StoreError
-from kvproxy.store import Operation, Snapshot, Space
+from kvproxy import Operation, Snapshot, Space, StoreError
 
 from .formats import BrokenFileError, Format, Items, Node, Tree, is_null
 

@@ -14,7 +14,7 @@ import re
 import sys
 from typing import Any, Final, TypeAlias
 
-from kvproxy.errors import ConfigurationError
+from kvproxy import ConfigurationError
 from kvproxy.routing.flatten import places
 
 

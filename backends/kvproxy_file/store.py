@@ -19,15 +19,18 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Final, TypeVar
 
-from kvproxy.errors import (
+from kvproxy import (
+    Capabilities,
     ConfigurationError,
+    Snapshot,
+    Store,
     StoreAuthError,
     StoreChangedError,
     StoreError,
     StoreUnavailableError,
     StoreWriteRefusedError,
+    Transaction,
 )
-from kvproxy.store import Capabilities, Snapshot, Store, Transaction
 
 from .document import Document
 from .formats import BrokenFileError, format_of

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from kvproxy.errors import ConfigurationError
+from kvproxy import ConfigurationError
 
 from .transactions import ask
 

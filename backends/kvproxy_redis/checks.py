@@ -9,7 +9,7 @@ from typing import Any
 
 from redis.exceptions import NoPermissionError, ReadOnlyError, ResponseError
 
-from kvproxy.errors import ConfigurationError, StoreError, StoreUnavailableError
+from kvproxy import ConfigurationError, StoreError, StoreUnavailableError
 
 from .admission import Login
 from .connection import Connection

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Final
 from urllib.parse import parse_qs, unquote, urlsplit
 
-from kvproxy.errors import ConfigurationError
+from kvproxy import ConfigurationError
 
 from .sentinels import Sentinels, endpoint
 

@@ -17,7 +17,7 @@ from redis.exceptions import (
     TimeoutError,
 )
 
-from kvproxy.errors import (
+from kvproxy import (
     ConfigurationError,
     KVProxyError,
     StoreAuthError,

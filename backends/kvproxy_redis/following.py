@@ -16,9 +16,9 @@ from typing import Any, Final
 
 from redis.exceptions import RedisError
 
+from kvproxy import StoreUnavailableError
 from kvproxy._tasks import begin
 from kvproxy._types import Log
-from kvproxy.errors import StoreUnavailableError
 
 from .cancellation import end
 from .client import FollowingRedis, connect

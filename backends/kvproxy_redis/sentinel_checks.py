@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from redis.exceptions import NoPermissionError, RedisError, ResponseError
 
-from kvproxy.errors import ConfigurationError, KVProxyError, StoreAuthError, StoreError, StoreUnavailableError
+from kvproxy import ConfigurationError, KVProxyError, StoreAuthError, StoreError, StoreUnavailableError
 
 from .client import sentinel_client
 from .connection import Connection

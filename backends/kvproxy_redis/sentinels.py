@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Final
 from urllib.parse import urlsplit
 
-from kvproxy.errors import ConfigurationError
+from kvproxy import ConfigurationError
 
 #: The name that Redis' own example configuration, and with it nearly everybody, gives to the master.
 MASTER: Final = "mymaster"

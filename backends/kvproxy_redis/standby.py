@@ -9,7 +9,7 @@ from typing import Any, Final, TypeAlias
 
 from redis.exceptions import MasterDownError, NoPermissionError, RedisError
 
-from kvproxy.errors import StoreError
+from kvproxy import StoreError
 
 from .admission import Login
 from .checks import Keys, try_admitting, try_reading, try_rights

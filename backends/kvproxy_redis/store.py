@@ -15,9 +15,17 @@ from typing import Any, Final, TypeVar
 
 from redis.exceptions import RedisError, ResponseError
 
+from kvproxy import (
+    Capabilities,
+    Snapshot,
+    Store,
+    StoreChangedError,
+    StoreError,
+    StoreUnavailableError,
+    StoreWriteRefusedError,
+    Transaction,
+)
 from kvproxy._types import Log
-from kvproxy.errors import StoreChangedError, StoreError, StoreUnavailableError, StoreWriteRefusedError
-from kvproxy.store import Capabilities, Snapshot, Store, Transaction
 
 from .admission import Login, described
 from .cancellation import insist
