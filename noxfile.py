@@ -35,10 +35,12 @@ def offer_pyenv() -> None:
 
 @nox.session
 def lint(session: nox.Session) -> None:
-    """Style: ruff's checks and its formatting."""
-    session.install("ruff>=0.9")
+    """Style: ruff's checks and its formatting; spelling."""
+    # codespell reads pyproject.toml, before Python 3.11 by tomli.
+    session.install("ruff>=0.9", "codespell>=2.4", "tomli")
     session.run("ruff", "check", ".")
     session.run("ruff", "format", "--check", ".")
+    session.run("codespell")
 
 
 @nox.session
