@@ -2,7 +2,7 @@
 
 Traefik (3.7, ``pkg/middlewares/metrics``) counts a request when it has ended, by service, status, method and protocol;
 so a websocket is counted when it is closed. Like configurable-http-proxy, kvproxy takes no redirect and no error for a
-sign of somebody who works: a browser that was logged out, or a robot, must not keep a server running.
+sign of a user at work: a browser that was logged out, or a robot, must not keep a server running.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ _REDIRECT: Final = 300
 
 @dataclass(frozen=True)
 class Sample:
-    """What one Traefik has counted.
+    """Counters of one Traefik.
 
     Args:
         counts: requests that were answered well, by the name of the service.
@@ -143,7 +143,7 @@ def asked(before: Sample | None, now: Sample) -> set[str]:
     """The services that were asked between two samples of one Traefik.
 
     Without an earlier sample nothing can be told: what was counted may have been long ago. A counter that has gone
-    back, or whose process is another one, began anew in between, so whatever it shows is new.
+    back, or whose process is another one, was restarted in between, so whatever it shows is new.
     """
     if before is None:
         return set()
