@@ -52,14 +52,14 @@ class ChildProcess:
         try:
             return cls(psutil.Process(child.pid), child)
         except BaseException:
-            # As without a file descriptor to read /proc by. Nobody knew of it, and it would keep the ports.
+            # As without a file descriptor to read /proc by. It would be lost sight of, and keep the ports.
             child.kill()
             child.wait()
             raise
 
     @classmethod
     def find(cls, identity: Identity) -> ChildProcess:
-        """A process that somebody else has started.
+        """A process that is no child of this one.
 
         Raises:
             TraefikError: if it has ended.
@@ -74,7 +74,7 @@ class ChildProcess:
 
     @property
     def alive(self) -> bool:
-        """Whether it runs. One that has ended and that nobody has asked for its exit status does not."""
+        """True if it runs. A zombie does not run."""
         if self._child is not None:
             return self._child.poll() is None
         try:
@@ -94,7 +94,7 @@ class ChildProcess:
         """Ask it to stop, and kill it if it has not after ``grace`` seconds.
 
         Returns:
-            Whether that was enough, without a kill.
+            True if that was enough, without a kill.
 
         Raises:
             TraefikError: if it cannot be stopped.
@@ -126,7 +126,7 @@ class ChildProcess:
 
 
 def _has_ended(process: psutil.Process) -> bool:
-    """Whether it waits only for somebody to fetch its exit status.
+    """True if it is a zombie, whose exit status has not been fetched.
 
     Linux says "zombie" as soon as the first thread has ended. Its ports are free when the last one has, which takes a
     moment in a process with many.
@@ -159,7 +159,7 @@ def of_file(config_file: Path) -> dict[int, Running]:
 
 
 def _sees(pid: int, directory: Path) -> bool:
-    """Whether a path means the same to a process as here, as it does not in a container of its own."""
+    """True if a path means the same to a process as here, as it does not in a container of its own."""
     try:
         return not psutil.LINUX or os.path.samefile(f"/proc/{pid}/root{directory}", directory)
     except OSError:

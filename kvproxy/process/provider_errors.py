@@ -12,7 +12,7 @@ _MESSAGES: Final = (
     "Cannot build the configuration",
     "Cannot start the provider",
 )
-#: What Traefik puts before the store's own words.
+#: Traefik's words before the store's own.
 _PREFIX: Final = "KV store connection error: "
 
 

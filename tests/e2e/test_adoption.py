@@ -242,7 +242,7 @@ async def test_a_traefik_without_its_record_is_known_by_its_command_line(
     await proxy.start()
     assert gone(left.traefik)
     assert await serves(proxy)
-    assert f"(process {left.traefik.pid}): nobody has recorded what it was started with" in log.text
+    assert f"(process {left.traefik.pid}): its start was not recorded" in log.text
 
 
 async def test_the_program_on_the_port_is_named(

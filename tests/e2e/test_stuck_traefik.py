@@ -59,7 +59,7 @@ async def test_one_whose_connection_to_the_store_is_forgotten_is_started_anew(
         network.forget()
         await proxy.add_route("/user/new/", target, {})
         assert proxy.traefik_pid != before
-        assert f"Starting Traefik (process {before}) anew. It does not follow the store." in caplog.text
+        assert f"Restarting Traefik (process {before}). It does not follow the store." in caplog.text
         assert "its connection to the store is most likely dead" in caplog.text
         client = Client(int(port_of(proxy.public_url)))
         for user in [*USERS, "/user/new/"]:
@@ -77,7 +77,7 @@ async def test_one_that_hangs_is_started_anew(
     os.kill(before, signal.SIGSTOP)
     await proxy.add_route("/user/new/", target, {})
     assert proxy.traefik_pid != before
-    assert f"Starting Traefik (process {before}) anew. It hangs. Traefik's API at" in caplog.text
+    assert f"Restarting Traefik (process {before}). It hangs. Traefik's API at" in caplog.text
 
 
 # Traefik's client of etcd tries again without a word, so that it cannot be told from one that hears nothing.

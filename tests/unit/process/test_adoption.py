@@ -104,7 +104,7 @@ def test_without_a_record_traefik_is_started() -> None:
 @pytest.mark.parametrize("record", [None, replace(RECORD, traefik=replace(TRAEFIK, pid=49))])
 def test_a_traefik_of_the_same_file_without_a_record_is_replaced(record: Record | None) -> None:
     """It has the ports. The record may have been lost, or be an older one as the disk was full."""
-    assert decision(record) == Replace(TRAEFIK, "nobody has recorded what it was started with")
+    assert decision(record) == Replace(TRAEFIK, "its start was not recorded")
 
 
 def test_a_file_that_another_hub_uses_is_refused() -> None:
