@@ -45,7 +45,7 @@ def _unplaced(route: Route, layout: Layout) -> dict[str, Any]:
 def _placed(
     layout: Layout, parent: Group | None, item: RouteSpec | Group, middlewares: Sequence[str] = ()
 ) -> dict[str, Any]:
-    """What depends on where a router is: behind a group, behind the root routers, or at the entry points.
+    """Everything that depends on where a router is: behind a group, behind the root routers, or at the entry points.
 
     Traefik allows entry points for routers without a parent only. These have the hub's pages too: what is behind others
     has them from there, and costs no key.
@@ -95,7 +95,7 @@ def encode(route: Route, layout: Layout, parent: Group | None = None) -> Entry:
 
 
 def withheld(route: Route) -> Entry:
-    """A route that is known and not served: its hook fails, and nobody knows what would protect it."""
+    """A route that is known and not served: its hook fails, so the protection that it needs is unknown."""
     return Entry({}, {route.key: encode_record(route)}, route)
 
 

@@ -11,7 +11,7 @@ from .names import ALONE, Names
 from .root_routers import RootRouters
 from .route import Route, RouteSpec
 
-#: Begins the key of a record that nobody could read; it is kept for the administrator and belongs to nothing.
+#: Begins the key of a record that could not be read; it is kept for the administrator and belongs to nothing.
 QUARANTINE: Final = "quarantine:"
 
 #: Begins the key of a group's record; no routespec begins so.
@@ -23,7 +23,7 @@ SETUP: Final = "setup"
 
 @dataclass(frozen=True)
 class Entry:
-    """What one route (or a group of them, or the setup) is in the store: configuration keys, and one record.
+    """One route (or a group of them, or the setup) in the store: configuration keys, and one record.
 
     Args:
         config: keys of the configuration and their values.
@@ -80,11 +80,11 @@ class Layout:
 
     @property
     def may_be_rooted(self) -> bool:
-        """Whether there is anything that root routers would do: tell who gets the hub's pages."""
+        """True if there is anything for root routers to do: to decide which requests get the hub's pages."""
         return self.roots is not None and bool(self.roots.pages)
 
     def behind_roots(self, item: RouteSpec | Group) -> bool:
-        """Whether a route or a group that is in no group is a child of the root routers."""
+        """True if a route or a group that is in no group is a child of the root routers."""
         return self.rooted and self.roots is not None and self.roots.reach(item)
 
     def pages(self, spec: RouteSpec | None) -> str:

@@ -47,7 +47,7 @@ HEALTH_PATH: Final = "/_chp_healthz"
 
 @dataclass(frozen=True)
 class RootRouters:
-    """What the root routers are made from.
+    """Settings of the root routers.
 
     Args:
         names: how the hub calls routers.

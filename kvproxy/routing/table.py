@@ -1,4 +1,4 @@
-"""What a store is to hold: an entry for every route, for every group of the routing tree, and for the setup."""
+"""The desired contents of a store: an entry for every route, for every group of the routing tree, and for the setup."""
 
 from __future__ import annotations
 
@@ -39,9 +39,9 @@ class DesiredTable:
         self._outermost: set[str] = set()
         #: The desired entries.
         self.entries: dict[str, Entry] = {}
-        #: Whether Traefik can read groups. As long as that is not known, they are left as they are.
+        #: True if Traefik can read groups. As long as that is not known, they are left as they are.
         self.groups_allowed = groups_allowed
-        # Whether routers have come behind the root routers, or out from there, since this was asked.
+        # True if routers have come behind the root routers, or out from there, since this was asked.
         self._rerooted = False
         #: The setup as it was asked for, and with all that is wanted, also what is left out for now.
         self.asked = self.setup = setup
@@ -141,7 +141,7 @@ class DesiredTable:
         """Want the setup that was asked for, the root routers, and what puts another proxy's routers behind ours."""
         before, lowered = self.entries.get(SETUP), lowering(self._left, self._prevailing)
         setup = with_public_routers(self.asked, self._layout)
-        # What was lowered is no part of the record: the keys stay where they are if the hub does not need them.
+        # Lowered routers are no part of the record: the keys stay where they are if the hub does not need them.
         self.setup = replace(setup, config={**setup.config, **lowered}) if lowered else setup
         here = without_default_store(setup) if self._yields else setup
         if here.config or lowered:
@@ -151,7 +151,7 @@ class DesiredTable:
         return self.entries.get(SETUP) != before
 
     def make_way(self, foreign: Collection[str]) -> list[str]:
-        """Leave Traefik's default certificate to somebody else's keys in the store, and no longer if there are none.
+        """Leave Traefik's default certificate to another program's keys in the store, and no longer if there are none.
 
         Returns:
             the names of the entries that this has changed.
@@ -242,7 +242,7 @@ class DesiredTable:
 
     @property
     def restless(self) -> bool:
-        """Whether there may be a step to take."""
+        """True if there may be a step to take."""
         return self._restless(self._dividing())
 
     def _restless(self, dividing: bool) -> bool:
@@ -282,7 +282,7 @@ class DesiredTable:
         return entry.route.routespec if wanted and entry is not None and entry.route is not None else ""
 
     def is_group(self, name: str) -> bool:
-        """Whether this is the name of a group's entry."""
+        """True if this is the name of a group's entry."""
         entry = self.entries.get(name)
         return entry is not None and entry.route is None and name != SETUP
 

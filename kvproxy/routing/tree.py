@@ -77,7 +77,7 @@ class RoutingTree(Membership):
         it comes out at once as well. One for all paths of all hosts comes after every group.
 
         Returns:
-            the routes to be written anew.
+            the routes to be rewritten.
         """
         if self.empty:
             return []
@@ -130,7 +130,7 @@ class RoutingTree(Membership):
             self._thin[group] = None
 
     def _may_be_in(self, group: Group, parent: Group | None) -> bool:
-        """Whether requests can get from there to a group, if they are to get to it at all."""
+        """True if requests can get from there to a group, if they are to get to it at all."""
         if parent is None:
             return True
         if parent == group:
@@ -142,7 +142,7 @@ class RoutingTree(Membership):
 
     @property
     def restless(self) -> bool:
-        """Whether there may be a step to take."""
+        """True if there may be a step to take."""
         return any((self._prepared, self._activated, self._leaving, self._misplaced, self._crowded, self._thin))
 
     def step(self, dividing: bool, held: Callable[[str], bool], budget: int | None = None) -> list[Item]:
@@ -154,7 +154,7 @@ class RoutingTree(Membership):
             budget: how many routes and groups may change, None for any number.
 
         Returns:
-            the routes and groups to be written anew or, if they are not known any more, removed.
+            the routes and groups to be rewritten or, if they are not known any more, removed.
         """
         changed: list[Item] = []
         self._open_activated()
@@ -168,7 +168,7 @@ class RoutingTree(Membership):
         return changed
 
     def _open_activated(self) -> None:
-        """What was activated is loaded by now: find who belongs into it."""
+        """The activated group is loaded by now: find its members."""
         parents: dict[Group | None, None] = {}
         for group in self._activated:
             parents[self._nearest_open(group)] = None
