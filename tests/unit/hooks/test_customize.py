@@ -230,7 +230,7 @@ WRONG = {
     "a service without a loadBalancer": part(service={"weighted": {"services": []}}),
     "a service without servers": part(service={"loadBalancer": {"servers": []}}),
     "a server without a url": part(service={"loadBalancer": {"servers": [{"weight": 1}]}}),
-    "a server that is none: The target 'ftp://x' cannot be used": part(
+    "an invalid server: The target 'ftp://x' cannot be used": part(
         service={"loadBalancer": {"servers": [{"url": "ftp://x"}]}}
     ),
     "service.mirroring, which Traefik does not know there": part(
