@@ -28,7 +28,7 @@ def quiet_lab(settings: Path) -> dict[str, str]:
 
 
 class HubBrowser:
-    """What a person does at a hub, each step until its outcome is to be seen, with a picture of it.
+    """A person at a hub in a browser: each step lasts until its outcome is seen, with a picture of it.
 
     page: of `kvproxy.testing.hub.browser.open_browser`; later the one that the person has come to.
     url: the hub's public URL.

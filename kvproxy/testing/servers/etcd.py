@@ -207,7 +207,7 @@ class EtcdServer(Server):
         self.protected = True
 
     def leads(self) -> bool:
-        """Whether it holds itself for its cluster's leader; False if it does not answer."""
+        """True if it holds itself for its cluster's leader; False if it does not answer."""
         return self.metric("etcd_server_is_leader") == 1
 
     def metric(self, name: str) -> float:

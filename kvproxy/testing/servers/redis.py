@@ -14,11 +14,11 @@ from kvproxy.testing.servers.programs import Program, find_redis, free_port
 from kvproxy.testing.servers.resp import Reply, ReplyError, ask
 from kvproxy.testing.servers.tls import Certificates
 
-#: What a Traefik needs that is not to switch on keyspace notifications; in an ACL user's line behind its password.
+#: Rights of a Traefik that is not to switch on keyspace notifications; in an ACL user's line behind its password.
 TRAEFIK_RIGHTS = (
     "~traefik* resetchannels &__keyspace*:traefik* +@read +psubscribe +punsubscribe +@connection -@dangerous"
 )
-#: Nobody is let in without a login, and a restart loses nothing: the append-only file is read as this user.
+#: No client is let in without a login, and a restart loses nothing: the append-only file is read as this user.
 CLOSED = "default off ~* &* +@all"
 
 _ADMINISTRATOR = "kvproxy-testing"

@@ -56,7 +56,7 @@ class TcpProxy:
 
     @property
     def silent(self) -> bool:
-        """Whether connections are taken and every byte is held back until this is False again."""
+        """True if connections are taken and every byte is held back until this is False again."""
         return self._silent
 
     @silent.setter
