@@ -1,4 +1,4 @@
-"""What kvproxy's plugin loader finds: the same as any third party's plugin."""
+"""The entry point for kvproxy's plugin loader, the same as any third party's."""
 
 from kvproxy import Backend, hookimpl
 

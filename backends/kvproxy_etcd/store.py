@@ -33,9 +33,9 @@ _NOT_ENABLED: Final = 9
 _OLDEST: Final = (3, 4)
 #: Writes at once at most to bring a server that has lost its data to the revision that it had before.
 _CATCH_UP: Final = 2000
-#: Below each root, a key that nobody ever sets.
+#: Below each root, a key that is never set.
 _PROBE: Final = "kvproxy-probe-of-rights"
-#: What comes of reading an answer that is not as etcd's are.
+#: Errors in reading an answer that is not etcd's.
 _STRANGE: Final = (KeyError, IndexError, TypeError, AttributeError, ValueError)
 #: Before this version etcd checks the token of a request for a new token, and Traefik's client (etcd's own, 3.6) sends
 #: the dead one with it (etcd-io/etcd#12385, seen with Traefik 3.7).
@@ -69,7 +69,7 @@ class EtcdStore(Store):
         self._fence_key = self._roots[Space.RECORDS] + FENCE
         # etcd's revision in which the fence was changed last; 0 if there is none, None if that is not known.
         self._fence: int | None = None
-        # Whether a transaction may be under way that nobody waits for any more; a read shuts it out.
+        # True if a transaction may be under way that is no longer waited for; a read fences it off.
         self._unsure = False
         self._token: str | None = None
 
@@ -224,8 +224,8 @@ class EtcdStore(Store):
     async def _catch_up(self, revision: int) -> None:
         """Bring a server that has lost its data, or has old ones, to the revision that it had before.
 
-        Whoever watches a key goes on at the revision that he saw last (etcd's client 3.6, `serveSubstream`). Until such
-        a server has come so far, Traefik would hear nothing of any change; after that, it is told of the next one.
+        A watch goes on at the revision that it saw last (etcd's client 3.6, `serveSubstream`). Until such
+        a server has come so far, Traefik would see no change; after that, it sees the next one.
         """
         missing = min(self._highest - revision, _CATCH_UP)
         self._highest = max(self._highest, revision)

@@ -130,7 +130,7 @@ class FollowingRedis(Redis):
         await self.connection_pool.lead(address)
 
     async def aclose(self, close_connection_pool: bool | None = None) -> None:
-        """Close the connections to the sentinels as well, which redis-py leaves to whoever made them."""
+        """Close the connections to the sentinels as well, which redis-py leaves to the caller."""
         await super().aclose(close_connection_pool)
         await asyncio.gather(*(sentinel.aclose() for sentinel in self.sentinels))
 

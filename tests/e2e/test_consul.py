@@ -356,7 +356,7 @@ async def test_of_several_endpoints_traefik_gets_the_first_or_its_own(
     first, second = (nowhere, consul_server.endpoint) if told else (consul_server.endpoint, nowhere)
     proxy = await start_proxy(consul_url=f"consul://{first},{second}", **(own if told else {}))
     await assert_works(proxy, doors, client_of)
-    warned = f"Traefik takes only one and is told the first, {first}" in caplog.text
+    warned = f"Traefik takes only one and gets the first, {first}" in caplog.text
     assert warned is not told
 
 
