@@ -84,7 +84,7 @@ class Connection:
 
     @property
     def endpoints(self) -> list[str]:
-        """The first addresses to ask, in the form of Traefik's ``endpoints``: go-redis takes ``/…`` as a unix socket."""
+        """The first addresses to ask, as in Traefik's ``endpoints``: go-redis takes ``/…`` as a unix socket."""
         if self.sentinels is not None:
             return self.sentinels.endpoints
         return [self.socket or endpoint(self.host, self.port)]

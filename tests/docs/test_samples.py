@@ -131,7 +131,7 @@ def test_examples_have_what_is_made_for_their_hub(name: str, tmp_path: Any) -> N
     assert list(lacking(sample, made)) == []
 
 
-def test_what_is_missing_or_different_is_found() -> None:
+def test_missing_and_different_settings_are_found() -> None:
     """Or the tests above would show nothing."""
     made = {"a": {"readTimeout": "3600s", "x": 1}, "b": {"address": ":1"}}
     assert list(lacking({"a": {"readTimeout": "1h", "x": 1, "more": 2}, "b": {"address": ":1"}}, made)) == []

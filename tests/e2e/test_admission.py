@@ -85,7 +85,7 @@ async def test_a_store_that_has_lost_routes_is_not_read_before_they_are_back(
 
 
 @pytest.mark.timeout(300)
-async def test_nobody_notices_that_redis_dies_while_traefik_reads_it(tmp_path: Path) -> None:
+async def test_users_do_not_notice_that_redis_dies_while_traefik_reads_it(tmp_path: Path) -> None:
     """It is back at once with all that it held, where the cursor of Traefik's scan means something else."""
     async with at_work("redis", tmp_path, 300) as (site, store):
         for number in range(8):

@@ -220,7 +220,7 @@ async def test_check_is_coloured_on_a_terminal_only(proxy: TraefikRedisProxy, tm
 # -- routes
 
 
-async def test_routes_are_shown_with_who_serves_them(
+async def test_routes_are_shown_with_the_traefiks_that_serve_them(
     proxy: TraefikRedisProxy, redis_server: RedisServer, tmp_path: Path
 ) -> None:
     """JSON in a pipe, a table on a terminal; what was changed by hand differs."""

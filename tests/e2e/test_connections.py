@@ -221,7 +221,7 @@ async def test_the_documented_users_are_refused_what_they_do_not_need(
     assert said == []
 
 
-async def test_the_documented_default_user_lets_nobody_in_and_loses_nothing_at_a_restart(
+async def test_the_documented_default_user_lets_no_client_in_and_loses_nothing_at_a_restart(
     redis_factory: Callable[..., RedisServer],
     start_proxy: Start,
     doors: Doors,
@@ -400,7 +400,7 @@ async def test_roots_that_would_mix_are_refused(start_proxy: Start) -> None:
         await start_proxy(kv_jupyterhub_prefix="traefik-hub")
 
 
-async def test_the_api_lets_in_the_configured_user_and_nobody_else(start_proxy: Start) -> None:
+async def test_the_api_lets_in_the_configured_user_only(start_proxy: Start) -> None:
     """Each with an answer in a moment: the hub's own requests need no slow hash."""
     proxy = await start_proxy(traefik_api_username="abc", traefik_api_password="123")
     async with aiohttp.ClientSession() as session:
@@ -410,7 +410,7 @@ async def test_the_api_lets_in_the_configured_user_and_nobody_else(start_proxy: 
                 assert answer.status == status, auth
 
 
-async def test_whoever_writes_without_pause_can_be_cancelled(redis_server: RedisServer) -> None:
+async def test_a_task_that_writes_without_pause_can_be_cancelled(redis_server: RedisServer) -> None:
     """At any moment, by one cancellation: redis-py loses it when a command has just gone out (before Python 3.12)."""
     store, reader = (RedisStore(parse_connection(redis_server.url), "traefik", "jupyterhub") for _ in range(2))
     turns = itertools.count()

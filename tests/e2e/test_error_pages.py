@@ -47,7 +47,7 @@ async def ask(url: str, method: str = "GET", **options: Any) -> tuple[int, str, 
         return answer.status, await answer.text(), answer.headers
 
 
-async def test_who_finds_a_server_gone_gets_the_hubs_page(start_proxy: Start, hub: SimpleNamespace) -> None:
+async def test_a_server_that_is_gone_gives_the_hubs_page(start_proxy: Start, hub: SimpleNamespace) -> None:
     """Whatever the request was, with the status that JupyterLab knows; others' routes are as they were."""
     proxy = await start_proxy(hub=hub)
     url = f"{proxy.public_url}user/ada/"
@@ -70,7 +70,7 @@ async def test_who_finds_a_server_gone_gets_the_hubs_page(start_proxy: Start, hu
         assert (status, PAGE in text) == (503, True)
 
 
-async def test_what_a_server_answers_itself_passes(start_proxy: Start, hub: SimpleNamespace) -> None:
+async def test_a_servers_own_answers_pass(start_proxy: Start, hub: SimpleNamespace) -> None:
     """All of its statuses but the two that Traefik uses too."""
     proxy = await start_proxy(hub=hub)
 
@@ -109,7 +109,7 @@ async def test_a_server_of_an_excepted_path_answers_for_itself(
             assert (await ask(proxy.public_url + path))[0] == 503
 
 
-async def test_what_fits_no_route_gets_the_hubs_page(start_proxy: Start, hub: SimpleNamespace) -> None:
+async def test_requests_that_match_no_route_get_the_hubs_page(start_proxy: Start, hub: SimpleNamespace) -> None:
     """A hub below a path, and somebody who types the host alone; a health check needs no hub."""
     hub.url = hub.url.replace("/hub/", "/jh/hub/")
     proxy = await start_proxy(hub=hub, public_url=f"http://127.0.0.1:{free_port()}/jh/")

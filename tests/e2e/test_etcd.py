@@ -460,7 +460,7 @@ async def test_nothing_outside_of_the_roots_is_touched(
     assert all(key.startswith((f"{root}/", "jupyterhub/routes/")) for key in found.keys() - others.keys())
 
 
-async def test_what_is_no_text_is_named(etcd_server: EtcdServer) -> None:
+async def test_values_that_are_no_text_are_named(etcd_server: EtcdServer) -> None:
     """Somebody else's bytes below the root."""
     etcd_server.request("kv/put", {"key": "dHJhZWZpay94", "value": "//79"})
     async with opened(etcd_server.url) as store:

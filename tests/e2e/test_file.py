@@ -210,7 +210,7 @@ async def test_names_that_look_like_templates(
     assert set(await proxy.get_all_routes()) == set(specs)
 
 
-async def test_what_is_added_by_hand_is_served_and_kept(
+async def test_additions_by_hand_are_served_and_kept(
     start_proxy: Start, doors: Doors, client_of: Callable[..., Client], file: Path
 ) -> None:
     """Before the hub is started, and while it runs."""

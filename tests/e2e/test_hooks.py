@@ -176,7 +176,7 @@ async def test_the_documented_password_is_asked_for(start: Start, doors: Doors, 
 
 
 @pytest.mark.parametrize("layout", ["flat", "tree"])
-async def test_nobody_comes_past_the_password_of_a_route(
+async def test_no_request_gets_past_the_password_of_a_route(
     layout: str, start: Start, doors: Doors, tmp_path: Path
 ) -> None:
     """Not by a name near those in a group either, whose last child leads to the default route."""

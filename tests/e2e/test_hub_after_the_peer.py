@@ -162,7 +162,7 @@ def told(hub: HubProcess) -> list[list[str]]:
     return [shlex.split(line) for line in lines]
 
 
-async def test_nobody_who_is_at_work_notices_that_a_hub_starts_on_what_another_proxy_has_left(
+async def test_users_at_work_do_not_notice_a_hub_that_starts_after_another_proxy(
     hub_factory: Callable[..., HubProcess], traefik_server: Callable[..., TraefikServer], used: Used
 ) -> None:
     """Its routes serve until the hub has its own, and none of its keys is changed before the command does it."""

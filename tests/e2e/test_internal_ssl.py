@@ -250,7 +250,7 @@ async def test_a_transport_of_the_administrators_own(
     assert hub.end() == 0
 
 
-def test_a_transport_that_nobody_sets_up_is_said_at_start(
+def test_a_missing_transport_is_reported_at_start(
     hub_factory: Callable[..., HubProcess], redis_server: RedisServer, internal: Mapping[str, Any]
 ) -> None:
     """Rather than at each user's start."""

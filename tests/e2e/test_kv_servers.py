@@ -70,7 +70,7 @@ def test_a_machine_without_apt_gets_one_sentence_each(monkeypatch: pytest.Monkey
         consul_server.find_consul()
 
 
-def test_what_apt_says_is_passed_on(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_messages_of_apt_are_passed_on(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Here: an archive that is not there; nothing is left behind, so that the next try begins anew."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     monkeypatch.setattr(debian, "_archive", lambda package: f"file:{tmp_path}/nowhere")

@@ -209,7 +209,7 @@ async def test_a_half_read_state_is_no_error_in_the_log(
     assert [record for record in said if record.levelno >= logging.ERROR] == []
 
 
-async def test_nobody_beside_traefik_is_told_the_password_of_its_api(start_proxy: Start) -> None:
+async def test_only_traefik_gets_the_password_of_its_api(start_proxy: Start) -> None:
     """``localhost`` has two addresses, and Traefik listens at one of them. Any local user can listen at the other."""
     with socket.socket(socket.AF_INET6) as listener:
         listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)

@@ -75,7 +75,7 @@ async def test_noise_is_found_with_and_without_the_right_to_ask(
     assert str(redis.command("INFO", "keyspace")).strip() == "# Keyspace"
 
 
-async def test_who_may_neither_ask_nor_listen_takes_it_for_quiet(redis_factory: Factory) -> None:
+async def test_without_the_rights_to_ask_or_listen_redis_counts_as_quiet(redis_factory: Factory) -> None:
     """An unknown is no reason to work otherwise."""
     redis = redis_factory(acl=[EVERYBODY, DEAF], notify_keyspace_events="KEA")
     async with opened(redis, "deaf") as store:
@@ -160,7 +160,7 @@ def flags(redis: RedisServer) -> str:
     return str(answer[1])
 
 
-async def test_what_traefik_switches_on_is_switched_off_again(
+async def test_notifications_that_traefik_enables_are_disabled_again(
     start_proxy: Start, redis_server: RedisServer, doors: Doors
 ) -> None:
     """A plain Redis is quiet at the hub's start and after the end of Traefik and of Redis: an edit is one message."""
@@ -186,7 +186,7 @@ async def test_what_traefik_switches_on_is_switched_off_again(
     ("wish", "before", "after"),
     [("auto", "AKE", "AKE"), ("auto", "xE", "AKE"), ("keep", "", "AKE"), ("off", "AKE", "")],
 )
-async def test_what_was_set_before_stays_unless_the_hub_is_told(
+async def test_notifications_set_before_stay_by_default(
     wish: str, before: str, after: str, redis_factory: Factory, start_proxy: Start, doors: Doors
 ) -> None:
     """Somebody else may need it; Traefik sets what it wants in any case."""
@@ -196,7 +196,7 @@ async def test_what_was_set_before_stays_unless_the_hub_is_told(
     assert set(flags(redis)) == set(after)
 
 
-async def test_what_somebody_sets_meanwhile_stays(redis_server: RedisServer, start_proxy: Start, doors: Doors) -> None:
+async def test_notifications_set_meanwhile_stay(redis_server: RedisServer, start_proxy: Start, doors: Doors) -> None:
     """Another application has come that needs it."""
     proxy = await start_proxy()
     redis_server.command("CONFIG", "SET", "notify-keyspace-events", "Ex")
@@ -208,7 +208,7 @@ async def test_what_somebody_sets_meanwhile_stays(redis_server: RedisServer, sta
     assert set(flags(redis_server)) == {"x", "E"}
 
 
-async def test_a_key_that_somebody_adds_is_served_though_redis_is_quiet(
+async def test_a_foreign_key_is_served_though_redis_is_quiet(
     start_proxy: Start, redis_server: RedisServer, doors: Doors
 ) -> None:
     """The hub finds it when it looks, and has Traefik read; the same when it is changed and removed."""

@@ -117,7 +117,7 @@ async def test_a_key_that_traefik_cannot_decode_is_named_as_the_likely_cause(
 
 
 @pytest.mark.parametrize("routespec", ["/user/../", "/user/%2E/", "/user/%zz/", "/a?b/", "host with blank/x/"])
-async def test_what_cannot_be_routed_is_refused_before_anything_is_written(
+async def test_invalid_routes_are_refused_before_anything_is_written(
     routespec: str, start_proxy: Start, redis_server: RedisServer
 ) -> None:
     """With InvalidRouteError, which is a ValueError."""

@@ -106,7 +106,7 @@ async def gone_back(site: Site) -> None:
     "fault",
     [emptied, restarted_empty, half_of_it_deleted, records_deleted, targets_changed, api_router_deleted, gone_back],
 )
-async def test_what_happened_to_the_store_is_put_right(
+async def test_drift_in_the_store_is_repaired(
     fault: Callable[[Site], Awaitable[None]], start_proxy: Start, redis_server: RedisServer, doors: Doors
 ) -> None:
     """Without a hub's restart or check, and a new route can be added at once."""

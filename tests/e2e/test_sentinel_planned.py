@@ -128,7 +128,7 @@ TIMES = [pytest.param(1, id="once"), pytest.param(10, id="ten-times", marks=pyte
 @pytest.mark.timeout(600)
 @CASES
 @pytest.mark.parametrize("times", TIMES)
-async def test_nobody_notices_that_the_master_is_replaced(
+async def test_users_do_not_notice_that_the_master_is_replaced(
     access: Any,
     traits: dict[str, Any],
     seconds: float,

@@ -41,7 +41,7 @@ def behind(request: pytest.FixtureRequest) -> Iterator[tuple[type[KVTraefikProxy
         yield proxy_class, settings, network
 
 
-async def test_one_whose_connection_to_the_store_is_forgotten_is_started_anew(
+async def test_a_traefik_with_a_forgotten_connection_to_the_store_is_restarted(
     behind: tuple[type[KVTraefikProxy], dict[str, Any], TcpProxy],
     tmp_path: Path,
     doors: Doors,
@@ -67,7 +67,7 @@ async def test_one_whose_connection_to_the_store_is_forgotten_is_started_anew(
         await client.close()
 
 
-async def test_one_that_hangs_is_started_anew(
+async def test_a_traefik_that_hangs_is_restarted(
     start_proxy: Start, doors: Doors, caplog: pytest.LogCaptureFixture
 ) -> None:
     """As one does whose process is stopped."""

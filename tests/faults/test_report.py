@@ -60,7 +60,7 @@ def test_a_request_that_failed_is_a_problem_unless_traefik_was_being_restarted()
     ]
 
 
-def test_what_has_grown_or_is_wrong_is_told() -> None:
+def test_growth_and_wrong_routes_are_reported() -> None:
     assert soak_report.problems(soaked()) == []
     assert soak_report.problems(soaked(memory=120)) == []
     assert soak_report.problems(soaked(keys=401, memory=123, wrong=2)) == [

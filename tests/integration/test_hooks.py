@@ -45,7 +45,7 @@ def of(store: MemoryStore, name: str) -> list[str]:
     return [found for found in store.config if ALONE.owner(found) == ALONE.route(key(name))]
 
 
-async def test_what_a_hook_adds_comes_and_goes_with_the_route() -> None:
+async def test_additions_of_a_hook_come_and_go_with_the_route() -> None:
     """Nothing is left of it; two routes have one each."""
     store = MemoryStore()
     async with running(store, layout=hooked(limit)) as it:

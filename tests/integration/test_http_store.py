@@ -182,7 +182,7 @@ async def test_redirects_are_not_followed(serve: Callable[..., Awaitable[str]]) 
         assert (await client.request("GET", "/")).status == 302
 
 
-async def test_what_is_no_http_is_unavailable() -> None:
+async def test_an_answer_that_is_no_http_is_unavailable() -> None:
     """Some other service at that port."""
 
     async def greet(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

@@ -63,7 +63,7 @@ async def test_a_traefik_without_parents_gets_a_flat_table_at_once() -> None:
         assert it.count == 301
 
 
-async def test_nothing_is_changed_for_a_traefik_that_nobody_has_seen() -> None:
+async def test_nothing_is_changed_for_a_traefik_that_was_never_seen() -> None:
     """Groups are made once it is known to have loaded what is there."""
     store = MemoryStore()
     store.traefik.frozen = True
@@ -82,7 +82,7 @@ async def test_a_noisy_store_is_never_flooded() -> None:
         assert max(len(transaction.operations) for transaction in store.applied[added:]) <= 20
 
 
-async def test_a_group_that_somebody_deletes_is_put_back() -> None:
+async def test_a_deleted_group_is_put_back() -> None:
     """At the next full read, with all who are in it."""
     store = MemoryStore()
     await fill(store, 300)

@@ -148,7 +148,7 @@ def test_a_process_of_this_machine_that_has_ended_is_not_waited_for() -> None:
     assert not tenure.is_dead(replace(claim, pid=ended.pid, machine="another"))
 
 
-def test_what_is_no_claim_is_none() -> None:
+def test_an_invalid_lease_decodes_to_none() -> None:
     """Whatever somebody writes there."""
     claim = tenure.new_lease()
     assert decode(claim.encode()) == claim

@@ -187,7 +187,7 @@ def test_traefik_is_let_in_when_all_is_as_it_should_be(fault: Callable[[World], 
     play(scene, MemoryStore(admits=True))
 
 
-def test_who_is_shut_out_is_not_waited_for() -> None:
+def test_commits_do_not_wait_for_an_unadmitted_traefik() -> None:
     """A Traefik that was still at work on something cannot end it before it is let in again."""
 
     async def scene(world: World) -> None:
@@ -357,7 +357,7 @@ def test_a_store_that_is_away_delays_and_loses_nothing(caplog: pytest.LogCapture
     play(scene)
 
 
-def test_a_record_that_nobody_can_read_is_set_aside(caplog: pytest.LogCaptureFixture) -> None:
+def test_an_unreadable_record_is_set_aside(caplog: pytest.LogCaptureFixture) -> None:
     """It is reported and kept, what belongs to it is removed, and everything else goes on; at start and later."""
 
     async def scene(world: World) -> None:
@@ -426,7 +426,7 @@ def test_a_route_is_ready_when_every_replica_serves_it() -> None:
     with_replicas(scene)
 
 
-def test_a_dead_replica_delays_nobody_for_longer_than_the_grace(caplog: pytest.LogCaptureFixture) -> None:
+def test_a_dead_replica_delays_no_route_beyond_the_grace_period(caplog: pytest.LogCaptureFixture) -> None:
     """It is named in the log, left out, and counts again when it is back."""
 
     async def scene(world: World, other: MemoryTraefik) -> None:
@@ -494,7 +494,7 @@ def test_a_traefik_that_is_being_stopped_is_not_complained_of(caplog: pytest.Log
     assert [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING] == []
 
 
-def test_an_answer_that_nobody_understands_does_not_end_the_watch(
+def test_an_unintelligible_answer_does_not_end_the_watch(
     caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It is logged once, with where it came from; Traefik is asked again, and whoever waits is served."""
@@ -515,7 +515,7 @@ def test_an_answer_that_nobody_understands_does_not_end_the_watch(
     assert caplog.text.count("RuntimeError: not understood") == 1
 
 
-def test_what_was_lost_is_not_held_back_for_a_traefik_that_cannot_catch_up() -> None:
+def test_lost_routes_are_not_held_back_for_a_traefik_that_cannot_catch_up() -> None:
     """It was told of a revision that the store has lost with the routes, as when another server takes over."""
     changed: list[Callable[[], None]] = []
 

@@ -124,7 +124,7 @@ def test_silence_holds_everything_back(proxy: TcpProxy) -> None:
             assert (old.recv(1), new.recv(1)) == (b"b", b"c")
 
 
-def test_what_is_forgotten_stays_open_and_silent(proxy: TcpProxy) -> None:
+def test_a_forgotten_connection_stays_open_and_silent(proxy: TcpProxy) -> None:
     """New connections work."""
     with connected(proxy) as old:
         assert exchange(old, b"a") == b"a"

@@ -208,7 +208,7 @@ def test_the_record_is_written_until_it_is_there(play: Play, caplog: pytest.LogC
     assert sum("traefik.toml.pid cannot be written" in error for error in errors(caplog)) <= 2
 
 
-async def test_the_end_of_a_task_that_nobody_awaits_is_logged(caplog: pytest.LogCaptureFixture) -> None:
+async def test_the_end_of_a_task_that_is_not_awaited_is_logged(caplog: pytest.LogCaptureFixture) -> None:
     """At once, with where it came from; that it is cancelled is no error."""
 
     async def fails() -> None:

@@ -106,7 +106,7 @@ lines = st.one_of(
 
 @given(st.lists(lines, max_size=20), secrets, st.sampled_from(SPELLINGS), st.text(max_size=20), st.booleans())
 @example([b"\n[C 2026-01-01 JupyterHub auth:1] User root-admin logged in\x1b[2K"], SECRET, go_json, "", True)
-def test_whatever_traefik_says_the_log_takes_no_harm(
+def test_no_line_of_traefiks_harms_the_log(
     said: list[bytes], secret: str, spelling: Callable[[str], str], around: str, in_json: bool
 ) -> None:
     """No control character, no mark that turns writing round, no secret however spelled, and no long line."""
@@ -171,7 +171,7 @@ def test_an_error_holds_nothing_raw(error: Callable[[str], Exception]) -> None:
     assert len(made) < 5100
 
 
-def test_a_claim_of_somebody_elses_is_shown_harmless() -> None:
+def test_another_hubs_lease_is_shown_without_control_characters() -> None:
     """Anybody who may write to the store can write one."""
     claim = Lease("i", "host\n[C] all is lost\x1b[2J" + "x" * 10**6, "m", 1, "b", "then\r")
     found = decode(claim.encode())
@@ -302,7 +302,7 @@ COMPLAINTS = [
 
 
 @pytest.mark.parametrize("text", COMPLAINTS)
-def test_what_the_next_read_mends_is_a_detail(text: str) -> None:
+def test_errors_that_the_next_read_mends_are_details(text: str) -> None:
     """However often it is said within a second, and again an hour later; what lasts is told as it was."""
     decisions = HalfRead()
     for now in (0.0, 0.2, 0.9, 3600.0):

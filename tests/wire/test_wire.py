@@ -29,7 +29,7 @@ def here(tmp_path_factory: pytest.TempPathFactory) -> Views:
 
 
 @pytest.mark.parametrize(("setup", "case"), RUNS, ids=[f"{case.name}-{setup}" for setup, case in RUNS])
-def test_what_arrives_is_as_behind_configurable_http_proxy_but_for_what_is_declared(
+def test_requests_arrive_as_behind_configurable_http_proxy_but_for_declared_differences(
     setup: str, case: Case, here: Views
 ) -> None:
     """The differences are exactly the expected ones."""

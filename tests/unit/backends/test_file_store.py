@@ -122,7 +122,7 @@ async def store(path: Path) -> Any:
 
 @pytest.mark.parametrize("ending", FORMATS)
 @given(first=TREES, second=TREES, records=st.dictionaries(TEXT, TEXT | data.map(repr), max_size=3))
-def test_what_was_written_is_read_again(ending: str, first: Any, second: Any, records: dict[str, str]) -> None:
+def test_written_values_are_read_back(ending: str, first: Any, second: Any, records: dict[str, str]) -> None:
     """Flat, nested, text, nested, flat; and after a change to something else; no template is ever left in the text."""
     before, after = Entry(flatten(first), {}), Entry(flatten(second), records)
     document = Document({}, {}, made(ending))
@@ -226,7 +226,7 @@ def comparable(tree: Any) -> Any:
     return [comparable(value) for value in tree] if isinstance(tree, list) else tree
 
 
-async def test_what_was_added_by_hand_is_kept(path: Path, store: FileStore) -> None:
+async def test_additions_by_hand_are_kept(path: Path, store: FileStore) -> None:
     """With its types, whatever comes and goes beside it; the file is not even touched by reading it."""
     ending = path.suffix[1:]
     path.write_text(HAND[ending])
@@ -432,7 +432,7 @@ async def test_a_change_in_the_last_moment_is_not_overwritten(
     assert path.read_text() == "# mine"
 
 
-async def test_what_cannot_work_is_said_at_start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_files_that_cannot_work_are_refused_at_start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """One sentence each."""
 
     async def check(name: str) -> list[str]:
@@ -492,7 +492,7 @@ def test_errors_of_parsing_are_all_of_one_kind() -> None:
         format_of("x.toml").parse("a = [\n")
 
 
-async def test_a_lock_on_the_directory_is_nobodys_business(path: Path, store: FileStore) -> None:
+async def test_a_lock_on_the_directory_has_no_effect(path: Path, store: FileStore) -> None:
     """Every user who may read the directory could hold one; the hub locks a file of its own, which is private."""
     descriptor = os.open(path.parent, os.O_RDONLY)
     try:

@@ -116,7 +116,7 @@ def test_certificates_reach_both(tmp_path: Path) -> None:
         ("rediss://h", {"ssl_check_hostname": False}, "ssl_check_hostname"),
     ],
 )
-def test_what_traefik_cannot_follow_is_refused(url: str, kwargs: dict[str, Any], sentence: str) -> None:
+def test_settings_that_traefik_cannot_follow_are_refused(url: str, kwargs: dict[str, Any], sentence: str) -> None:
     """At start, with a sentence that says what to do."""
     with pytest.raises(ConfigurationError, match=sentence):
         parse_connection(url, client_kwargs=kwargs)
@@ -283,7 +283,7 @@ STATE = {"ip": "10.0.0.1", "port": 6379, "num-other-sentinels": 2, "num-slaves":
         ),
     ],
 )
-def test_what_sentinels_say_is_put_in_words(answers: list[Answer], sentences: list[str]) -> None:
+def test_answers_of_sentinels_become_sentences(answers: list[Answer], sentences: list[str]) -> None:
     """Only what hurts."""
     found = judge(answers, SENTINELS)
     assert len(found) == len(sentences)
@@ -374,7 +374,7 @@ def test_a_cluster_is_refused() -> None:
         refuse({"cluster_enabled": 1}, Connection())
 
 
-def test_a_replica_is_refused_for_good_only_where_nobody_will_name_another() -> None:
+def test_a_replica_is_refused_for_good_only_without_sentinels() -> None:
     """Sentinels are about to know better."""
     with pytest.raises(StoreError, match="name the master in redis_url") as refused:
         refuse({"role": "slave"}, Connection())

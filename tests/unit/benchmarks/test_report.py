@@ -136,7 +136,7 @@ def test_medians_and_means_of_what_they_are_about():
     assert values[f"{who}add_route at 5,000 routes, times faster than the peer"] == 10
 
 
-def test_what_is_not_measured_of_another_way_to_run_it_is_no_gap():
+def test_gaps_of_other_ways_to_run_it_are_left_out():
     """By TCP only edits are measured, and there is no floor for it; what is, is told without a verdict."""
     found = results(row("peer", 1000, "add", "returned_s", 1.5), row("kvproxy-tcp", 1000, "add", "returned_s", 0.25))
     told = {check.text: check for check in checks(found) if check.text.startswith("kvproxy, quiet Redis by TCP: ")}
@@ -150,7 +150,7 @@ def test_nothing_of_a_requirement_is_taken_for_kept():
     assert Check("x", None, "ms", 5, at_least=False).verdict == "NOT MEASURED"
 
 
-def test_who_did_not_finish_is_reported():
+def test_unfinished_operations_are_reported():
     found = results(
         row("peer", 1000, "storm-200", "error", 0, LATE),
         row("peer", 5000, "add", "error", 0, LATE),
@@ -179,7 +179,7 @@ class Late:
         return samples, self.failed[label]
 
 
-def test_the_driver_notes_once_who_did_not_finish(tmp_path):
+def test_the_driver_notes_unfinished_operations_once(tmp_path):
     late = Driver(Plan(), ["peer"], Tools(Tool("wrk"), Tool("nginx")), tmp_path, keep=lambda _: None)
     seat = Seat(Late(), NoStore())
     for number in range(2):
@@ -224,7 +224,7 @@ def test_a_whole_run_measures_everything_that_its_plan_names(tmp_path, monkeypat
     assert {row.round for row in found.rows if row.operation == "growth"} == {0, 1, 2}
 
 
-def test_what_was_known_before_the_limit_is_kept():
+def test_results_before_the_limit_are_kept():
     found = results(
         row("kvproxy", 5000, "storm-200", "returned_s", 0.5), row("kvproxy", 5000, "storm-200", "error", 0, LATE)
     )

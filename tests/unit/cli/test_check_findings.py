@@ -133,7 +133,7 @@ def test_entry_points_that_are_missing_name_the_setting() -> None:
     assert "c.TraefikProxy.traefik_api_entrypoint" in missing.advice
 
 
-def test_revisions_tell_who_lags() -> None:
+def test_revisions_tell_which_replica_lags() -> None:
     """Or reads another store."""
     seen = [Seen("a", revision=7), Seen("b", revision=6), Seen("c", revision=None)]
     assert levels(findings.revisions(HELD, seen)) == ["ok", "error", "error"]
@@ -246,7 +246,7 @@ def test_pairs_that_cannot_work() -> None:
     ]
 
 
-def test_what_users_are_shown() -> None:
+def test_the_certificate_shown_to_users_is_checked() -> None:
     """The configured one, another one, or a stand-in."""
     other = made("hub", NOW - YEAR, NOW + YEAR)
     assert levels(certificates.served("h:1", der(GOOD[0]), GOOD[0], "", NOW)) == ["ok"]

@@ -128,7 +128,7 @@ def test_routes_are_given_back_just_as_the_peer_wrote_them() -> None:
 
 
 @given(routes())
-def test_what_is_given_back_can_be_taken_over_again(route: Route) -> None:
+def test_routes_given_back_can_be_taken_over_again(route: Route) -> None:
     """Whatever JupyterHub can call a user."""
     assume("%60" not in route.routespec)
     [found] = peer_routes(peer_entry(route, "http").records).routes
@@ -147,7 +147,7 @@ RULES = {
 }
 
 
-def test_what_the_peer_left_is_put_behind_all_in_the_order_that_it_had() -> None:
+def test_routes_of_the_peer_come_last_in_their_own_order() -> None:
     """The API's router at once, as nobody knows its password; the rest when there is something to be behind."""
     assert lowering(RULES, False).keys() == {"http/routers/route_api/priority"}
     found = lowering(RULES, True)
@@ -196,7 +196,7 @@ def test_a_plan_says_what_becomes_of_each_route() -> None:
     assert plan_migration([other], [], before, Layout()).steps[0].why == "has other data up to now"
 
 
-def test_what_is_there_already_is_not_written_again() -> None:
+def test_existing_routes_are_not_written_again() -> None:
     """A migration that was interrupted goes on where it was."""
     found = peer_routes(RECORDS).routes
     before = held(*found[:5])

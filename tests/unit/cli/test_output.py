@@ -32,7 +32,7 @@ def test_a_pipe_is_no_terminal() -> None:
 
 
 @pytest.mark.parametrize("character", ["\x00", "\x07", "\x1b", "\n", "\r", "\x7f", "\x9b", "\u202e"])
-def test_nobody_who_chooses_a_name_commands_the_terminal(character: str) -> None:
+def test_no_name_can_command_the_terminal(character: str) -> None:
     """Such as the name of a server, which its user chooses."""
     assert character not in printable(f"a{character}b")
     assert printable("josé [x] 名") == "josé [x] 名"

@@ -168,9 +168,7 @@ def test_the_service_can_be_changed() -> None:
         ("observability", {"accessLogs": False}, "observability/accessLogs"),
     ],
 )
-def test_what_only_routers_without_a_parent_may_have_takes_the_route_out_of_its_group(
-    field: str, value: Any, key: str
-) -> None:
+def test_fields_of_routers_without_a_parent_take_the_route_out_of_its_group(field: str, value: Any, key: str) -> None:
     """And it is on its entry points again."""
 
     def change(route: Route, configuration: dict[str, Any]) -> None:
@@ -267,7 +265,7 @@ WRONG = {
 
 
 @pytest.mark.parametrize("words", WRONG)
-def test_what_is_wrong_is_told_with_the_hook_and_the_route(words: str) -> None:
+def test_errors_name_the_hook_and_the_route(words: str) -> None:
     """Before anything is written, as a ValueError; no value is shown, as it may be secret."""
     with pytest.raises(HookError, match=re.escape(words)) as refused:
         shaped(WRONG[words])
@@ -321,7 +319,7 @@ HUBS = [ALONE, Names("a"), Names("a-b"), Names("b")]
 
 
 @given(st.lists(routes(), max_size=3, unique_by=lambda route: route.key), made_middlewares, balancers)
-def test_whatever_a_hook_adds_is_the_routes_own(table: list[Route], made: dict[str, Any], balancer: Any) -> None:
+def test_additions_of_a_hook_belong_to_the_route(table: list[Route], made: dict[str, Any], balancer: Any) -> None:
     """It is found again with its route, goes with it, and nothing else goes: no other route's, no other hub's."""
     change = part(middlewares=made, service={"loadBalancer": balancer})
     entries = {names: [shaped(change, route=route, names=names) for route in table] for names in HUBS}
@@ -340,7 +338,7 @@ def test_whatever_a_hook_adds_is_the_routes_own(table: list[Route], made: dict[s
 
 
 @given(anything)
-def test_whatever_a_hook_gives_back_is_an_error_or_can_be_stored(answer: Any) -> None:
+def test_every_answer_of_a_hook_is_an_error_or_can_be_stored(answer: Any) -> None:
     """The error is the one that is promised."""
     for change in (
         lambda route, configuration: answer,

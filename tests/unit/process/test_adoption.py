@@ -75,7 +75,7 @@ def test_a_traefik_that_a_new_one_would_differ_from_is_replaced(changes: Mapping
 
 
 @pytest.mark.parametrize("other", [{"started": 1500.0}, {"boot": "the boot before"}])
-def test_a_traefik_of_the_same_file_that_nobody_recorded_is_replaced(other: Mapping[str, Any]) -> None:
+def test_an_unrecorded_traefik_of_the_same_file_is_replaced(other: Mapping[str, Any]) -> None:
     """What it was started with is not known."""
     identity = replace(TRAEFIK, **other)
     found = decision(RECORD, replace(RUNS, identity=identity))
@@ -91,7 +91,7 @@ def test_a_traefik_of_the_same_file_that_nobody_recorded_is_replaced(other: Mapp
         (Running(TRAEFIK, tuple(command("/bin/traefik", "/srv/other/traefik.toml"))),),
     ],
 )
-def test_whatever_else_has_the_process_id_is_left_alone(processes: tuple[Running, ...]) -> None:
+def test_another_process_of_that_id_is_left_alone(processes: tuple[Running, ...]) -> None:
     """An id is given to another process sooner or later."""
     assert decision(RECORD, *processes) == Start()
 
@@ -171,7 +171,7 @@ def test_half_a_record_is_none(length: int) -> None:
 
 
 @pytest.mark.parametrize("text", ["4711\n", "null", "[]", '{"pid": 1}', '{"digests": 1}', '{"digests": {}, "hub": 1}'])
-def test_what_is_no_record_is_none(text: str) -> None:
+def test_invalid_record_decodes_to_none(text: str) -> None:
     """A file of another program."""
     assert Record.parse(text) is None
 

@@ -93,7 +93,7 @@ def provider_line(message: str, error: str, provider: str = "redis") -> str:
     return json.dumps(fields) + "\n"
 
 
-def test_what_an_earlier_hub_has_told_is_not_told_again(
+def test_lines_that_an_earlier_hub_logged_are_not_repeated(
     followed: TraefikLog, path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     """It is followed from where it ends."""
@@ -105,7 +105,7 @@ def test_what_an_earlier_hub_has_told_is_not_told_again(
     assert told(caplog) == [(logging.INFO, "Traefik: new")]
 
 
-def test_a_removed_file_is_said_and_made_anew_at_the_next_start(
+def test_a_removed_file_is_reported_and_recreated_at_the_next_start(
     followed: TraefikLog, path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Of an earlier hub's Traefik, and of one's own."""

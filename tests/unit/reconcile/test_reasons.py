@@ -97,7 +97,7 @@ def test_each_cause_is_named_only_where_it_is_known(words: str, known) -> None:
         assert known(facts), facts
 
 
-def test_traefik_is_started_anew_only_if_nothing_else_is_known_to_be_wrong() -> None:
+def test_traefik_is_restarted_only_if_nothing_else_is_known_to_be_wrong() -> None:
     """It hangs, or it has been told in vain though the store works and its own log knows of no error."""
     for facts in ALL:
         if stuck(facts) and not facts.api_silent:

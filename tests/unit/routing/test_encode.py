@@ -97,7 +97,7 @@ def test_names_are_never_numbers_and_begin_with_their_digest(key: str) -> None:
         "tcp/routers/aaaaaaaaaaaaaaaa-kvp/rule",
     ],
 )
-def test_keys_of_others_belong_to_nobody_of_ours(key: str) -> None:
+def test_foreign_keys_belong_to_no_entry(key: str) -> None:
     """So they are never changed or deleted."""
     assert ALONE.owner(key) is None
     assert group({key: "x"}, {}, {}) == {}

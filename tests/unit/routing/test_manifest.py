@@ -26,7 +26,7 @@ configs = st.dictionaries(names, st.sampled_from(["1", "2", "/etc/ssl/hub.pem", 
 
 
 @given(configs)
-def test_what_the_hub_wrote_is_the_hubs(keys: dict[str, str]) -> None:
+def test_keys_that_the_hub_wrote_are_its_own(keys: dict[str, str]) -> None:
     """By the record alone, whatever is wanted by now."""
     assert foreign_default(keys, write_manifest(keys), {}) == frozenset()
     assert set(setup_keys(write_manifest(keys))) == keys.keys()
@@ -62,7 +62,7 @@ def test_a_record_of_an_earlier_version_counts_for_all_its_keys() -> None:
     assert foreign_default(OURS, json.dumps(sorted(OURS)), {}) == frozenset()
 
 
-def test_foreign_keys_belong_to_nobody() -> None:
+def test_foreign_keys_are_no_part_of_the_setup() -> None:
     """So they are neither changed nor removed, and `kvproxy check` names them."""
     setup = encode_setup({"tls": {"stores": {"default": {"defaultCertificate": {"certFile": "a", "keyFile": "b"}}}}})
     found = group({CERT: "own", KEY: "own", "http/x": "y"}, setup.records, setup.config)

@@ -77,7 +77,7 @@ def test_an_id_makes_good_names_or_is_refused(hub: str) -> None:
 
 
 @pytest.mark.parametrize("hub", ["A", "a b", "a/b", "-a", "a-", "a--b", "routes", "hub", "é", "a" * 41, "a.b"])
-def test_what_is_no_id(hub: str) -> None:
+def test_invalid_hub_ids_are_refused(hub: str) -> None:
     """It says what is."""
     with pytest.raises(ConfigurationError, match="hub_id"):
         check_hub_id(hub)

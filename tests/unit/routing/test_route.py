@@ -53,7 +53,7 @@ def test_the_key_does_not_depend_on_the_spelling(route: object) -> None:
         "/\ud800/",
     ],
 )
-def test_what_cannot_be_routed_is_refused(routespec: str) -> None:
+def test_invalid_routespecs_are_refused(routespec: str) -> None:
     """Each with a sentence that shows the routespec."""
     with pytest.raises(InvalidRouteError, match="cannot be routed"):
         parse_routespec(routespec)

@@ -142,7 +142,9 @@ def test_requests_lead_right_in_every_state_that_a_traefik_may_see(
 
 @settings(max_examples=100, deadline=None)
 @given(st.lists(st.lists(specs(True), max_size=8), max_size=4), rooting, st.randoms(use_true_random=False))
-def test_so_they_do_with_hosts(edits: list[list[str]], roots: RootRouters | None, chance: random.Random) -> None:
+def test_longest_prefix_wins_with_hosts(
+    edits: list[list[str]], roots: RootRouters | None, chance: random.Random
+) -> None:
     """As the one before, for a hub that gives every user a domain."""
     live(Hub(True, roots=roots), edits, chance)
 
@@ -260,7 +262,7 @@ def children(hub: Hub) -> dict[object, int]:
     return counts
 
 
-def test_an_edit_moves_nobody() -> None:
+def test_an_edit_moves_no_other_route() -> None:
     """One user more is three keys and the group; whoever was there stays where he is."""
     hub = Hub(False, Limits())
     for number in range(1000):
@@ -292,7 +294,7 @@ def test_automatic_groups_come_and_go_with_hysteresis() -> None:
     assert set(children(hub)) == {None}
 
 
-def test_a_group_that_is_not_in_use_yet_lets_nobody_pass() -> None:
+def test_a_group_that_is_not_in_use_yet_lets_no_request_pass() -> None:
     """Its first state in the store."""
     hub = Hub(False)
     for number in range(5):
@@ -302,7 +304,7 @@ def test_a_group_that_is_not_in_use_yet_lets_nobody_pass() -> None:
     assert rules == {NO_REQUEST}
 
 
-def test_a_route_that_somebody_waits_for_is_not_moved() -> None:
+def test_a_route_that_is_waited_for_is_not_moved() -> None:
     """What is looked for in Traefik's answers must stay what was written."""
     hub = Hub(False)
     for number in range(5):

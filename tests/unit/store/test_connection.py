@@ -139,7 +139,7 @@ def test_basic_authentication_reaches_traefik_and_ambient_variables_do_not() -> 
         ("etcds://h", {"cert_cert": __file__}, "etcd_client_cert_crt and etcd_client_cert_key go together"),
     ],
 )
-def test_what_makes_no_sense_for_etcd_is_refused(url: str, kwargs: dict[str, Any], sentence: str) -> None:
+def test_invalid_settings_of_etcd_are_refused(url: str, kwargs: dict[str, Any], sentence: str) -> None:
     """At start, with a sentence that says what to do."""
     with pytest.raises(ConfigurationError, match=sentence):
         etcd.parse_connection(url, client_kwargs=kwargs)
@@ -156,7 +156,7 @@ def test_what_makes_no_sense_for_etcd_is_refused(url: str, kwargs: dict[str, Any
         ("consuls://h", {"cert": 5}, "a file, or two"),
     ],
 )
-def test_what_makes_no_sense_for_consul_is_refused(url: str, kwargs: dict[str, Any], sentence: str) -> None:
+def test_invalid_settings_of_consul_are_refused(url: str, kwargs: dict[str, Any], sentence: str) -> None:
     """At start, with a sentence that says what to do."""
     with pytest.raises(ConfigurationError, match=sentence):
         consul.parse_connection(url, client_kwargs=kwargs)

@@ -57,7 +57,7 @@ def apt(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Apt:
     return one
 
 
-def test_what_is_needed_comes_along(apt: Apt, tmp_path: Path) -> None:
+def test_needed_libraries_come_along(apt: Apt, tmp_path: Path) -> None:
     """And is fetched once; only what this machine lacks, as apt knows what is installed."""
     program, environment = debian_installation("tool", PROGRAM)
     assert program == tmp_path / "tool-bookworm-installed" / PROGRAM

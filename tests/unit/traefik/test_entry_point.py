@@ -108,13 +108,13 @@ def test_an_https_url_that_is_plain() -> None:
         ),
     )
 )
-def test_whatever_a_stranger_shows(shown: Any) -> None:
+def test_any_answer_of_another_program_is_handled(shown: Any) -> None:
     """Sentences come of it, and no error."""
     for said in entry_point_advice(NEW, shown if isinstance(shown, dict) else {}, public_https=True):
         assert said.endswith(".")
 
 
 @pytest.mark.parametrize("text", ["", "1", "s", "1h 2m", "-1s", None, 60])
-def test_what_is_no_duration(text: object) -> None:
+def test_invalid_durations_are_none(text: object) -> None:
     """Nothing is concluded from it."""
     assert seconds(text) is None

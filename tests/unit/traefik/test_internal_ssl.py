@@ -105,7 +105,7 @@ def test_extra_dynamic_config_wins(app: SimpleNamespace) -> None:
     assert keys["rootCAs/0"] == "contents of ca.crt\n"
 
 
-def test_who_has_his_own_transport_gets_no_other(app: SimpleNamespace) -> None:
+def test_a_transport_of_ones_own_is_kept(app: SimpleNamespace) -> None:
     """Nor is anything read."""
     app.internal_proxy_certs.clear()
     assert setup_of(app, should_start=False, traefik_servers_transport="internal@file") == {}
@@ -133,7 +133,7 @@ def test_which_transport(internal_ssl: bool, own: str, set_up: bool, name: str) 
     assert transport_name(internal_ssl=internal_ssl, own=own, set_up=set_up) == name
 
 
-def test_a_transport_that_nobody_sets_up_is_refused() -> None:
+def test_a_missing_transport_is_refused() -> None:
     """Every server would be behind a closed door."""
     with pytest.raises(ConfigurationError, match="traefik_servers_transport"):
         transport_name(internal_ssl=True, own="", set_up=False)

@@ -25,7 +25,7 @@ NOON = datetime(2030, 1, 31, 12, tzinfo=timezone.utc)
 
 
 @given(EVENTS, st.booleans())
-def test_who_was_asked_between_two_looks(events: list[tuple[str, str]], tells: bool) -> None:
+def test_requests_between_two_polls_are_found(events: list[tuple[str, str]], tells: bool) -> None:
     """Nobody else; and everybody who is still there, if Traefik tells when it was started."""
     counts: dict[str, float] = {}
     since: set[str] = set()
@@ -115,7 +115,7 @@ def test_the_warning_does_without_a_size() -> None:
     assert "It uses 653 MB now." in many_counters("Traefik", "/user/ada/", 501, 653e6)
 
 
-def test_what_are_no_metrics() -> None:
+def test_invalid_metrics_are_an_error() -> None:
     """An error, not a wrong number."""
     with pytest.raises(ValueError, match="x"):
         parse_sample('traefik_service_requests_total{code="200"} x\n', "redis")
