@@ -79,7 +79,7 @@ def traefik_of(hub: HubProcess) -> psutil.Process:
 
 
 class Watched:
-    """What is seen of a hub and its Traefik for some seconds."""
+    """Observations of a hub and its Traefik for some seconds."""
 
     def __init__(self, hub: HubProcess) -> None:
         self._hub, self._processes = hub, {"traefik": traefik_of(hub), "hub": psutil.Process(hub.pid)}

@@ -144,7 +144,7 @@ class Driver:
                 seat.worker.close()
 
     def _weigh(self, seat: Seat, size: int) -> None:
-        """What the store holds a route, before anything but routes is in it."""
+        """The store's contents per route, before anything but routes is in it."""
         if "fill" in seat.worker.failed:
             return
         keys, payload = seat.store.footprint()

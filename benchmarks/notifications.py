@@ -1,4 +1,4 @@
-"""What Redis' keyspace notifications cost Traefik when many routes are added at once: writes docs/notifications.md.
+"""Cost of Redis' keyspace notifications to Traefik when many routes are added at once: writes docs/notifications.md.
 
 python -m benchmarks.notifications              three minutes on two cores
 python -m benchmarks.notifications --report     the table again, from the results on disk
@@ -89,7 +89,7 @@ def _cell(results: Results, wish: str, size: int, metric: str) -> str:
 
 
 def conditions(results: Results) -> str:
-    """What Redis it was."""
+    """The Redis that was measured."""
     return f"a Redis without settings, {sum(results.sizes())} routes at the end"
 
 

@@ -22,7 +22,7 @@ def sections(results: Results) -> dict[str, str]:
 
 
 def machine(results: Results) -> str:
-    """What the results depend on."""
+    """Machine and versions, on which the results depend."""
     about = dict(results.machine)
     versions = ", ".join(f"{name} {version}" for name, version in about.pop("versions", {}).items())
     rows = [[name.replace("_", " "), str(value)] for name, value in about.items()]

@@ -46,7 +46,7 @@ class Row:
 
     @property
     def subject(self) -> Subject:
-        """What was measured, without when."""
+        """Contestant, routes and operation, without the round."""
         return self.contestant, self.routes, self.operation
 
 
@@ -95,7 +95,7 @@ class Series:
 
 
 class Results:
-    """What a run has measured, and questions to it.
+    """The measurements of a run, and questions to them.
 
     Args:
         rows: every value.
@@ -199,7 +199,7 @@ def _digits(value: float) -> float:
 
 
 def describe_machine(versions: dict[str, str]) -> dict[str, Any]:
-    """What the results depend on; load is the mean number of running processes in the minute before."""
+    """The machine that the results depend on; load is the mean number of running processes in the minute before."""
     return {
         "started": datetime.now(timezone.utc).strftime("%Y-%m-%d %H:%M UTC"),
         "cpu": _cpu_model(),

@@ -31,7 +31,7 @@ class Study:
     conditions: Callable[[Results], str]
 
     def machine(self, results: Results) -> str:
-        """What the results depend on, one line."""
+        """Conditions, machine and versions in one line."""
         return f"{self.conditions(results)}; {machine_line(results, _PROGRAMS)}"
 
     def write_document(self, results: Results, document: Path | None = None) -> None:

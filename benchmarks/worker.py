@@ -177,7 +177,7 @@ class Bench:
         return routes
 
     async def serves(self, route: Route, name: str) -> bool:
-        """Whether the public URL leads to that server now."""
+        """True if the public URL leads to that server now."""
         try:
             async with self.session.get(self.place.public_url.rstrip("/") + route.routespec) as response:
                 return f'"name": "{name}"'.encode() in await response.read()

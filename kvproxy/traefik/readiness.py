@@ -1,6 +1,6 @@
 """The verdict of Traefik's API on a route: ready, pending or rejected, and why.
 
-Whatever the answers are, of whatever type, they come to a verdict: what is not as it should be is not ready.
+Every answer yields a verdict. Anything unexpected counts as not ready.
 """
 
 from __future__ import annotations

@@ -26,7 +26,7 @@ from kvproxy_redis import TraefikRedisProxy
 _GROUPS = ("jupyterhub.proxies", "jupyterhub.spawners", "jupyterhub.authenticators")
 _PEM = re.compile(r"/etc/[\w./-]+\.(?:pem|crt|key)")
 _VARIABLE = re.compile(r"""os\.environ(?:\.get\(|\.pop\(|\[)["'](\w+)["']""")
-#: What stands at the top of Traefik's static configuration, as far as our pages use it.
+#: Names at the top of Traefik's static configuration, as far as our pages use them.
 _STATIC = {"accessLog", "api", "certificatesResolvers", "entryPoints", "global", "log", "metrics", "ping", "providers"}
 
 
@@ -98,7 +98,7 @@ def _proxy_class(config: Config, classes: dict[str, type[Configurable]]) -> type
 
 
 def is_static(data: Any) -> bool:
-    """Whether this is a static configuration of Traefik's, or a part of one that makes sense alone."""
+    """True if this is a static configuration of Traefik's, or a part of one that makes sense alone."""
     return isinstance(data, dict) and bool(data.keys() & {"entryPoints", "providers"}) and data.keys() <= _STATIC
 
 

@@ -1,6 +1,6 @@
 """The files below examples/, each by the tool that it is for, as far as that is on this machine.
 
-What a missing tool would have looked at is said in a line of pytest's summary; everything else is checked all the same.
+If a tool is missing, a line of pytest's summary names the files that were not checked with it.
 """
 
 from __future__ import annotations
@@ -104,7 +104,7 @@ def test_units(unit: Path, tmp_path: Path, missing: Callable[[str, str], None]) 
         (tmp_path / other.name).write_text(re.sub(r"ExecStart=\S+", f"ExecStart={stub}", other.read_text()))
     command = ["systemd-analyze", "verify", "--man=no", str(tmp_path / unit.name)]
     ran = subprocess.run(command, capture_output=True, text=True, timeout=60)
-    # What it does not know, it says and ignores.
+    # A setting that it does not know is reported and ignored.
     assert (ran.returncode, ran.stdout + ran.stderr) == (0, "")
 
 

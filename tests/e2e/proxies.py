@@ -28,7 +28,7 @@ External = Callable[..., TraefikRedisProxy]
 
 
 def complaints(log: pytest.LogCaptureFixture) -> list[str]:
-    """What kvproxy has warned of, but for a part that is late, as one may be on a busy machine."""
+    """Warnings of kvproxy, but for a part that is late, as one may be on a busy machine."""
     warned = [record.getMessage() for record in log.records if record.levelno >= logging.WARNING]
     return [said for said in warned if not said.startswith("Traefik: ") and "Waiting for it for up to" not in said]
 

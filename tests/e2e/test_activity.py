@@ -35,7 +35,7 @@ from .proxies import TOML, Client, Doors, External, Start, port_of, serving, unt
 
 pytestmark = pytest.mark.timeout(180)
 
-#: What `kvproxy static-config` adds for it.
+#: Lines that `kvproxy static-config` adds for it.
 METRICS = """
 [metrics.prometheus]
 addEntryPointsLabels = false

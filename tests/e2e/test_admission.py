@@ -152,7 +152,7 @@ async def test_consul_says_what_is_missing(consul_factory: Callable[..., ConsulS
 async def test_consuls_token_is_given_again_just_the_rights_that_the_hub_gave_it(
     consul_factory: Callable[..., ConsulServer], tmp_path: Path
 ) -> None:
-    """Whatever was changed: the policy's rules, or the token's policies."""
+    """After any change: of the policy's rules, or the token's policies."""
     consul = consul_factory(acl=True)
     async with AsyncExitStack() as stack:
         make = await stack.enter_async_context(making(TraefikConsulProxy, tmp_path))

@@ -151,7 +151,7 @@ async def test_routes_that_a_hub_has_gone_on_without_do_not_come_back(
 
 
 async def test_an_interrupted_migration_is_finished_by_running_it_again(redis: RedisKeys, tmp_path: Path) -> None:
-    """What is there is kept, what is not is added, and what the hub would do is not undone."""
+    """Existing routes are kept, missing ones are added, and changes by the hub are not undone."""
     await migrate(tmp_path, "--from-peer", "--delete-old", "--execute")
     done = redis.all()
     redis.client.hdel("jupyterhub/routes", "/user/ada/")

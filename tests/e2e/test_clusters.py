@@ -346,7 +346,7 @@ def value(text: str) -> Transaction:
 
 
 def told(cluster: EtcdCluster | ConsulCluster, number: int) -> bool:
-    """Whether a server passes on what it is told now."""
+    """True if a server passes on what it is told now."""
     try:
         cluster.nodes[number].put("zz", "1")
     except OSError:

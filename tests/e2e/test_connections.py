@@ -193,7 +193,7 @@ async def test_the_documented_least_rights_are_enough_and_nothing_secret_is_show
     assert complaints(caplog) == []
 
 
-#: What the documented users are refused, each with the user.
+#: Commands that the documented users are refused, each with the user.
 REFUSED = [
     *((user, *command) for user in ("hub", "traefik") for command in (
         ("FLUSHALL",), ("FLUSHDB",), ("SWAPDB", "0", "1"), ("CLIENT", "PAUSE", "1"), ("CLIENT", "KILL", "ID", "1"),

@@ -335,7 +335,7 @@ async def test_a_consul_without_a_leader_is_told_at_once_and_its_return_too() ->
 
 
 async def test_another_server_is_told_from_consul(echo_server: Callable[..., Any]) -> None:
-    """Whatever it answers."""
+    """With any answer."""
     async with opened(echo_server().url) as store:
         with pytest.raises(StoreError, match="consul_url"):
             await store.check()
@@ -390,7 +390,7 @@ async def test_one_index_of_consul_a_commit_and_none_a_read(
 async def test_nothing_outside_of_the_roots_is_touched(
     prefix: str, start_proxy: Start, consul_server: ConsulServer, doors: Doors, client_of: Callable[..., Client]
 ) -> None:
-    """What lies beside stays as it is."""
+    """Keys beside it stay as they are."""
     root = prefix.strip("/")
     others = {root[:-1]: "x", "jupyterhub/other": "x", "zz": "x", "jupyterhub": ""}
     for key, value in others.items():

@@ -1,4 +1,4 @@
-"""What a browser gets where a user's server does not answer: the hub's page."""
+"""The hub's page for a browser where a user's server does not answer."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ async def ask(url: str, method: str = "GET", **options: Any) -> tuple[int, str, 
 
 
 async def test_a_server_that_is_gone_gives_the_hubs_page(start_proxy: Start, hub: SimpleNamespace) -> None:
-    """Whatever the request was, with the status that JupyterLab knows; others' routes are as they were."""
+    """For any request, with the status that JupyterLab knows; others' routes are as they were."""
     proxy = await start_proxy(hub=hub)
     url = f"{proxy.public_url}user/ada/"
     await proxy.add_route("/user/ada/", nobody(), ADA)
@@ -154,7 +154,7 @@ async def test_without_a_hub_what_fits_no_route_is_a_plain_404(start_proxy: Star
 async def test_websockets_and_streams_are_not_held_up(
     start_proxy: Start, hub: SimpleNamespace, echo_server: Callable[..., EchoServer]
 ) -> None:
-    """What a server has sent arrives before it goes on; large bodies arrive whole in both directions."""
+    """Data that a server has sent arrives before it goes on; large bodies arrive whole in both directions."""
     proxy, go_on = await start_proxy(hub=hub), asyncio.Event()
 
     async def stream(request: web.BaseRequest) -> web.StreamResponse:

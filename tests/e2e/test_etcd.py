@@ -373,7 +373,7 @@ async def test_a_gateway_that_is_off_is_explained(version: str, etcd_factory: Ca
 
 
 async def test_another_server_is_told_from_etcd(echo_server: Callable[..., Any]) -> None:
-    """Whatever it answers."""
+    """With any answer."""
     async with opened(echo_server().url) as store:
         with pytest.raises(StoreError, match="etcd_url"):
             await store.check()

@@ -199,7 +199,7 @@ async def test_no_request_gets_past_the_password_of_a_route(
 async def test_the_documented_authority_decides(
     start: Start, echo_server: Callable[..., EchoServer], tmp_path: Path
 ) -> None:
-    """What it says about who asks reaches the server; if it is away, nobody comes in."""
+    """Its answer about the user reaches the server; while it is unreachable, no request gets in."""
     ask = documented("forwardAuth", tmp_path)["route_hook"]
     authority, echo = echo_server("authority"), echo_server("server")
 

@@ -45,7 +45,7 @@ class Used(ABC):
 
     @abstractmethod
     def left(self, routes: Mapping[str, Any]) -> bool:
-        """Whether that is all there, unchanged."""
+        """True if that is all there, unchanged."""
 
     @abstractmethod
     def text(self) -> str:

@@ -35,7 +35,7 @@ def internal(tmp_path: Path) -> dict[str, Any]:
 
 
 async def refuses_strangers(url: str) -> bool:
-    """Whether a server ends the connection of a client without a certificate that has asked it for something."""
+    """True if a server ends the connection of a client without a certificate that has asked it for something."""
     try:
         async with aiohttp.ClientSession() as session, session.get(url, ssl=False):
             return False
@@ -196,7 +196,7 @@ def beside(tmp_path: Path, redis_server: RedisServer) -> Iterator[Callable[[HubP
 
 
 async def spawn_and_compute(hub: HubProcess) -> None:
-    """What a user does."""
+    """The actions of a user."""
     async with HubClient(hub, "ada") as user:
         assert (await user.log_in()).status == 200
         await user.spawn()

@@ -237,7 +237,7 @@ async def test_traefik_does_not_get_the_hubs_secrets(start_proxy: Start, monkeyp
 
 @pytest.mark.parametrize("address", ["127.0.0.1", "::1"])
 def test_every_address_of_a_name_must_be_free(address: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whoever has one of them gets a part of the users."""
+    """Another program on one of them would get a part of the users."""
     places = [(socket.AF_INET, "127.0.0.1"), (socket.AF_INET6, "::1")]
     family = {where: family for family, where in places}[address]
     with socket.socket(family) as listener:
@@ -378,7 +378,7 @@ async def test_a_setup_done_elsewhere_is_left_alone(
 
 
 async def test_extra_dynamic_configuration_is_kept_in_step(start_proxy: Start, redis_server: RedisServer) -> None:
-    """What a later configuration has not is removed."""
+    """Settings that a later configuration lacks are removed."""
     extra = {"http": {"middlewares": {"zip": {"compress": {}}}}}
     proxy = await start_proxy(extra_dynamic_config=extra)
     assert redis_server.command("GET", "traefik/http/middlewares/zip/compress") == "true"

@@ -42,7 +42,7 @@ async def opened(redis: RedisServer, username: str = "", password: str = PASSWOR
 
 @asynccontextmanager
 async def listening(redis: RedisServer) -> AsyncIterator[Callable[[], Any]]:
-    """What Traefik would be woken by: call it to get the messages so far, each with its channel."""
+    """Messages that wake Traefik: call it to get those so far, each with its channel."""
     async with Redis(port=redis.port, decode_responses=True) as client, client.pubsub() as pubsub:
         await pubsub.psubscribe("__keyspace*:traefik*")
         assert (await pubsub.get_message(timeout=5)) is not None
@@ -95,7 +95,7 @@ async def test_an_unreachable_redis_is_none_that_is_quiet(redis_factory: Factory
 
 
 def said(caplog: pytest.LogCaptureFixture) -> list[tuple[str, int, int]]:
-    """What was said about noise: level, number of routes, reads for one more."""
+    """The advice about notifications: level, number of routes, reads for one more."""
     found = [(record.levelname, record.getMessage()) for record in caplog.records]
     found = [(level, text) for level, text in found if "notify-keyspace-events" in text]
     numbers = re.compile(r"the present (\d+) routes?,.* (\d+) times instead of once")
@@ -154,7 +154,7 @@ async def test_a_quiet_redis_is_no_matter(
 
 
 def flags(redis: RedisServer) -> str:
-    """What Redis notifies of."""
+    """The notifications that Redis sends."""
     answer = redis.command("CONFIG", "GET", "notify-keyspace-events")
     assert isinstance(answer, list)
     return str(answer[1])

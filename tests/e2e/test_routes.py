@@ -141,7 +141,7 @@ async def test_a_target_with_a_path(start_proxy: Start, echo_server: Callable[..
 
 
 async def test_websockets_headers_and_bodies_pass(start_proxy: Start, echo_server: Callable[..., EchoServer]) -> None:
-    """What a notebook needs; the server learns who asked for what."""
+    """The needs of a notebook; the server learns which client asked for what."""
     proxy, echo = await start_proxy(), echo_server("e")
     await proxy.add_route("/user/ada/", echo.url, {})
     url, size = f"{proxy.public_url}user/ada/", 5_000_000

@@ -28,7 +28,7 @@ class Site:
         self.client = Client(int(port_of(proxy.public_url)))
 
     async def contents(self) -> Snapshot:
-        """What the store holds, but for the revision."""
+        """The store's contents, but for the revision."""
         store = self.proxy.open_store()
         try:
             found = await store.snapshot()

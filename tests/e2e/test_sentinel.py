@@ -27,7 +27,7 @@ from .proxies import Client, Doors, Start, complaints, port_of
 from .sentinels import ACCESS, LOGIN, PASSWORD, Factory, admitting, settings
 
 REVISION = "traefik/http/middlewares/kvproxy-revision/headers/customResponseHeaders/X-Kvproxy-Revision"
-#: What somebody writes to a master that is cut off.
+#: A value written to a master that is cut off.
 ALONE = "traefik/http/routers/alone-kvp/rule"
 
 
@@ -39,7 +39,7 @@ def quiet_group() -> Iterator[SentinelGroup]:
 
 
 def keys(group: SentinelGroup, number: int) -> Any:
-    """What a server holds: how many keys, the revision, and the routes; None if it does not answer."""
+    """A server's contents: how many keys, the revision, and the routes; None if it does not answer."""
     server = group.servers[number]
     with contextlib.suppress(OSError, ReplyError):
         routes = server.command("HKEYS", "jupyterhub/routes")

@@ -91,7 +91,7 @@ class Users:
 
 
 def settled(group: SentinelGroup) -> bool:
-    """Whether no sentinel is going to tell a server again to be a replica.
+    """True if no sentinel is going to tell a server again to be a replica.
 
     One that has not noticed yet that a former master is one by now may do so when another sentinel has just made it the
     master again; then there is none for half a minute (Redis 7.0.15).
@@ -139,7 +139,7 @@ async def test_users_do_not_notice_that_the_master_is_replaced(
     client_of: Callable[..., Client],
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """Whoever was told that he is served stays so, new ones wait for a moment, and the log says who is the master."""
+    """Routes that were served stay so, new ones wait for a moment, and the log names the new master."""
     caplog.set_level("INFO")
     group = sentinel_factory(access)
     proxy = await start_proxy(**settings(group), **LOGIN, **traits)

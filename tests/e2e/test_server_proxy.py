@@ -42,7 +42,7 @@ ODD_TARGETS = ["", "//x", "a%2Fb", "a%3Fb%23c", "a%253Bb", "a%3Bb", "?"]
 
 
 def command(name: str, port: int) -> list[str]:
-    """What starts an application."""
+    """The command that starts an application."""
     return [sys.executable, str(APPLICATIONS / f"{name}.py"), str(port)]
 
 

@@ -47,7 +47,7 @@ async def test_a_traefik_with_a_forgotten_connection_to_the_store_is_restarted(
     doors: Doors,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """Whoever logs in meanwhile gets in when it is back, and the log says why."""
+    """A user who logs in meanwhile gets in when it is back, and the log says why."""
     proxy_class, settings, network = behind
     caplog.set_level(logging.INFO)
     async with making(proxy_class, tmp_path, **settings) as make:

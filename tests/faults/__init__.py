@@ -1,1 +1,1 @@
-"""What users notice when parts fail, on every store, and what an hour of churn leaves behind."""
+"""Faults on every store as users notice them, and an hour of churn."""

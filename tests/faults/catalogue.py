@@ -1,4 +1,4 @@
-"""What can happen to a store, to Traefik and to the hub."""
+"""Faults of a store, of Traefik and of the hub."""
 
 from __future__ import annotations
 

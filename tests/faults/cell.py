@@ -36,7 +36,7 @@ class Scale:
 
 @dataclass
 class Outcome:
-    """What has come of a fault. Numbers of seconds begin when the fault is over; None: not within the limit.
+    """The outcome of a fault. Numbers of seconds begin when the fault is over; None: not within the limit.
 
     before, after: routes that lead where they should. sent, failed: requests on routes that should not notice, and
     longest: seconds that one of these took at most. hit, hit_failed: the same of routes that the fault itself hits, and
@@ -72,7 +72,7 @@ class Outcome:
 
 
 def applies(store: str, fault: str) -> bool:
-    """Whether a fault can happen to a store."""
+    """True if a fault can happen to a store."""
     return store != "file" or not (FAULTS[fault].killable or FAULTS[fault].network)
 
 

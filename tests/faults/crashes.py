@@ -59,7 +59,7 @@ async def crash(site: Site) -> float:
 
 
 def story(results: Results) -> str:
-    """What has come of it."""
+    """The result as a sentence."""
     seconds = results.series("redis", _ROUTES, "traefik-killed", "out_s")
     if seconds is None:
         raise LookupError("Nothing was measured.")

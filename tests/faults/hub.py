@@ -27,7 +27,7 @@ _SECRET = b"the same at each start, as a hub's is"
 
 
 class Calls:
-    """What can be asked of the proxy."""
+    """Questions to the proxy."""
 
     def __init__(self, proxy: Any):
         self.proxy = proxy

@@ -19,7 +19,7 @@ _KEPT = 3  # failures that are kept as examples
 
 @dataclass
 class Tally:
-    """What has come of requests. Times are seconds of `time.monotonic`."""
+    """Outcomes of requests. Times are seconds of `time.monotonic`."""
 
     sent: int = 0
     failed: int = 0

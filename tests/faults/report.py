@@ -27,11 +27,11 @@ class Cells:
         (self.routes,) = results.sizes() or [0]
 
     def value(self, store: str, fault: str, metric: str) -> float | None:
-        """What was measured, None if nothing was."""
+        """The measured value, None if there is none."""
         return self.results.mean(store, self.routes, fault, metric)
 
     def problem(self, store: str, fault: str) -> str:
-        """What was not as it should be."""
+        """The problem of a cell."""
         return self.results.error(store, self.routes, fault)
 
     def seconds(self, store: str, fault: str, metric: str) -> str:

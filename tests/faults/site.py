@@ -328,5 +328,5 @@ def quiet_port() -> int:
 
 
 def foreign(value: str | None) -> Operation:
-    """What sets, or removes if None, a key that is not kvproxy's and that Traefik cannot decode."""
+    """The command that sets, or removes if None, a key that is not kvproxy's and that Traefik cannot decode."""
     return Operation(Space.CONFIG, FOREIGN, value)

@@ -244,7 +244,7 @@ class Soak:
 
 
 def _within(failure: tuple[float, float], times: list[tuple[float, float]]) -> bool:
-    """Whether a request was under way in one of these times."""
+    """True if a request was under way in one of these times."""
     begin, end = failure
     return any(first <= end and begin <= last for first, last in times)
 

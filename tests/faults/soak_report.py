@@ -38,7 +38,7 @@ def count(results: Results, name: str) -> int:
 
 
 def problems(results: Results) -> list[str]:
-    """What is not flat, or not right, in sentences."""
+    """Everything that is not flat, or not right, in sentences."""
     found = []
     for (part, metric), (name, unit, share, more) in COUNTED.items():
         counted = series(results, part, metric)
@@ -53,7 +53,7 @@ def problems(results: Results) -> list[str]:
 
 
 def table(results: Results) -> str:
-    """What was counted, by part."""
+    """The counts, by part."""
     rows = []
     for (part, metric), (name, unit, share, more) in COUNTED.items():
         counted = series(results, part, metric)
@@ -63,7 +63,7 @@ def table(results: Results) -> str:
 
 
 def story(results: Results) -> str:
-    """What has happened, in a few sentences."""
+    """The events, in a few sentences."""
     minutes = results.mean("all", results.sizes()[0], "soak", "minutes") or 0.0
 
     def of(name: str) -> str:

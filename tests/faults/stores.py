@@ -33,7 +33,7 @@ class StoreUnderFault(abc.ABC):
     Its keys are changed by hand through a store of kvproxy's own, see `tests.faults.site`.
     """
 
-    #: What leads the hub and its Traefik to the store.
+    #: Settings that lead the hub and its Traefik to the store.
     proxy_class: type[KVTraefikProxy]
     traits: dict[str, Any]
 

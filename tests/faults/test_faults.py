@@ -39,7 +39,7 @@ pytestmark = pytest.mark.timeout(400)
 
 @pytest.fixture(scope="module")
 def outcomes(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> dict[tuple[str, str], object]:
-    """What has come of all cells that tests were chosen for, let happen side by side."""
+    """Outcomes of all cells that tests were chosen for, run side by side."""
     items = [item for item in request.session.items if item.path == request.path]
     chosen = [item.callspec.params["cell"] for item in items if not missing(item.callspec.params["cell"][0])]
 

@@ -1,4 +1,4 @@
-"""What one edit costs the hub's Python: CPU, calls, memory and what is written, at any number of routes.
+"""Cost of one edit in the hub's Python: CPU, calls, memory and bytes written, at any number of routes.
 
 The store and the Traefik are in this process and cost the same at any size, so that what is left is kvproxy's own.
 """

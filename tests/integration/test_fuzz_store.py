@@ -25,7 +25,7 @@ from kvproxy.testing.memory import MemoryStore
 from kvproxy.traefik.readiness import Ready, judge
 
 LOG = logging.getLogger("test-fuzz")
-# What it says about each junk key is not the matter here, and would bury the example that failed.
+# Its messages about each junk key do not matter here, and would bury the example that failed.
 LOG.disabled = True
 SOON = 10.0
 SETTING = {"http": {"middlewares": {"m": {"compress": {}}}}}

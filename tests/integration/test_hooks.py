@@ -29,7 +29,7 @@ def limit(route: Route, configuration: dict[str, Any]) -> None:
 
 
 def fail_for_ada(route: Route, configuration: dict[str, Any]) -> None:
-    """What a slip in a hook comes to."""
+    """The error after a slip in a hook."""
     limit(route, configuration)
     if "ada" in route.routespec:
         raise LookupError("nobody knows ada")
@@ -86,7 +86,7 @@ async def test_a_restart_with_the_same_hook_writes_nothing() -> None:
 
 
 async def test_a_restart_with_a_changed_hook_writes_what_differs(caplog: pytest.LogCaptureFixture) -> None:
-    """What the earlier one had added goes; that is no damage to complain of."""
+    """Additions of the earlier hook go; that is no drift to complain of."""
     store = MemoryStore()
     async with running(store, layout=hooked(limit)) as it:
         await it.add(route("ada"), SOON)

@@ -48,7 +48,7 @@ class TornStore(MemoryStore):
 
 
 class Hub(RuleBasedStateMachine):
-    """What can happen to a hub, its store and its Traefik."""
+    """Events of a hub, its store and its Traefik."""
 
     calls = Bundle("calls")
     capabilities = Capabilities()
@@ -108,7 +108,7 @@ class Hub(RuleBasedStateMachine):
 
     @rule(name=st.sampled_from(NAMES))
     def cancel(self, name: str) -> None:
-        """Whoever asked goes away."""
+        """The caller goes away."""
         task = self.busy.get(name)
         if task is not None and task.get_coro().__name__ == "_add":  # type: ignore[union-attr]
             task.cancel()
@@ -210,7 +210,7 @@ class Hub(RuleBasedStateMachine):
 
     @invariant()
     def foreign_keys_are_left_alone(self) -> None:
-        """Whatever happens."""
+        """After any event."""
         assert FOREIGN.items() <= self.store.config.items()
 
     def teardown(self) -> None:

@@ -149,7 +149,7 @@ def test_a_process_of_this_machine_that_has_ended_is_not_waited_for() -> None:
 
 
 def test_an_invalid_lease_decodes_to_none() -> None:
-    """Whatever somebody writes there."""
+    """With any text there."""
     claim = tenure.new_lease()
     assert decode(claim.encode()) == claim
     wrong = [None, "", "{", "[]", "1", '{"instance": 1}', claim.encode().replace('"term":1', '"term":"1"')]

@@ -160,7 +160,7 @@ async def test_a_restart_over_an_unchanged_store_writes_nothing() -> None:
 
 
 async def test_a_setup_that_shrinks_leaves_nothing_behind() -> None:
-    """What was removed from extra_dynamic_config is removed from the store."""
+    """Settings removed from extra_dynamic_config are removed from the store."""
     store = MemoryStore()
     async with running(store, setup={"http": {"middlewares": {"m": {"compress": {}}}}}):
         assert foreign(store) == {"http/middlewares/m/compress": "true"}
@@ -169,7 +169,7 @@ async def test_a_setup_that_shrinks_leaves_nothing_behind() -> None:
 
 
 async def test_keys_of_others_are_never_touched() -> None:
-    """Whatever happens around them."""
+    """With any edits around them."""
     store = MemoryStore()
     mine = {"http/routers/mine/rule": "Path(`/mine`)", "http/routers/mine/service": "mine", "udp/x": ""}
     store.config |= mine

@@ -1,4 +1,4 @@
-"""Whatever happens to the store or to Traefik is noticed and put right, though nobody asks; on a clock of our own."""
+"""Drift in the store and in Traefik is noticed and repaired without being asked; on a virtual clock."""
 
 from __future__ import annotations
 
@@ -138,7 +138,7 @@ class EmptiedStore(MemoryStore):
         super().__init__(capabilities)
         self.tells_all = True
         self.loses = False
-        #: What Traefik had loaded after each transaction.
+        #: The configuration that Traefik had loaded after each transaction.
         self.seen: list[Table] = []
 
     async def apply(self, transaction: Transaction) -> None:

@@ -111,7 +111,7 @@ def test_somebody_elses_process_is_stopped(begin: Begin) -> None:
 
 
 def test_a_process_of_another_user_is_none_of_ours(begin: Begin, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whatever its command line says, and whoever has recorded it."""
+    """With any command line and any record."""
     child = begin(SLEEP)
     pid = child.identity.pid
     assert pid in running([pid])
@@ -120,7 +120,7 @@ def test_a_process_of_another_user_is_none_of_ours(begin: Begin, monkeypatch: py
 
 
 def test_a_traefik_is_found_by_its_configuration_file(begin: Begin, tmp_path: Path) -> None:
-    """Whose path must mean the same file to it; others on the same machine may have one of the same name."""
+    """Its path must mean the same file to it; others on the same machine may have one of the same name."""
     file = tmp_path / "traefik.toml"
     child = begin([*SLEEP, "--configfile", str(file)])
     assert [*of_file(file)] == [child.identity.pid]

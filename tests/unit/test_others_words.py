@@ -1,4 +1,4 @@
-"""What Traefik, users' servers and stores say reaches the hub's log in one harmless form only."""
+"""Words of Traefik, users' servers and stores reach the hub's log in one harmless form only."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ secrets = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="â
 
 
 def harmless(text: str) -> bool:
-    """Whether nothing in a text is obeyed by a terminal or a reader of logs."""
+    """True if nothing in a text is obeyed by a terminal or a reader of logs."""
     return not any(unicodedata.category(c) in {"Cc", "Cf", "Cs", "Zl", "Zp"} for c in text)
 
 
@@ -154,7 +154,7 @@ def test_a_short_password_eats_no_words() -> None:
 
 @given(st.text())
 def test_a_shown_text_is_harmless_and_short(text: str) -> None:
-    """What is harmless and short already is as it was."""
+    """Text that is harmless and short already is as it was."""
     assert harmless(shown(text * 50, 100))
     assert len(shown(text * 50, 100)) < 130
     if harmless(text) and text.isprintable():
@@ -163,7 +163,7 @@ def test_a_shown_text_is_harmless_and_short(text: str) -> None:
 
 @pytest.mark.parametrize("error", [KVProxyError, StoreError, RouteNotReadyError, lambda text: HookError(text, "/x/")])
 def test_an_error_holds_nothing_raw(error: Callable[[str], Exception]) -> None:
-    """Whatever a store or Traefik said, which is a part of some sentences; a sentence as it should be is kept."""
+    """With any words of a store or Traefik in some sentences; a sentence as it should be is kept."""
     assert str(error("The store says no.")) == "The store says no."
     made = str(error("The store says: \r\n\x1b[2J\u202e" + "x" * 10**6))
     assert made.startswith(r"The store says: \r\n\x1b[2J\u202exxx")

@@ -24,7 +24,7 @@ ROWS = {f"W{number}" for number in range(1, 13)}
 
 @pytest.fixture(scope="module")
 def here(tmp_path_factory: pytest.TempPathFactory) -> Views:
-    """What is seen behind kvproxy, in all cases."""
+    """Observations behind kvproxy, in all cases."""
     return asyncio.run(run(kvproxy, SHORT, tmp_path_factory.mktemp("wire")))
 
 

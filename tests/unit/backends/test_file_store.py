@@ -62,7 +62,7 @@ TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=6) | st.sample
 
 
 def files_beside(path: Path) -> list[str]:
-    """What is in the directory, without the file that writers lock."""
+    """The directory's files, without the one that writers lock."""
     return sorted(file.name for file in path.parent.iterdir() if file.name != f".{path.name}.lock")
 
 
@@ -86,7 +86,7 @@ def made(ending: str) -> Format:
 
 
 def transaction(route: Route, before: Route | None = None) -> Transaction:
-    """What puts a route into a store, in place of another."""
+    """A transaction that puts a route into a store, in place of another."""
     return Transaction(plan.diff(encode(before, Layout()) if before else None, encode(route, Layout())))
 
 
@@ -100,7 +100,7 @@ def read(ending: str, text: str) -> Any:
 
 
 async def held(path: Path) -> Snapshot:
-    """What a new store finds in a file."""
+    """The contents that a new store finds in a file."""
     store = FileStore(path)
     try:
         return await store.snapshot()
@@ -136,7 +136,7 @@ def test_written_values_are_read_back(ending: str, first: Any, second: Any, reco
 @pytest.mark.parametrize("ending", FORMATS)
 @given(table=st.lists(routes(), max_size=5, unique_by=lambda route: route.key))
 def test_routes_and_their_records_are_read_again(ending: str, table: list[Route]) -> None:
-    """Whatever is in their names and data."""
+    """With any names and data."""
     document = Document({}, {}, made(ending))
     for route in table:
         document.apply(transaction(route).operations)
@@ -316,7 +316,7 @@ BROKEN_ANYHOW = [
 async def test_a_broken_file_is_named_with_its_line_and_left_alone(
     ending: str, text: str, line: int, why: str, tmp_path: Path
 ) -> None:
-    """Whatever is called; once it is mended, all goes on."""
+    """Every call fails; once it is mended, all goes on."""
     path = tmp_path / f"rules.{ending}"
     path.write_text(text)
     store = FileStore(path)

@@ -1,4 +1,4 @@
-"""What is cancelled ends, though the client forgets it now and then."""
+"""Cancellation ends a call, though the client forgets it now and then."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the documentation says was measured is what is in the results."""
+"""Figures in the documentation are those in the results."""
 
 from __future__ import annotations
 

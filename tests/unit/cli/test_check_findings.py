@@ -1,4 +1,4 @@
-"""What `kvproxy check` says about what it found."""
+"""Findings of `kvproxy check`, as values."""
 
 from __future__ import annotations
 
@@ -162,7 +162,7 @@ def test_an_open_api_is_told_of() -> None:
 
 @pytest.fixture(scope="module")
 def authority() -> trustme.CA:
-    """Who issues certificates."""
+    """An authority that issues certificates."""
     return trustme.CA()
 
 

@@ -208,7 +208,7 @@ def test_without_a_cookie_secret_none_is_made(tmp_path) -> None:
 
 
 def test_without_a_cookie_secret_the_api_is_asked_as_the_user() -> None:
-    """Who may use it as well."""
+    """Other users who may use it."""
     access = load(REDIS + 'c.TraefikProxy.traefik_api_password = "pw"').access
     assert access is not None
     assert (access.username, access.password) == ("jupyterhub", "pw")

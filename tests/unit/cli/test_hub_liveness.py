@@ -1,4 +1,4 @@
-"""Whether a hub is at work on a store, as its claim there says."""
+"""Liveness of a hub, judged by its lease in a store."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a migration reads from jupyterhub-traefik-proxy's keys, and what it writes."""
+"""A migration's input from jupyterhub-traefik-proxy's keys, and its output."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def held(*known: Route, foreign: dict[str, str] | None = None, layout: Layout | 
 
 
 def after(plan: Plan, before: Held) -> Held:
-    """What the store holds when the plan has been carried out."""
+    """The store's contents after the plan has been carried out."""
     config = {key: value for entry in before.entries.values() for key, value in entry.config.items()} | {
         **before.foreign
     }
@@ -129,7 +129,7 @@ def test_routes_are_given_back_just_as_the_peer_wrote_them() -> None:
 
 @given(routes())
 def test_routes_given_back_can_be_taken_over_again(route: Route) -> None:
-    """Whatever JupyterHub can call a user."""
+    """With any name that JupyterHub can give a user."""
     assume("%60" not in route.routespec)
     [found] = peer_routes(peer_entry(route, "http").records).routes
     assert (found.key, found.target) == (route.key, route.target)

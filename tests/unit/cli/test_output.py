@@ -49,7 +49,7 @@ def test_json_is_safe_to_look_at_and_still_json() -> None:
 
 
 def test_nothing_in_a_text_is_taken_for_markup() -> None:
-    """What others have chosen is printed as it is."""
+    """Text that others have chosen is printed as it is."""
     out = console()
     with out.capture() as capture:
         out.print("[bold]:smile: 127.0.0.1[/bold]")

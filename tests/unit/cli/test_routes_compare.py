@@ -1,4 +1,4 @@
-"""What the store wants beside what each Traefik serves."""
+"""The store's routes beside those that each Traefik serves."""
 
 from __future__ import annotations
 
@@ -94,7 +94,7 @@ def test_routes_in_sync_differ_nowhere(filled: Filled) -> None:
 
 
 def test_a_replica_that_lags_is_told_from_one_that_does_not(filled: Filled) -> None:
-    """Who does not know a route, or leads elsewhere."""
+    """Replicas that do not know a route, or lead elsewhere."""
     now = filled.seen("one")
     without = replace(now, name="two", routers={name: r for name, r in now.routers.items() if name != ADA})
     elsewhere = {"loadBalancer": {"servers": [{"url": "http://127.0.0.1:9"}]}}
@@ -267,7 +267,7 @@ def test_the_page_says_what_is_wrong_first(filled: Filled) -> None:
 
 
 def test_texts_from_the_store_are_no_markup(filled: Filled) -> None:
-    """Whoever chooses a server's name does not choose colours, or break the table."""
+    """A server's name can neither choose colours nor break the table."""
     store = Filled("/user/%5Bred%5Dx/")
     out = plain_console(width=160, colours=True)
     printed = rendered(out, page("", hold(store.snapshot), [store.seen()], [], list(store.rows().values())))

@@ -1,4 +1,4 @@
-"""What hooks may do to a route's configuration, as values."""
+"""Hooks applied to a route's configuration, as values."""
 
 from __future__ import annotations
 
@@ -111,7 +111,7 @@ def test_several_are_called_one_after_another() -> None:
 
 
 def test_middlewares_come_in_order() -> None:
-    """What the router names, then what it does not, then kvproxy's own; names that are not the hook's stay."""
+    """First those that the router names, then the others, then kvproxy's own; names that are not the hook's stay."""
     route = make_route("/x/", "http://127.0.0.1:1/path", {})
 
     def change(route: Route, configuration: dict[str, Any]) -> None:
@@ -131,7 +131,7 @@ def test_many_middlewares_stay_in_order() -> None:
 
 
 def test_a_chain_names_the_routes_own_and_others() -> None:
-    """What is in a chain is used by it, and not once more."""
+    """Middlewares in a chain are used by it, and not once more."""
     made = {"limit": LIMIT, "both": {"chain": {"middlewares": ["limit", "shared"]}}}
     entry, limit, both = shaped(use(**made)), *(ALONE.middleware(ADA.key, name) for name in made)
     assert middlewares(entry) == [both]

@@ -1,4 +1,4 @@
-"""What becomes of a Traefik that an earlier hub has left: values in, values out."""
+"""Decisions about a Traefik that an earlier hub has left: values in, values out."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def decision(record: Record | None = RECORD, *processes: Running, **changes: Any
 
 
 def test_a_traefik_as_a_new_one_would_be_is_adopted() -> None:
-    """Whatever has become of the hub that had started it."""
+    """Regardless of the fate of the hub that had started it."""
     assert decision() == Adopt(TRAEFIK)
     other = Running(replace(EARLIER, started=1800.0), ("sleep", "1"))
     assert decision(RECORD, RUNS, other) == Adopt(TRAEFIK)
@@ -53,7 +53,7 @@ def test_a_traefik_as_a_new_one_would_be_is_adopted() -> None:
 
 
 def test_starts_are_compared_with_a_tolerance() -> None:
-    """What is computed from two readings is not exact."""
+    """A time that is computed from two readings is not exact."""
     identity = replace(TRAEFIK, started=TRAEFIK.started + 0.01)
     assert decision(RECORD, replace(RUNS, identity=identity)) == Adopt(identity)
 
@@ -76,7 +76,7 @@ def test_a_traefik_that_a_new_one_would_differ_from_is_replaced(changes: Mapping
 
 @pytest.mark.parametrize("other", [{"started": 1500.0}, {"boot": "the boot before"}])
 def test_an_unrecorded_traefik_of_the_same_file_is_replaced(other: Mapping[str, Any]) -> None:
-    """What it was started with is not known."""
+    """Its start-up settings are not known."""
     identity = replace(TRAEFIK, **other)
     found = decision(RECORD, replace(RUNS, identity=identity))
     assert found == Replace(identity, "it is not the one that was recorded")

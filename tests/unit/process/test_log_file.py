@@ -33,7 +33,7 @@ def followed(path: Path, caplog: pytest.LogCaptureFixture) -> Iterator[TraefikLo
 
 
 def told(caplog: pytest.LogCaptureFixture) -> list[tuple[int, str]]:
-    """What has been logged since the last time."""
+    """Lines logged since the last time."""
     found = [(record.levelno, record.getMessage()) for record in caplog.records]
     caplog.clear()
     return found
@@ -88,7 +88,7 @@ def test_the_last_error_of_the_provider_is_known_from_its_moment_on(path: Path) 
 
 
 def provider_line(message: str, error: str, provider: str = "redis") -> str:
-    """What Traefik logs of a provider."""
+    """A line of Traefik's about a provider."""
     fields = {"level": "error", "providerName": provider, "error": error, "time": "…", "message": message}
     return json.dumps(fields) + "\n"
 

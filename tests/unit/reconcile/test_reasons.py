@@ -38,12 +38,12 @@ ALL = [Facts(**dict(zip(VALUES, values, strict=True))) for values in product(*VA
 
 
 def in_traefiks_hands(facts: Facts) -> bool:
-    """Whether Traefik is to load something that is in the store."""
+    """True if Traefik is to load something that is in the store."""
     return facts.stored or (facts.behind_traefik and not facts.store_problem and not facts.held_back)
 
 
 def unread(facts: Facts) -> bool:
-    """Whether Traefik answers and is seen not to have loaded what it should."""
+    """True if Traefik answers and is seen not to have loaded what it should."""
     return in_traefiks_hands(facts) and not facts.api_problem and facts.loaded is not Loaded.LATEST
 
 

@@ -1,4 +1,4 @@
-"""What is logged while a store is away, and when it is tried again."""
+"""The log while a store is unreachable, and the time of retries."""
 
 from __future__ import annotations
 

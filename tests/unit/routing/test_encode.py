@@ -104,7 +104,7 @@ def test_foreign_keys_belong_to_no_entry(key: str) -> None:
 
 
 def test_the_setup_remembers_its_keys() -> None:
-    """What a later configuration no longer has can be found and removed."""
+    """Settings that a later configuration no longer has can be found and removed."""
     old = encode_setup({"http": {"middlewares": {"m": {"compress": {}}}}})
     found = group({**old.config, "http/middlewares/other/compress": "true"}, old.records, {})
     assert found == {SETUP: old}

@@ -1,4 +1,4 @@
-"""Whose Traefik's default certificate in a store is, and what the record of the setup says of it."""
+"""The owner of Traefik's default certificate in a store, and the setup's record of it."""
 
 from __future__ import annotations
 
@@ -98,7 +98,7 @@ def test_a_default_store_in_extra_dynamic_config_replaces_the_hubs(own: dict[str
     ],
 )
 def test_further_providers(extra: dict[str, object], found: list[str]) -> None:
-    """Whatever may bring a default certificate besides the hub's store."""
+    """Every other source of a default certificate besides the hub's store."""
     assert further_providers(extra, "redis") == found
 
 

@@ -1,4 +1,4 @@
-"""What a request that fits no route gets, and which requests may be answered with a page of the hub's."""
+"""Answers to requests that match no route, and requests that may be answered with a page of the hub's."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def test_requests_that_match_no_route_are_answered_with_and_without_root_routers
     """By the last router."""
     for rooted in (True, False):
         assert leads(RootRouters(), "/", rooted)[-1] == ALONE.not_found
-    # Whoever has a router of his own at the same entry point comes first.
+    # An administrator's own router at the same entry point comes first.
     routers = {**RootRouters().routers((), True), "mine": {"rule": 'Path("/robots.txt")', "service": "mine"}}
     assert rule_model.lead(routers, "h.org", "/robots.txt") == "mine"
 

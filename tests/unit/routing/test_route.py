@@ -1,4 +1,4 @@
-"""What is a routespec, a target and data, and what is refused."""
+"""Valid and invalid routespecs, targets and data."""
 
 from __future__ import annotations
 
@@ -112,7 +112,7 @@ def test_data_that_json_cannot_say_is_refused(value: object) -> None:
 
 
 def test_a_caller_cannot_change_a_route_through_its_dict() -> None:
-    """What is given out is a copy."""
+    """The returned value is a copy."""
     route = make_route("/x/", "http://h", {"a": {"b": 1}})
     route.as_dict()["data"]["a"]["b"] = 2
     assert route.as_dict()["data"] == {"a": {"b": 1}}

@@ -58,7 +58,7 @@ def flat(entries: Mapping[str, Entry]) -> dict[str, str]:
 
 
 def routers_of(config: Mapping[str, str]) -> dict[str, dict[str, object]]:
-    """What a Traefik that sees these keys makes of them."""
+    """The view of a Traefik that sees these keys."""
     routers: dict[str, dict[str, object]] = {}
     for key, value in config.items():
         parts = key.split("/")
@@ -178,7 +178,7 @@ def torn(before: Mapping[str, str], after: Mapping[str, str], random: random.Ran
 def test_a_restart_finds_the_tree_as_it_is(
     routespecs: list[str], roots: RootRouters | None, chance: random.Random
 ) -> None:
-    """Whatever step it was in the middle of, nothing is written, and it goes on from there."""
+    """At any step, nothing is written, and it goes on from there."""
     hub, again = Hub(False, roots=roots), Hub(False, roots=roots)
     for routespec in routespecs:
         hub.toggle(routespec)
@@ -305,7 +305,7 @@ def test_a_group_that_is_not_in_use_yet_lets_no_request_pass() -> None:
 
 
 def test_a_route_that_is_waited_for_is_not_moved() -> None:
-    """What is looked for in Traefik's answers must stay what was written."""
+    """The text that is looked for in Traefik's answers must stay the one that was written."""
     hub = Hub(False)
     for number in range(5):
         hub.toggle(f"/user/u{number}/")

@@ -1,4 +1,4 @@
-"""What is said about a public entry point: nothing of a good one, and the line that mends it of a bad one."""
+"""Advice about a public entry point: none for a good one, and the line that mends a bad one."""
 
 from __future__ import annotations
 

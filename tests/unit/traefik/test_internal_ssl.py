@@ -23,14 +23,14 @@ from kvproxy_redis import TraefikRedisProxy
 
 HTTPS = make_route("/user/ada/", "https://127.0.0.1:1", {})
 HTTP = make_route("/user/bob/", "http://127.0.0.1:1", {})
-#: What a serversTransport adds to the keys below a root.
+#: Keys of a serversTransport below a root.
 TRANSPORT = ALONE.transport
 PREFIX = f"http/serversTransports/{TRANSPORT}/"
 
 
 @pytest.fixture
 def app(tmp_path: Path) -> SimpleNamespace:
-    """What a JupyterHub with ``internal_ssl`` says about its files."""
+    """The settings of a JupyterHub with ``internal_ssl`` about its files."""
     for name in ("ca.crt", "client.crt", "client.key"):
         (tmp_path / name).write_text(f"contents of {name}\n")
     pair = {"keyfile": str(tmp_path / "client.key"), "certfile": str(tmp_path / "client.crt"), "cafile": "unused"}

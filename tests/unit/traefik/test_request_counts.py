@@ -1,4 +1,4 @@
-"""What two samples of Traefik's counters say, whatever happened in between."""
+"""The difference of two samples of Traefik's counters, whatever happened in between."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def test_requests_between_two_polls_are_found(events: list[tuple[str, str]], tel
             counts.pop(name, None)
             since.discard(name)
         elif event == "restart":
-            # What an earlier process has counted since the last look is lost.
+            # Counts of an earlier process since the last poll are lost.
             counts, since, started = {}, set(), started + 1
         else:
             now = Sample(dict(counts), started if tells else None)
@@ -94,7 +94,7 @@ def test_only_what_was_answered_well_counts(found: dict[tuple[str, str, str, str
 def test_services_with_many_counters_are_named(
     counters: dict[tuple[str, str], int], many: int, memory: int | None
 ) -> None:
-    """Whatever the statuses are; of other lines nothing is kept, however many there are."""
+    """With any statuses; of other lines nothing is kept, however many there are."""
     sieve = Sieve(many)
     sieve.take([b'traefik_service_request_duration_seconds_sum{code="200",service="ada-kvp@redis"} 1'] * 20)
     for (name, whose), count in counters.items():
