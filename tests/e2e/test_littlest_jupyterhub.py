@@ -2,8 +2,8 @@
 
 Both packages are real and there at once, as is Traefik 3.6.5; what is not here is fetched from the package index. The
 configuration is one of our own: a static file with the entry points ``http`` and ``auth_api``, a watched folder with
-``dynamic.toml`` and ``rules.toml``, a name and a password for Traefik's API. The work of ``tljh-config reload proxy`` is
-done by hand; the hub's proxy classes are named in full in place of installing and uninstalling.
+``dynamic.toml`` and ``rules.toml``, a name and a password for Traefik's API. ``tljh-config reload proxy`` is done by
+hand; the hub's proxy classes are named in full in place of installing and uninstalling.
 """
 
 from __future__ import annotations

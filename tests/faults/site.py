@@ -247,7 +247,7 @@ class Site:
         """Wait until Traefik has read all that the store notified it of, which a noisy Redis does once a key.
 
         Traefik reads twice for each notification, and takes an empty store for an empty configuration if the first
-        read has found something (3.7, `pkg/provider/kv`, and kvtools/redis 1.2). What dies and comes back empty
+        read has found something (3.7, `pkg/provider/kv`, and kvtools/redis 1.2). A store that returns empty
         between these two leaves no routes for half a second, whatever is written then.
         """
         still, seen = 0, -1
