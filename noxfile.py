@@ -106,7 +106,7 @@ def write_backends(session: nox.Session) -> None:
 
 @nox.session
 def screenshots(session: nox.Session) -> None:
-    """The pictures in docs/tutorial, made anew by the test that does what the tutorial says."""
+    """The pictures in docs/tutorial, retaken by the test that follows the tutorial."""
     session.install("-e", ".[demo,test,examples]")
     test = "test_every_step_works_as_it_is_written"
     made = Path(session.create_tmp()).absolute()

@@ -1,4 +1,4 @@
-"""Cost for everybody of a client's half-sent requests, and of a user's server that makes Traefik log.
+"""Cost for all users of a client's half-sent requests, and of a user's server that makes Traefik log.
 
 python -m benchmarks.burden              a minute on two cores
 python -m benchmarks.burden --report     the table again, from the results on disk

@@ -49,7 +49,7 @@ class Contestant:
         await self.proxy.stop()
 
     def again(self) -> Contestant:
-        """The same as it is in a hub that is started anew; this one must have been stopped."""
+        """The same as it is in a hub that is restarted; this one must have been stopped."""
         return type(self)(self.place)
 
     async def add(self, route: Route) -> None:
@@ -100,7 +100,7 @@ class Kvproxy(Contestant):
         )
 
     def hub(self, place: Place) -> Any:
-        """The hub as the proxy knows it; None for one whose pages nobody can ask for."""
+        """The hub as the proxy knows it; None for one without pages."""
         return None
 
     async def fill(self, routes: list[Route]) -> None:
@@ -141,7 +141,7 @@ class Noisy(Kvproxy):
 
 
 class Floor(Kvproxy):
-    """A bare write of the keys that kvproxy writes: one MULTI with one PUBLISH; nobody looks whether it was seen.
+    """A bare write of the keys that kvproxy writes: one MULTI with one PUBLISH; without a look whether it was seen.
 
     The Traefik that reads them is started by kvproxy, whose class has nothing more to do with it.
     """

@@ -50,7 +50,7 @@ async def measure() -> Results:
 
 
 async def _measure(proxy: TraefikRedisProxy, wish: str, size: int) -> list[Row]:
-    """Add so many at once: seconds until all are served and until Traefik is at rest, and its CPU until then."""
+    """Add the given number at once: seconds until all are served, and until Traefik is at rest with its CPU."""
     assert proxy.traefik_pid is not None
     await _rest(proxy.traefik_pid)
     cpu, begin = cpu_seconds(proxy.traefik_pid), time.perf_counter()

@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 
 from kvproxy import ConfigurationError
 
-#: The name that Redis' own example configuration, and with it nearly everybody, gives to the master.
+#: The name that Redis' own example configuration, and with it nearly every installation, gives to the master.
 MASTER: Final = "mymaster"
 _PORT: Final = 26379
 

@@ -70,7 +70,7 @@ class RedisStore(Store):
             :func:`.notifications.unwanted`.
     """
 
-    #: Redis has no limit of its own; this one keeps a transaction from holding up everybody else for long.
+    #: Redis has no limit of its own; this one keeps a transaction from holding up other clients for long.
     capabilities = Capabilities(max_operations=20_000, fenced=True)
     notification_advice = (
         "Redis notifies it of every key (notify-keyspace-events), which a Traefik that may run CONFIG switches on. "

@@ -135,7 +135,7 @@ class TraefikLog:
 
         Args:
             ending: whether Traefik has been told to stop. Its lines then, such as that it listens no longer
-                (``use of closed network connection``, 3.0), is no trouble of anybody's.
+                (``use of closed network connection``, 3.0), is no trouble.
         """
         if self._file is None:
             return

@@ -94,7 +94,7 @@ class MemoryStore(Store):
             self.traefik.wake()
 
     def move_fence(self) -> None:
-        """Say that the memory is not as anybody left it."""
+        """Announce that the memory was changed from outside."""
         self._server.move_fence()
 
     def restarted(self) -> None:

@@ -1,6 +1,6 @@
-"""Which key below the root may keep Traefik from reading any.
+"""The key below the root that may keep Traefik from reading any.
 
-Traefik reads all keys or none: one that it cannot decode, which may be anybody's, stops all updates, and only its log
+Traefik reads all keys or none: one that it cannot decode, perhaps a foreign one, stops all updates, and only its log
 tells of it. Traefik names no key either, but the fields that it knows are few on the levels where mistakes are made.
 """
 

@@ -1,6 +1,6 @@
 """All the replicas of Traefik that read one store: what each has loaded, and which of them are waited for.
 
-A route is ready when every replica that answers serves it. One that does not answer holds everybody up for a *grace*
+A route is ready when every replica that answers serves it. One that does not answer holds all routes up for a *grace*
 only; then it is left out, which the log says, until it answers again.
 """
 

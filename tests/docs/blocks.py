@@ -67,7 +67,7 @@ class Block:
         """The action: ``configuration``, ``parse``, ``run``, ``tested`` or ``nothing``.
 
         Raises:
-            ValueError: if nobody says so, or a comment does not fit.
+            ValueError: if the action is not given, or a comment does not fit.
         """
         if self.language.startswith("{"):
             return "nothing"  # its contents are Sphinx's business

@@ -128,7 +128,7 @@ def placed_traefik(data: dict[str, Any], directory: Path, store: str) -> Iterato
     # An empty section is refused.
     changed: dict[str, Any] = {"entryPoints": moved} | ({"providers": providers} if providers else {})
     if resolvers := data.get("certificatesResolvers"):
-        # Nobody outside of this machine is asked for a certificate.
+        # No server outside of this machine is asked for a certificate.
         nowhere = {"acme": {"caServer": f"https://127.0.0.1:{free_port()}/directory"}}
         changed["certificatesResolvers"] = {name: deep_merge(one, nowhere) for name, one in resolvers.items()}
     file = directory / "traefik.toml"

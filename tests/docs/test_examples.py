@@ -175,7 +175,7 @@ def documented_users() -> dict[str, str]:
 
 @pytest.mark.parametrize("name", ["compose", "kubernetes", "systemd"])
 def test_redis_users_have_the_documented_rights(name: str, compose: dict[str, Any]) -> None:
-    """And nobody else is let in."""
+    """And no other client is let in."""
     secret = next(yaml.safe_load_all((KUBERNETES / "secret.yaml").read_text()))["stringData"]["users.acl"]
     acl = {
         "compose": compose["configs"]["users.acl"]["content"],
@@ -415,7 +415,7 @@ def test_images_do_not_change_by_themselves() -> None:
 
 
 def test_network_policies_let_through_what_must_pass_and_nothing_else() -> None:
-    """Both ways: to Redis come hub and Traefik, and Redis calls nobody; Traefik reaches whom it serves."""
+    """Both ways: to Redis come hub and Traefik, and Redis calls no server; Traefik reaches its routes' servers."""
     policies = {one["metadata"]["name"]: one["spec"] for one in manifests() if one["kind"] == "NetworkPolicy"}
     assert all(set(spec["policyTypes"]) == {"Ingress", "Egress"} for spec in policies.values())
     assert policies["kvproxy-redis"]["egress"] == []

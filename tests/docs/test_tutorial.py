@@ -1,4 +1,4 @@
-"""The tutorial, step by step as it is written, by somebody who has a Redis but nothing else."""
+"""The tutorial, step by step as it is written, by a reader with a Redis but nothing else."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ c.Spawner.environment = {environment}
 
 @dataclass
 class Reader:
-    """Somebody with a folder and terminals, in which 8000 is a free port of this machine."""
+    """A reader with a folder and terminals, where 8000 is a free port of this machine."""
 
     folder: Path
     path: str
@@ -168,7 +168,7 @@ async def test_every_step_works_as_it_is_written(reader: Reader, tmp_path: Path,
             await ada.save()
             reader.run(reader.block("redis-cli -s redis.sock HGETALL"))
             reader.run(reader.block("redis-cli -s redis.sock --scan"))
-            # The set-up of the tutorial alarms nobody.
+            # The set-up of the tutorial causes no alarm.
             assert "answers without a login" not in hub.log.read_text()
         assert re.search(r"Leaving 2 routes in the store", hub.log.read_text())
         assert not accepts(reader.port)

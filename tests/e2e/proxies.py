@@ -154,7 +154,7 @@ async def served_number(port: int, name: str = "localhost") -> int:
 
 
 async def until_true(condition: Callable[[], Awaitable[bool]], seconds: float) -> None:
-    """Wait for a condition, for so many seconds at most, or more on a machine that is busy."""
+    """Wait for a condition, for the given seconds at most, or more on a machine that is busy."""
     begin = asyncio.get_running_loop().time()
     while not await condition():
         assert asyncio.get_running_loop().time() - begin < seconds * slowness()

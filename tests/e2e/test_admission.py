@@ -130,7 +130,7 @@ async def test_a_user_of_redis_that_may_not_admit_traefik_is_told_at_start(
 async def test_a_redis_that_was_flushed_or_was_told_to_forget_traefik_lets_it_in_again(
     redis_server: RedisServer, start_proxy: Start
 ) -> None:
-    """By itself: nobody asks for anything."""
+    """By itself, without a call."""
     await start_proxy(**ADMITS)
     redis_server.command("ACL", "DELUSER", "traefik")
     redis_server.command("FLUSHALL")

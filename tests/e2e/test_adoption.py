@@ -285,7 +285,7 @@ async def test_two_hubs_cannot_have_one_traefik(earlier: EarlierHub, make_proxy:
 async def test_a_renewed_certificate_is_served_from_the_next_route_on(
     start_proxy: Start, echo: EchoServer, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
-    """So nobody has to be cut off for it."""
+    """So no connection has to be cut off for it."""
     now, renewed = (Certificates.make(tmp_path_factory.mktemp("tls")) for _ in range(2))
     port = free_port()
     proxy = await start_proxy(

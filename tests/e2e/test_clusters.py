@@ -193,7 +193,7 @@ async def test_users_do_not_notice_that_the_leader_is_paused(
 async def test_users_do_not_notice_that_the_leader_is_cut_off(
     cut: str, mend: str, site: Site, proxy: KVTraefikProxy, doors: Doors, client_of: Callable[..., Client]
 ) -> None:
-    """From the other servers, or from everybody. Machines with networks of their own need root: else it is paused."""
+    """From the other servers, or from all. Machines with networks of their own need root: else it is paused."""
     cluster = site.cluster
     cut, mend = (cut, mend) if Network.possible() else ("pause", "go_on")
     async with under_load(proxy, doors, client_of) as target:

@@ -289,7 +289,7 @@ async def test_a_redis_that_answers_without_a_login_is_named_once_at_start_with_
 async def test_a_unix_socket_that_only_its_group_may_open_is_no_open_door(
     redis_factory: Callable[..., RedisServer], caplog: pytest.LogCaptureFixture
 ) -> None:
-    """The TCP port of the same server is one, and so is a socket that everybody may open."""
+    """The TCP port of the same server is one, and so is a socket that every user may open."""
     redis = redis_factory(appendonly=True)
     store = RedisStore(parse_connection(f"unix://{redis.unix_socket}"), "traefik", "jupyterhub")
     try:
@@ -358,7 +358,7 @@ async def test_settings_that_hurt_are_named_at_start(
 
 
 async def test_a_key_that_is_not_text_is_named(redis_server: RedisServer, start_proxy: Start) -> None:
-    """At the hub's start; nobody could find it otherwise."""
+    """At the hub's start; it could not be found otherwise."""
     redis_server.command("EVAL", "return redis.call('SET', KEYS[1], string.char(255))", "1", "traefik/http/odd")
     with pytest.raises(StoreError, match=r"not UTF-8 text.* 'traefik/http/odd'; remove it"):
         await start_proxy()

@@ -422,7 +422,7 @@ async def test_a_transaction_of_the_most_bytes_in_every_shape_is_applied(consul_
 
 
 async def test_values_that_are_no_text_are_named(consul_server: ConsulServer) -> None:
-    """Somebody else's bytes below the root."""
+    """Foreign bytes below the root."""
     consul_server.request("PUT", "kv/traefik/x", b"\xff\xfe")
     async with opened(consul_server.url) as store:
         with pytest.raises(StoreError, match="UTF-8"):

@@ -110,7 +110,7 @@ async def test_a_server_of_an_excepted_path_answers_for_itself(
 
 
 async def test_requests_that_match_no_route_get_the_hubs_page(start_proxy: Start, hub: SimpleNamespace) -> None:
-    """A hub below a path, and somebody who types the host alone; a health check needs no hub."""
+    """A hub below a path, and a user who types the host alone; a health check needs no hub."""
     hub.url = hub.url.replace("/hub/", "/jh/hub/")
     proxy = await start_proxy(hub=hub, public_url=f"http://127.0.0.1:{free_port()}/jh/")
     await proxy.add_route("/jh/", hub.server.url, {"hub": True})
@@ -146,7 +146,7 @@ async def test_an_unknown_host_gets_the_hubs_page(start_proxy: Start, hub: Simpl
 
 
 async def test_without_a_hub_what_fits_no_route_is_a_plain_404(start_proxy: Start) -> None:
-    """As nobody could be asked for a page."""
+    """As there is no service to ask for a page."""
     proxy = await start_proxy()
     assert (await ask(proxy.public_url))[:2] == (404, "Not Found")
 
@@ -244,7 +244,7 @@ async def test_an_external_traefik_has_them(external: Callable[..., TraefikRedis
 async def test_a_killed_server_of_a_real_hub(
     hub_factory: Callable[..., HubProcess], redis_server: RedisServer, internal_ssl: bool, tmp_path: Path
 ) -> None:
-    """The page has the hub's look and leads to it, and whoever is logged in can start the server again from there."""
+    """The page has the hub's look and leads to it, and a logged-in user can start the server again from there."""
     hub = hub_factory(
         {
             "TraefikRedisProxy.redis_url": redis_server.url,

@@ -275,7 +275,7 @@ async def test_a_file_that_was_broken_by_hand_is_an_error_and_goes_on_serving(
 async def test_routes_that_were_lost_by_hand_come_back_with_the_next_change(
     how: str, start_proxy: Start, doors: Doors, client_of: Callable[..., Client], file: Path
 ) -> None:
-    """An editor saved what it had read minutes ago, or somebody removed the file."""
+    """An editor saved what it had read minutes ago, or the file was removed."""
     proxy = await start_proxy()
     target = await doors.open()
     await proxy.add_route("/user/ada/", target, {"user": "ada"})

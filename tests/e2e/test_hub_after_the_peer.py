@@ -1,4 +1,4 @@
-"""A hub on a store that jupyterhub-traefik-proxy has used, and that nobody has migrated."""
+"""A hub on a store that jupyterhub-traefik-proxy has used, and that was not migrated."""
 
 from __future__ import annotations
 
@@ -136,7 +136,7 @@ def used(request: pytest.FixtureRequest, tmp_path: Path) -> Used:
 
 @asynccontextmanager
 async def at_work(hub: HubProcess) -> AsyncIterator[Load]:
-    """Somebody asks a user's server all the time."""
+    """A user's server is asked all the time."""
     client = Client(hub.port)
     status, body = await client.ask("/user/ada/api")
     assert status == 200

@@ -104,7 +104,7 @@ async def test_traefik_dies(hub: HubProcess, ada: HubClient) -> None:
 
 
 async def test_the_store_is_emptied(hub: HubProcess, ada: HubClient, redis: RedisServer) -> None:
-    """Nobody asks the hub to do anything about it."""
+    """The hub is not asked to do anything about it."""
     assert recorded(redis, "ada")
     redis.command("FLUSHALL")
 

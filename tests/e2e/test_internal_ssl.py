@@ -1,4 +1,4 @@
-"""``internal_ssl``: Traefik speaks to the hub's servers with JupyterHub's certificates, and to nobody without them."""
+"""``internal_ssl``: Traefik speaks to the hub's servers with JupyterHub's certificates, and to none without them."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from kvproxy.testing.servers.tls import TlsFront
 
 pytestmark = [pytest.mark.hub, pytest.mark.timeout(300)]
 
-#: A server's names in its certificate: those that JupyterHub gives its own, and those of somebody else.
+#: A server's names in its certificate: those that JupyterHub gives its own, and those of another machine.
 LOCAL = ["DNS:localhost", "IP:127.0.0.1"]
 ELSEWHERE = ["DNS:elsewhere.invalid", "IP:192.0.2.1"]
 
@@ -210,7 +210,7 @@ async def test_a_running_traefik_takes_new_certificates(
     internal: Mapping[str, Any],
     beside: Callable[[HubProcess], TraefikServer],
 ) -> None:
-    """JupyterHub has made all of them anew, so the old ones would be refused, and refuse."""
+    """JupyterHub has regenerated all of them, so the old ones would be refused, and refuse."""
     settings = {**internal, "TraefikRedisProxy.redis_url": redis_server.url, "TraefikRedisProxy.should_start": False}
     hub = hub_factory(settings)
     traefik = beside(hub)

@@ -44,7 +44,7 @@ def pid_of(proxy: TraefikRedisProxy) -> int:
 
 @pytest.fixture
 def taken_port() -> Iterator[int]:
-    """A port on which somebody listens."""
+    """A port on which a program listens."""
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         listener.listen()

@@ -96,7 +96,7 @@ class Littlest:
             file.write(config)
 
     def reload_proxy(self) -> None:
-        """Make all of Traefik's files anew, the routes' an empty one, and restart it."""
+        """Rewrite all of Traefik's files, the routes' as an empty one, and restart it."""
         own = tomllib.loads(STATIC.format(public=self.hub.port, api=self.hub.api_port, rules=self.rules))
         self._static.write_text(tomli_w.dumps(deep_merge(own, tomllib.loads(self.extra))))
         (self.rules / "dynamic.toml").write_text("# nothing without https\n")
@@ -129,7 +129,7 @@ def littlest(
 
 @asynccontextmanager
 async def at_work(hub: HubProcess) -> AsyncIterator[Load]:
-    """Somebody asks a user's server all the time, and must not notice anything."""
+    """A user's server is asked all the time, without a failure."""
     client = Client(hub.port)
     status, body = await client.ask("/user/ada/api")
     assert status == 200

@@ -189,7 +189,7 @@ async def test_notifications_that_traefik_enables_are_disabled_again(
 async def test_notifications_set_before_stay_by_default(
     wish: str, before: str, after: str, redis_factory: Factory, start_proxy: Start, doors: Doors
 ) -> None:
-    """Somebody else may need it; Traefik sets what it wants in any case."""
+    """Another program may need it; Traefik sets what it wants in any case."""
     redis = redis_factory(notify_keyspace_events=before)
     proxy = await start_proxy(redis_url=redis.url, redis_notifications=wish)
     await proxy.add_route("/user/ada/", await doors.open(), {})

@@ -1,4 +1,4 @@
-"""A real Redis that refuses for a while, or holds what nobody expects at the hub's own keys."""
+"""A real Redis that refuses for a while, or holds unexpected data at the hub's own keys."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Real faults of a real store below real users: all is as it was within seconds, and nobody has asked for it."""
+"""Real faults of a real store below real users: all is as it was within seconds, without being asked."""
 
 from __future__ import annotations
 
@@ -135,7 +135,7 @@ async def test_drift_in_the_store_is_repaired(
 async def test_a_foreign_key_that_traefik_cannot_decode_is_named(
     start_proxy: Start, redis_server: RedisServer, doors: Doors, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """In the log, while everybody's routes go on; when it is gone, routes can be added again by themselves."""
+    """In the log, while all routes go on; when it is gone, routes can be added again by themselves."""
     target = await doors.open()
     site = Site(await start_proxy(check_route_timeout=12), redis_server, target)
     await add_all(site.proxy, [(user, target) for user in USERS])

@@ -72,7 +72,7 @@ async def test_users_do_not_notice_that_the_master_is_killed(
 async def test_users_do_not_notice_that_the_master_is_cut_off(
     sentinel_factory: Factory, start_proxy: Start, doors: Doors, client_of: Callable[..., Client]
 ) -> None:
-    """With its sentinel, without a word, and comes back: nobody has written to it, and what it had alone is gone.
+    """With its sentinel, without a word, and comes back: it was not written to, and its own data is gone.
 
     The hub follows the sentinels. Traefik goes on listening to a master that has not closed the connection, until that
     comes back or the connection is found to be dead (docs/how-to/sentinel.md); what it serves, it goes on serving.

@@ -29,7 +29,7 @@ ADMITS = {"redis_admit_traefik": True}
 _PACE = 0.25
 #: Seconds that a login may take while the master changes: three, and one for a machine with other work.
 _SLOWEST = 4.0
-#: Of those who were told last, so many ask without a pause.
+#: The number of the last routes that are asked for without a pause.
 _ASKING = 40
 
 
@@ -160,7 +160,7 @@ async def test_users_do_not_notice_that_the_master_is_replaced(
 
 
 async def test_no_replica_knows_a_traefik_that_the_hub_admits(sentinel_factory: Factory, start_proxy: Start) -> None:
-    """Not even one that was the master, nor one that somebody has told of it."""
+    """Not even one that was the master, nor one that was told of it."""
     group = sentinel_factory(admitting())
     await start_proxy(**settings(group), **LOGIN, **ADMITS)
     assert knowing(group) == [group.master()]

@@ -1,4 +1,4 @@
-"""A Traefik that runs and does not work: the hub says so, and starts its own anew."""
+"""A Traefik that runs and does not work: the hub says so, and restarts its own."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ CLASSES: dict[str, type[KVTraefikProxy]] = {
 
 @pytest.fixture(params=CLASSES)
 def behind(request: pytest.FixtureRequest) -> Iterator[tuple[type[KVTraefikProxy], dict[str, Any], TcpProxy]]:
-    """A proxy class whose Traefik, and nobody else, comes to the store through a network that can be made bad."""
+    """A proxy class whose Traefik, alone, comes to the store through a network that can be made bad."""
     server = request.getfixturevalue(f"{request.param}_server")
     with TcpProxy(server.port) as network:
         settings = {f"{request.param}_url": server.url, "traefik_ports": {server.port: network.port}}

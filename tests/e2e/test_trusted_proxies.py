@@ -43,7 +43,7 @@ async def test_headers_of_a_trusted_proxy_arrive(start_proxy: Start, echo_server
 async def test_headers_of_other_clients_do_not_arrive(
     start_proxy: Start, echo_server: Callable[..., EchoServer]
 ) -> None:
-    """By default, and from outside the networks that are trusted: anybody could claim anything."""
+    """By default, and from outside the networks that are trusted: any client could claim anything."""
     for trusted in ([], ["10.0.0.0/8", "fd00::/8"]):
         proxy = await start_proxy(trusted_proxies=trusted)
         await proxy.add_route("/x/", echo_server("x").url, {})

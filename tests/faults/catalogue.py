@@ -16,7 +16,7 @@ from tests.faults.network import Network
 from tests.faults.site import FOREIGN, Site, foreign
 from tests.faults.stores import Killable
 
-_AWAY = 1.0  # seconds that a part is away, at least: whoever starts it anew takes a moment
+_AWAY = 1.0  # seconds that a part is away, at least: a restart takes a moment
 _CHANGES = 20  # that a store has seen before it loses them
 _NARROW = 500_000  # bytes a second of a slow network
 _IMPATIENT = 6  # seconds after which a hub gives up a route that Traefik does not come to serve
@@ -84,7 +84,7 @@ async def store_paused(site: Site, seconds: float) -> Steps:
 
 
 async def keys_deleted(site: Site, _: float) -> Steps:
-    """Somebody deletes keys: all or one of a route's, records, Traefik's API, the certificate, the revision."""
+    """A program deletes keys: all or one of a route's, records, Traefik's API, the certificate, the revision."""
     hit = some(site)
     found = await site.contents()
     names = site.proxy.names
@@ -100,7 +100,7 @@ async def keys_deleted(site: Site, _: float) -> Steps:
 
 
 async def keys_changed(site: Site, _: float) -> Steps:
-    """Somebody changes where routes lead, and what leads to them."""
+    """A program changes where routes lead, and what leads to them."""
     hit = some(site)
     found = await site.contents()
     yield hit
@@ -116,7 +116,7 @@ def changes(routes: Iterable[list[str]]) -> Iterator[Operation]:
 
 
 async def foreign_key(site: Site, _: float) -> Steps:
-    """Somebody writes a key that Traefik cannot decode, and removes it when he is told."""
+    """A program writes a key that Traefik cannot decode, and removes it later."""
     yield []
     await site.by_hand([foreign("x")])
     yield []
@@ -138,7 +138,7 @@ async def traefik_killed(site: Site, _: float) -> Steps:
 
 
 async def traefik_paused(site: Site, seconds: float) -> Steps:
-    """Traefik stands still and goes on: whoever asks for something has to wait."""
+    """Traefik stands still and goes on: requests have to wait."""
     yield []
     process = psutil.Process(await site.traefik_pid())
     process.suspend()
@@ -230,7 +230,7 @@ async def connections_forgotten(site: Site, _: float) -> Steps:
 
 
 async def a_past(site: Site) -> None:
-    """Changes, one after another: a store that comes back counts its changes anew, and who follows it must cope."""
+    """Changes, one after another: a store that comes back counts its changes from the start; followers must cope."""
     for _ in range(_CHANGES):
         await site.log_in("/user/guest/")
         await site.log_out("/user/guest/")

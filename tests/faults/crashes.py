@@ -32,7 +32,7 @@ _WORKS = 20.0  # seconds for which Traefik works before it is killed
 
 
 async def measure(times: int) -> Results:
-    """Kill it so many times; a row for each with the seconds for which requests failed."""
+    """Kill it the given number of times; a row for each with the seconds for which requests failed."""
     results = Results(machine=describe_machine(own_versions({"redis"})))
     with tempfile.TemporaryDirectory(prefix="kvproxy-crashes-") as directory:
         store = STORES["redis"][1](Path(directory))

@@ -4,7 +4,7 @@
 
 The first line that it reads says which proxy: ``{"class": "module:name", "traits": {…}}``. Each further line is one
 call, ``{"id": 1, "op": "add", …}``, and calls run side by side; their answers come as lines with the same id. It ends
-in an orderly way when there are no more. All is read from a pipe, as a command line is for everybody to see.
+in an orderly way when there are no more. All is read from a pipe, as every user can see a command line.
 """
 
 from __future__ import annotations

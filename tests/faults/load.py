@@ -12,7 +12,7 @@ import aiohttp
 from kvproxy.testing.servers.named import RawClient
 
 _PAUSE = 0.01  # seconds between two requests of a client: the machine has other work to do
-_RETRY = 0.05  # seconds until a broken websocket is opened anew
+_RETRY = 0.05  # seconds until a broken websocket is reopened
 _PATIENCE = 10.0  # seconds for a message to come back
 _KEPT = 3  # failures that are kept as examples
 

@@ -33,8 +33,8 @@ from tests.faults.stores import Killable, StoreUnderFault
 _DOORS = 100  # users' servers that can be told apart; where there are more routes, some share one
 _LOW_PORTS = (10_000, 32_000)
 _LOOK = 0.1  # seconds between two looks at what is waited for
-_STILL = 5  # looks at which nobody has read any more
-#: Name of the router that somebody adds by hand, with a field that Traefik does not know.
+_STILL = 5  # polls at which no reader was left
+#: Name of the router that is added by hand, with a field that Traefik does not know.
 FOREIGN = "http/routers/by-hand/nosuchfield"
 #: Seconds that the hub itself waits for a route, as JupyterHub has it.
 ROUTE_TIMEOUT = 30
@@ -80,7 +80,7 @@ class Site:
     async def open(
         cls, store: StoreUnderFault, directory: Path, *, routes: int, managed: bool, network: bool = False
     ) -> AsyncIterator[Site]:
-        """A site at work with so many routes."""
+        """A site at work with the given number of routes."""
         site = cls(store, directory, managed=managed, network=network)
         try:
             if site.network is not None:
@@ -121,7 +121,7 @@ class Site:
         traefik.start()
 
     async def _fill(self, count: int) -> None:
-        """Write the routes as kvproxy comes to lay them out; nobody has to follow yet."""
+        """Write the routes as kvproxy comes to lay them out; Traefik need not follow yet."""
         self._targets = [await self._doors.open() for _ in range(min(count, _DOORS))]
         self._echo.start()
         table = DesiredTable(self.proxy.layout(self._entry_points), encode_setup({}), groups_allowed=True)
@@ -302,7 +302,7 @@ class Site:
     # -- Traefik
 
     async def traefik_pid(self) -> int:
-        """Process id of Traefik, whoever has started it."""
+        """Process id of Traefik, of any parent."""
         if self.traefik is not None:
             return self.traefik.pid
         pid = await self.hub.call("traefik")

@@ -53,7 +53,7 @@ _SPOILT: dict[str, Callable[[Network], None]] = {
 
 
 class Soak:
-    """Guests, residents, and somebody who restarts parts.
+    """Guests, residents, and restarts of parts.
 
     losses: whether the store comes back empty now and then.
     """
@@ -190,7 +190,7 @@ class Soak:
         return happen
 
     async def _forgotten(self) -> None:
-        """Until the hub has started Traefik anew nobody can log in."""
+        """Until the hub has restarted Traefik no user can log in."""
         async with self._without_traefik(), self._bad_network("forgotten") as network:
             network.traefik.forget()
             # The first one may be served by what Traefik has heard just before.
@@ -221,7 +221,7 @@ class Soak:
 
     @contextlib.asynccontextmanager
     async def _without_traefik(self) -> AsyncIterator[None]:
-        """Note the time from now on until Traefik serves everybody again."""
+        """Note the time from now on until Traefik serves all routes again."""
         begin = time.monotonic()
         self._outages.append((begin, float("inf")))
         yield

@@ -27,7 +27,7 @@ _REDIS_DATA = "appendonlydir"
 
 
 class StoreUnderFault(abc.ABC):
-    """A store, and what can happen to it; each method returns when it has happened. One with processes is started anew
+    """A store, and what can happen to it; each method returns when it has happened. One with processes is restarted
     after it was killed.
 
     Its keys are changed by hand through a store of kvproxy's own, see `tests.faults.site`.
@@ -54,7 +54,7 @@ class StoreUnderFault(abc.ABC):
         """Start it with what was kept."""
 
     def scans(self) -> int:
-        """How often somebody has gone on reading its keys in steps; 0 always if each read is one step."""
+        """How often its keys were read in further steps; 0 always if each read is one step."""
         return 0
 
     @abc.abstractmethod
@@ -200,7 +200,7 @@ def consul(_: Path) -> StoreUnderFault:
 
 
 class LocalFile(StoreUnderFault):
-    """A configuration file, which has no server: to start it anew is to put another one in its place."""
+    """A configuration file, which has no server: its restart is another file in its place."""
 
     proxy_class = TraefikFileProviderProxy
 

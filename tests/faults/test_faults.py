@@ -1,4 +1,4 @@
-"""The fault matrix in its shorter form: nobody notices what he should not, and all is right soon after."""
+"""The fault matrix in its shorter form: users notice no more than they must, and all is right soon after."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ SCALE = Scale(routes=50, pause=2.0, limit=SOON)
 #: Cells under way at once: they wait, most of the time.
 AT_ONCE = 3
 CELLS = [
-    # The hub waits for a while before it starts a Traefik anew: see test_stuck_traefik.py.
+    # The hub waits for a while before it restarts a Traefik: see test_stuck_traefik.py.
     *(
         (store, fault)
         for store in ("redis", "file")

@@ -12,7 +12,7 @@ ROUTES = 50
 
 
 def soaked(keys: int = 400, memory: float = 100.0, wrong: int = 0) -> Results:
-    """A soak that ends with so many keys, MiB of the hub, and routes that are wrong."""
+    """A soak that ends with the given keys, MiB of the hub, and wrong routes."""
     begin = {("hub", "rss_b"): 100 * 2**20, ("store", "keys"): 400}
     end = {("hub", "rss_b"): memory * 2**20, ("store", "keys"): keys}
     rows = [

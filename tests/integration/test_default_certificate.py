@@ -1,4 +1,4 @@
-"""Somebody else's default certificate for Traefik, in the hub's own store, is never touched."""
+"""A foreign default certificate for Traefik, in the hub's own store, is never touched."""
 
 from __future__ import annotations
 

@@ -245,7 +245,7 @@ class Told:
 
 @pytest.mark.parametrize("asynchronous", [False, True])
 async def test_hooks_are_told_of_adds_deletes_and_failures(asynchronous: bool) -> None:
-    """Once each, in order; of what was so already, or was not there, nobody is told."""
+    """Once each, in order; hooks are not notified of changes that change nothing."""
     store, told = MemoryStore(), Told(asynchronous)
     async with running(store, layout=hooked(fail_for_ada), observer=HookNotifier(told.hooks, LOG)) as it:
         await it.add(route("bob", 1), SOON)

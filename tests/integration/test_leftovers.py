@@ -111,7 +111,7 @@ def test_nothing_is_written_about_leftovers_that_are_gone(server: MemoryServer, 
 
 
 def test_another_setup_leaves_leftovers_where_they_are(server: MemoryServer, play: Play) -> None:
-    """An external Traefik is set up anew when it tells its version."""
+    """An external Traefik is set up again when it tells its version."""
 
     async def scene() -> None:
         world = hub_on(server)

@@ -22,7 +22,7 @@ class NoisyStore(MemoryStore):
 
 
 async def fill(store: MemoryStore, count: int, **options: object) -> None:
-    """A store that holds so many routes, in groups if that many are to be."""
+    """A store that holds the given number of routes, in groups if there are to be any."""
     async with running(store, **options) as it:
         await asyncio.gather(*(it.add(route(f"student{n:05d}"), SOON) for n in range(count)))
         placed = lambda: sum(key.endswith("-kvp/parentRefs") for key in store.config)  # noqa: E731
@@ -73,7 +73,7 @@ async def test_nothing_is_changed_for_a_traefik_that_was_never_seen() -> None:
 
 
 async def test_a_noisy_store_is_never_flooded() -> None:
-    """A few keys a commit, and everybody gets there in the end."""
+    """A few keys per commit, and every route gets there in the end."""
     store = NoisyStore()
     async with running(store) as it:
         await asyncio.gather(*(it.add(route(f"student{n:05d}"), SOON) for n in range(300)))

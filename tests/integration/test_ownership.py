@@ -120,7 +120,7 @@ def test_a_hub_takes_over_from_one_that_has_gone_silent_which_then_writes_no_mor
 
 
 def test_of_two_that_start_at_once_one_remains() -> None:
-    """Both find nobody; each sees the other a beat later."""
+    """Both find no lease; each sees the other a beat later."""
 
     async def scene(site: Site) -> None:
         hubs = [site.hub(), site.hub()]

@@ -124,7 +124,7 @@ async def test_a_route_that_is_regrouped_while_it_is_waited_for_is_served() -> N
 
 
 async def test_equal_state_writes_nothing(caplog: pytest.LogCaptureFixture) -> None:
-    """JupyterHub adds its extra routes anew at every check."""
+    """JupyterHub adds its extra routes again at every check."""
     store = MemoryStore()
     async with running(store) as it:
         await it.add(route("ada", x=[1]), SOON)
@@ -222,7 +222,7 @@ async def test_a_foreign_route_is_removed() -> None:
 
 
 async def test_keys_of_ours_without_a_record_are_removed_at_start() -> None:
-    """Nobody could delete them otherwise."""
+    """They could not be deleted otherwise."""
     store = MemoryStore()
     store.config |= encode(route("orphan"), Layout()).config
     store.records["/user/corrupt/"] = "{"

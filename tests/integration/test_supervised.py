@@ -1,4 +1,4 @@
-"""Real processes, looked after as children or as somebody else's."""
+"""Real processes, looked after as children or as other processes."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ def test_one_whose_first_thread_has_ended_still_runs(begin: Begin) -> None:
 
 
 def test_somebody_elses_process_is_seen_to_end(begin: Begin) -> None:
-    """Also if nobody fetches its exit status, as in a container without an init."""
+    """Also if its exit status is not fetched, as in a container without an init."""
     child = begin(SLEEP)
     other = ChildProcess.find(child.identity)
     assert other.alive

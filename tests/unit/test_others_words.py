@@ -185,7 +185,7 @@ def test_another_hubs_lease_is_shown_without_control_characters() -> None:
 
 
 def passed(count: int, text: Callable[[int], str], seconds: float) -> tuple[list[int], list[tuple[int, str, int]]]:
-    """Which of so many lines within a time are passed on, and what is said of the rest in the end."""
+    """The lines within a time that are passed on, and the summary of the rest in the end."""
     decisions, numbers = Repetition(), []
     summaries = list[tuple[int, str, int]]()
     for number in range(count):
@@ -224,7 +224,7 @@ def test_no_server_costs_more_than_so_many_lines_a_minute(count: int, seconds: f
 
 
 def test_another_line_is_said_beside_a_loud_one(tmp_path: Path) -> None:
-    """Which is summed up in the log; the details that somebody has asked for are all passed on."""
+    """The log sums them up; details that were asked for are all passed on."""
     log, collector = collecting()
     now = 0.0
     followed = TraefikLog(tmp_path / "log", log, clock=lambda: now)

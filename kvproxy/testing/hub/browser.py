@@ -117,7 +117,7 @@ def _move_in(home: Path, authority: Path | None) -> None:
 def _trust(home: Path, authority: Path) -> None:
     """Note an authority where Chromium on Linux looks for those that its user trusts.
 
-    So the browser checks certificates as it does for everybody, while a switch that has it ignore errors would let a
+    So the browser checks certificates as it does for all users, while a switch that has it ignore errors would let a
     certificate for another host pass as well. Chromium (up to 156) reads this directory if it is there, and since 146
     another one otherwise, according to docs/linux/cert_management.md in its source.
     """

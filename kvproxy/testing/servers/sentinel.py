@@ -43,7 +43,7 @@ class SentinelServer(Server):
     acl: ACL users as in the ``user`` lines; the other sentinels come as `peer` then.
     peer: the login of the sentinels at one another.
     login: its login at the servers.
-    certificates: makes everybody come by TLS, and it to servers and sentinels.
+    certificates: makes all clients come by TLS, and it to servers and sentinels.
     program: how to run it.
     """
 
@@ -131,11 +131,11 @@ class Access:
     """Logins at the servers of a `SentinelGroup`.
 
     Args:
-        acl: users of the servers, as their ``user`` lines; everybody may do everything if there are none.
+        acl: users of the servers, as their ``user`` lines; every client has all rights if there are none.
         sentinel: the login of the sentinels at the servers.
         replica: the login of a replica at its master.
         sentinel_acl: users of the sentinels.
-        sentinel_password: what anybody must give to the sentinels if they have no users.
+        sentinel_password: that every client must give to the sentinels if they have no users.
     """
 
     acl: Sequence[str] = ()

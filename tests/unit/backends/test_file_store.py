@@ -423,7 +423,7 @@ async def test_errors_of_the_system_change_nothing(
 async def test_a_change_in_the_last_moment_is_not_overwritten(
     path: Path, store: FileStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Somebody saves the file while the new one is being written."""
+    """An editor saves the file while the new one is being written."""
     await store.apply(transaction(ADA))
     with monkeypatch.context() as patch:
         patch.setattr("os.fsync", lambda _: path.write_text("# mine"))

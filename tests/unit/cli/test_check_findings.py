@@ -55,7 +55,7 @@ def test_the_exit_status_is_for_scripts() -> None:
 
 
 def test_contents_of_a_store() -> None:
-    """Routes, what nobody can read, what the peer left, what is somebody else's."""
+    """Routes, unreadable records, the peer's keys, and foreign ones."""
     assert [one.said for one in findings.contents(HELD)] == ["It holds 1 route."]
     odd = replace(HELD, entries={**HELD.entries, "x-kvp": Entry({"http/routers/x-kvp/rule": "1"}, {})})
     assert "keys of 1 route without a record that can be read: 'x-kvp'" in findings.contents(odd)[1].said
@@ -196,7 +196,7 @@ def test_a_good_certificate_is_good() -> None:
 
 @pytest.mark.parametrize("host", ["example.org", "a.b.hub.example.org", "hub.example.com"])
 def test_a_certificate_for_others_is_told_of(host: str) -> None:
-    """With whom it is for."""
+    """With the names that it is for."""
     [_, wrong] = certificates.pair(*GOOD, host, NOW)
     assert wrong.said == f"ssl_cert is not for {host}, but for hub.example.org, *.hub.example.org."
     assert wrong.level is Level.ERROR

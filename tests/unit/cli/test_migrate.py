@@ -148,7 +148,7 @@ RULES = {
 
 
 def test_routes_of_the_peer_come_last_in_their_own_order() -> None:
-    """The API's router at once, as nobody knows its password; the rest when there is something to be behind."""
+    """The API's router at once, as its password is unknown; the rest when there is something to be behind."""
     assert lowering(RULES, False).keys() == {"http/routers/route_api/priority"}
     found = lowering(RULES, True)
     hub, ada, api = (f"http/routers/{name}/priority" for name in ("router__2F", "router__2Fuser_2Fada_2F", "route_api"))

@@ -188,7 +188,7 @@ def explode(route: Route, configuration: dict[str, Any]) -> None:
 
 
 async def later(route: Route, configuration: dict[str, Any]) -> None:
-    """Not awaited by anybody."""
+    """It is not awaited."""
 
 
 def future(route: Route, configuration: dict[str, Any]) -> Any:

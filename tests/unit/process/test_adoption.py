@@ -127,7 +127,7 @@ def test_a_record_is_read_as_it_was_written_and_tells_no_secret() -> None:
 def test_a_record_that_another_user_may_have_written_is_none(
     doing: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Else whoever may write there could have the hub take over a process of his own."""
+    """Otherwise a user with the right to write there could have the hub take over another process."""
     file, own = tmp_path / "traefik.toml.pid", tmp_path / "own"
     for path in (file, own):
         write_private(path, RECORD.text())

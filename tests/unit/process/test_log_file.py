@@ -134,7 +134,7 @@ def test_a_file_in_place_is_gone_on_with(followed: TraefikLog, path: Path, caplo
 def test_a_file_that_has_grown_large_is_emptied(
     followed: TraefikLog, path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """By this hub, or by somebody else; what comes then is told."""
+    """By this hub, or by another program; later lines are logged."""
     monkeypatch.setattr(traefik_log, "_LIMIT", 50)
     followed.open_for_traefik().close()
     write(path, '{"level":"info","message":"' + "x" * 100 + '"}\n')

@@ -1,4 +1,4 @@
-"""When a Traefik that runs and does not work is started anew."""
+"""Restarts of a Traefik that runs and does not work."""
 
 from __future__ import annotations
 
@@ -31,5 +31,5 @@ def test_seconds_for_which_the_hub_itself_stood_still_do_not_count() -> None:
 
 
 def test_zero_is_for_ever() -> None:
-    """Nothing is started anew."""
+    """Nothing is restarted."""
     assert not any(looks(Standstill(0), "It hangs.", 0, 300))

@@ -72,7 +72,7 @@ def test_requests_that_match_no_route_are_answered_with_and_without_root_routers
 
 
 def test_of_several_hubs_each_answers_for_itself() -> None:
-    """One below a path, one at a host; whoever is innermost comes first."""
+    """One below a path, one at a host; the innermost comes first."""
     outer = RootRouters(Names("outer"), scope=parse_routespec("/"))
     inner = RootRouters(Names("inner"), scope=parse_routespec("/inner/"))
     other = RootRouters(Names("other"), scope=parse_routespec("other.org/"))
@@ -173,7 +173,7 @@ def test_paths_stay_as_they_are_where_traefik_can_be_told_so(version: tuple[int,
 
 
 def test_no_proxy_is_trusted_unless_named() -> None:
-    """Everybody else could claim any address."""
+    """Any other client could claim any address."""
     assert "forwardedHeaders" not in entry_point()
     assert entry_point(trusted=("10.0.0.0/8",))["forwardedHeaders"] == {"trustedIPs": ["10.0.0.0/8"]}
     proxy = TraefikRedisProxy(trusted_proxies=["10.1.2.3/8", "192.168.1.5", "fd00::1"])

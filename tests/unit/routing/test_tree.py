@@ -263,7 +263,7 @@ def children(hub: Hub) -> dict[object, int]:
 
 
 def test_an_edit_moves_no_other_route() -> None:
-    """One user more is three keys and the group; whoever was there stays where he is."""
+    """One user more is three keys and the group; all others stay where they are."""
     hub = Hub(False, Limits())
     for number in range(1000):
         hub.toggle(f"/user/student{number:05d}/")

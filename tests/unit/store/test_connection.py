@@ -194,7 +194,7 @@ def test_files_that_are_no_certificates_are_named(part: str, tmp_path: Path) -> 
 
 @pytest.mark.parametrize("traefik", ["", "hunter2", "0b9e6c6c66a44bd19d6c5a5d4a0e7a11", "the hub's"])
 def test_a_token_that_the_hub_cannot_make_for_traefik_is_refused(traefik: str) -> None:
-    """Consul takes no secret that is not a UUID; and the hub's own is not to be made anew."""
+    """Consul takes no secret that is not a UUID; and the hub's own is not to be replaced."""
     hub = "9f2d1c38-5a2f-4a57-8f3b-2f6c1f0f8a55"
     traits = {"consul_token": hub, "consul_traefik_token": hub if traefik == "the hub's" else traefik}
     with pytest.raises(

@@ -77,7 +77,7 @@ def test_an_old_traefik_merges_nothing() -> None:
 
 
 def test_tls_that_ends_in_front() -> None:
-    """Names the setting of whoever starts Traefik."""
+    """Names the setting of the program that starts Traefik."""
     [said] = advice(public_https=True)
     assert "entryPoints.web.forwardedHeaders.trustedIPs" in said
     [said] = trust_advice({"address": ":8000"}, "c.TraefikProxy.trusted_proxies", public_https=True)

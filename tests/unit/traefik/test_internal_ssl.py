@@ -172,7 +172,7 @@ def verdict(entry: Entry, shown: str | None) -> Any:
     ],
 )
 def test_a_service_without_the_right_transport_is_not_ready(wanted: str, shown: str | None, ready: bool) -> None:
-    """Its server would refuse what Traefik sends, or be taken whoever it is."""
+    """Its server would refuse what Traefik sends, or be trusted unseen."""
     seen = verdict(encode(HTTPS, Layout(transport=wanted)), shown)
     assert isinstance(seen, Ready if ready else Pending)
 

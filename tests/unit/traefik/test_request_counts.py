@@ -26,7 +26,7 @@ NOON = datetime(2030, 1, 31, 12, tzinfo=timezone.utc)
 
 @given(EVENTS, st.booleans())
 def test_requests_between_two_polls_are_found(events: list[tuple[str, str]], tells: bool) -> None:
-    """Nobody else; and everybody who is still there, if Traefik tells when it was started."""
+    """No other server; and every one that is still there, if Traefik tells when it was started."""
     counts: dict[str, float] = {}
     since: set[str] = set()
     before, started = None, 1.0
