@@ -25,8 +25,8 @@ class TraefikConsulProxy(KVTraefikProxy):
     consul_url = Unicode(
         "http://127.0.0.1:8500",
         config=True,
-        help="""Where a Consul agent is: `consul://host[:port]`, or `consuls://…` for TLS; `http://` and `https://` mean
-        the same.
+        help="""A Consul agent's address: `consul://host[:port]`, or `consuls://…` for TLS; `http://` and `https://`
+        mean the same.
 
         Name the agent of the machine, which follows the servers by itself. Several may stand there, separated by
         commas: the hub asks the next one when one cannot help, but Traefik takes only one and gets the first.

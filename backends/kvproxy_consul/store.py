@@ -37,7 +37,7 @@ _NOBODY: Final = b'""'
 #: HTTP status of an answer that may be another one later or elsewhere. Consul says 500 without a leader, but also if a
 #: server that was asked on behalf of another refuses.
 _PASSING: Final = {429, 500, 502, 503, 504}
-#: Those of an answer after which nothing of a transaction is going to be applied: rolled back, too large, denied.
+#: Statuses of an answer after which nothing of a transaction is going to be applied: rolled back, too large, denied.
 _CERTAIN: Final = {403, 409, 413}
 _DENIED: Final = "Permission denied"
 _REFUSALS: Final = (UNKNOWN, _DENIED)
@@ -180,7 +180,7 @@ class ConsulStore(Store):
         return self._fence_in(await self._transact([_kv("get-tree", self._fence_key), *self._probes()]))
 
     def _fence_in(self, results: Sequence[Request]) -> tuple[int, str | None]:
-        """When the fence was changed last, and its value if it was read; 0 and None if there is none."""
+        """The index of the fence's last change, and its value if it was read; 0 and None if there is none."""
         try:
             fence = [result["KV"] for result in results if result["KV"]["Key"] == self._fence_key]
             if not fence:

@@ -23,7 +23,7 @@ class TraefikEtcdProxy(KVTraefikProxy):
     etcd_url = Unicode(
         "http://127.0.0.1:2379",
         config=True,
-        help="""Where etcd is: `etcd://[user:password@]host[:port]`, or `etcds://…` for TLS; `http://` and `https://`
+        help="""etcd's address: `etcd://[user:password@]host[:port]`, or `etcds://…` for TLS; `http://` and `https://`
         mean the same.
 
         Several members of a cluster are separated by commas: `etcd://one:2379,two:2379`. Special characters in user and

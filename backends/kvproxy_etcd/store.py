@@ -205,7 +205,7 @@ class EtcdStore(Store):
             raise strange(self._connection) from None
 
     def _fence_after(self, answer: Any, mark: str) -> int:
-        """Where the fence is after a transaction that sets it to that mark.
+        """The state of the fence after a transaction that sets it to that mark.
 
         Raises:
             StoreChangedError: if it was not where this store had seen it, so that nothing has been applied.
@@ -258,7 +258,7 @@ class EtcdStore(Store):
         return range_of(start, range_end=encode(start[:-1] + "0"), **options)
 
     def _fence_in(self, found: Sequence[dict[str, Any]]) -> tuple[int, str | None]:
-        """When the fence was changed last, and its value as etcd has it: 0 and None if there is none."""
+        """The revision of the fence's last change, and its value as etcd has it: 0 and None if there is none."""
         key = encode(self._fence_key)
         fence: dict[str, Any] = next((pair for pair in found if pair["key"] == key), {})
         return int(fence.get("mod_revision", fence.get("modRevision", 0))), fence.get("value")

@@ -66,7 +66,7 @@ class Login:
         return ("ACL GETUSER", self.username)
 
     async def known(self, redis: Any) -> Mapping[str, Any] | None:
-        """How a server (a connected ``redis.asyncio.Redis``) describes this user, None if it does not let it in."""
+        """Ask a server (a connected ``redis.asyncio.Redis``) for this user, None if it does not let it in."""
         user = described(await ask(redis, *self.question))
         return user if user and b"on" in user["flags"] else None
 

@@ -41,7 +41,7 @@ _REFUSED: Final = {
 
 @dataclass(frozen=True)
 class Tls:
-    """How to speak TLS. Paths are absolute; an empty text means not set.
+    """Settings of TLS. Paths are absolute; an empty text means not set.
 
     Args:
         ca: path, or PEM text, of the authorities to trust; empty for the system's.

@@ -1,4 +1,4 @@
-"""Which server is the master, as all sentinels see it, from one moment to the next.
+"""The master, as all sentinels see it, from one moment to the next.
 
 In a planned failover the replica is made the master at once, while the one before goes on taking writes for some ten
 seconds until it is made a replica. Traefik reads from the new one as soon as a sentinel says so, and listens to the old
@@ -27,7 +27,7 @@ from .sentinel_checks import ask_all, said_of_replica, troubles
 from .sentinels import endpoint
 from .standby import Address, Standby, alone, replicas
 
-#: Where a sentinel says that it holds another server for the master.
+#: The channel in which a sentinel says that it holds another server for the master.
 _CHANGES: Final = "+switch-master"
 #: Seconds after which a sentinel is asked though it has said nothing.
 _PAUSE: Final = 1.0

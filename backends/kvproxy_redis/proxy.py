@@ -33,7 +33,7 @@ class TraefikRedisProxy(KVTraefikProxy):
     redis_url = Unicode(
         "redis://127.0.0.1:6379",
         config=True,
-        help="""Where Redis is: `redis://[user[:password]@]host[:port][/db]`, `rediss://…` for TLS, or
+        help="""Redis' address: `redis://[user[:password]@]host[:port][/db]`, `rediss://…` for TLS, or
         `unix:///path/of/the/socket?db=0` if Traefik runs on the same machine.
 
         Special characters in user and password are percent-encoded. Options of the Redis client may follow as a

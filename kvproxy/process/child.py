@@ -31,7 +31,7 @@ class ChildProcess:
     def __init__(self, process: psutil.Process, child: subprocess.Popen[bytes] | None = None) -> None:
         self._process = process
         self._child = child
-        #: Which process it is, also after its end.
+        #: The identity of the process, also after its end.
         self.identity = _identity(process)
 
     @classmethod
@@ -84,7 +84,7 @@ class ChildProcess:
 
     @property
     def ending(self) -> str:
-        """How it has ended, to be read after its name."""
+        """The way it has ended, to be read after its name."""
         if self._child is None:
             return "ended (how is known only to the earlier hub that had started it)"
         code = self._child.returncode
@@ -140,7 +140,7 @@ def this_process() -> Identity:
 
 
 def running(pids: Iterable[int]) -> dict[int, Running]:
-    """Those of some processes that run as this user, by their ids."""
+    """The processes that run as this user, by their ids."""
     found: dict[int, Running] = {}
     for pid in pids:
         try:

@@ -1,4 +1,4 @@
-"""How much of what Traefik says reaches the hub's log, as values: a user's server can make it say the same for ever."""
+"""Limits for Traefik's lines in the hub's log, as values: a user's server can make it say the same for ever."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""When a Traefik that has ended, or runs and does not work, is started again, as values."""
+"""The time to restart a Traefik that has ended, or runs and does not work, as values."""
 
 from __future__ import annotations
 

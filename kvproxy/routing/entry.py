@@ -45,7 +45,7 @@ Customize: TypeAlias = Callable[[dict[str, Any], Route, Names], bool]
 
 @dataclass(frozen=True)
 class Layout:
-    """How routes are laid out as keys.
+    """The way routes are laid out as keys.
 
     Args:
         entry_points: names of the entry points that serve the routes; empty means Traefik's default ones, which saves
@@ -75,7 +75,7 @@ class Layout:
     rooted: bool = False
 
     def spec(self, route: Route) -> RouteSpec:
-        """Where a route begins as Traefik is to see it."""
+        """The place of a route as Traefik is to see it."""
         return replace(route.spec, host=self.host) if self.host and not route.spec.host else route.spec
 
     @property

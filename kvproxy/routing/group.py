@@ -32,7 +32,7 @@ _SYMBOL: Final = re.compile(r"%[0-9A-F]{2}|[^%\ud800-\udfff]", re.DOTALL)
 
 @dataclass(frozen=True)
 class Limits:
-    """When groups are made and given up.
+    """Sizes at which groups are made and given up.
 
     Args:
         most: children of one parent above which it is divided, if their names allow.

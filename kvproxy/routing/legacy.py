@@ -153,7 +153,7 @@ def lowering(config: Mapping[str, str], everything: bool) -> dict[str, str]:
 
 
 def left_routes(config: Iterable[str]) -> int:
-    """How many routes jupyterhub-traefik-proxy has left in a configuration."""
+    """Count the routes that jupyterhub-traefik-proxy has left in a configuration."""
     return sum(1 for key in config if key.startswith(ROUTERS[0]) and _RULE.fullmatch(key))
 
 

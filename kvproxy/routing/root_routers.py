@@ -34,7 +34,7 @@ _DOT_SEGMENT: Final = r'PathRegexp("/\\.\\.?(/|$)")'
 #: The priority of a root router: above that of a group's last child, which a reader may see before it sees its group,
 #: and below that of any route, which has the length of its rule.
 _LOW: Final = len(ANY_IN_GROUP) + 2
-#: How many segments of a path a host counts for among several hubs.
+#: The number of segments of a path that a host counts for among several hubs.
 _HOST: Final = 5
 #: An address that no request comes from.
 _NOBODY: Final = ["255.255.255.255/32"]

@@ -29,7 +29,7 @@ _NETLOC = re.compile(r"(?:[A-Za-z0-9._~-]+|\[[0-9A-Fa-f:.]+(?:%25[A-Za-z0-9._~-]
 
 @dataclass(frozen=True, slots=True)
 class RouteSpec:
-    """Where a route begins: an optional host and the decoded segments of its path.
+    """The place of a route: an optional host and the decoded segments of its path.
 
     ``RouteSpec("", ("user", "a b"))`` stands for ``/user/a%20b/``. The empty host means every host.
     """

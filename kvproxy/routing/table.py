@@ -17,7 +17,7 @@ from .membership import Item
 from .route import Route
 from .tree import RoutingTree
 
-#: How often one call of :meth:`DesiredTable.step` looks again for something to change.
+#: The number of times that one call of :meth:`DesiredTable.step` looks again for something to change.
 _LOOKS: Final = 3
 
 
@@ -32,7 +32,7 @@ class DesiredTable:
 
     def __init__(self, layout: Layout, setup: Entry, groups_allowed: bool | None = None) -> None:
         self._layout = replace(layout, rooted=layout.may_be_rooted and groups_allowed is True)
-        #: How this hub calls its routers and services.
+        #: This hub's names of routers and services.
         self.names = layout.names
         self._tree = RoutingTree(layout.limits, layout.hosts)
         # Names of the routes that cannot be in a group.
@@ -51,7 +51,7 @@ class DesiredTable:
 
     @property
     def count(self) -> int:
-        """How many routes there are."""
+        """The number of routes."""
         return len(self.entries) - len(self._tree.nodes) - (SETUP in self.entries)
 
     def entry(self, route: Route, *, plain: bool = False) -> Entry:

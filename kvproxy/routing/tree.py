@@ -16,7 +16,7 @@ from typing import Final
 from .group import Group, Limits, Lookup, above_stem, depth, divide
 from .membership import Item, Membership, Node
 
-#: How many keys a new group is.
+#: The number of keys of a new group.
 _KEYS: Final = 6
 
 
@@ -94,7 +94,7 @@ class RoutingTree(Membership):
         return self._parents[name] if name in self._parents else self._best(stem)
 
     def _best(self, stem: str) -> Group | None:
-        """Where a new route is reached at once, and takes no request of another.
+        """Find the place where a new route is reached at once, and takes no request of another.
 
         That is the innermost group open to it, unless a route above it is still on its way there, or one below it on
         its way out: a route comes before a group that reaches it.
@@ -232,7 +232,7 @@ class RoutingTree(Membership):
         return above_stem(self._stems[item]) if isinstance(item, str) else item.above
 
     def _waiting(self) -> set[Item]:
-        """Those of the misplaced that others go before: on the way in those above, on the way out those below."""
+        """The misplaced routes that others go before: on the way in those above, on the way out those below."""
         waiting: set[Item] = set()
         for item in self._misplaced:
             inwards = depth(self._ideal(item)) > depth(self._parent(item))

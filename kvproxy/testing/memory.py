@@ -190,7 +190,7 @@ class MemoryTraefik:
         self._loaded: dict[str, str] = {}
         #: The version that it reports.
         self.release = "3.7.15"
-        #: How often it has been woken.
+        #: The number of times that it was woken.
         self.reloads = 0
         #: A Traefik that is frozen is woken and reads nothing.
         self.frozen = False

@@ -46,7 +46,7 @@ class TraefikView(Protocol):
 
     @property
     def place(self) -> str:
-        """Which Traefik this is, for sentences: ``Traefik's API at http://…``."""
+        """The name of this Traefik in sentences: ``Traefik's API at http://…``."""
 
     async def revision(self) -> int | None:
         """The revision of the configuration that Traefik has loaded, None if it has loaded none of ours."""

@@ -1,4 +1,4 @@
-"""Which replicas of Traefik there are: those that are named, and each address of a name that has several."""
+"""Replicas of Traefik: those that are named, and each address of a name that has several."""
 
 from __future__ import annotations
 

@@ -133,7 +133,7 @@ def with_host(url: str, host: str) -> str:
 
 
 def listen_address(url: str, setting: str) -> str:
-    """Where to listen for a URL, in Traefik's form: ``127.0.0.1:8000``, ``[::1]:8000`` or ``:8000``."""
+    """Convert a URL to an address to listen on: ``127.0.0.1:8000``, ``[::1]:8000`` or ``:8000``."""
     host, port = address(url, setting)
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 

@@ -432,4 +432,4 @@ def test_jupyterhub_lists_our_traits_with_help() -> None:
         "traefik_api_url",
     ):
         assert f"--TraefikRedisProxy.{trait}=<" in shown
-    assert "Where Redis is" in shown
+    assert "Redis' address" in shown

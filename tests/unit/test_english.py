@@ -26,11 +26,16 @@ def clauses(text: str) -> list[str]:
     return _CLAUSE.findall(" ".join(text.split()))
 
 
-def texts(source: str) -> Iterator[str]:
-    """Docstrings, and blocks of comments."""
+def docstrings(source: str) -> Iterator[str]:
+    """All of a module."""
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
             yield ast.get_docstring(node) or ""
+
+
+def texts(source: str) -> Iterator[str]:
+    """Docstrings, and lines of comments."""
+    yield from docstrings(source)
     for token in tokenize.generate_tokens(io.StringIO(source).readline):
         if token.type == tokenize.COMMENT:
             yield token.string.lstrip("#: ")
@@ -40,6 +45,17 @@ def texts(source: str) -> Iterator[str]:
 def test_no_sentence_is_a_clause(file: Path) -> None:
     """A docstring begins with a verb or a noun."""
     assert [clause for text in texts(file.read_text(encoding="utf-8")) for clause in clauses(text)] == []
+
+
+@pytest.mark.parametrize(
+    "file", [file for file in FILES if file.parts[len(ROOT.parts)] in {"kvproxy", "backends"}], ids=str
+)
+def test_no_docstring_begins_with_a_question_word(file: Path) -> None:
+    """Neither do comments of attributes."""
+    begin = re.compile(r"(?:How|Where|When|Which) [^?]*$", re.DOTALL)
+    source = file.read_text(encoding="utf-8")
+    found = [*re.findall(r"^ *#: (.+)", source, re.MULTILINE), *docstrings(source)]
+    assert [text for text in found if begin.match(text)] == []
 
 
 def test_names_of_tests_say_the_behaviour() -> None:

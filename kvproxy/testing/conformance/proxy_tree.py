@@ -31,7 +31,7 @@ _HUB_OF_HOSTS: Mapping[str, Any] = {
 
 
 def groups_in(config: Mapping[str, str]) -> int:
-    """How many groups of routes are in use."""
+    """The number of groups of routes in use."""
     rules = [value for key, value in config.items() if "-kvg" in key and key.endswith("/rule")]
     return len(rules) - rules.count(NO_REQUEST)
 

@@ -22,7 +22,7 @@ _NAMES: Final = ("chromium", "google-chrome-stable", "google-chrome")
 
 #: Width and height of the page in pixels, and so of its pictures.
 SIZE: Final = (1200, 750)
-#: How long anything on a page may take to appear.
+#: The time that anything on a page may take to appear.
 PATIENCE_SECONDS: Final = 90
 
 _ARGUMENTS: Final = (

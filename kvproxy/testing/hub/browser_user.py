@@ -11,7 +11,7 @@ from playwright.async_api import Page, Response, WebSocket, expect
 from kvproxy.testing.hub.browser import PATIENCE_SECONDS
 
 _PATIENCE: Final = PATIENCE_SECONDS * 1000  # milliseconds
-#: How long JupyterLab may take to find its kernel again by itself.
+#: The time that JupyterLab may take to find its kernel again by itself.
 _SOON: Final = 20_000
 _SETTINGS: Final = Path("@jupyterlab", "apputils-extension", "notification.jupyterlab-settings")
 

@@ -148,11 +148,11 @@ class HubClient:
     # -- the user's server, through the proxy
 
     def server_path(self, server: str = "") -> str:
-        """Where the server is below the hub's URL, with a slash at its end."""
+        """The server's path below the hub's URL, with a slash at its end."""
         return f"/user/{_quote(self.user)}/" + (f"{_quote(server)}/" if server else "")
 
     async def server_url(self, server: str = "") -> str:
-        """Where the server itself listens, around the proxy; ends with a slash."""
+        """The server's own URL, around the proxy; ends with a slash."""
         spec = self.hub.base_url.rstrip("/") + self.server_path(server)
         return str((await self.routes())[spec]["target"]) + spec
 

@@ -89,7 +89,7 @@ class HubProcess(Program):
 
     @property
     def static_config_file(self) -> Path:
-        """Where the hub writes Traefik's static configuration, unless the settings say otherwise."""
+        """The file of Traefik's static configuration, unless the settings say otherwise."""
         return self.directory / "traefik.toml"
 
     def home(self, user: str) -> Path:

@@ -44,7 +44,7 @@ class Member:
 
     @property
     def port(self) -> int:
-        """Where it listens for the others."""
+        """Its address for the others."""
         return int(self.address.rpartition(":")[2])
 
 

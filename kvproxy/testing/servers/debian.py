@@ -21,7 +21,7 @@ from kvproxy.testing.servers.programs import ServerError
 
 _TOOLS: Final = ("apt-get", "dpkg-deb")
 _MULTIARCH: Final = f"lib/{sysconfig.get_config_var('MULTIARCH')}"
-#: Where packages keep libraries; the last two are named in other libraries by their full path, which is not here.
+#: Folders of libraries; the last two are named in other libraries by their full path, which is not here.
 _LIBRARIES: Final = (f"usr/{_MULTIARCH}", _MULTIARCH, f"usr/{_MULTIARCH}/pulseaudio", f"usr/{_MULTIARCH}/nss")
 _SECONDS: Final = 300  # for one step, over a slow line
 

@@ -56,7 +56,7 @@ def accepts(port: int, host: str = "127.0.0.1") -> bool:
 
 
 def slowness() -> float:
-    """How many times longer things take than on a machine with nothing else to do: processes at work, by cores."""
+    """The factor by which things take longer than on an idle machine: processes at work, by cores."""
     return max(os.getloadavg()[0] / (os.cpu_count() or 1), 1.0)
 
 

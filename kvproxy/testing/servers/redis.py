@@ -29,7 +29,7 @@ _START_SECONDS = 15
 
 @dataclass(frozen=True)
 class RedisProgram:
-    """How to run a server's program.
+    """A server's program and the way to run it.
 
     Args:
         path: the program; one that is found if None.
@@ -168,7 +168,7 @@ def _choose_port(cluster: bool) -> int:
 
 
 def port_lines(host: str, port: int, certificates: Certificates | None) -> list[str]:
-    """Where a server or a sentinel listens, in the lines of its configuration."""
+    """The address of a server or a sentinel, in the lines of its configuration."""
     lines = [f"bind {host}", "unixsocket socket", "unixsocketperm 700", "daemonize no"]
     if certificates is None:
         return [*lines, f"port {port}"]

@@ -66,7 +66,7 @@ class TcpProxy:
 
     @property
     def connections(self) -> int:
-        """How many clients are connected."""
+        """The number of connected clients."""
         return sum(side.is_client for side in tuple(self._sides))
 
     def start(self) -> TcpProxy:

@@ -31,7 +31,7 @@ class Secret(bytes):
 
 @dataclass(frozen=True)
 class ApiAccess:
-    """How kvproxy asks Traefik's API, and who may do so at all.
+    """kvproxy's login at Traefik's API, and all its users.
 
     Args:
         username: of kvproxy itself; empty for no login.
