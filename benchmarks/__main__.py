@@ -1,10 +1,10 @@
-"""Measure, print the table, and write the raw results and the documentation's tables.
+"""Measure, print the table, and write the results and the documentation's tables.
 
 python -m benchmarks --peer-python PATH [--chp PATH]      everything; more than an hour on two cores
 python -m benchmarks --requests …                         only requests, put in the place of those on disk
 python -m benchmarks --growth …                           only how requests grow with the routes, likewise
 python -m benchmarks --quick …                            a few calls, to see that it works; writes to --output only
-python -m benchmarks --report                             the tables again, from the raw results on disk
+python -m benchmarks --report                             the tables again, from the results on disk
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from benchmarks.driver import Driver
 from benchmarks.plan import QUICK, Plan, is_of_requests
 from benchmarks.plots import write_plots
 from benchmarks.programs import find_tool
-from benchmarks.report import DOCUMENT, print_report, write_document
+from benchmarks.report import DOCUMENT, RESULTS, print_report, write_document
 from benchmarks.results import Results, describe_machine
 from benchmarks.roster import ROSTER
 from benchmarks.tools import Tools, versions
@@ -28,7 +28,6 @@ from kvproxy.testing.servers import ServerError
 from kvproxy.testing.servers.consul import find_consul
 from kvproxy.testing.servers.etcd import find_etcd
 
-RESULTS = ROOT / "benchmarks" / "results"
 PLOTS = ROOT / "docs" / "benchmarks"
 
 
@@ -47,7 +46,7 @@ def main(arguments: list[str] | None = None) -> int:
         write_document(results)
         print(f"The tables and plots in {DOCUMENT.relative_to(ROOT)} are made from this.")
     else:
-        print(f"Raw results and plots are in {place}.")
+        print(f"Results and plots are in {place}.")
     return 0
 
 
@@ -58,7 +57,7 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--chp", default="", help="path of configurable-http-proxy")
     parser.add_argument("--contestants", help=f"comma-separated, of {', '.join(ROSTER)}; default: all there are")
     parser.add_argument("--sizes", help="comma-separated numbers of routes")
-    parser.add_argument("--output", type=Path, help="directory for raw results; the documentation is left alone then")
+    parser.add_argument("--output", type=Path, help="directory for the results; the documentation is left alone then")
     parser.add_argument("--quick", action="store_true", help="few calls at small sizes")
     parser.add_argument("--requests", action="store_true", help="measure requests only; the rest stays as it was")
     parser.add_argument("--growth", action="store_true", help="measure only how requests grow with the routes")
@@ -79,9 +78,11 @@ def measure(options: argparse.Namespace, place: Path) -> None:
     if options.growth:
         plan = replace(plan, sizes=())
     if options.requests or options.growth:
-        rows = Results.load(place).rows
-        results.rows = [row for row in rows if row.routes not in plan.sizes or not is_of_requests(row.operation)]
-        results.rows = [row for row in results.rows if row.operation != "growth"]
+        results.kept = {
+            (contestant, routes, operation): metrics
+            for (contestant, routes, operation), metrics in Results.load(place).kept.items()
+            if (routes not in plan.sizes or not is_of_requests(operation)) and operation != "growth"
+        }
     with tempfile.TemporaryDirectory(prefix="kvproxy-bench-") as directory:
         editing = not options.requests
         Driver(plan, names, tools, Path(directory), lambda found: found.save(place), results, editing).run()

@@ -1,7 +1,7 @@
-"""Cost for everybody of a client's half-sent requests, and of a user's server that makes Traefik log.
+"""Cost for all users of a client's half-sent requests, and of a user's server that makes Traefik log.
 
 python -m benchmarks.burden              a minute on two cores
-python -m benchmarks.burden --report     the table again, from the raw results on disk
+python -m benchmarks.burden --report     the table again, from the results on disk
 
 A real hub with Redis and Traefik, each with its defaults. Meanwhile the hub is asked for its health, at the public
 address, ten times a second.
@@ -79,7 +79,7 @@ def traefik_of(hub: HubProcess) -> psutil.Process:
 
 
 class Watched:
-    """What is seen of a hub and its Traefik for some seconds."""
+    """Observations of a hub and its Traefik for some seconds."""
 
     def __init__(self, hub: HubProcess) -> None:
         self._hub, self._processes = hub, {"traefik": traefik_of(hub), "hub": psutil.Process(hub.pid)}

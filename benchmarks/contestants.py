@@ -1,4 +1,4 @@
-"""What is compared: proxy classes driven as JupyterHub drives them, and the floor below which none can get.
+"""Contestants: proxy classes driven as JupyterHub drives them, and the floor below which none can get.
 
 Each runs in a worker process of its own. The libraries are imported late, as no environment holds all of them.
 """
@@ -29,7 +29,7 @@ _CLASSES = {
 class Contestant:
     """One proxy on its own store. Times in seconds, memory in bytes."""
 
-    #: Whether `add` and `add_many` wait until the routes are served; if not, the worker polls the public URL.
+    #: True if `add` and `add_many` wait until the routes are served; if not, the worker polls the public URL.
     waits = True
 
     def __init__(self, place: Place):
@@ -49,7 +49,7 @@ class Contestant:
         await self.proxy.stop()
 
     def again(self) -> Contestant:
-        """The same as it is in a hub that is started anew; this one must have been stopped."""
+        """The same as it is in a hub that is restarted; this one must have been stopped."""
         return type(self)(self.place)
 
     async def add(self, route: Route) -> None:
@@ -61,7 +61,7 @@ class Contestant:
         await asyncio.gather(*map(self.add, routes))
 
     async def get(self, routespec: str) -> object:
-        """What the proxy knows about a route."""
+        """Return the proxy's knowledge of a route."""
         return await self.proxy.get_route(routespec)
 
     async def get_all(self) -> int:
@@ -82,7 +82,7 @@ class Contestant:
 class Kvproxy(Contestant):
     """kvproxy on the place's store. Its Traefik logs in as the place says: as the hub does, or with lesser rights."""
 
-    #: What is not as it is by default.
+    #: Settings that differ from the defaults.
     traits: ClassVar[Mapping[str, Any]] = {}
 
     def __init__(self, place: Place):
@@ -100,7 +100,7 @@ class Kvproxy(Contestant):
         )
 
     def hub(self, place: Place) -> Any:
-        """The hub as the proxy knows it; None for one whose pages nobody can ask for."""
+        """The hub as the proxy knows it; None for one without pages."""
         return None
 
     async def fill(self, routes: list[Route]) -> None:
@@ -141,7 +141,7 @@ class Noisy(Kvproxy):
 
 
 class Floor(Kvproxy):
-    """A bare write of the keys that kvproxy writes: one MULTI with one PUBLISH; nobody looks whether it was seen.
+    """A bare write of the keys that kvproxy writes: one MULTI with one PUBLISH; without a look whether it was seen.
 
     The Traefik that reads them is started by kvproxy, whose class has nothing more to do with it.
     """

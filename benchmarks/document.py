@@ -25,7 +25,7 @@ def write_places(document: Path, contents: Mapping[str, str]) -> None:
 
 
 def machine_line(results: Results, programs: Iterable[str]) -> str:
-    """What the results depend on, one line; programs: names of those whose versions are told, if they took part."""
+    """Machine and versions in one line; programs: names of those whose versions are told, if they took part."""
     about = results.machine
     named = [f"{name} {about['versions'][name]}" for name in programs if name in about["versions"]]
     return f"{', '.join(named)}; {about['cores']} cores, {about['cpu']}; {about['started']}."

@@ -94,7 +94,7 @@ class Driver:
 
     def _edits(self, size: int, seats: list[Seat]) -> None:
         for number in range(self.plan.effort(size)[1]):
-            # Nobody is always first, or always behind the same neighbour.
+            # No contestant is always first, or always behind the same neighbour.
             turn = number % len(seats)
             for step in self.plan.round(size):
                 for seat in seats[turn:] + seats[:turn]:
@@ -129,7 +129,7 @@ class Driver:
 
     @contextlib.contextmanager
     def _seat(self, name: str, size: int, backend: Backend) -> Iterator[Seat]:
-        # One of its own each time: whoever is measured in several ways starts each from nothing.
+        # One of its own each time: a contestant that is measured in several ways starts each from nothing.
         directory = Path(tempfile.mkdtemp(prefix=f"{name}-{size}-", dir=self.directory))
         password, entrant = secrets.token_hex(16), ROSTER[name]
         with running(entrant.store, directory, password, socket=entrant.socket) as store:
@@ -144,7 +144,7 @@ class Driver:
                 seat.worker.close()
 
     def _weigh(self, seat: Seat, size: int) -> None:
-        """What the store holds a route, before anything but routes is in it."""
+        """The store's contents per route, before anything but routes is in it."""
         if "fill" in seat.worker.failed:
             return
         keys, payload = seat.store.footprint()

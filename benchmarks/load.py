@@ -53,7 +53,7 @@ async def requests(place: Place, kind: str, users: int, connections: int, second
 
 
 def as_sample(told: dict[str, float], cpu: float) -> Sample:
-    """What is kept of it. cpu: seconds that the proxy has used meanwhile."""
+    """The figures that are kept. cpu: seconds that the proxy has used meanwhile."""
     return {
         "rate": told["requests"] / told["seconds"],
         "cpu_s": cpu / told["requests"],

@@ -1,7 +1,7 @@
-"""What Redis' keyspace notifications cost Traefik when many routes are added at once: writes docs/notifications.md.
+"""Cost of Redis' keyspace notifications to Traefik when many routes are added at once: writes docs/notifications.md.
 
 python -m benchmarks.notifications              three minutes on two cores
-python -m benchmarks.notifications --report     the table again, from the raw results on disk
+python -m benchmarks.notifications --report     the table again, from the results on disk
 
 Two kvproxies with a plain Redis and a Traefik of their own, which may run CONFIG and switches notifications on: one
 leaves them as they are, the other switches them off again.
@@ -50,7 +50,7 @@ async def measure() -> Results:
 
 
 async def _measure(proxy: TraefikRedisProxy, wish: str, size: int) -> list[Row]:
-    """Add so many at once: seconds until all are served and until Traefik is at rest, and its CPU until then."""
+    """Add the given number at once: seconds until all are served, and until Traefik is at rest with its CPU."""
     assert proxy.traefik_pid is not None
     await _rest(proxy.traefik_pid)
     cpu, begin = cpu_seconds(proxy.traefik_pid), time.perf_counter()
@@ -89,7 +89,7 @@ def _cell(results: Results, wish: str, size: int, metric: str) -> str:
 
 
 def conditions(results: Results) -> str:
-    """What Redis it was."""
+    """The Redis that was measured."""
     return f"a Redis without settings, {sum(results.sizes())} routes at the end"
 
 

@@ -52,11 +52,11 @@ class Plan:
         return self.adds[-1][1:]
 
     def opening(self, size: int) -> list[Step]:
-        """What is done with each contestant first."""
+        """The first steps of each contestant."""
         return [("start", {"op": "start", "count": size}), ("settle", {"op": "settle"})]
 
     def round(self, size: int) -> list[Step]:
-        """One round, in which contestants take turns. What was added is removed again, so that the size stays."""
+        """One round, in which contestants take turns. Added routes are removed again, so that the size stays."""
         calls, _ = self.effort(size)
         few: list[Step] = [(at_once(self.few), {"op": "storm", "count": self.few}), ("clear", {"op": "clear"})]
         return [
@@ -70,7 +70,7 @@ class Plan:
         ]
 
     def closing(self, size: int) -> list[Step]:
-        """What each contestant does alone after the rounds; the many at once at last, as the table is left so."""
+        """The steps of each contestant alone after the rounds; the many at once at last, as the table is left so."""
         many: list[Step] = [("settle", {"op": "settle"}), (at_once(self.many), {"op": "storm", "count": self.many})]
         return [
             ("memory", {"op": "memory"}),
@@ -109,7 +109,7 @@ class Plan:
 
 
 def is_of_requests(label: str) -> bool:
-    """Whether a name in the results is that of requests or websockets."""
+    """True if a name in the results is that of requests or websockets."""
     return label in {"warm-up", "websockets"} or label.startswith(("small-", "large-"))
 
 

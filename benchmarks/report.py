@@ -1,4 +1,4 @@
-"""From raw results to the document: what is required, ratios first, absolute times as context."""
+"""From results to the document: what is required, ratios first, absolute times as context."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from benchmarks.tables import TABLES, markdown
 from benchmarks.workload import ROOT
 
 DOCUMENT = ROOT / "docs" / "benchmarks.md"
+RESULTS = ROOT / "benchmarks" / "results"
 
 
 def sections(results: Results) -> dict[str, str]:
@@ -21,7 +22,7 @@ def sections(results: Results) -> dict[str, str]:
 
 
 def machine(results: Results) -> str:
-    """What the results depend on."""
+    """Machine and versions, on which the results depend."""
     about = dict(results.machine)
     versions = ", ".join(f"{name} {version}" for name, version in about.pop("versions", {}).items())
     rows = [[name.replace("_", " "), str(value)] for name, value in about.items()]

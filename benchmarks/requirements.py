@@ -1,4 +1,4 @@
-"""What kvproxy has to keep, and whether it did in this run."""
+"""Requirements of kvproxy, and the verdict of this run."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from benchmarks.figures import figure
 from benchmarks.results import Results
 from benchmarks.roster import ROSTER
 
-#: What the requirements are about: the set-up that the documentation recommends.
+#: The subject of the requirements: the set-up that the documentation recommends.
 RECOMMENDED = "kvproxy-quiet"
 #: The same without what the peer does not do either: it has nothing to tell a hub about the use of servers.
 LIKE_PEER = "kvproxy-uncounted"
@@ -65,7 +65,7 @@ class Point:
         return ask(self.contestant, self.size, self.operation, self.metric)
 
     def why(self, results: Results) -> str:
-        """What kept it from being measured, with the contestant's name."""
+        """The reason why there is no value, with the contestant's name."""
         found = results.error(self.contestant, self.size, self.operation)
         return f"{ROSTER[self.contestant].label}: {found}" if found else ""
 

@@ -1,4 +1,4 @@
-"""Who takes part, under which name, on which store."""
+"""The contestants, their names and their stores."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What stands for the hub and the users' servers: one nginx for all, and behind it an echo server for websockets.
+"""Stand-ins for the hub and the users' servers: one nginx for all, and behind it an echo server for websockets.
 
     python -m benchmarks.servers PORT      the echo server
 
@@ -21,7 +21,7 @@ from kvproxy.testing.servers.echo import EchoServer
 from kvproxy.testing.servers.programs import Program, accepts, free_port
 
 _START_SECONDS = 15
-#: One process. What is between http and the servers is only about its files.
+#: One process. The level between http and the servers is only about its files.
 _CONFIGURATION = """
 daemon off;
 master_process off;

@@ -129,7 +129,7 @@ def running(kind: str, directory: Path, password: str, *, socket: bool = False) 
     socket: whether the URL of a Redis is that of its unix socket.
     """
     if kind == "redis":
-        # The same settings for all, whoever logs in with the lesser rights.
+        # The same settings for all logins.
         with RedisServer(acl=[f"traefik on >{password} {TRAEFIK_RIGHTS}"]) as server:
             yield RedisStore(server, socket=socket)
     elif kind == "etcd":

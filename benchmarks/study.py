@@ -18,7 +18,7 @@ _PROGRAMS = ("traefik", "redis-server", "valkey-server")
 @dataclass(frozen=True)
 class Study:
     """name: of its module, and of the table's place. summary: for its help. document: where the table is. folder: of
-    the raw results. measure: makes them. table: shows them, in Markdown. conditions: what they depend on beside the
+    the results. measure: makes them. table: shows them, in Markdown. conditions: what they depend on beside the
     machine.
     """
 
@@ -31,7 +31,7 @@ class Study:
     conditions: Callable[[Results], str]
 
     def machine(self, results: Results) -> str:
-        """What the results depend on, one line."""
+        """Conditions, machine and versions in one line."""
         return f"{self.conditions(results)}; {machine_line(results, _PROGRAMS)}"
 
     def write_document(self, results: Results, document: Path | None = None) -> None:

@@ -56,7 +56,7 @@ class Bench:
         self.samples.append({**sample, "served_s": time.perf_counter() - begin})
 
     async def restart(self, count: int) -> None:
-        """Stop the proxy and start it anew over what it has left, as a restart of the hub does: as :meth:`start`."""
+        """Restart the proxy over its own data, as a restart of the hub does: as :meth:`start`."""
         await self.contestant.stop()
         self.contestant = self.contestant.again()
         await self.start(count)
@@ -69,7 +69,7 @@ class Bench:
         self.samples.append({"returned_s": time.perf_counter() - begin})
 
     async def add(self, count: int) -> None:
-        """Add one user at a time, nobody polling: until add_route returned, and the CPU until all has settled."""
+        """Add one user at a time, without polling: until add_route returned, and the CPU until all has settled."""
         for route in self.invite(count):
             await self.measure([route])
 
@@ -120,7 +120,7 @@ class Bench:
         self.samples.append({"returned_s": time.perf_counter() - begin, "count": float(count)})
 
     async def delete(self) -> None:
-        """Remove everybody who was added, one at a time, and wait until all has settled."""
+        """Remove all users that were added, one at a time, and wait until all has settled."""
         while self.guests:
             begin = time.perf_counter()
             await self.contestant.delete(self.guests[-1].routespec)
@@ -129,13 +129,13 @@ class Bench:
             await self.settle()
 
     async def clear(self) -> None:
-        """Remove everybody who was added, all at once; not measured."""
+        """Remove all users that were added, all at once; not measured."""
         await asyncio.gather(*(self.contestant.delete(route.routespec) for route in self.guests))
         self.guests.clear()
         await self.settle()
 
     async def requests(self, kind: str, among: int, connections: int, seconds: int) -> None:
-        """Requests to ``among`` users' servers over so many connections; ``kind`` is that of the answers."""
+        """Requests to ``among`` users' servers over a number of connections; ``kind`` is that of the answers."""
         await self.settle()
         await load.compare(self.session, self.place, kind, among)
         proxy = self.process().pid
@@ -177,7 +177,7 @@ class Bench:
         return routes
 
     async def serves(self, route: Route, name: str) -> bool:
-        """Whether the public URL leads to that server now."""
+        """True if the public URL leads to that server now."""
         try:
             async with self.session.get(self.place.public_url.rstrip("/") + route.routespec) as response:
                 return f'"name": "{name}"'.encode() in await response.read()

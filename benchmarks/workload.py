@@ -11,7 +11,7 @@ ROOT = Path(__file__).resolve().parent.parent
 #: A large answer: 1 MiB that no proxy can take for anything else.
 LARGE = bytes(range(256)) * 4096
 
-#: What one measured call gave: metric -> value; seconds, bytes, a count, or 0 and 1.
+#: The result of one measured call: metric -> value; seconds, bytes, a count, or 0 and 1.
 Sample: TypeAlias = dict[str, float]
 
 #: Users who are there from the beginning are numbered from 0, those who come and go while measuring from here.

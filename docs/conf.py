@@ -18,7 +18,10 @@ extensions = [
     # JupyterHub's own: traits with their types, defaults and help.
     "autodoc_traits",
     "sphinx_copybutton",
+    "sphinx_click",
 ]
+# Not dashes: `--` begins options.
+smartquotes_action = "qe"
 source_suffix = {".md": "markdown"}
 exclude_patterns = ["_build"]
 # In settings' help, single backticks mean code, as `jupyterhub --help-all` shows them.
@@ -79,9 +82,19 @@ def list_arguments(app: Sphinx, what: str, name: str, obj: object, options: obje
     lines[:] = made
 
 
+def show_examples(app: Sphinx, context: object, lines: list[str]) -> None:
+    """Make a block of code of the examples that end a command's help."""
+    # What click is told not to fill comes as a line block.
+    plain = [line.removeprefix("| ").strip() for line in lines]
+    if "Examples:" in plain:
+        examples = plain[plain.index("Examples:") + 1 :]
+        lines[:] = ["", ".. code-block:: text", "", *(f"   {line}" for line in examples), ""]
+
+
 def setup(app: Sphinx) -> None:
     """Called by Sphinx."""
     # Before napoleon's.
     app.connect("autodoc-process-docstring", list_arguments, priority=100)
+    app.connect("sphinx-click-process-epilog", show_examples)
     # Pygments' own stumbles over a policy of Consul's.
     app.add_lexer("hcl", TextLexer)

@@ -1,4 +1,9 @@
-"""JupyterHub proxies that keep their routes in a key-value store and let Traefik serve them."""
+"""JupyterHub proxies that keep their routes in a key-value store and let Traefik serve them.
+
+The names here are the API for authors of plugins; docs/reference/api.md says what else is stable. Importing them starts
+nothing and needs neither JupyterHub nor a store's client library. The proxy class that a backend derives from is
+``kvproxy.proxy.KVTraefikProxy``: it is not here because it imports JupyterHub, which takes seconds.
+"""
 
 from ._version import __version__ as __version__
 from .errors import (
@@ -11,14 +16,19 @@ from .errors import (
     RouteRejectedError,
     StoppedError,
     StoreAuthError,
+    StoreChangedError,
     StoreError,
     StoreUnavailableError,
+    StoreWriteRefusedError,
     TraefikError,
     TraefikSilentError,
 )
+from .hookspecs import Backend, hookimpl
+from .routing.route import Route, RouteSpec
 from .store.base import Capabilities, Operation, Snapshot, Space, Store, Transaction
 
 __all__ = [
+    "Backend",
     "Capabilities",
     "ConfigurationError",
     "HookError",
@@ -26,16 +36,21 @@ __all__ = [
     "KVProxyError",
     "Operation",
     "OwnershipError",
+    "Route",
     "RouteNotReadyError",
     "RouteRejectedError",
+    "RouteSpec",
     "Snapshot",
     "Space",
     "StoppedError",
     "Store",
     "StoreAuthError",
+    "StoreChangedError",
     "StoreError",
     "StoreUnavailableError",
+    "StoreWriteRefusedError",
     "TraefikError",
     "TraefikSilentError",
     "Transaction",
+    "hookimpl",
 ]

@@ -13,11 +13,11 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, Final
 
-from kvproxy.errors import ConfigurationError, StoreAuthError, StoreError
+from kvproxy import ConfigurationError, StoreAuthError, StoreError
 from kvproxy.store.connection import HttpConnection
 from kvproxy.store.http import Answer, HttpClient, strange
 
-#: What Consul says of a token that it does not know.
+#: Consul's words about a token that it does not know.
 UNKNOWN: Final = "ACL not found"
 #: By what else than policies a token may have rights.
 _OTHER_RIGHTS: Final = ("Roles", "ServiceIdentities", "NodeIdentities", "TemplatedPolicies")
@@ -32,7 +32,7 @@ class Admission:
         connection: where Consul is.
         token: ``consul_traefik_token``.
         root: what Traefik may read below, without slashes at its ends.
-        explain: the error for an answer that is none of those expected.
+        explain: the error for an unexpected answer.
     """
 
     def __init__(

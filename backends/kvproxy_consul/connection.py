@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, Final
 
-from kvproxy.errors import ConfigurationError
+from kvproxy import ConfigurationError
 from kvproxy.store.connection import Dialect, HttpConnection, parse_http_connection
 
 CONSUL: Final = Dialect(
@@ -19,7 +19,7 @@ CONSUL: Final = Dialect(
     cert="consul_client_kwargs['cert'][0]",
     key="consul_client_kwargs['cert'][1]",
 )
-#: What the client library python-consul takes and Traefik could not be told, with the reason.
+#: Options of the client library python-consul that Traefik does not have, with the reason.
 _REFUSED: Final = {
     "dc": "Traefik reads only from the data centre of the agent that it asks",
     "consistency": "kvproxy always reads what was written last",

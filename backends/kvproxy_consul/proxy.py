@@ -25,11 +25,11 @@ class TraefikConsulProxy(KVTraefikProxy):
     consul_url = Unicode(
         "http://127.0.0.1:8500",
         config=True,
-        help="""Where a Consul agent is: `consul://host[:port]`, or `consuls://…` for TLS; `http://` and `https://` mean
-        the same.
+        help="""A Consul agent's address: `consul://host[:port]`, or `consuls://…` for TLS; `http://` and `https://`
+        mean the same.
 
         Name the agent of the machine, which follows the servers by itself. Several may stand there, separated by
-        commas: the hub asks the next one when one cannot help, but Traefik takes only one and is told the first.
+        commas: the hub asks the next one when one cannot help, but Traefik takes only one and gets the first.
         """,
     )
     consul_token = Unicode(config=True, help="The ACL token, if Consul's access control is on.")
@@ -42,8 +42,8 @@ class TraefikConsulProxy(KVTraefikProxy):
     consul_admit_traefik = Bool(
         False,
         config=True,
-        help="""Whether the hub makes the token `consul_traefik_token` itself, whenever Consul does not know it and all
-        routes are there.
+        help="""Have the hub create the token `consul_traefik_token` whenever Consul does not know it and all routes are
+        there.
 
         Then a Consul that has lost its data keeps Traefik out until the hub has written all routes again, and Traefik
         goes on with what it has loaded. The hub's own token must be one that a new Consul knows from its configuration
@@ -76,7 +76,7 @@ class TraefikConsulProxy(KVTraefikProxy):
 
     @property
     def connection(self) -> HttpConnection:
-        """Where Consul is and as whom to come, from all the traits together.
+        """Consul's endpoints and credentials, from all the traits together.
 
         Raises:
             ConfigurationError: if they make no sense, or Traefik could not follow.
@@ -116,13 +116,13 @@ class TraefikConsulProxy(KVTraefikProxy):
         return self.connection.secrets + own
 
     def _warnings(self) -> list[str]:
-        """What is to be said about Traefik, which takes only one of several endpoints."""
+        """Warnings about Traefik, which takes only one of several endpoints."""
         endpoints = self.connection.endpoints
         told = self.extra_static_config.get("providers", {}).get("consul", {}).get("endpoints")
         if len(endpoints) == 1 or told or not self.should_start:
             return []
         return [
-            f"consul_url names {len(endpoints)} endpoints, but Traefik takes only one and is told the first, "
-            f"{endpoints[0]}: while that is away, no new route is served. Run a Consul agent on Traefik's machine, "
-            "which follows the servers by itself, and name that one alone, or first."
+            f"consul_url names {len(endpoints)} endpoints, but Traefik takes only one and gets the first, "
+            f"{endpoints[0]}: while that is unreachable, no new route is served. Run a Consul agent on Traefik's "
+            "machine, which follows the servers by itself, and name that one alone, or first."
         ]

@@ -11,8 +11,17 @@ import secrets
 from collections.abc import Sequence
 from typing import Any, Final, TypeAlias
 
-from kvproxy.errors import StoreAuthError, StoreError, StoreUnavailableError
-from kvproxy.store import Capabilities, Operation, Snapshot, Space, Store, Transaction
+from kvproxy import (
+    Capabilities,
+    Operation,
+    Snapshot,
+    Space,
+    Store,
+    StoreAuthError,
+    StoreError,
+    StoreUnavailableError,
+    Transaction,
+)
 from kvproxy.store.anonymous import open_door
 from kvproxy.store.connection import HttpConnection
 from kvproxy.store.http import FENCE, Answer, HttpClient, moved, strange, time_of, wrong_protocol
@@ -20,15 +29,15 @@ from kvproxy.store.http import FENCE, Answer, HttpClient, moved, strange, time_o
 from .admission import UNKNOWN, Admission
 from .connection import CONSUL
 
-#: Below each root, a key that nobody ever sets.
+#: Below each root, a key that is never set.
 _PROBE: Final = "kvproxy-probe-of-rights"
-#: Who leads, in a server's own opinion, which it gives at once, and what it says if nobody does.
+#: The leader in a server's own opinion, which it gives at once, and its answer without a leader.
 _LEADER: Final = "/v1/status/leader"
 _NOBODY: Final = b'""'
 #: HTTP status of an answer that may be another one later or elsewhere. Consul says 500 without a leader, but also if a
 #: server that was asked on behalf of another refuses.
 _PASSING: Final = {429, 500, 502, 503, 504}
-#: Those of an answer after which nothing of a transaction is going to be applied: rolled back, too large, denied.
+#: Statuses of an answer after which nothing of a transaction is going to be applied: rolled back, too large, denied.
 _CERTAIN: Final = {403, 409, 413}
 _DENIED: Final = "Permission denied"
 _REFUSALS: Final = (UNKNOWN, _DENIED)
@@ -36,9 +45,9 @@ _CLOSE: Final = (
     'Switch its access control on, acl { enabled = true, default_policy = "deny" }, and set consul_token '
     "(docs/how-to/consul.md)."
 )
-#: What Consul says of an operation "cas" whose key has changed.
+#: Consul's words about an operation "cas" whose key has changed.
 _MOVED: Final = "index is stale"
-#: What comes of reading an answer that is not as Consul's are.
+#: Errors in reading an answer that is not Consul's.
 _STRANGE: Final = (KeyError, IndexError, TypeError, AttributeError, ValueError)
 
 Request: TypeAlias = dict[str, dict[str, Any]]
@@ -49,8 +58,8 @@ class ConsulStore(Store):
 
     Consul leaves out of an answer what the token may not read, without a word, and a token that it may not write with
     is refused. As the right to write includes that to read, each read comes with two deletions of keys that never
-    exist: they change nothing, wake nobody, and fail unless all that is below the roots is to be seen. They also take
-    the read through the cluster's leader and log, so that it knows of everything written before.
+    exist: they change nothing, wake no watcher, and fail unless all that is below the roots is to be seen. They also
+    take the read through the cluster's leader and log, so that it knows of everything written before.
 
     An agent or a server that is paused or cut off may pass on a transaction long after it has been sent again, and undo
     what has been written since; and a cluster may be emptied, or restored from old data. So each transaction holds only
@@ -85,11 +94,11 @@ class ConsulStore(Store):
         self._fence_key = self._roots[Space.RECORDS] + FENCE
         # Consul's index of the last change of the fence; 0 if there is none, None if that is not known.
         self._fence: int | None = None
-        # Whether a transaction may be under way that nobody waits for any more; a read shuts it out.
+        # True if a transaction may be under way that is no longer waited for; a read fences it off.
         self._unsure = False
-        # Whether there was a leader when one was last needed or looked for.
+        # True if there was a leader when one was last needed or looked for.
         self._led = True
-        # Whether Consul has known the hub's token.
+        # True if Consul has known the hub's token.
         self._welcome = False
         self._admission = Admission(self._http, connection, admits, traefik_root, self._error) if admits else None
 
@@ -171,7 +180,7 @@ class ConsulStore(Store):
         return self._fence_in(await self._transact([_kv("get-tree", self._fence_key), *self._probes()]))
 
     def _fence_in(self, results: Sequence[Request]) -> tuple[int, str | None]:
-        """When the fence was changed last, and its value if it was read; 0 and None if there is none."""
+        """The index of the fence's last change, and its value if it was read; 0 and None if there is none."""
         try:
             fence = [result["KV"] for result in results if result["KV"]["Key"] == self._fence_key]
             if not fence:
@@ -228,7 +237,7 @@ class ConsulStore(Store):
         """One transaction, but none while there is known to be no leader.
 
         Consul would hold it for up to 7 s and look for a leader at moments of chance, up to 0.4 s apart (`ForwardRPC`
-        in its agent/consul/rpc.go), as it does with Traefik's request: who is first is not left to that.
+        in its agent/consul/rpc.go), as it does with Traefik's request: the order is not left to that.
         """
         if not self._led:
             await self._look_for_leader()
@@ -251,7 +260,7 @@ class ConsulStore(Store):
         return said.get("Results") or []
 
     def _passing(self, answer: Answer) -> StoreUnavailableError | None:
-        """Whether this server cannot help, though another may, such as one that knows of no leader."""
+        """True if this server cannot help, though another may, such as one that knows of no leader."""
         if answer.status == 200 and answer.body.strip() == _NOBODY:
             return StoreUnavailableError(f"{self._connection.at(answer.endpoint)} knows of no leader at the moment.")
         text = _message(answer) if answer.status in _PASSING else ""
@@ -261,17 +270,17 @@ class ConsulStore(Store):
         return StoreUnavailableError(f"{self._connection.at(answer.endpoint)} cannot help at the moment ({said}).")
 
     def _error(self, answer: Answer) -> StoreError:
-        """What an answer that is no success means."""
+        """Return the error for an answer that is no success."""
         where, text = self._connection.at(answer.endpoint), self._connection.redact(_message(answer))
         if UNKNOWN in text and self._welcome:
             return StoreUnavailableError(
-                f"{where} does not know the token any more; either somebody has removed it (consul_token), or Consul "
+                f"{where} does not know the token any more; either it was removed (consul_token), or Consul "
                 "has lost its data and is to be told its tokens again."
             )
         if UNKNOWN in text:
             return StoreAuthError(f"{where} does not know the token; check consul_token.")
         if answer.status == 403 or _DENIED in text:
-            whose = "this token" if self._connection.token else "somebody without a token (set consul_token)"
+            whose = "this token" if self._connection.token else "a client without a token (set consul_token)"
             return StoreAuthError(
                 f"{where} does not let {whose} read and write all keys below "
                 f"{' and '.join(map(repr, self._roots.values()))}; give its policy these as key_prefix with 'write'."

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, Final
 
-from kvproxy.errors import ConfigurationError
+from kvproxy import ConfigurationError
 from kvproxy.store.connection import Dialect, HttpConnection, parse_http_connection
 
 ETCD: Final = Dialect(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Final
 
-from kvproxy.errors import StoreAuthError, StoreError, StoreUnavailableError, StoreWriteRefusedError
+from kvproxy import StoreAuthError, StoreError, StoreUnavailableError, StoreWriteRefusedError
 from kvproxy.store.connection import HttpConnection
 from kvproxy.store.http import Answer, wrong_protocol
 
@@ -16,12 +16,12 @@ _NO_PERMISSION: Final = 7
 _EXHAUSTED: Final = 8
 #: Cancelled by a server that stops, deadline, abort, and unavailable: no leader, a leader that changed, a time-out.
 _PASSING: Final = {1, 4, 10, 14}
-#: What a member says that is busier than the others, or is there but does not vote yet (etcd's rpctypes, 3.4 to 3.8).
+#: Messages of a member that is busier than the others, or does not vote yet (etcd's rpctypes, 3.4 to 3.8).
 _ELSEWHERE: Final = ("too many requests", "not supported for learner")
 
 
 def passing(answer: Answer, connection: HttpConnection) -> StoreUnavailableError | None:
-    """Whether this member cannot help, though another may, such as one without a leader or that is going down."""
+    """True if this member cannot help, though another may, such as one without a leader or that is going down."""
     if answer.status == 200:
         return None
     text = connection.redact(message_of(answer))
@@ -35,7 +35,7 @@ def passing(answer: Answer, connection: HttpConnection) -> StoreUnavailableError
 
 
 def explain(answer: Answer, connection: HttpConnection, roots: Iterable[str]) -> StoreError:
-    """What an answer that is no success means."""
+    """Return the error for an answer that is no success."""
     where, code, text = connection.at(answer.endpoint), code_of(answer), message_of(answer)
     text = connection.redact(text)
     if "authentication failed" in text:

@@ -1,4 +1,4 @@
-"""What etcd's JSON gateway says."""
+"""Messages of etcd's JSON gateway."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def message_of(answer: Answer) -> str:
 
 
 def token_died(answer: Answer) -> bool:
-    """Whether a new token helps.
+    """True if a new token helps.
 
     The one in use is too old, or from before a restart or a change of rights, or there was no need for one so far.
     """

@@ -1,6 +1,6 @@
-"""What kvproxy's plugin loader finds: the same as any third party's plugin."""
+"""The entry point for kvproxy's plugin loader, the same as any third party's."""
 
-from kvproxy.hookspecs import Backend, hookimpl
+from kvproxy import Backend, hookimpl
 
 
 @hookimpl

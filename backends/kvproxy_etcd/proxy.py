@@ -23,11 +23,11 @@ class TraefikEtcdProxy(KVTraefikProxy):
     etcd_url = Unicode(
         "http://127.0.0.1:2379",
         config=True,
-        help="""Where etcd is: `etcd://[user:password@]host[:port]`, or `etcds://…` for TLS; `http://` and `https://`
+        help="""etcd's address: `etcd://[user:password@]host[:port]`, or `etcds://…` for TLS; `http://` and `https://`
         mean the same.
 
         Several members of a cluster are separated by commas: `etcd://one:2379,two:2379`. Special characters in user and
-        password are percent-encoded. Traefik is told the same as the hub uses.
+        password are percent-encoded. Traefik uses the same.
         """,
     )
     etcd_username = Unicode(config=True, help="The etcd user, instead of the one in `etcd_url`.")
@@ -66,7 +66,7 @@ class TraefikEtcdProxy(KVTraefikProxy):
 
     @property
     def connection(self) -> HttpConnection:
-        """Where etcd is and as whom to come, from all the traits together.
+        """etcd's endpoints and credentials, from all the traits together.
 
         Raises:
             ConfigurationError: if they make no sense, or Traefik could not follow.

@@ -10,8 +10,18 @@ import secrets
 from collections.abc import Sequence
 from typing import Any, Final
 
-from kvproxy.errors import ConfigurationError, StoreError, StoreUnavailableError, StoreWriteRefusedError
-from kvproxy.store import Capabilities, Operation, Snapshot, Space, Store, Transaction
+from kvproxy import (
+    Capabilities,
+    ConfigurationError,
+    Operation,
+    Snapshot,
+    Space,
+    Store,
+    StoreError,
+    StoreUnavailableError,
+    StoreWriteRefusedError,
+    Transaction,
+)
 from kvproxy.store.anonymous import open_door
 from kvproxy.store.connection import HttpConnection
 from kvproxy.store.http import FENCE, Answer, HttpClient, moved, strange, time_of
@@ -23,9 +33,9 @@ _NOT_ENABLED: Final = 9
 _OLDEST: Final = (3, 4)
 #: Writes at once at most to bring a server that has lost its data to the revision that it had before.
 _CATCH_UP: Final = 2000
-#: Below each root, a key that nobody ever sets.
+#: Below each root, a key that is never set.
 _PROBE: Final = "kvproxy-probe-of-rights"
-#: What comes of reading an answer that is not as etcd's are.
+#: Errors in reading an answer that is not etcd's.
 _STRANGE: Final = (KeyError, IndexError, TypeError, AttributeError, ValueError)
 #: Before this version etcd checks the token of a request for a new token, and Traefik's client (etcd's own, 3.6) sends
 #: the dead one with it (etcd-io/etcd#12385, seen with Traefik 3.7).
@@ -59,7 +69,7 @@ class EtcdStore(Store):
         self._fence_key = self._roots[Space.RECORDS] + FENCE
         # etcd's revision in which the fence was changed last; 0 if there is none, None if that is not known.
         self._fence: int | None = None
-        # Whether a transaction may be under way that nobody waits for any more; a read shuts it out.
+        # True if a transaction may be under way that is no longer waited for; a read fences it off.
         self._unsure = False
         self._token: str | None = None
 
@@ -195,7 +205,7 @@ class EtcdStore(Store):
             raise strange(self._connection) from None
 
     def _fence_after(self, answer: Any, mark: str) -> int:
-        """Where the fence is after a transaction that sets it to that mark.
+        """The state of the fence after a transaction that sets it to that mark.
 
         Raises:
             StoreChangedError: if it was not where this store had seen it, so that nothing has been applied.
@@ -214,8 +224,8 @@ class EtcdStore(Store):
     async def _catch_up(self, revision: int) -> None:
         """Bring a server that has lost its data, or has old ones, to the revision that it had before.
 
-        Whoever watches a key goes on at the revision that he saw last (etcd's client 3.6, `serveSubstream`). Until such
-        a server has come so far, Traefik would hear nothing of any change; after that, it is told of the next one.
+        A watch goes on at the revision that it saw last (etcd's client 3.6, `serveSubstream`). Until such
+        a server has come so far, Traefik would see no change; after that, it sees the next one.
         """
         missing = min(self._highest - revision, _CATCH_UP)
         self._highest = max(self._highest, revision)
@@ -248,7 +258,7 @@ class EtcdStore(Store):
         return range_of(start, range_end=encode(start[:-1] + "0"), **options)
 
     def _fence_in(self, found: Sequence[dict[str, Any]]) -> tuple[int, str | None]:
-        """When the fence was changed last, and its value as etcd has it: 0 and None if there is none."""
+        """The revision of the fence's last change, and its value as etcd has it: 0 and None if there is none."""
         key = encode(self._fence_key)
         fence: dict[str, Any] = next((pair for pair in found if pair["key"] == key), {})
         return int(fence.get("mod_revision", fence.get("modRevision", 0))), fence.get("value")

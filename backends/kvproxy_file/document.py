@@ -7,8 +7,7 @@ import re
 from collections.abc import Iterable, Iterator
 from typing import Final
 
-from kvproxy.errors import StoreError
-from kvproxy.store import Operation, Snapshot, Space
+from kvproxy import Operation, Snapshot, Space, StoreError
 
 from .formats import BrokenFileError, Format, Items, Node, Tree, is_null
 
@@ -25,7 +24,7 @@ _JSON: Final = json.JSONDecoder()
 
 
 class Document:
-    """What a configuration file holds.
+    """The contents of a configuration file.
 
     Args:
         tree: the configuration.
@@ -37,7 +36,7 @@ class Document:
         self._tree = tree
         self._format = format
         self.records = records
-        # What has been written once is not worked out again: a file of 10,000 routes has 30,000 lines.
+        # Text that was made once is kept: a file of 10,000 routes has 30,000 lines.
         self._lines: dict[tuple[str, ...], str] = {}
         self._record_lines: dict[str, str] = {}
 

@@ -14,12 +14,12 @@ import re
 import sys
 from typing import Any, Final, TypeAlias
 
-from kvproxy.errors import ConfigurationError
+from kvproxy import ConfigurationError
 from kvproxy.routing.flatten import places
 
 
 class Plain(str):
-    """What stands in a file without quotes (a number, a boolean, a date, null), spelled as it is there."""
+    """A value that stands in a file without quotes (a number, a boolean, a date, null), spelled as it is there."""
 
     __slots__ = ()
 
@@ -35,7 +35,7 @@ Tree: TypeAlias = dict[str, Node]
 _BARE: Final = re.compile(r"[A-Za-z][A-Za-z0-9_-]*")
 #: Words that YAML may take for something else than a text.
 _WORDS: Final = frozenset({"y", "n", "yes", "no", "on", "off", "true", "false", "null", "nan", "inf"})
-#: What may stand without quotes in YAML wherever a value may.
+#: Texts that may stand without quotes in YAML wherever a value may.
 _YAML_PLAIN: Final = re.compile(r"[A-Za-z0-9_.+~-][A-Za-z0-9_.+~:-]*(?<!:)")
 _NULLS: Final = frozenset({"", "~", "null", "Null", "NULL"})
 _ESCAPED: Final = re.compile(r'["\\]|[^ -~]|\{(?=\{)')
@@ -59,7 +59,7 @@ class BrokenFileError(Exception):
 
 
 def is_null(node: Node) -> bool:
-    """Whether a node is YAML's null."""
+    """True if a node is YAML's null."""
     return isinstance(node, Plain) and node in _NULLS
 
 

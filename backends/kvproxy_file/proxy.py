@@ -9,7 +9,7 @@ from urllib.parse import unquote, urlsplit
 
 from traitlets import Unicode, validate
 
-from kvproxy.errors import ConfigurationError
+from kvproxy import ConfigurationError
 from kvproxy.proxy import KVTraefikProxy
 from kvproxy.proxy.former_names import former_name
 from kvproxy.traefik.validation import Reader

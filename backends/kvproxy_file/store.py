@@ -1,6 +1,6 @@
 """Routes in one local file, which Traefik's file provider watches.
 
-A transaction is one rename: the new text is written beside the file and put in its place, so that nobody ever reads
+A transaction is one rename: the new text is written beside the file and put in its place, so that no reader ever gets
 half of it, and configuration and records change at the same moment.
 """
 
@@ -19,15 +19,18 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Final, TypeVar
 
-from kvproxy.errors import (
+from kvproxy import (
+    Capabilities,
     ConfigurationError,
+    Snapshot,
+    Store,
     StoreAuthError,
     StoreChangedError,
     StoreError,
     StoreUnavailableError,
     StoreWriteRefusedError,
+    Transaction,
 )
-from kvproxy.store import Capabilities, Snapshot, Store, Transaction
 
 from .document import Document
 from .formats import BrokenFileError, format_of
@@ -120,7 +123,7 @@ class FileStore(Store):
         try:
             return work()
         except BaseException as error:
-            # What is in memory may be half changed.
+            # The contents in memory may be half changed.
             self._document = None
             if isinstance(error, OSError):
                 raise explain(error, self._path, writing=writing) from None
@@ -185,7 +188,7 @@ class FileStore(Store):
     def _turn(self) -> Iterator[None]:
         """Keep other kvproxys from writing at the same time.
 
-        The lock is on a file that nobody but the hub's user may open: one on the directory could be held by any user
+        The lock is on a file that only the hub's user may open: one on the directory could be held by any user
         who may read it.
         """
         descriptor = os.open(self._lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
@@ -215,7 +218,7 @@ class FileStore(Store):
             new.unlink(missing_ok=True)
 
     def _keep_group(self, descriptor: int) -> None:
-        """A file that its group may read, and nobody else, stays so: that is how an administrator lets Traefik in."""
+        """A file that only its group may read, too, stays so: that is how an administrator lets Traefik in."""
         with contextlib.suppress(FileNotFoundError):
             old = self._path.stat()
             if old.st_mode & 0o047 == 0o040:

@@ -1,6 +1,6 @@
-"""Traefik's Redis user, where the hub itself makes it: anew after each start of Redis, once the routes are complete.
+"""Traefik's Redis user, where the hub itself makes it: again after each start of Redis, once the routes are complete.
 
-A user of Redis' access control is kept nowhere unless somebody says ``ACL SAVE``, and replicas do not get it. So a
+A user of Redis' access control is kept nowhere without ``ACL SAVE``, and replicas do not get it. So a
 server that was restarted or has just become the master does not know Traefik, whose reads fail as a whole, and Traefik
 goes on with what it has loaded, until the hub has put right what is there.
 """
@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from kvproxy.errors import ConfigurationError
+from kvproxy import ConfigurationError
 
 from .transactions import ask
 
@@ -20,7 +20,7 @@ from .transactions import ask
 #: key, is not among them, nor is PUBLISH. All Redis versions from 6.2 on know them.
 _COMMANDS: Final = ("+@read", "+psubscribe", "+punsubscribe", "+@connection", "-@dangerous")
 
-#: What Redis gives in any order.
+#: Lists that Redis gives in any order.
 _ORDERED: Final = {"commands", "flags", "passwords"}
 
 
@@ -66,7 +66,7 @@ class Login:
         return ("ACL GETUSER", self.username)
 
     async def known(self, redis: Any) -> Mapping[str, Any] | None:
-        """How a server (a connected ``redis.asyncio.Redis``) describes this user, None if it does not let it in."""
+        """Ask a server (a connected ``redis.asyncio.Redis``) for this user, None if it does not let it in."""
         user = described(await ask(redis, *self.question))
         return user if user and b"on" in user["flags"] else None
 
@@ -103,12 +103,12 @@ def parse_login(username: str, password: str, hub: str, root: str) -> Login:
     """
     if not username or not password:
         raise ConfigurationError(
-            "redis_admit_traefik has the hub make Traefik's Redis user; say who that is to be with both "
+            "redis_admit_traefik has the hub make Traefik's Redis user; name it with both "
             "redis_traefik_username and redis_traefik_password."
         )
     if username in {"default", hub}:
         raise ConfigurationError(
-            f"redis_admit_traefik has the hub make Traefik's Redis user anew, with few rights, but {username!r} "
+            f"redis_admit_traefik has the hub replace Traefik's Redis user by one with few rights, but {username!r} "
             "(redis_traefik_username) is one that others come as; choose another name."
         )
     return Login(username, password, root)

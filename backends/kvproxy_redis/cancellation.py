@@ -1,8 +1,8 @@
 """Cancelling what redis-py does.
 
 It sends each command by ``asyncio.wait_for``, which before Python 3.12 forgets a cancellation that comes when the
-command has just gone out (redis-py 8.1, `send_packed_command`; CPython issue 86296). Whoever writes without pause could
-be cancelled in vain half of the time.
+command has just gone out (redis-py 8.1, `send_packed_command`; CPython issue 86296). A task that writes without pause
+could be cancelled in vain half of the time.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ async def insist(work: Coroutine[Any, Any, T]) -> T:
             task.cancel()
             await asyncio.wait([task], timeout=_PATIENCE)
         if not task.cancelled():
-            # Or asyncio would complain that nobody looked at it.
+            # Otherwise asyncio would complain that it was never retrieved.
             task.exception()
         raise
     return task.result()

@@ -1,4 +1,4 @@
-"""What a Redis server's settings mean for routes, in plain words."""
+"""Warnings about a Redis server's settings that endanger routes."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 from redis.exceptions import NoPermissionError, ReadOnlyError, ResponseError
 
-from kvproxy.errors import ConfigurationError, StoreError, StoreUnavailableError
+from kvproxy import ConfigurationError, StoreError, StoreUnavailableError
 
 from .admission import Login
 from .connection import Connection
@@ -90,12 +90,12 @@ def refuse(info: Mapping[str, Any], connection: Connection) -> None:
 
 
 def warnings(settings: Mapping[str, str], connection: Connection) -> list[str]:
-    """What an administrator should know about these settings (``CONFIG GET``, or what ``INFO`` tells of them)."""
+    """Warnings for an administrator about these settings (``CONFIG GET``, or what ``INFO`` tells of them)."""
     found = []
     where = f"Redis at {connection}"
     if settings.get("appendonly") != "yes" and "save" not in settings:
         found.append(
-            f"{where} does not tell its settings to this user (CONFIG GET), so nobody can say whether routes survive "
+            f"{where} does not tell its settings to this user (CONFIG GET), so it is unknown whether routes survive "
             "its restart; make sure that appendonly or save is set and maxmemory-policy is noeviction."
         )
     elif settings.get("appendonly") == "no" and not settings.get("save"):
@@ -148,7 +148,7 @@ async def try_rights(redis: Any, keys: Keys, *, is_replica: bool = False) -> Non
     try:
         await redis.hget(keys.records, key)
     except ResponseError as error:
-        # Somebody has put something else there, which is written over.
+        # Other data there is overwritten.
         if not is_wrong_type(error):
             raise
     commands = [
@@ -167,7 +167,7 @@ async def try_admitting(redis: Any, login: Login, fence: str, *, is_replica: boo
 
     Args:
         redis: a connected ``redis.asyncio.Redis``.
-        login: who Traefik is.
+        login: Traefik's.
         fence: see :class:`Keys`.
         is_replica: as in :func:`try_rights`.
 

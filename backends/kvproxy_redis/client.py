@@ -14,7 +14,7 @@ from redis.asyncio.sentinel import Sentinel, SentinelConnectionPool, SentinelMan
 from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 
-from kvproxy.errors import ConfigurationError
+from kvproxy import ConfigurationError
 from kvproxy.store.renewal import Stamp, stamp
 
 from .connection import Connection, client_options, sentinel_options
@@ -130,7 +130,7 @@ class FollowingRedis(Redis):
         await self.connection_pool.lead(address)
 
     async def aclose(self, close_connection_pool: bool | None = None) -> None:
-        """Close the connections to the sentinels as well, which redis-py leaves to whoever made them."""
+        """Close the connections to the sentinels as well, which redis-py leaves to the caller."""
         await super().aclose(close_connection_pool)
         await asyncio.gather(*(sentinel.aclose() for sentinel in self.sentinels))
 

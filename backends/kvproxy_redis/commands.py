@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from itertools import chain
 from typing import Final
 
-from kvproxy.store import Operation, Space
+from kvproxy import Operation, Space
 
 from .transactions import Command
 

@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import Any, Final
 from urllib.parse import parse_qs, unquote, urlsplit
 
-from kvproxy.errors import ConfigurationError
+from kvproxy import ConfigurationError
 
 from .sentinels import Sentinels, endpoint
 
 _SCHEMES: Final = {"redis", "rediss", "unix", "redis+unix"}
-#: Client options that are about where to connect and as whom; Traefik has to be told of every one of them.
+#: Client options about address and credentials; Traefik needs each of them too.
 _SHARED: Final = {"host", "port", "db", "username", "password", "unix_socket_path", "ssl"}
 _TLS: Final = {
     "ssl_ca_certs",
@@ -24,9 +24,9 @@ _TLS: Final = {
     "ssl_cert_reqs",
     "ssl_check_hostname",
 }
-#: Where the server is if nobody says so.
+#: The default address.
 _HERE: Final = ("127.0.0.1", 6379)
-#: What the client cannot share with Traefik at all, with the reason.
+#: Client options that Traefik cannot have at all, with the reason.
 _REFUSED: Final = {
     "ssl_ca_path": "name one file with ssl_ca_certs",
     "ssl_keyfile_password": "Traefik takes no encrypted keys; decrypt the key's file",
@@ -41,7 +41,7 @@ _REFUSED: Final = {
 
 @dataclass(frozen=True)
 class Tls:
-    """How to speak TLS. Paths are absolute; an empty text means not set.
+    """Settings of TLS. Paths are absolute; an empty text means not set.
 
     Args:
         ca: path, or PEM text, of the authorities to trust; empty for the system's.
@@ -58,7 +58,7 @@ class Tls:
 
 @dataclass(frozen=True)
 class Connection:
-    """Where Redis is and as whom to come.
+    """Redis' address and credentials.
 
     Args:
         host: name or address; empty with a unix socket.
@@ -68,7 +68,7 @@ class Connection:
         password: never shown.
         tls: None for none.
         socket: path of a unix socket, empty for TCP.
-        sentinels: who says where the master is; host and port are of no account then. None for one fixed server.
+        sentinels: that know the master's address; host and port are of no account then. None for one fixed server.
         options: further options of ``redis.asyncio.Redis`` that Traefik need not know.
     """
 
@@ -84,7 +84,7 @@ class Connection:
 
     @property
     def endpoints(self) -> list[str]:
-        """Whom to ask first, in the form that Traefik's ``endpoints`` have: go-redis takes ``/…`` as a unix socket."""
+        """The first addresses to ask, as in Traefik's ``endpoints``: go-redis takes ``/…`` as a unix socket."""
         if self.sentinels is not None:
             return self.sentinels.endpoints
         return [self.socket or endpoint(self.host, self.port)]
@@ -129,7 +129,7 @@ def parse_connection(
     if sentinels is not None and (socket or (host, port) not in {_HERE, ("localhost", _HERE[1])}):
         raise ConfigurationError(
             f"redis_url names the server {socket or endpoint(host, port)!r}, but with redis_sentinels it is the "
-            "sentinels who say where the master is. Leave host and port out, as in redis:///0 or rediss:///0."
+            "sentinels that know where the master is. Leave host and port out, as in redis:///0 or rediss:///0."
         )
     return Connection(
         host=host,
@@ -176,7 +176,7 @@ def _from_url(url: str) -> dict[str, Any]:
 
 
 def _value(name: str, text: str) -> Any:
-    """What a query of a URL says, in the type that the client wants, as redis-py's own URLs have it."""
+    """Parse a value of a URL's query into the type that the client wants, as redis-py does."""
     if name in {"socket_timeout", "socket_connect_timeout"}:
         try:
             return float(text)

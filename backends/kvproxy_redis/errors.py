@@ -17,7 +17,7 @@ from redis.exceptions import (
     TimeoutError,
 )
 
-from kvproxy.errors import (
+from kvproxy import (
     ConfigurationError,
     KVProxyError,
     StoreAuthError,
@@ -29,7 +29,7 @@ from kvproxy.store.certificate_errors import untrusted
 
 from .connection import Connection
 
-#: What is said of a connection that the server closed, as it does with one whose client certificate it does not trust.
+#: The hint about a connection that the server closed, as it does with one whose client certificate it does not trust.
 _ENDED: Final = re.compile("closed by server|[Cc]onnection reset|ALERT_")
 
 
@@ -71,7 +71,7 @@ def explain_sentinel(error: Exception, connection: Connection, place: str) -> KV
     if "unknown command" in str(error).lower():
         return ConfigurationError(
             f"{where} is none, but a server that knows no SENTINEL command; redis_sentinels takes the addresses of "
-            "sentinels, whose port is 26379 if nobody has changed it."
+            "sentinels, whose port is 26379 by default."
         )
     user = connection.sentinels.username if connection.sentinels is not None else ""
     return _explain(error, connection, where, user, "redis_sentinel_username and redis_sentinel_password")
@@ -99,7 +99,7 @@ def explain_traefik(provider_error: str, connection: Connection, username: str) 
 
 
 def _explain_change(error: Exception, where: str) -> StoreError | None:
-    """What is wrong only until the sentinels have agreed on a master and it has taken over."""
+    """An error that lasts only until the sentinels have agreed on a master and it has taken over."""
     if isinstance(error, MasterNotFoundError):
         # The client's own text tells of each sentinel in the words of Python.
         return MasterMissing(f"{where} has no master just now: no sentinel can be reached that knows one.")
@@ -109,7 +109,7 @@ def _explain_change(error: Exception, where: str) -> StoreError | None:
 
 
 def _refused(error: Exception, where: str) -> StoreError | None:
-    """What a server refuses for now, and nobody's rights or commands are to blame for."""
+    """A refusal for now, which neither rights nor commands are to blame for."""
     text = str(error)
     if isinstance(error, OutOfMemoryError) or text.startswith("OOM"):
         return StoreWriteRefusedError(f"{where} is full (maxmemory); give it more memory or remove other keys.")

@@ -16,7 +16,7 @@ from .connection import Connection
 
 #: Closes a server without taking the default user's rights, as which it reads its append-only file back.
 CLOSING: Final = "ACL SETUSER default off ~* &* +@all"
-_EVERYBODY: Final = 0o002  # who may write to a unix socket may connect to it
+_EVERYBODY: Final = 0o002  # the right to write to a unix socket is the right to connect to it
 
 
 async def exposure(redis: Any, connection: Connection) -> list[str]:
@@ -44,7 +44,7 @@ def doors(connection: Connection, tcp_port: int = 0) -> list[Connection]:
 
 
 def _is_open(socket: str) -> bool:
-    """Whether every user of this machine may connect to a unix socket."""
+    """True if every user of this machine may connect to a unix socket."""
     try:
         return bool(os.stat(socket).st_mode & _EVERYBODY)
     except OSError:
@@ -73,7 +73,7 @@ def in_clear_text(connection: Connection) -> list[str]:
 
 
 async def answers_strangers(connection: Connection) -> bool:
-    """Whether a server lets a client work that gives neither a login nor a certificate."""
+    """True if a server lets a client work that gives neither a login nor a certificate."""
     tls = replace(connection.tls, cert="", key="") if connection.tls is not None else None
     return await _pings(connect(replace(connection, username="", password="", tls=tls)))
 
@@ -142,12 +142,12 @@ async def replay(redis: Any, settings: Mapping[str, str], where: str) -> list[st
     return [
         f"{where} has a default user that lacks rights, and 'appendonly yes': Redis 7 and Valkey 8 read their file "
         "back as that user, and drop every transaction of the hub at their next restart. Give it all rights, which "
-        f"lets nobody in while it is off: {CLOSING}. Put the same into Redis' configuration or aclfile."
+        f"lets no client in while it is off: {CLOSING}. Put the same into Redis' configuration or aclfile."
     ]
 
 
 def may_do_all(user: Mapping[str, Any]) -> bool:
-    """Whether a user, as ``ACL GETUSER`` describes it, may run every command on every key.
+    """True if a user, as ``ACL GETUSER`` describes it, may run every command on every key.
 
     >>> may_do_all({"categories": ["+@all"], "commands": [], "keys": ["~*"]})
     True

@@ -1,4 +1,4 @@
-"""Which server is the master, as all sentinels see it, from one moment to the next.
+"""The master, as all sentinels see it, from one moment to the next.
 
 In a planned failover the replica is made the master at once, while the one before goes on taking writes for some ten
 seconds until it is made a replica. Traefik reads from the new one as soon as a sentinel says so, and listens to the old
@@ -16,9 +16,9 @@ from typing import Any, Final
 
 from redis.exceptions import RedisError
 
+from kvproxy import StoreUnavailableError
 from kvproxy._tasks import begin
 from kvproxy._types import Log
-from kvproxy.errors import StoreUnavailableError
 
 from .cancellation import end
 from .client import FollowingRedis, connect
@@ -27,14 +27,14 @@ from .sentinel_checks import ask_all, said_of_replica, troubles
 from .sentinels import endpoint
 from .standby import Address, Standby, alone, replicas
 
-#: Where a sentinel says that it holds another server for the master.
+#: The channel in which a sentinel says that it holds another server for the master.
 _CHANGES: Final = "+switch-master"
 #: Seconds after which a sentinel is asked though it has said nothing.
 _PAUSE: Final = 1.0
 #: Seconds after which a read that Traefik had begun at the former master is over.
 _READ: Final = 0.5
-#: Seconds after which Traefik is told again, one after another. Its client may hear of the new master later than the
-#: hub, or in the midst of a read, which then is of a part of each server.
+#: Seconds after which Traefik is notified again, one after another. Its client may hear of the new master later than
+#: the hub, or in the midst of a read, which then is of a part of each server.
 _REMINDERS: Final = (0.1, 0.2, 0.3, 0.4, 0.5)
 #: Seconds between two visits to the replicas.
 _ROUND: Final = 1.0
@@ -49,7 +49,7 @@ _PATIENCE: Final = {"socket_connect_timeout": 0.5, "socket_timeout": 0.5}
 
 @dataclass(frozen=True)
 class Opinion:
-    """What one sentinel says of the master.
+    """The answer of one sentinel about the master.
 
     Args:
         address: host and port.
@@ -73,7 +73,7 @@ def newest(opinions: Iterable[Opinion], believed: Address | None = None) -> Opin
 
 
 async def opinion(sentinel: Any, name: str) -> Opinion | None:
-    """What a sentinel (a ``redis.asyncio.Redis``) says of the master of this name, None if it does not know it.
+    """Ask a sentinel (a ``redis.asyncio.Redis``) for the master of this name; None if it does not know it.
 
     The one that leads a failover keeps the old address in its table until the replicas have followed, but answers with
     the new one when it is asked for that alone (``sentinelGetCurrentMasterAddress``, Redis 7.0).
@@ -108,12 +108,12 @@ class Follower:
         self._redis = redis
         self._standby = standby
         self._log = log
-        #: What was said of sentinels and replicas last.
+        #: The last warnings about sentinels and replicas.
         self.said: set[str] = set()
         self._opinions: dict[int, Opinion] = {}
         self._moved_at = float("-inf")
         self._tasks: list[asyncio.Task[None]] = []
-        # Those that were the master, with the moment from which on nobody can be listening there.
+        # Those that were the master, with the moment from which on no client can be listening there.
         self._former: dict[Address, tuple[Any, float]] = {}
         self._messages: set[asyncio.Task[None]] = set()
         self._closed = False
@@ -138,7 +138,7 @@ class Follower:
         await asyncio.gather(*(redis.aclose() for redis, _ in self._former.values()), return_exceptions=True)
 
     def publish(self, channel: str, message: str) -> None:
-        """Say something also to those who still listen to a server that was the master; nobody waits for it."""
+        """Publish a message on former masters too, for clients that still listen there; without waiting."""
         now = asyncio.get_running_loop().time()
         for redis, until in self._former.values():
             if now < until:

@@ -1,4 +1,4 @@
-"""Keyspace notifications that nobody but Traefik has asked Redis for.
+"""Keyspace notifications that only Traefik has asked Redis for.
 
 A Traefik that may run CONFIG has Redis notify it of every key of every database whenever it connects, and then reads
 the whole configuration again for each key of a change. It needs none of that: each change ends with a message of the
@@ -19,7 +19,7 @@ from .checks import PATIENCE, settings_of
 
 _LOG: Final = logging.getLogger(__name__)
 _SETTING: Final = "notify-keyspace-events"
-#: What Traefik sets (kvtools/redis 1.2, `New` and `WatchTree`); Redis gives it back in an order of its own.
+#: Flags that Traefik sets (kvtools/redis 1.2, `New` and `WatchTree`); Redis gives it back in an order of its own.
 _TRAEFIKS: Final = frozenset("KEA")
 
 
@@ -79,7 +79,7 @@ class Notifications:
                 await redis.config_set(_SETTING, "")
                 self._tell()
         elif now or self._before is None:
-            # Whoever sets something else while the hub is at work needs it.
+            # Flags that another program sets meanwhile are needed by it.
             self._before = now
 
     @property
@@ -97,14 +97,14 @@ class Notifications:
 
 
 async def notifies_of_keys(redis: Any, db: int, key: str) -> bool:
-    """Whether writes of keys reach whoever listens to the key space, as Traefik does; False if nobody tells.
+    """True if writes of keys reach listeners of the key space, such as Traefik; False if that is not known.
 
     Asks for the setting, and where it may not, listens whether a key that is set and deleted makes itself heard.
 
     Args:
         redis: a connected ``redis.asyncio.Redis``.
         db: number of its database.
-        key: name of a key that nobody uses and no Traefik listens to.
+        key: name of a key that is not used, and that no Traefik listens to.
     """
     if (flags := await flags_of(redis)) is not None:
         return notifies(flags)
@@ -115,12 +115,12 @@ async def notifies_of_keys(redis: Any, db: int, key: str) -> bool:
 
 
 async def _hears(redis: Any, channel: str, key: str) -> bool:
-    """Whether the server itself says anything in the key's channel before we do, in one transaction with the key."""
+    """True if the server itself says anything in the key's channel before we do, in one transaction with the key."""
     ours = b"kvproxy"
     async with redis.pubsub() as listener, redis.pipeline(transaction=True) as pipe:
         await listener.subscribe(channel)
         await listener.get_message(timeout=PATIENCE)  # that it listens now
-        # Nobody ever sees the key, and no waiting is needed: messages come in the order of the commands.
+        # The key is never seen, and no waiting is needed: messages come in the order of the commands.
         pipe.set(key, "").delete(key).publish(channel, ours)
         await pipe.execute()
         first = await listener.get_message(timeout=PATIENCE)
@@ -128,7 +128,7 @@ async def _hears(redis: Any, channel: str, key: str) -> bool:
 
 
 def notifies(flags: str) -> bool:
-    """Whether these ``notify-keyspace-events`` flags make writes of keys below the root reach Traefik.
+    """True if these ``notify-keyspace-events`` flags make writes of keys below the root reach Traefik.
 
     >>> notifies("AKE"), notifies("Ex"), notifies("")
     (True, False, False)

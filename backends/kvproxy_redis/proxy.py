@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from traitlets import Bool, Dict, Enum, List, Unicode, Union
 
-from kvproxy.errors import ConfigurationError
+from kvproxy import ConfigurationError
 from kvproxy.proxy import KVTraefikProxy
 
 from .admission import Login, parse_login
@@ -33,11 +33,11 @@ class TraefikRedisProxy(KVTraefikProxy):
     redis_url = Unicode(
         "redis://127.0.0.1:6379",
         config=True,
-        help="""Where Redis is: `redis://[user[:password]@]host[:port][/db]`, `rediss://…` for TLS, or
+        help="""Redis' address: `redis://[user[:password]@]host[:port][/db]`, `rediss://…` for TLS, or
         `unix:///path/of/the/socket?db=0` if Traefik runs on the same machine.
 
         Special characters in user and password are percent-encoded. Options of the Redis client may follow as a
-        query (`?ssl_ca_certs=/path/ca.pem`). Traefik is told the same as the hub uses.
+        query (`?ssl_ca_certs=/path/ca.pem`). Traefik uses the same.
         """,
     )
     redis_username = Unicode(config=True, help="The Redis user, instead of the one in `redis_url`.")
@@ -55,8 +55,8 @@ class TraefikRedisProxy(KVTraefikProxy):
     redis_admit_traefik = Bool(
         False,
         config=True,
-        help="""Whether the hub makes the Redis user `redis_traefik_username` itself, whenever Redis does not know it
-        and all routes are there.
+        help="""Have the hub create the Redis user `redis_traefik_username` whenever Redis does not know it and all
+        routes are there.
 
         Then a Redis that was restarted, or has become the master, keeps Traefik out until the hub has put right what it
         has lost, and Traefik goes on with what it has loaded. The hub's own user needs the right to run `ACL SETUSER`
@@ -71,7 +71,7 @@ class TraefikRedisProxy(KVTraefikProxy):
 
         A Traefik that may run CONFIG switches them on whenever it connects, and then reads all routes again for each
         key of a change; it needs none of them. `auto` switches them off again if they were off when the hub came, and
-        only where what is set is what Traefik sets: not if somebody else has set something. `off` always switches them
+        only where what is set is what Traefik sets: not if another program has set others. `off` always switches them
         off, `keep` never does. Where the hub may not run CONFIG, nothing happens.
         """,
     )
@@ -109,7 +109,7 @@ class TraefikRedisProxy(KVTraefikProxy):
 
     @property
     def connection(self) -> Connection:
-        """Where Redis is and as whom to come, from all the traits together.
+        """Redis' address and credentials, from all the traits together.
 
         Raises:
             ConfigurationError: if they make no sense, or Traefik could not follow.

@@ -1,4 +1,4 @@
-"""What the sentinels say, in plain words: whether they let us in, know the master, and could replace it."""
+"""Warnings about sentinels: whether they let us in, know the master, and could replace it."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from redis.exceptions import NoPermissionError, RedisError, ResponseError
 
-from kvproxy.errors import ConfigurationError, KVProxyError, StoreAuthError, StoreError, StoreUnavailableError
+from kvproxy import ConfigurationError, KVProxyError, StoreAuthError, StoreError, StoreUnavailableError
 
 from .client import sentinel_client
 from .connection import Connection
@@ -18,13 +18,13 @@ from .exposure import answers_strangers, said, said_of_sentinels, sentinel_answe
 from .sentinels import Sentinels, endpoint
 from .standby import Standby, alone
 
-#: With fewer, the loss of one leaves no majority, and without a majority nobody becomes the master.
+#: With fewer, the loss of one leaves no majority, and without a majority no server becomes the master.
 _ENOUGH: Final = 3
 
 
 @dataclass(frozen=True)
 class Answer:
-    """What one sentinel says.
+    """The answer of one sentinel.
 
     Args:
         place: ``host:port`` of the sentinel.
@@ -65,7 +65,7 @@ async def sentinel_findings(standby: Standby) -> list[str]:
 
 
 async def ask_all(connection: Connection) -> list[Answer]:
-    """What each sentinel of a connection says; nothing if it has none."""
+    """The answer of each sentinel of a connection; none if it has none."""
     if (sentinels := connection.sentinels) is None:
         return []
     return await asyncio.gather(*(_ask(connection, sentinels, *address) for address in sentinels.addresses))
@@ -76,7 +76,7 @@ def why_no_master(answers: Sequence[Answer], sentinels: Sentinels) -> str:
 
     Args:
         answers: what the sentinels say.
-        sentinels: who they are.
+        sentinels: their addresses and logins.
     """
     where = f"Redis at {sentinels} has no master just now. "
     problems = [answer.problem for answer in answers if answer.problem is not None]
@@ -90,7 +90,7 @@ def why_no_master(answers: Sequence[Answer], sentinels: Sentinels) -> str:
 
 
 def troubles(answers: Sequence[Answer]) -> list[str]:
-    """What a running hub should say of its sentinels: who does not let it in, or knows no such master, for long."""
+    """Warnings of a running hub about sentinels that do not let it in, or know no such master, for long."""
     lasting = [a.problem for a in answers if a.problem is not None and not isinstance(a.problem, StoreUnavailableError)]
     rest = "The others are asked instead." if len(lasting) < len(answers) else "The next failover is not followed."
     return [f"{problem} {rest}" for problem in lasting]
@@ -127,7 +127,7 @@ def _unknown(place: str, name: str, masters: Mapping[str, Any]) -> Configuration
 
 
 def judge(answers: Sequence[Answer], sentinels: Sentinels) -> list[str]:
-    """What an administrator should know about these answers.
+    """Warnings for an administrator about these answers.
 
     Raises:
         KVProxyError: the most telling problem, if no sentinel is of use.
@@ -158,5 +158,5 @@ def judge(answers: Sequence[Answer], sentinels: Sentinels) -> list[str]:
 def said_of_replica(error: StoreError) -> str:
     """The warning about what would keep hub or Traefik from a replica."""
     if isinstance(error, StoreAuthError):
-        return f"{error} Redis copies no users to replicas; nobody could log in after a failover to this one."
+        return f"{error} Redis copies no users to replicas; after a failover to this one every login would fail."
     return f"{error} The hub needs it when it takes over."

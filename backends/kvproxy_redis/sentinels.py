@@ -1,4 +1,4 @@
-"""Which sentinels to ask for the master, and as whom."""
+"""Sentinels to ask for the master, and the login there."""
 
 from __future__ import annotations
 
@@ -7,21 +7,21 @@ from dataclasses import dataclass, field
 from typing import Final
 from urllib.parse import urlsplit
 
-from kvproxy.errors import ConfigurationError
+from kvproxy import ConfigurationError
 
-#: The name that Redis' own example configuration, and with it nearly everybody, gives to the master.
+#: The name that Redis' own example configuration, and with it nearly every installation, gives to the master.
 MASTER: Final = "mymaster"
 _PORT: Final = 26379
 
 
 @dataclass(frozen=True)
 class Sentinels:
-    """Who says which server is the master just now.
+    """The sentinels that know which server is the master.
 
     Args:
         addresses: host and TCP port of each sentinel.
         master: the name that they know the master by.
-        username: whom to come to the sentinels as; empty for the default user.
+        username: of the login at the sentinels; empty for the default user.
         password: never shown.
     """
 
@@ -51,7 +51,7 @@ def endpoint(host: str, port: int) -> str:
 def parse_sentinels(
     addresses: str | Sequence[str], master: str = MASTER, username: str = "", password: str = ""
 ) -> Sentinels | None:
-    """What ``redis_sentinels`` and its companions say; None if there are no sentinels.
+    """Parse ``redis_sentinels`` and its companions; None if there are no sentinels.
 
     Args:
         addresses: ``redis_sentinels``: ``host[:port]`` each, or several in one text with commas between.
@@ -82,7 +82,7 @@ def parse_sentinels(
 
 
 def _refuse_alone(master: str, username: str, password: str) -> None:
-    """Somebody who set a companion means to use Sentinel, and would get one server without a word."""
+    """Refuse a companion without sentinels: Sentinel is meant, and one server would be used silently."""
     companions = {"username": username, "password": password, "master": "" if master == MASTER else master}
     if alone := [name for name, value in companions.items() if value]:
         raise ConfigurationError(

@@ -9,7 +9,7 @@ from typing import Any, Final, TypeAlias
 
 from redis.exceptions import MasterDownError, NoPermissionError, RedisError
 
-from kvproxy.errors import StoreError
+from kvproxy import StoreError
 
 from .admission import Login
 from .checks import Keys, try_admitting, try_reading, try_rights
@@ -26,13 +26,13 @@ _PATIENCE: Final = {"socket_connect_timeout": 1.0, "socket_timeout": 2.0}
 
 @dataclass(frozen=True)
 class Standby:
-    """What the hub does at the servers that are not the master.
+    """The hub's work at the servers that are not the master.
 
     Args:
-        connection: names the sentinels, and says as whom to come.
+        connection: names the sentinels, and has the credentials.
         keys: what the hub uses there.
         admits: the user that Traefik comes as, if it is the hub that lets it in.
-        traefik: as whom Traefik comes if the hub does not let it in; None if that is not known.
+        traefik: Traefik's login if the hub does not create it; None if it is not known.
     """
 
     connection: Connection
@@ -41,7 +41,7 @@ class Standby:
     traefik: Connection | None = None
 
     async def examine(self, addresses: Iterable[Address]) -> list[StoreError]:
-        """What would keep hub or Traefik from these servers if they became the master.
+        """Warnings about logins that these servers would refuse if they became the master.
 
         Neither users nor passwords are copied from a master to its replicas, and the addresses that sentinels tell may
         be known among the servers only. :class:`StoreUnavailableError` may pass by itself.
@@ -103,7 +103,7 @@ class Standby:
                 f"every server: ACL SETUSER {hub} +acl|deluser (docs/how-to/sentinel.md)."
             )
         except (RedisError, OSError):
-            # Whether replicas are of any use is looked at elsewhere; this one is tried again.
+            # Warnings about replicas are given elsewhere; this one is retried.
             return ""
         return ""
 

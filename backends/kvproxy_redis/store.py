@@ -15,9 +15,17 @@ from typing import Any, Final, TypeVar
 
 from redis.exceptions import RedisError, ResponseError
 
+from kvproxy import (
+    Capabilities,
+    Snapshot,
+    Store,
+    StoreChangedError,
+    StoreError,
+    StoreUnavailableError,
+    StoreWriteRefusedError,
+    Transaction,
+)
 from kvproxy._types import Log
-from kvproxy.errors import StoreChangedError, StoreError, StoreUnavailableError, StoreWriteRefusedError
-from kvproxy.store import Capabilities, Snapshot, Store, Transaction
 
 from .admission import Login, described
 from .cancellation import insist
@@ -39,7 +47,7 @@ T = TypeVar("T")
 _LOG: Final = logging.getLogger(__name__)
 #: Seconds between tries, after the last of which an operation fails.
 _PAUSES: Final = (0.05, 0.1, 0.2, 0.4, 0.8, 1.0)
-#: Seconds after which there is no further try: then it is told that the server is away.
+#: Seconds after which there is no further try: then the server counts as unreachable.
 _ENOUGH: Final = 3.0
 #: Keys asked for at once in a full read.
 _PAGE: Final = 1000
@@ -57,12 +65,12 @@ class RedisStore(Store):
         jupyterhub_root: root of the records, likewise.
         admits: the user that Traefik comes as, if it is this store that lets it in.
         log: where to say which server is the master, and what is wrong with the replicas.
-        traefik: as whom Traefik comes otherwise; None if that is not known.
+        traefik: Traefik's login otherwise; None if it is not known.
         notifications: what to do about keyspace notifications: ``auto``, ``keep`` or ``off``, see
             :func:`.notifications.unwanted`.
     """
 
-    #: Redis has no limit of its own; this one keeps a transaction from holding up everybody else for long.
+    #: Redis has no limit of its own; this one keeps a transaction from holding up other clients for long.
     capabilities = Capabilities(max_operations=20_000, fenced=True)
     notification_advice = (
         "Redis notifies it of every key (notify-keyspace-events), which a Traefik that may run CONFIG switches on. "
@@ -89,12 +97,12 @@ class RedisStore(Store):
         self._records = jupyterhub_root + "/routes"
         self._claim = jupyterhub_root + "/hub"
         self._fence_key = jupyterhub_root + "/fence"
-        # What it holds, None if there is none; and whether that is known.
+        # Its contents, None if there is none; and whether that is known.
         self._fence: bytes | None = None
         self._knows = False
-        # Whether a transaction may be under way that nobody waits for any more; a read shuts it out.
+        # True if a transaction may be under way that is no longer waited for; a read fences it off.
         self._unsure = False
-        # Whether the records' key holds something else than records.
+        # True if the records' key holds something else than records.
         self._spoilt = False
         # How Redis described Traefik's user when the hub had just made it.
         self._made: Mapping[str, Any] | None = None
@@ -121,7 +129,7 @@ class RedisStore(Store):
         return await insist(self._check())
 
     async def _check(self) -> list[str]:
-        # Who checks wants to know at once, and tries again by himself.
+        # The caller of a check wants the answer at once, and retries by itself.
         found = await sentinel_findings(self._standby)
         if self._follower is not None:
             self._follower.said = set(found)
@@ -282,7 +290,7 @@ class RedisStore(Store):
         return self._follower.master if self._follower is not None else None
 
     def _lets_in(self) -> bool:
-        """Whether Traefik may read from the present master; being refused is an error to it, which costs it time."""
+        """True if Traefik may read from the present master; being refused is an error to it, which costs it time."""
         return self._admits is None or self._let_in_at == self._master()
 
     def _wake_at_former(self) -> None:

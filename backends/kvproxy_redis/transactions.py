@@ -51,7 +51,7 @@ async def transact(redis: Any, key: str, commands: Callable[[bytes | None], Sequ
                 return []
             *queued, results = await _exchange(connection, [*queue, ("EXEC",)])
         except BaseException:
-            # What it watches, has queued, or has not answered yet must not meet the next one to use it.
+            # Its watches, queued commands and pending answers must not meet its next user.
             await connection.disconnect(nowait=True)
             raise
     if results is None:
@@ -80,7 +80,7 @@ def value_of(answer: Any) -> bytes | None:
 
 
 def is_wrong_type(answer: Any) -> bool:
-    """Whether an answer, or an error, says that a key is of another type than the command wants."""
+    """True if an answer, or an error, says that a key is of another type than the command wants."""
     return isinstance(answer, ResponseError) and "WRONGTYPE" in str(answer)
 
 

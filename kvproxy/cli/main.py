@@ -47,7 +47,7 @@ class Commands(click.Group):
         if name not in COMMANDS:
             return None
         command: click.Command = import_module(f".{name.replace('-', '_')}", __package__).command
-        command.short_help = COMMANDS[name]
+        command.name, command.short_help = name, COMMANDS[name]
         return command
 
     def resolve_command(
@@ -84,7 +84,7 @@ def hub_options(function: F) -> F:
         "hub_arguments",
         multiple=True,
         metavar="ARGUMENT",
-        help="An argument that the hub is started with besides -f, such as --JupyterHub.ip=10.0.0.1.",
+        help="An argument that the hub is started with besides -f, such as --JupyterHub.ip=10.0.0.1; may be repeated.",
     )
     file = click.option(
         "-f",

@@ -1,1 +1,1 @@
-"""Hooks of plugins: they change a route, or are told of one."""
+"""Hooks of plugins: they change a route, or are notified of one."""

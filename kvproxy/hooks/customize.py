@@ -1,4 +1,4 @@
-"""What a hook does to the configuration of one route: what it is given, what it may change, and what is wrong.
+"""Apply a hook to one route: its input, the fields that it may change, and errors in its answer.
 
 A hook is given a mapping in the words of Traefik's file provider::
 
@@ -27,13 +27,13 @@ from ..routing.route import Route, parse_target
 from ..traefik.schema import MIDDLEWARE, ROUTER, SERVICE, Fields
 from ..traefik.validation import SchemaError, checked
 
-#: What a hook is given and gives back.
+#: A hook's input and answer.
 Configuration: TypeAlias = dict[str, Any]
 
 _PARTS: Final = ("router", "service", "middlewares")
-#: What kvproxy itself says of a router.
+#: Fields of a router that are kvproxy's own.
 _OURS: Final = ("rule", "ruleSyntax", "service", "priority", "parentRefs", "entryPoints")
-#: What Traefik allows for routers without a parent only (``ParseRouterTree``, 3.7).
+#: Fields that Traefik allows for routers without a parent only (``ParseRouterTree``, 3.7).
 _OUTERMOST: Final = ("tls", "observability")
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,39}")
 
@@ -57,9 +57,9 @@ class Hooks:
 
     Args:
         route_configuration: change a route; called with the route and its configuration.
-        route_added: are told of one that is served; called with the route and the seconds that it took.
-        route_deleted: are told of one that is gone from the store; called with its routespec.
-        route_failed: are told of one that is not as it was asked for; called with its routespec and the error.
+        route_added: notified of a route that is served; called with the route and the seconds that it took.
+        route_deleted: notified of a route that is gone from the store; called with its routespec.
+        route_failed: notified of a route that is not as it was asked for; called with its routespec and the error.
     """
 
     route_configuration: tuple[Hook, ...] = ()
@@ -78,12 +78,12 @@ class Hooks:
 
     @property
     def changing(self) -> list[str]:
-        """What they are called that change routes."""
+        """Names of the hooks that change routes."""
         return [hook.name for hook in self.route_configuration]
 
     @property
     def observing(self) -> bool:
-        """Whether anybody is told of anything."""
+        """True if there is a hook to notify."""
         return bool(self.route_added or self.route_deleted or self.route_failed)
 
 
@@ -171,7 +171,7 @@ def _check_router(router: Mapping[str, Any]) -> dict[str, Any]:
     if ours := [field for field in router if field in _OURS]:
         raise SchemaError(f"router.{ours[0]}, which is kvproxy's")
     kind = Fields(ROUTER.known, may_be_empty=True)
-    # A list that nobody has put anything into says nothing.
+    # An empty list says nothing.
     given = {field: value for field, value in router.items() if field != "middlewares" or value not in ([], ())}
     return {"middlewares": [], **checked(given, kind, "router")}
 
@@ -188,7 +188,7 @@ def _check_service(service: Mapping[str, Any]) -> dict[str, Any]:
         try:
             parse_target(server["url"])
         except InvalidRouteError as error:
-            raise SchemaError(f"a server that is none: {str(error).rstrip('.')}") from None
+            raise SchemaError(f"an invalid server: {str(error).rstrip('.')}") from None
     return found
 
 
@@ -217,7 +217,7 @@ def _check_chains(configuration: Configuration) -> None:
 
 
 def _in_order(configuration: Configuration) -> Sequence[str]:
-    """What the router names, then what nobody names: a middleware that was made is used."""
+    """Return the middlewares that the router names, then the others: each one that was made is used."""
     middlewares, named = configuration["middlewares"], configuration["router"]["middlewares"]
     used = {*named, *(name for one in middlewares.values() for name in _chained(one))}
     return [*named, *(name for name in middlewares if name not in used)]

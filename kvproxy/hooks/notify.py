@@ -20,7 +20,7 @@ class HookNotifier(Counters):
     """Counts, and tells hooks.
 
     Args:
-        hooks: are told, plain and asynchronous functions alike; the latter run as tasks.
+        hooks: plain and asynchronous functions alike; the latter run as tasks.
         log: where a hook that fails is named.
     """
 
@@ -51,7 +51,7 @@ class HookNotifier(Counters):
         self._tell(self._hooks.route_failed, routespec, error)
 
     async def aclose(self) -> None:
-        """Give asynchronous hooks a moment to end, then end them; nobody is told of anything after that."""
+        """Give asynchronous hooks a moment to end, then end them; no hook is notified after that."""
         self._closed = True
         if self._tasks:
             await asyncio.wait(self._tasks, timeout=_FAREWELL)

@@ -1,7 +1,7 @@
-"""Whether a Traefik that an earlier hub left running may go on, as values.
+"""The decision whether a Traefik that an earlier hub left running may go on, as values.
 
 Traefik's connections, open websockets among them, live as long as its process, so it is taken over unless something
-has changed that it learns at its start only. What it was started with is recorded beside its process id, as digests.
+has changed that it learns at its start only. Its start-up settings are recorded beside its process id, as digests.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class Identity:
     boot: str = ""
 
     def is_same(self, other: Identity) -> bool:
-        """Whether both are one process."""
+        """True if both are one process."""
         return (self.pid, self.boot) == (other.pid, other.boot) and abs(self.started - other.started) <= _SAME_START
 
 
@@ -55,7 +55,7 @@ class Running:
 
 @dataclass(frozen=True)
 class Launch:
-    """What Traefik is started with; all that it learns at its start only.
+    """Everything that Traefik learns at its start only.
 
     Args:
         binary: path of the Traefik binary.
@@ -72,7 +72,7 @@ class Launch:
     files: Mapping[str, str] = field(default_factory=dict)
 
     def digests(self) -> dict[str, str]:
-        """What can change, by its name in a sentence, as a digest that tells nothing of what is in it."""
+        """Digests of everything that can change, by its name in a sentence; a digest does not reveal its input."""
         return {
             "binary": _digest([self.binary, *self.version]),
             "configuration": _digest(self.configuration),
@@ -83,7 +83,7 @@ class Launch:
 
 @dataclass(frozen=True)
 class Record:
-    """What stands in the file beside the configuration as long as Traefik runs.
+    """The record in the file beside the configuration while Traefik runs.
 
     Args:
         traefik: the Traefik.
@@ -181,12 +181,12 @@ def decide(
     if isinstance(recorded, Start):
         for other in running.values():
             if is_of(other, config_file):
-                return Replace(other.identity, "nobody has recorded what it was started with")
+                return Replace(other.identity, "its start was not recorded")
     return recorded
 
 
 def is_of(process: Running, config_file: str) -> bool:
-    """Whether a process is a Traefik of a static configuration file; an interpreter may stand in front."""
+    """True if a process is a Traefik of a static configuration file; an interpreter may stand in front."""
     return list(process.command[-2:]) == command("", config_file)[1:]
 
 

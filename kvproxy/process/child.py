@@ -31,7 +31,7 @@ class ChildProcess:
     def __init__(self, process: psutil.Process, child: subprocess.Popen[bytes] | None = None) -> None:
         self._process = process
         self._child = child
-        #: Which process it is, also after its end.
+        #: The identity of the process, also after its end.
         self.identity = _identity(process)
 
     @classmethod
@@ -52,14 +52,14 @@ class ChildProcess:
         try:
             return cls(psutil.Process(child.pid), child)
         except BaseException:
-            # As without a file descriptor to read /proc by. Nobody knew of it, and it would keep the ports.
+            # As without a file descriptor to read /proc by. It would be lost sight of, and keep the ports.
             child.kill()
             child.wait()
             raise
 
     @classmethod
     def find(cls, identity: Identity) -> ChildProcess:
-        """A process that somebody else has started.
+        """A process that is no child of this one.
 
         Raises:
             TraefikError: if it has ended.
@@ -74,7 +74,7 @@ class ChildProcess:
 
     @property
     def alive(self) -> bool:
-        """Whether it runs. One that has ended and that nobody has asked for its exit status does not."""
+        """True if it runs. A zombie does not run."""
         if self._child is not None:
             return self._child.poll() is None
         try:
@@ -84,7 +84,7 @@ class ChildProcess:
 
     @property
     def ending(self) -> str:
-        """How it has ended, to be read after its name."""
+        """The way it has ended, to be read after its name."""
         if self._child is None:
             return "ended (how is known only to the earlier hub that had started it)"
         code = self._child.returncode
@@ -94,7 +94,7 @@ class ChildProcess:
         """Ask it to stop, and kill it if it has not after ``grace`` seconds.
 
         Returns:
-            Whether that was enough, without a kill.
+            True if that was enough, without a kill.
 
         Raises:
             TraefikError: if it cannot be stopped.
@@ -126,7 +126,7 @@ class ChildProcess:
 
 
 def _has_ended(process: psutil.Process) -> bool:
-    """Whether it waits only for somebody to fetch its exit status.
+    """True if it is a zombie, whose exit status has not been fetched.
 
     Linux says "zombie" as soon as the first thread has ended. Its ports are free when the last one has, which takes a
     moment in a process with many.
@@ -140,7 +140,7 @@ def this_process() -> Identity:
 
 
 def running(pids: Iterable[int]) -> dict[int, Running]:
-    """Those of some processes that run as this user, by their ids."""
+    """The processes that run as this user, by their ids."""
     found: dict[int, Running] = {}
     for pid in pids:
         try:
@@ -159,7 +159,7 @@ def of_file(config_file: Path) -> dict[int, Running]:
 
 
 def _sees(pid: int, directory: Path) -> bool:
-    """Whether a path means the same to a process as here, as it does not in a container of its own."""
+    """True if a path means the same to a process as here, as it does not in a container of its own."""
     try:
         return not psutil.LINUX or os.path.samefile(f"/proc/{pid}/root{directory}", directory)
     except OSError:

@@ -19,7 +19,7 @@ _MOST: Final = 5000
 #: Characters of a line that are looked at.
 _LOOKED_AT: Final = 1000
 _NAME: Final = r"[a-z2-7]{16}-kv[pgl](?:-[a-z0-9]+)*@"
-#: What is missing in such a state (`pkg/server/router/router.go`, `pkg/server/service/service.go` and
+#: Things that are missing in such a state (`pkg/server/router/router.go`, `pkg/server/service/service.go` and
 #: `pkg/server/middleware/middlewares.go`, 3.7), and a rule that is empty as yet (`pkg/muxer/http`).
 _MISSING: Final = re.compile(
     r"router must have either a service or child routers|router has no service and no child routers"
@@ -29,7 +29,7 @@ _MISSING: Final = re.compile(
 
 
 def _ours(text: str) -> bool:
-    """Whether a line is about something missing of what kvproxy writes; most are not, which a plain search tells."""
+    """True if a line is about something missing of what kvproxy writes; most are not, which a plain search tells."""
     return "-kv" in text and bool(_MISSING.search(text) and re.search(_NAME, text))
 
 

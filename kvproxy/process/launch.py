@@ -1,4 +1,4 @@
-"""What a start of Traefik needs: the binary, its version, free ports, files that nobody else may read."""
+"""Start Traefik: its binary and version, free ports, private files."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ def traefik_version(binary: str) -> tuple[int, ...]:
 
 
 def check_free(addresses: Mapping[tuple[str, int], str]) -> None:
-    """Make sure that nobody listens yet where Traefik is to.
+    """Make sure that the ports that Traefik needs are free.
 
     Args:
         addresses: hosts (empty for all interfaces) and ports, and which setting each is from.
@@ -199,7 +199,7 @@ def read_own(path: Path) -> str | None:
 
 
 def write_private(path: Path, text: str) -> None:
-    """Write a file that only its owner may read, in one step, so that nobody ever reads half of it.
+    """Write a file that only its owner may read, in one step, so that no reader ever gets half of it.
 
     Raises:
         OSError: if it cannot be written; an earlier file is as it was.

@@ -134,8 +134,8 @@ class TraefikLog:
         """Pass the lines that have come since the last time on to the hub's log.
 
         Args:
-            ending: whether Traefik has been told to stop. What it says then, such as that it listens no longer
-                (``use of closed network connection``, 3.0), is no trouble of anybody's.
+            ending: whether Traefik has been told to stop. Its lines then, such as that it listens no longer
+                (``use of closed network connection``, 3.0), is no trouble.
         """
         if self._file is None:
             return
@@ -145,7 +145,7 @@ class TraefikLog:
             self._log.log(level, "Traefik said %d more lines within %g s %s", times, WINDOW, like)
         size = os.fstat(self._file.fileno()).st_size
         if size < self._file.tell():
-            self._file.seek(0)  # somebody else has emptied it
+            self._file.seek(0)  # it was truncated by another program
         backlog = size - self._file.tell()
         left_out = backlog - _READ if backlog > max(_LIMIT, _READ) else 0
         if left_out:

@@ -1,4 +1,4 @@
-"""How much of what Traefik says reaches the hub's log, as values: a user's server can make it say the same for ever."""
+"""Limits for Traefik's lines in the hub's log, as values: a user's server can make it say the same for ever."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class Repetition:
         self._others = 0
 
     def passes(self, level: int, text: str, now: float) -> bool:
-        """Whether a line is passed on.
+        """True if a line is passed on.
 
         Args:
             level: of the line.
@@ -56,7 +56,7 @@ class Repetition:
         return True
 
     def summaries(self, now: float) -> list[tuple[int, str, int]]:
-        """What was withheld, once the time is over in which it was counted.
+        """Summarise the withheld lines at the end of the period in which they were counted.
 
         Returns:
             Level, an example that was passed on (empty for lines of many kinds), and how many were withheld.

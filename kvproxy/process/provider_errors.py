@@ -5,14 +5,14 @@ from __future__ import annotations
 import json
 from typing import Final
 
-#: How the messages of such lines begin (`pkg/provider/kv/kv.go` and `pkg/provider/aggregator`, 3.7).
+#: Beginnings of the messages of such lines (`pkg/provider/kv/kv.go` and `pkg/provider/aggregator`, 3.7).
 _MESSAGES: Final = (
     "Provider error, retrying",
     "KV connection error, retrying",
     "Cannot build the configuration",
     "Cannot start the provider",
 )
-#: What Traefik puts before the store's own words.
+#: Traefik's words before the store's own.
 _PREFIX: Final = "KV store connection error: "
 
 

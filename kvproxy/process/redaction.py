@@ -11,7 +11,7 @@ from .._text import LIMIT, cut, printable
 
 #: A secret of fewer characters is left: it stands in too many words, and is soon guessed anyway.
 _SHORT: Final = 4
-#: What stands in a secret's place.
+#: The text in a secret's place.
 BLOT: Final = "…"
 #: Backslashes in front of a character that is quoted, also within a text that is quoted again, and again.
 _QUOTES: Final = r"\\{0,8}"

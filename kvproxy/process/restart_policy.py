@@ -1,4 +1,4 @@
-"""When a Traefik that has ended, or runs and does not work, is started again, as values."""
+"""The time to restart a Traefik that has ended, or runs and does not work, as values."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Restarts:
 
 
 class Standstill:
-    """Tells when a Traefik that runs and does not work is to be started anew.
+    """Decides when a Traefik that runs and does not work is to be restarted.
 
     Args:
         patience: seconds for which it may be so; 0 for ever.
@@ -43,7 +43,7 @@ class Standstill:
         self._looked = 0.0
 
     def over(self, now: float, problem: str) -> bool:
-        """Whether it has lasted for too long; to be asked all the time.
+        """True if it has lasted for too long; to be asked all the time.
 
         Args:
             now: seconds on any clock.

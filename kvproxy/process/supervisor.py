@@ -25,7 +25,7 @@ from .restart_policy import Restarts, Standstill
 _LOOK: Final = 0.2
 #: Seconds that Traefik gets to close its connections when it is asked to stop.
 _GRACE: Final = 10.0
-#: The same where it is started anew, as nobody else is served meanwhile.
+#: The same where it is restarted, as no user is served meanwhile.
 _GRACE_ANEW: Final = 2.0
 
 T = TypeVar("T")
@@ -65,7 +65,7 @@ class TraefikSupervisor:
         self._log = log
         self._output = TraefikLog(self._log_path, log, secrets, provider=provider)
         self._outlives = outlives
-        # Whether it is left alone if the hub ends at this moment: what this hub has not yet got to work is not.
+        # True if it is left alone if the hub ends at this moment: one that has not worked for this hub yet is not.
         self._stays = False
         self._traefik: ChildProcess | None = None
         self._task: asyncio.Task[None] | None = None
@@ -83,7 +83,7 @@ class TraefikSupervisor:
         return self._traefik.identity.pid if self._traefik is not None and self._traefik.alive else None
 
     def decide(self) -> Decision:
-        """What is to become of a Traefik that an earlier hub has left; nothing is done yet.
+        """Decide about a Traefik that an earlier hub has left; nothing is done yet.
 
         Raises:
             ConfigurationError: if another hub looks after it at this moment.
@@ -107,10 +107,10 @@ class TraefikSupervisor:
 
         Args:
             decision: of :meth:`decide`.
-            check_ports: raises if somebody else listens where Traefik is to.
+            check_ports: raises if another program listens where Traefik is to.
             ready: returns when Traefik works.
             works: tells whether Traefik was seen to work after a moment of the loop's time.
-            stuck: says what keeps it from working and may end if it is started anew; empty if there is nothing.
+            stuck: says what keeps it from working and may end with a restart; empty if there is nothing.
 
         Raises:
             TraefikError: if it cannot be started, or does not work.
@@ -201,7 +201,7 @@ class TraefikSupervisor:
 
     def _launch_traefik(self) -> None:
         launch, self._launched = self._launch, asyncio.get_running_loop().time()
-        # While it ran, somebody may have removed or changed what it was started from.
+        # While it ran, the files that it was started from may have been removed or changed.
         if not _holds(self._config_file, launch.configuration):
             _write(self._config_file, launch.configuration)
         try:
@@ -244,8 +244,8 @@ class TraefikSupervisor:
             await self._replace(traefik, problem)
 
     async def _replace(self, traefik: ChildProcess, problem: str) -> None:
-        """Start Traefik anew, which closes the connections that it still serves."""
-        self._log.error("Starting Traefik (process %d) anew. %s", traefik.identity.pid, problem)
+        """Restart Traefik, which closes the connections that it still serves."""
+        self._log.error("Restarting Traefik (process %d). %s", traefik.identity.pid, problem)
         try:
             await asyncio.get_running_loop().run_in_executor(None, traefik.stop, _GRACE_ANEW)
         except TraefikError as error:

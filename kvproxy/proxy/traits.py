@@ -108,8 +108,8 @@ class TraefikProxy(HookedProxy):
         config=True,
         help="""Traefik's `providersThrottleDuration`: how long it waits after one reload before the next.
 
-        kvproxy groups changes by itself, so the default adds no delay; docs/throttle.md shows what others do. Only if
-        `should_start` is True.
+        kvproxy groups changes by itself, so the default adds no delay; docs/explanation/decisions.md has figures for
+        others. Only if `should_start` is True.
         """,
     )
     traefik_api_url = Union(

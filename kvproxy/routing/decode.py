@@ -25,7 +25,7 @@ _STORED_REVISION: Final = re.compile("[0-8][0-9]{12}")
 def parse_snapshot(
     config: Mapping[str, str], records: Mapping[str, str], setup: Mapping[str, str], names: Names = ALONE
 ) -> dict[str, Entry]:
-    """What a store holds, sorted by the name of what it belongs to; keys of others are left out.
+    """The contents of a store by entry; keys of others are left out.
 
     Args:
         config: all keys below the root of the configuration.
@@ -37,7 +37,7 @@ def parse_snapshot(
     of_setup = {*setup, *setup_keys(manifest)} - foreign_default(config, manifest, setup)
     configs: dict[str, Keys] = {}
     for key, value in config.items():
-        # Whatever a manifest says: a route's keys and the revision are no part of the setup.
+        # Regardless of the manifest, a route's keys and the revision are no part of the setup.
         name = names.owner(key)
         if name is None and ((key in of_setup and key != names.revision_key) or is_lowering(key, value)):
             name = SETUP
@@ -94,7 +94,7 @@ def group_of(entry: Entry, names: Names = ALONE) -> Group | None:
 
 
 def is_active(group: Entry) -> bool:
-    """Return True if requests may pass a group that was found in a store."""
+    """True if requests may pass a group that was found in a store."""
     return group.config.get(f"http/routers/{group.name}/rule") not in {None, NO_REQUEST}
 
 
@@ -105,7 +105,7 @@ def parent_name(entry: Entry, names: Names = ALONE) -> str | None:
 
 
 def is_rooted(setup: Entry | None, names: Names = ALONE) -> bool:
-    """Whether there are root routers in the setup that was found in a store."""
+    """True if there are root routers in the setup that was found in a store."""
     return setup is not None and f"http/routers/{names.plain_root}/rule" in setup.config
 
 

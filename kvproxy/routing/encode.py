@@ -46,7 +46,7 @@ def _unplaced(route: Route, layout: Layout) -> dict[str, Any]:
 def _placed(
     layout: Layout, parent: Group | None, item: RouteSpec | Group, middlewares: Sequence[str] = ()
 ) -> dict[str, Any]:
-    """What depends on where a router is: behind a group, behind the root routers, or at the entry points.
+    """Everything that depends on where a router is: behind a group, behind the root routers, or at the entry points.
 
     Traefik allows entry points for routers without a parent only. These have the hub's pages too: what is behind others
     has them from there, and costs no key.
@@ -97,7 +97,7 @@ def encode_route(route: Route, layout: Layout, parent: Group | None = None) -> E
 
 
 def unserved(route: Route, names: Names) -> Entry:
-    """A route that is known and not served: its hook fails, so the protection it needs is unknown."""
+    """A route that is known and not served: its hook fails, so the protection that it needs is unknown."""
     return Entry(names.route(route.key), {}, {route.key: encode_record(route)}, route)
 
 

@@ -13,7 +13,7 @@ from .names import ALONE, Names
 from .root_routers import RootRouters
 from .route import Route, RouteSpec
 
-#: Begins the key of a record that nobody could read; it is kept for the administrator and belongs to nothing.
+#: Begins the key of a record that could not be read; it is kept for the administrator and belongs to nothing.
 QUARANTINE: Final = "quarantine:"
 
 #: Begins the key of a group's record; no routespec begins so.
@@ -35,7 +35,7 @@ class Size(NamedTuple):
 
 @dataclass(frozen=True)
 class Entry:
-    """What one route (or a group of them, or the setup) is in the store: configuration keys, and one record.
+    """One route (or a group of them, or the setup) in the store: configuration keys, and one record.
 
     Two entries are equal if the same keys stand in the store. To tell whether they come from the same edit, compare
     their generations: each entry has its own, as a Kubernetes object has one for each change of its specification.
@@ -77,7 +77,7 @@ Customize: TypeAlias = Callable[[dict[str, Any], Route, Names], bool]
 
 @dataclass(frozen=True)
 class Layout:
-    """How routes are laid out as keys.
+    """The way routes are laid out as keys.
 
     Args:
         entry_points: names of the entry points that serve the routes; empty means Traefik's default ones, which saves
@@ -107,16 +107,16 @@ class Layout:
     rooted: bool = False
 
     def spec(self, route: Route) -> RouteSpec:
-        """Where a route begins as Traefik is to see it."""
+        """The place of a route as Traefik is to see it."""
         return replace(route.spec, host=self.host) if self.host and not route.spec.host else route.spec
 
     @property
     def may_be_rooted(self) -> bool:
-        """Whether there is anything that root routers would do: tell who gets the hub's pages."""
+        """True if there is anything for root routers to do: to decide which requests get the hub's pages."""
         return self.roots is not None and bool(self.roots.pages)
 
     def behind_roots(self, item: RouteSpec | Group) -> bool:
-        """Whether a route or a group that is in no group is a child of the root routers."""
+        """True if a route or a group that is in no group is a child of the root routers."""
         return self.rooted and self.roots is not None and self.roots.reach(item)
 
     def pages(self, spec: RouteSpec | None) -> str:

@@ -1,4 +1,4 @@
-"""Groups of routes: which there are to be, and the Traefik rule and priority that a group comes to.
+"""Groups of routes: which there are to be, and the Traefik rule and priority of a group.
 
 Traefik looks at its routers one after another, so a group, a parent router in front of the routes whose names begin
 alike, spares a request the look at all the others. Where a route belongs follows from its *stem* and the groups that
@@ -25,14 +25,14 @@ ANY_REQUEST: Final = '!Path("/")'
 ANY_IN_GROUP: Final = '!Path("/?")'
 #: Groups by a part of a host come after all routes with a host and before all without.
 _HOST_GROUP_PRIORITY: Final = HOST_PRIORITY // 2
-#: What a group's prefix and its symbols can be: of a host, what a host name is made of.
+#: Characters of a group's prefix and symbols: of a host, those of host names.
 _PREFIX: Final = re.compile(r"[a-z0-9_.-]*(?:/[^\ud800-\udfff]*)?")
 _SYMBOL: Final = re.compile(r"%[0-9A-F]{2}|[^%\ud800-\udfff]", re.DOTALL)
 
 
 @dataclass(frozen=True)
 class Limits:
-    """When groups are made and given up.
+    """Sizes at which groups are made and given up.
 
     Args:
         most: children of one parent above which it is divided, if their names allow.
@@ -66,17 +66,17 @@ class Group:
 
     @property
     def proper(self) -> bool:
-        """Whether kvproxy could have made it; a store may hold anything."""
+        """True if kvproxy could have made it; a store may hold anything."""
         ordered = sorted({symbol for symbol in self.symbols if _SYMBOL.fullmatch(symbol)}) == list(self.symbols)
         return ordered and bool(self.prefix or self.symbols) and _PREFIX.fullmatch(self.prefix) is not None
 
     @property
     def reaches(self) -> tuple[str, ...]:
-        """What the stems of the group begin with."""
+        """The common prefix of the group's stems."""
         return tuple(self.prefix + symbol for symbol in self.symbols) if self.symbols else (self.prefix,)
 
     def covers(self, stem: str) -> bool:
-        """Whether a stem, or the prefix of another group, is in the group."""
+        """True if a stem, or the prefix of another group, is in the group."""
         return stem.startswith(self.reaches)
 
     @property
@@ -201,7 +201,7 @@ def _pack(prefix: str, parts: dict[str, list[str]], limits: Limits, made: list[G
 
 
 def _shared(part: Sequence[str]) -> str:
-    """What all of these begin with, without a piece of an escape at its end."""
+    """Return the common prefix of all, without a part of an escape at its end."""
     common = os.path.commonprefix(part)  # noqa: RUF071 - of characters is what is wanted; no files are concerned
     cut = common.find("%", max(len(common) - 2, 0))
     return common if cut < 0 else common[:cut]

@@ -1,4 +1,4 @@
-"""What jupyterhub-traefik-proxy 2.1 keeps in a store, and the routes in it.
+"""The data of jupyterhub-traefik-proxy 2.1 in a store, and the routes in it.
 
 It keeps each value under a key of its own: what Traefik reads below ``kv_traefik_prefix``, and the ``routespec``, the
 ``target`` and ``data/…`` of each route below ``kv_jupyterhub_prefix``, in ``routes/router_…/`` (its ``proxy.py`` and
@@ -29,7 +29,7 @@ _PRIORITY: Final = re.compile(r"http/routers/(?:router_[^/]+|route_api)/priority
 _API_ROUTER: Final = "http/routers/route_api/"
 #: Beginnings of the keys that :func:`lowering` and :func:`left_routes` look at.
 ROUTERS: Final = ("http/routers/router_", _API_ROUTER)
-#: Added to the priority that a rule has by its length. Nobody else's router is behind this.
+#: Added to the priority that a rule has by its length. No other router is behind this.
 _BEHIND_ALL: Final = -1_000_000
 _LOWERED: Final = re.compile("-9[0-9]{5}")
 #: Data that JupyterHub gives as booleans; all else that it gives is text.
@@ -38,12 +38,12 @@ _BOOLEANS: Final = {"hub", "extra"}
 
 @dataclass(frozen=True)
 class PeerRoutes:
-    """What was found.
+    """Routes and keys that were found.
 
     Args:
         routes: those that kvproxy can serve.
         refused: routespec (or the record's name) and the reason, of the others.
-        records: the keys of each record, for those who remove them.
+        records: the keys of each record, to remove them.
         older: how many others there are, which a hub of kvproxy's has put behind its own.
     """
 
@@ -106,7 +106,7 @@ def _escaped(character: str) -> str:
 
 
 def is_peers(config_key: str) -> bool:
-    """Whether a key below the root of the configuration is one of jupyterhub-traefik-proxy's.
+    """True if a key below the root of the configuration is one of jupyterhub-traefik-proxy's.
 
     >>> is_peers("http/routers/router__2Fuser_2Fada_2F/rule"), is_peers("http/routers/mine/rule")
     (True, False)
@@ -115,13 +115,13 @@ def is_peers(config_key: str) -> bool:
 
 
 def is_peers_record(record_key: str) -> bool:
-    """Whether the key of a record is that of one of jupyterhub-traefik-proxy's values, in a store with such keys."""
+    """True if the key of a record is that of one of jupyterhub-traefik-proxy's values, in a store with such keys."""
     # Each of kvproxy's own ends with a slash.
     return not record_key.endswith("/") and _RECORD.fullmatch(f"routes/{record_key}") is not None
 
 
 def is_lowering(config_key: str, value: str) -> bool:
-    """Whether this is one of the keys that :func:`lowering` gives."""
+    """True if this is one of the keys that :func:`lowering` gives."""
     return _PRIORITY.fullmatch(config_key) is not None and _LOWERED.fullmatch(value) is not None
 
 
@@ -153,7 +153,7 @@ def lowering(config: Mapping[str, str], everything: bool) -> dict[str, str]:
 
 
 def left_routes(config: Iterable[str]) -> int:
-    """How many routes jupyterhub-traefik-proxy has left in a configuration."""
+    """Count the routes that jupyterhub-traefik-proxy has left in a configuration."""
     return sum(1 for key in config if key.startswith(ROUTERS[0]) and _RULE.fullmatch(key))
 
 

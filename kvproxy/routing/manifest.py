@@ -2,7 +2,7 @@
 
 The record names the keys of the setup, so that a later start removes what is no longer configured. Of Traefik's default
 certificate it has the values too, as digests: there is one place for it in a store, and a value that the hub has not
-written there is somebody else's certificate, which stays.
+written there is a certificate of another program's, which stays.
 """
 
 from __future__ import annotations
@@ -40,10 +40,10 @@ def of_default_store(key: str) -> bool:
 
 
 def foreign_default(config: Mapping[str, str], manifest: str, wanted: Mapping[str, str]) -> frozenset[str]:
-    """Keys of Traefik's default TLS store that somebody else has written.
+    """Keys of Traefik's default TLS store that another program has written.
 
     A key is the hub's if it has the value that the record or the present setup says. A certificate and its key belong
-    together: where one of the two is foreign, both are, so that a pair is never torn while somebody writes it.
+    together: where one of the two is foreign, both are, so that a pair is never torn while it is being written.
 
     Args:
         config: all keys below the root of the configuration.

@@ -1,4 +1,4 @@
-"""Who is where in the routing tree: routes in groups, groups in groups, and what that says about each."""
+"""Group membership: the group that contains each route and group."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class Membership:
 
     @property
     def empty(self) -> bool:
-        """Whether there is no group."""
+        """True if there is no group."""
         return not self.nodes
 
     @property

@@ -48,7 +48,7 @@ _ANY = re.compile(
 )
 #: The header by which requests to Traefik's API say which hub they come from, if there are several.
 HUB_HEADER: Final = "X-Kvproxy-Hub"
-#: What a hub's records are called in a store; no hub may be called so.
+#: The name of a hub's records in a store; no hub may have it.
 _TAKEN: Final = {"routes", "hub", "fence"}
 
 
@@ -172,12 +172,12 @@ ALONE: Final = Names()
 
 
 def is_kvproxys(config_key: str) -> bool:
-    """Whether a key is one that kvproxy makes for any hub: of a route, a group, the revision, the API and so on."""
+    """True if a key is one that kvproxy makes for any hub: of a route, a group, the revision, the API and so on."""
     return _ANY.match(config_key) is not None
 
 
 def is_hold(config_key: str) -> bool:
-    """Whether a key is some hub's :attr:`Names.hold_key`."""
+    """True if a key is some hub's :attr:`Names.hold_key`."""
     return re.fullmatch(_ANY_HOLD, config_key) is not None
 
 

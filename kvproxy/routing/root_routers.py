@@ -34,7 +34,7 @@ _DOT_SEGMENT: Final = r'PathRegexp("/\\.\\.?(/|$)")'
 #: The priority of a root router: above that of a group's last child, which a reader may see before it sees its group,
 #: and below that of any route, which has the length of its rule.
 _LOW: Final = len(ANY_IN_GROUP) + 2
-#: How many segments of a path a host counts for among several hubs.
+#: The number of segments of a path that a host counts for among several hubs.
 _HOST: Final = 5
 #: An address that no request comes from.
 _NOBODY: Final = ["255.255.255.255/32"]
@@ -47,7 +47,7 @@ HEALTH_PATH: Final = "/_chp_healthz"
 
 @dataclass(frozen=True)
 class RootRouters:
-    """What the root routers are made from.
+    """Settings of the root routers.
 
     Args:
         names: how the hub calls routers.

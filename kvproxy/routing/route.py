@@ -16,7 +16,7 @@ from urllib.parse import quote, unquote, urlsplit
 
 from ..errors import InvalidRouteError
 
-#: What JupyterHub leaves unquoted in a user's or server's name (``jupyterhub.utils.url_escape_path``, 5.5 and 6.1).
+#: Characters that JupyterHub does not quote in a user's or server's name (``url_escape_path``, 5.5 and 6.1).
 SAFE = "@~"
 
 _BAD_ESCAPE = re.compile(r"%(?![0-9A-Fa-f]{2})")
@@ -29,7 +29,7 @@ _NETLOC = re.compile(r"(?:[A-Za-z0-9._~-]+|\[[0-9A-Fa-f:.]+(?:%25[A-Za-z0-9._~-]
 
 @dataclass(frozen=True, slots=True)
 class RouteSpec:
-    """Where a route begins: an optional host and the decoded segments of its path.
+    """The place of a route: an optional host and the decoded segments of its path.
 
     ``RouteSpec("", ("user", "a b"))`` stands for ``/user/a%20b/``. The empty host means every host.
     """
@@ -66,7 +66,7 @@ class Route:
 
     @property
     def data(self) -> dict[str, Any]:
-        """What JupyterHub says of the route, a copy at each call: ``user`` and ``server_name``, ``service`` …"""
+        """JupyterHub's data about the route, a copy at each call: ``user`` and ``server_name``, ``service`` …"""
         return dict(json.loads(self.data_text))
 
     def as_dict(self) -> dict[str, Any]:

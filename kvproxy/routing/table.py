@@ -1,4 +1,4 @@
-"""What a store is to hold: an entry for every route, for every group of the routing tree, and for the setup."""
+"""The desired contents of a store: an entry for every route, for every group of the routing tree, and for the setup."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from .membership import Item
 from .route import Route
 from .tree import RoutingTree
 
-#: How often one call of :meth:`DesiredTable.step` looks again for something to change.
+#: The number of times that one call of :meth:`DesiredTable.step` looks again for something to change.
 _LOOKS: Final = 3
 
 
@@ -39,16 +39,16 @@ class DesiredTable:
 
     def __init__(self, layout: Layout, setup: Entry, groups_allowed: bool | None = None) -> None:
         self._layout = replace(layout, rooted=layout.may_be_rooted and groups_allowed is True)
-        #: How this hub calls its routers and services.
+        #: This hub's names of routers and services.
         self.names = layout.names
         self._tree = RoutingTree(layout.limits, layout.hosts)
         # Names of the routes that cannot be in a group.
         self._outermost: set[str] = set()
         #: The desired entries.
         self.entries: dict[str, Entry] = {}
-        #: Whether Traefik can read groups. As long as that is not known, they are left as they are.
+        #: True if Traefik can read groups. As long as that is not known, they are left as they are.
         self.groups_allowed = groups_allowed
-        # Whether routers have come behind the root routers, or out from there, since this was asked.
+        # True if routers have come behind the root routers, or out from there, since this was asked.
         self._rerooted = False
         #: The setup as it was asked for, and with all that is wanted, also what is left out for now.
         self.asked = self.setup = setup
@@ -58,7 +58,7 @@ class DesiredTable:
 
     @property
     def count(self) -> int:
-        """How many routes there are."""
+        """The number of routes."""
         return len(self.entries) - len(self._tree.nodes) - (SETUP in self.entries)
 
     def entry(self, route: Route, *, plain: bool = False) -> Entry:
@@ -149,7 +149,7 @@ class DesiredTable:
         """Want the setup that was asked for, the root routers, and what puts another proxy's routers behind ours."""
         before, lowered = self.entries.get(SETUP), lowering(self._left, self._prevailing)
         setup = with_public_routers(self.asked, self._layout)
-        # What was lowered is no part of the record: the keys stay where they are if the hub does not need them.
+        # Lowered routers are no part of the record: the keys stay where they are if the hub does not need them.
         self.setup = replace(setup, config={**setup.config, **lowered}) if lowered else setup
         here = without_default_store(setup) if self._yields else setup
         if here.config or lowered:
@@ -159,7 +159,7 @@ class DesiredTable:
         return self.entries.get(SETUP) != before
 
     def make_way(self, foreign: Collection[str]) -> list[str]:
-        """Leave Traefik's default certificate to somebody else's keys in the store, and no longer if there are none.
+        """Leave Traefik's default certificate to another program's keys in the store, and no longer if there are none.
 
         Returns:
             the names of the entries that this has changed.
@@ -249,7 +249,7 @@ class DesiredTable:
 
     @property
     def restless(self) -> bool:
-        """Whether there may be a step to take."""
+        """True if there may be a step to take."""
         return self._restless(self._dividing())
 
     def _restless(self, dividing: bool) -> bool:
@@ -289,7 +289,7 @@ class DesiredTable:
         return entry.route.routespec if wanted and entry is not None and entry.route is not None else ""
 
     def is_group(self, name: str) -> bool:
-        """Whether this is the name of a group's entry."""
+        """True if this is the name of a group's entry."""
         entry = self.entries.get(name)
         return entry is not None and entry.route is None and name != SETUP
 

@@ -16,7 +16,7 @@ from typing import Final
 from .group import Group, Limits, Lookup, above_stem, depth, divide
 from .membership import Item, Membership, Node
 
-#: How many keys a new group is.
+#: The number of keys of a new group.
 _KEYS: Final = 6
 
 
@@ -77,7 +77,7 @@ class RoutingTree(Membership):
         it comes out at once as well. One for all paths of all hosts comes after every group.
 
         Returns:
-            the routes to be written anew.
+            the routes to be rewritten.
         """
         if self.empty:
             return []
@@ -94,7 +94,7 @@ class RoutingTree(Membership):
         return self._parents[name] if name in self._parents else self._best(stem)
 
     def _best(self, stem: str) -> Group | None:
-        """Where a new route is reached at once, and takes no request of another.
+        """Find the place where a new route is reached at once, and takes no request of another.
 
         That is the innermost group open to it, unless a route above it is still on its way there, or one below it on
         its way out: a route comes before a group that reaches it.
@@ -130,7 +130,7 @@ class RoutingTree(Membership):
             self._thin[group] = None
 
     def _may_be_in(self, group: Group, parent: Group | None) -> bool:
-        """Whether requests can get from there to a group, if they are to get to it at all."""
+        """True if requests can get from there to a group, if they are to get to it at all."""
         if parent is None:
             return True
         if parent == group:
@@ -142,7 +142,7 @@ class RoutingTree(Membership):
 
     @property
     def restless(self) -> bool:
-        """Whether there may be a step to take."""
+        """True if there may be a step to take."""
         return any((self._prepared, self._activated, self._leaving, self._misplaced, self._crowded, self._thin))
 
     def step(self, dividing: bool, held: Callable[[str], bool], budget: int | None = None) -> list[Item]:
@@ -154,7 +154,7 @@ class RoutingTree(Membership):
             budget: how many routes and groups may change, None for any number.
 
         Returns:
-            the routes and groups to be written anew or, if they are not known any more, removed.
+            the routes and groups to be rewritten or, if they are not known any more, removed.
         """
         changed: list[Item] = []
         self._open_activated()
@@ -168,7 +168,7 @@ class RoutingTree(Membership):
         return changed
 
     def _open_activated(self) -> None:
-        """What was activated is loaded by now: find who belongs into it."""
+        """The activated group is loaded by now: find its members."""
         parents: dict[Group | None, None] = {}
         for group in self._activated:
             parents[self._nearest_open(group)] = None
@@ -232,7 +232,7 @@ class RoutingTree(Membership):
         return above_stem(self._stems[item]) if isinstance(item, str) else item.above
 
     def _waiting(self) -> set[Item]:
-        """Those of the misplaced that others go before: on the way in those above, on the way out those below."""
+        """The misplaced routes that others go before: on the way in those above, on the way out those below."""
         waiting: set[Item] = set()
         for item in self._misplaced:
             inwards = depth(self._ideal(item)) > depth(self._parent(item))

@@ -13,7 +13,7 @@ from kvproxy.testing.servers import Certificates, EchoServer, RedisServer, Traef
 from kvproxy.testing.servers import free_port as choose_port
 from kvproxy.testing.servers.resp import ReplyError
 
-# What a test may change in the shared server, with the values that `RedisServer` starts with.
+# Settings that a test may change in the shared server, with the values that `RedisServer` starts with.
 _DEFAULTS = {
     "appendonly": "no",
     "save": "",

@@ -35,7 +35,7 @@ from kvproxy.testing.servers.programs import heed_interrupts
 
 _HOST_VARIABLE: Final = "JUPYTERHUB_TEST_SUBDOMAIN_HOST"
 _SSL_VARIABLE: Final = "SSL_ENABLED"
-#: What a test's source holds if it is about configurable-http-proxy itself, and in which way.
+#: Texts in the source of tests that are about configurable-http-proxy itself, and in which way.
 _OTHER_PROXY: Final = {
     "configurable-http-proxy": "starts configurable-http-proxy itself",
     "ConfigurableHTTPProxy(": "starts configurable-http-proxy itself",
@@ -118,7 +118,7 @@ class HubSuite:
         config.TraefikFileProviderProxy.dynamic_config_file = str(directory / "rules.toml")
         config.KVTraefikProxy.kv_traefik_prefix = f"{name}/traefik"
         config.KVTraefikProxy.kv_jupyterhub_prefix = f"{name}/jupyterhub"
-        # Else the single-user servers of whoever runs the tests as root refuse to start.
+        # Otherwise single-user servers refuse to start for root.
         config.MockSpawner.environment = {"JUPYTER_CONFIG_PATH": str(self._directory)}
         if hasattr(hub.proxy_class, "redis_url"):
             config.TraefikRedisProxy.redis_url = self.redis.url

@@ -50,7 +50,7 @@ def consul_server(_shared_consul: ConsulServer) -> ConsulServer:
 
 @pytest.fixture
 def guarded_consul(_shared_guarded_consul: ConsulServer) -> ConsulServer:
-    """The same with access control: who comes without a token may do nothing."""
+    """The same with access control: a client without a token has no rights."""
     return _ready(_shared_guarded_consul)
 
 

@@ -24,7 +24,7 @@ class MemoryStore(Store):
         server: what it is connected to; a memory of its own if None.
         traefik_root: root of the configuration.
         jupyterhub_root: root of the records.
-        admits: whether Traefik may read only after it was let in, which a server that was started anew has forgotten.
+        admits: whether Traefik may read only after it was let in, which a restarted server has forgotten.
     """
 
     def __init__(
@@ -46,7 +46,7 @@ class MemoryStore(Store):
         self._fence: int | None = None
         self.applied: list[Transaction] = []
         self.reads = 0
-        #: Whether Traefik is woken by each transaction, as etcd and Consul do.
+        #: True if Traefik is woken by each transaction, as etcd and Consul do.
         self.tells_all = False
         #: Raised by each call as long as it is set.
         self.failure: StoreError | None = None
@@ -94,11 +94,11 @@ class MemoryStore(Store):
             self.traefik.wake()
 
     def move_fence(self) -> None:
-        """Say that the memory is not as anybody left it."""
+        """Announce that the memory was changed from outside."""
         self._server.move_fence()
 
     def restarted(self) -> None:
-        """Say that the server has been started anew, with whatever it holds."""
+        """Announce a restart of the server, which keeps its contents."""
         self._server.admitted = False
 
     async def write_lease(self, text: str | None) -> None:
@@ -128,7 +128,7 @@ class MemoryStore(Store):
 
     @property
     def readable(self) -> bool:
-        """Whether Traefik may read."""
+        """True if Traefik may read."""
         return self._server.admitted or not self._admits
 
     async def aclose(self) -> None:
@@ -153,7 +153,7 @@ class MemoryServer:
         self.stopped = False
         #: Another one after each transaction, and after all that a test does to the memory and wants to be noticed.
         self.fence = 0
-        #: Whether Traefik was let in.
+        #: True if Traefik was let in.
         self.admitted = False
 
     def space(self, root: str) -> dict[str, str]:
@@ -188,9 +188,9 @@ class MemoryTraefik:
     def __init__(self, store: MemoryStore) -> None:
         self._store = store
         self._loaded: dict[str, str] = {}
-        #: What it says its version is.
+        #: The version that it reports.
         self.release = "3.7.15"
-        #: How often it has been woken.
+        #: The number of times that it was woken.
         self.reloads = 0
         #: A Traefik that is frozen is woken and reads nothing.
         self.frozen = False

@@ -73,7 +73,7 @@ class Reporter:
         outcomes.setdefault(outcome, []).append(name)
 
     def pytest_sessionfinish(self, session: pytest.Session) -> None:
-        """Write the report, of all workers if there are any; the names in order, whoever was faster."""
+        """Write the report, of all workers if there are any; the names in order."""
         if hasattr(session.config, "workerinput"):
             return
         for levels in self._report.values():

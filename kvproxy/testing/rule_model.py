@@ -22,7 +22,7 @@ _RESERVED = {f"%{ord(c):02X}" for c in ":/?#[]@!$&'()*+,;=%"}
 
 @dataclass(frozen=True)
 class Request:
-    """What a rule looks at.
+    """The parts of a request that rules match.
 
     Args:
         host: without a port.
@@ -147,7 +147,7 @@ def parse(rule: str) -> Match:
 
 
 def routing_path(path: str) -> str:
-    """What Traefik matches on: all percent-escapes decoded but those of reserved characters, which are upper-case.
+    """The path that Traefik matches: percent-escapes decoded but those of reserved characters, which are upper-case.
 
     >>> routing_path("/a%2fb%20c?d")
     '/a%2Fb c'

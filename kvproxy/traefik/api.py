@@ -42,20 +42,20 @@ class Table:
 
 
 class TraefikView(Protocol):
-    """What the reconciler asks of one Traefik. Each method raises :class:`TraefikError` if it cannot be asked."""
+    """The reconciler's questions to one Traefik. Each method raises :class:`TraefikError` without an answer."""
 
     @property
     def place(self) -> str:
-        """Which Traefik this is, for sentences: ``Traefik's API at http://…``."""
+        """The name of this Traefik in sentences: ``Traefik's API at http://…``."""
 
     async def revision(self) -> int | None:
         """The revision of the configuration that Traefik has loaded, None if it has loaded none of ours."""
 
     async def router(self, name: str) -> Mapping[str, Any] | None:
-        """What Traefik says about a router, None if it knows none of that name."""
+        """Return Traefik's description of a router, None if it knows none of that name."""
 
     async def service(self, name: str) -> Mapping[str, Any] | None:
-        """What Traefik says about a service, None if it knows none of that name."""
+        """Return Traefik's description of a service, None if it knows none of that name."""
 
     async def version(self) -> str:
         """Traefik's version, such as ``3.7.15``."""
@@ -137,7 +137,7 @@ class TraefikApi:
         return {name.removesuffix(end): answer for name, answer in found.items() if name.endswith(end)}
 
     async def entry_point(self, name: str) -> Mapping[str, Any] | None:
-        """What Traefik says about an entry point, None if it has none of that name."""
+        """Return Traefik's description of an entry point, None if it has none of that name."""
         return await self._get(f"/api/entrypoints/{quote(name, safe='')}")
 
     async def version(self) -> str:
@@ -145,11 +145,11 @@ class TraefikApi:
         return shown(str((await self._get("/api/version") or {}).get("Version", UNKNOWN)), _SHOWN)
 
     async def overview(self) -> Mapping[str, Any]:
-        """What Traefik says of itself as a whole: its providers, and since 3.7 how many certificates it has."""
+        """Return Traefik's overview of itself: its providers, and since 3.7 how many certificates it has."""
         return await self._get("/api/overview") or {}
 
     async def has_certificate(self, certificate: bytes) -> bool | None:
-        """Whether Traefik serves a certificate, by its name or by default; None if it does not tell (before 3.7).
+        """True if Traefik serves a certificate, by its name or by default; None if it does not tell (before 3.7).
 
         Args:
             certificate: in DER.
@@ -159,15 +159,15 @@ class TraefikApi:
         return await self._get(f"/api/certificates/{sha256(certificate).hexdigest()}") is not None
 
     async def has_metrics(self) -> bool:
-        """Whether Traefik counts requests and could show it to Prometheus."""
+        """True if Traefik counts requests and could show it to Prometheus."""
         return await self._get("/api/http/services/prometheus@internal") is not None
 
     async def has_ping(self) -> bool:
-        """Whether Traefik answers health checks."""
+        """True if Traefik answers health checks."""
         return await self._get("/api/http/services/ping@internal") is not None
 
     async def sample(self) -> Sample | None:
-        """What Traefik has counted for the services of the provider, None if it shows no metrics.
+        """Return Traefik's counters of the services of the provider, None if it shows no metrics.
 
         Raises:
             TraefikError: if it cannot be asked.
@@ -268,7 +268,7 @@ def _reason(error: OSError) -> str:
 
 
 async def _sieved(response: aiohttp.ClientResponse) -> Sieve:
-    """What is of use here of the metrics, which may be many megabytes."""
+    """The useful part of the metrics, which may be many megabytes."""
     sieve, rest = Sieve(), b""
     async for chunk in response.content.iter_any():
         *lines, rest = (rest + chunk).split(b"\n")

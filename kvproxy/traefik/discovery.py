@@ -1,4 +1,4 @@
-"""Which replicas of Traefik there are: those that are named, and each address of a name that has several."""
+"""Replicas of Traefik: those that are named, and each address of a name that has several."""
 
 from __future__ import annotations
 
@@ -38,12 +38,12 @@ class ReplicaDiscovery:
         self._looking: asyncio.Future[None]
 
     async def members(self) -> Sequence[TraefikApi]:
-        """See :meth:`kvproxy.traefik.replicas.Fleet.members`. What cannot be looked up stays as it was."""
+        """See :meth:`kvproxy.traefik.replicas.Fleet.members`. A name that cannot be looked up keeps its replicas."""
         now = asyncio.get_running_loop().time()
         if self._looked is None or (self._resolve and now - self._looked >= _FRESH and self._looking.done()):
             self._looked, self._looking = now, begin(self._look(), "The look-up of Traefik's addresses", self._log)
         if not self._clients:
-            # Later on, nobody waits for a slow name server.
+            # Later on, a slow name server does not hold anything up.
             await asyncio.wait([self._looking])
         return list(self._clients.values())
 

@@ -1,4 +1,4 @@
-"""What an entry point of Traefik does to requests that a hub's users need as they are, and the line that changes it.
+"""Settings of Traefik's entry points that change requests, and the line of configuration that mends each.
 
 The values are those that Traefik's API shows (``GET /api/entrypoints``, seen in 3.0.4, 3.3.5, 3.3.6, 3.6.5, 3.7.0 and
 3.7.15), which are the fields of the static configuration: a field of value zero or false is left out.
@@ -14,7 +14,7 @@ from typing import Any, Final
 _SANITIZES_SINCE: Final = (3, 3, 6)
 #: Seconds that a request may at least take to arrive, so that a large file comes through a slow line.
 _UPLOAD: Final = 3600.0
-#: What names of JupyterHub's users, and of their files, may bring into a path.
+#: Characters that names of JupyterHub's users, and of their files, may bring into a path.
 _CHARACTERS: Final = {
     "allowEncodedSlash": "%2F",
     "allowEncodedBackSlash": "%5C",
@@ -46,11 +46,11 @@ def entry_point_advice(version: tuple[int, ...], shown: Mapping[str, Any], *, pu
 
 
 def trust_advice(shown: Mapping[str, Any], setting: str, *, public_https: bool) -> list[str]:
-    """A sentence if TLS ends in front of Traefik, and Traefik believes nobody who says so.
+    """A sentence if TLS ends in front of Traefik, and Traefik does not believe the proxy that says so.
 
     Args:
         shown: the entry point, as the API shows it or as the static configuration has it.
-        setting: where to say whom Traefik is to believe.
+        setting: the setting that lists the proxies to be believed.
         public_https: whether users reach the hub by https.
     """
     headers = _section(shown, "forwardedHeaders")

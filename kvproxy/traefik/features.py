@@ -1,4 +1,4 @@
-"""What of the set-up a Traefik can take.
+"""Optional settings that a running Traefik supports.
 
 A key that Traefik does not know stops all updates of its provider, and a router to a service that is not there is an
 error in its log at each reload: so what depends on its version, or on its static configuration, is asked for first.
@@ -17,7 +17,7 @@ from .static_config import parse_version
 
 @dataclass(frozen=True)
 class Features:
-    """What every replica of Traefik can do.
+    """Features that every replica of Traefik supports.
 
     Args:
         version: at least this one; ``(3,)`` as long as it is not known.
@@ -31,11 +31,11 @@ class Features:
 
 
 async def look_at(replicas: Sequence[TraefikApi], timeout: float = 2.0) -> Features | None:
-    """What all replicas can do that answer; None if none does.
+    """Return the features of all replicas that answer; None if none does.
 
     Args:
         replicas: their APIs.
-        timeout: seconds that they may take; who takes longer is left out.
+        timeout: seconds that they may take; a slower replica is left out.
     """
     asking = [asyncio.create_task(_ask(replica)) for replica in replicas]
     try:

@@ -1,6 +1,6 @@
-"""Which key below the root may keep Traefik from reading any.
+"""The key below the root that may keep Traefik from reading any.
 
-Traefik reads all keys or none: one that it cannot decode, which may be anybody's, stops all updates, and only its log
+Traefik reads all keys or none: one that it cannot decode, perhaps a foreign one, stops all updates, and only its log
 tells of it. Traefik names no key either, but the fields that it knows are few on the levels where mistakes are made.
 """
 
@@ -16,14 +16,14 @@ from ..routing.names import is_hold, is_kvproxys
 #: Keys that are named in a sentence.
 _NAMED: Final = 3
 _HTTP: Final = {"routers", "services", "middlewares", "models", "serverstransports"}
-#: What may stand below the root (Traefik's `dynamic.Configuration`, 3.7). Names are compared without regard to case.
+#: Names that may stand below the root (Traefik's `dynamic.Configuration`, 3.7). In any case.
 _SECTIONS: Final[Mapping[str, set[str]]] = {
     "http": _HTTP,
     "tcp": _HTTP,
     "udp": {"routers", "services"},
     "tls": {"options", "stores", "certificates"},
 }
-#: What may stand below the name of a router or a service (`dynamic.Router`, `dynamic.Service` and their kin, 3.7).
+#: Names that may stand below that of a router or a service (`dynamic.Router`, `dynamic.Service` and their kin, 3.7).
 _FIELDS: Final[Mapping[str, set[str]]] = {
     "routers": {
         *("entrypoints", "middlewares", "service", "rule", "parentrefs", "rulesyntax"),
@@ -80,7 +80,7 @@ def suspects(config: Mapping[str, str]) -> Suspects:
 
 
 def decodable(key: str, value: str) -> bool:
-    """Whether Traefik may know a key, as far as the first levels and the values of fields of routers tell."""
+    """True if Traefik may know a key, as far as the first levels and the values of fields of routers tell."""
     section, _, rest = key.partition("/")
     kind, _, named = rest.partition("/")
     name, _, inner = named.partition("/")

@@ -1,6 +1,6 @@
-"""What Traefik's API says about a route: ready, pending or rejected, and why.
+"""The verdict of Traefik's API on a route: ready, pending or rejected, and why.
 
-Whatever the answers are, of whatever type, they come to a verdict: what is not as it should be is not ready.
+Every answer yields a verdict. Anything unexpected counts as not ready.
 """
 
 from __future__ import annotations
@@ -91,7 +91,7 @@ def _seen(router: Answer, field: str, wanted: Any) -> Any:
     if field == "priority":
         return _integer(value or len(str(router.get("rule"))))
     if field == "tls":
-        # What else is in it was written in the same commit as the revision that was seen.
+        # The rest of it was written in the same commit as the revision that was seen.
         return value is not None
     if isinstance(value, list):
         # One with a provider was written so by a hook. The first ones may be the entry point's own (`applyModel`, 3.7).

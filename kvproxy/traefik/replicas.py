@@ -1,7 +1,7 @@
 """All the replicas of Traefik that read one store: what each has loaded, and which of them are waited for.
 
-A route is ready when every replica that answers serves it. One that does not answer holds everybody up for a *grace*
-only; then it is left out, and told of in the log, until it answers again.
+A route is ready when every replica that answers serves it. One that does not answer holds all routes up for a *grace*
+only; then it is left out, which the log says, until it answers again.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ class Replica:
         version: what it says its version is, None as long as it was not asked.
         problem: why it could not be asked last, None if it could.
         silent: whether that is that it did not answer in time.
-        lost: whether nobody waits for it.
+        lost: whether it is not waited for.
     """
 
     view: TraefikView
@@ -100,7 +100,7 @@ class Replicas:
 
     @property
     def silent(self) -> bool:
-        """Whether a counted replica did not answer in time."""
+        """True if a counted replica did not answer in time."""
         return any(replica.silent for replica in self.counted)
 
     @property
@@ -123,7 +123,7 @@ class Replicas:
         self._sort_out()
 
     async def aclose(self) -> None:
-        """Ask nobody any more."""
+        """Stop asking."""
         asking = [replica.asking for replica in self.all if replica.asking is not None]
         for task in asking:
             task.cancel()
@@ -165,13 +165,15 @@ class Replicas:
             raise TraefikSilentError(f"A replica of Traefik did not answer within {self._grace:g} s.") from None
 
     def _sort_out(self) -> None:
-        """Leave out who has been silent for too long, and take back who answers."""
+        """Stop waiting for replicas that are silent beyond the grace period; resume when they answer."""
         anybody = any(replica.problem is None for replica in self.all)
         for replica in self.all:
             silent = replica.problem is not None and self._now() - replica.answered >= self._grace
             if anybody and silent and not replica.lost:
                 self._log.warning(
-                    "%s Nobody waits for this replica (%s) until it answers again.", replica.problem, replica.view.place
+                    "%s Routes no longer wait for this replica (%s) until it answers.",
+                    replica.problem,
+                    replica.view.place,
                 )
             if replica.lost and replica.problem is None:
                 self._log.info("%s answers again.", replica.view.place)
@@ -182,7 +184,7 @@ class Replicas:
         return asyncio.get_running_loop().time()
 
     async def judge(self, due: Mapping[str, Entry], rows: int) -> dict[str, Verdict]:
-        """What the counted replicas say about some routes: ready is what is so everywhere.
+        """Judge some routes by all counted replicas: ready are those that every replica serves.
 
         Args:
             due: the routes' entries by name.

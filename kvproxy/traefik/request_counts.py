@@ -1,8 +1,8 @@
-"""Which servers were asked since Traefik's counters were looked at before, as values.
+"""Servers that were asked since the last poll of Traefik's counters, as values.
 
 Traefik (3.7, ``pkg/middlewares/metrics``) counts a request when it has ended, by service, status, method and protocol;
 so a websocket is counted when it is closed. Like configurable-http-proxy, kvproxy takes no redirect and no error for a
-sign of somebody who works: a browser that was logged out, or a robot, must not keep a server running.
+sign of a user at work: a browser that was logged out, or a robot, must not keep a server running.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import Final
 from prometheus_client.parser import text_string_to_metric_families
 
 _REQUESTS: Final = "traefik_service_requests_total"
-#: When the process began, in seconds since 1970; all its counters began then. Not told on every platform.
+#: Start of the process, in seconds since 1970; all its counters began then. Not told on every platform.
 _STARTED: Final = "process_start_time_seconds"
 #: Bytes of memory that the process uses. Not told on every platform.
 _MEMORY: Final = "process_resident_memory_bytes"
@@ -35,7 +35,7 @@ _REDIRECT: Final = 300
 
 @dataclass(frozen=True)
 class Sample:
-    """What one Traefik has counted.
+    """Counters of one Traefik.
 
     Args:
         counts: requests that were answered well, by the name of the service.
@@ -143,7 +143,7 @@ def asked(before: Sample | None, now: Sample) -> set[str]:
     """The services that were asked between two samples of one Traefik.
 
     Without an earlier sample nothing can be told: what was counted may have been long ago. A counter that has gone
-    back, or whose process is another one, began anew in between, so whatever it shows is new.
+    back, or whose process is another one, was restarted in between, so whatever it shows is new.
     """
     if before is None:
         return set()
@@ -153,7 +153,7 @@ def asked(before: Sample | None, now: Sample) -> set[str]:
 
 
 class Activity:
-    """When each server was asked last, by the name of its service, over all Traefiks."""
+    """Times of the last request to each server, by the name of its service, over all Traefiks."""
 
     def __init__(self) -> None:
         self._samples: dict[Hashable, Sample] = {}
@@ -182,7 +182,7 @@ class Activity:
         return list(self._last)
 
     def last(self, name: str) -> str | None:
-        """When a service was asked last, as configurable-http-proxy writes it (``2026-01-31T12:00:00.000Z``)."""
+        """Time of a service's last request, as configurable-http-proxy writes it (``2026-01-31T12:00:00.000Z``)."""
         at = self._last.get(name)
         if at is None:
             return None

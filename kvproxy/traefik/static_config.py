@@ -34,16 +34,16 @@ _READ_MORE: Final = {"directory", "namespaces"}
 _COUNTS: Final = {"addEntryPointsLabels": False, "addServicesLabels": True, "buckets": [1.0], "manualRouting": True}
 
 _HEADER = """\
-# Written by kvproxy for the Traefik that JupyterHub starts. It is written anew at each start: change
+# Written by kvproxy for the Traefik that JupyterHub starts. It is rewritten at each start: change
 # c.TraefikProxy.extra_static_config in jupyterhub_config.py instead of this file.
-# It may hold the store's password, so nobody else may read it.
+# It may hold the store's password, so only the hub's user may read it.
 
 """
 
 
 @dataclass(frozen=True)
 class StaticSettings:
-    """What the static configuration is made from.
+    """Settings of the static configuration.
 
     Args:
         public_url: where users reach the hub, ``http[s]://[host]:port/…``.
@@ -133,7 +133,7 @@ def with_host(url: str, host: str) -> str:
 
 
 def listen_address(url: str, setting: str) -> str:
-    """Where to listen for a URL, in Traefik's form: ``127.0.0.1:8000``, ``[::1]:8000`` or ``:8000``."""
+    """Convert a URL to an address to listen on: ``127.0.0.1:8000``, ``[::1]:8000`` or ``:8000``."""
     host, port = address(url, setting)
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
@@ -191,7 +191,7 @@ def seconds(number: float) -> str:
 
 
 def counts_by_itself(extra: Mapping[str, Any]) -> bool:
-    """Whether static configuration of the administrator's has metrics for Prometheus, which are left as they are."""
+    """True if static configuration of the administrator's has metrics for Prometheus, which are left as they are."""
     metrics = extra.get("metrics")
     return isinstance(metrics, Mapping) and "prometheus" in metrics
 
@@ -225,7 +225,7 @@ def parse_version(text: str) -> tuple[int, ...]:
 
 
 def groups_allowed(kind: str, version: tuple[int, ...]) -> bool:
-    """Whether routes may be laid out in groups for a Traefik of this version.
+    """True if routes may be laid out in groups for a Traefik of this version.
 
     Raises:
         ConfigurationError: if they have to be and cannot.
@@ -271,7 +271,7 @@ def setup_configuration(
             RSA key at each reload (``pkg/tls/generate``, 3.7), which costs more than everything else of a small reload.
         extra: merged over all else.
         names: how the hub calls what it has there. Several hubs on one Traefik have a router each, told by a header.
-        metrics: whether Traefik has metrics, which are shown to whom the API is.
+        metrics: whether Traefik has metrics, which are shown where the API is.
     """
     base, name = urlsplit(api_url).path.rstrip("/"), names.api
     ours = f' && Header("{HUB_HEADER}", "{names.hub}")' if names.hub else ""

@@ -1,6 +1,6 @@
 """The blocks of code of the documentation, and what is to be done with each; CONTRIBUTING.md tells authors.
 
-A block is a Markdown fence. What is done with it follows from its language, or from a comment on the line above::
+A block is a Markdown fence. The action follows from its language, or from a comment on the line above::
 
     <!-- run -->
     <!-- tested: tests/e2e/test_etcd.py::test_of_that_name -->
@@ -17,7 +17,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
-#: What is done with a block of this language unless a comment says otherwise.
+#: The action for a block of this language unless a comment says otherwise.
 BY_LANGUAGE = {
     "python": "configuration",
     "toml": "parse",
@@ -59,15 +59,15 @@ class Block:
 
     @property
     def name(self) -> str:
-        """What a test of it is called."""
+        """The name of its test."""
         return f"{self.page}:{self.line}"
 
     @property
     def action(self) -> str:
-        """What is to be done with it: ``configuration``, ``parse``, ``run``, ``tested`` or ``nothing``.
+        """The action: ``configuration``, ``parse``, ``run``, ``tested`` or ``nothing``.
 
         Raises:
-            ValueError: if nobody says so, or a comment does not fit.
+            ValueError: if the action is not given, or a comment does not fit.
         """
         if self.language.startswith("{"):
             return "nothing"  # its contents are Sphinx's business
@@ -89,7 +89,7 @@ class Block:
 def pages() -> list[Path]:
     """All Markdown that a reader may copy from."""
     found = [*(ROOT / "docs").rglob("*.md"), *(ROOT / "examples").rglob("*.md")]
-    top = [ROOT / name for name in ("README.md", "CONTRIBUTING.md", "SECURITY.md")]
+    top = [ROOT / name for name in ("README.md", "CONTRIBUTING.md", "RELEASE.md", "SECURITY.md")]
     return [*top, *sorted(page for page in found if "_build" not in page.parts)]
 
 

@@ -26,7 +26,7 @@ from kvproxy_redis import TraefikRedisProxy
 _GROUPS = ("jupyterhub.proxies", "jupyterhub.spawners", "jupyterhub.authenticators")
 _PEM = re.compile(r"/etc/[\w./-]+\.(?:pem|crt|key)")
 _VARIABLE = re.compile(r"""os\.environ(?:\.get\(|\.pop\(|\[)["'](\w+)["']""")
-#: What stands at the top of Traefik's static configuration, as far as our pages use it.
+#: Names at the top of Traefik's static configuration, as far as our pages use them.
 _STATIC = {"accessLog", "api", "certificatesResolvers", "entryPoints", "global", "log", "metrics", "ping", "providers"}
 
 
@@ -98,7 +98,7 @@ def _proxy_class(config: Config, classes: dict[str, type[Configurable]]) -> type
 
 
 def is_static(data: Any) -> bool:
-    """Whether this is a static configuration of Traefik's, or a part of one that makes sense alone."""
+    """True if this is a static configuration of Traefik's, or a part of one that makes sense alone."""
     return isinstance(data, dict) and bool(data.keys() & {"entryPoints", "providers"}) and data.keys() <= _STATIC
 
 
@@ -128,7 +128,7 @@ def placed_traefik(data: dict[str, Any], directory: Path, store: str) -> Iterato
     # An empty section is refused.
     changed: dict[str, Any] = {"entryPoints": moved} | ({"providers": providers} if providers else {})
     if resolvers := data.get("certificatesResolvers"):
-        # Nobody outside of this machine is asked for a certificate.
+        # No server outside of this machine is asked for a certificate.
         nowhere = {"acme": {"caServer": f"https://127.0.0.1:{free_port()}/directory"}}
         changed["certificatesResolvers"] = {name: deep_merge(one, nowhere) for name, one in resolvers.items()}
     file = directory / "traefik.toml"

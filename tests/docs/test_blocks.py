@@ -112,7 +112,7 @@ def test_the_named_test_exists_and_takes_the_block_from_its_page(block: Block) -
 
 
 def test_the_rules_themselves() -> None:
-    """What a block without a word, a shell block, a directive and a broken comment come to."""
+    """Blocks without a word, shell blocks, directives and broken comments."""
     text = """
 ```sh
 echo one

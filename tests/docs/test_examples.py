@@ -1,6 +1,6 @@
 """The files below examples/, each by the tool that it is for, as far as that is on this machine.
 
-What a missing tool would have looked at is said in a line of pytest's summary; everything else is checked all the same.
+If a tool is missing, a line of pytest's summary names the files that were not checked with it.
 """
 
 from __future__ import annotations
@@ -104,7 +104,7 @@ def test_units(unit: Path, tmp_path: Path, missing: Callable[[str, str], None]) 
         (tmp_path / other.name).write_text(re.sub(r"ExecStart=\S+", f"ExecStart={stub}", other.read_text()))
     command = ["systemd-analyze", "verify", "--man=no", str(tmp_path / unit.name)]
     ran = subprocess.run(command, capture_output=True, text=True, timeout=60)
-    # What it does not know, it says and ignores.
+    # A setting that it does not know is reported and ignored.
     assert (ran.returncode, ran.stdout + ran.stderr) == (0, "")
 
 
@@ -175,7 +175,7 @@ def documented_users() -> dict[str, str]:
 
 @pytest.mark.parametrize("name", ["compose", "kubernetes", "systemd"])
 def test_redis_users_have_the_documented_rights(name: str, compose: dict[str, Any]) -> None:
-    """And nobody else is let in."""
+    """And no other client is let in."""
     secret = next(yaml.safe_load_all((KUBERNETES / "secret.yaml").read_text()))["stringData"]["users.acl"]
     acl = {
         "compose": compose["configs"]["users.acl"]["content"],
@@ -415,7 +415,7 @@ def test_images_do_not_change_by_themselves() -> None:
 
 
 def test_network_policies_let_through_what_must_pass_and_nothing_else() -> None:
-    """Both ways: to Redis come hub and Traefik, and Redis calls nobody; Traefik reaches whom it serves."""
+    """Both ways: to Redis come hub and Traefik, and Redis calls no server; Traefik reaches its routes' servers."""
     policies = {one["metadata"]["name"]: one["spec"] for one in manifests() if one["kind"] == "NetworkPolicy"}
     assert all(set(spec["policyTypes"]) == {"Ingress", "Egress"} for spec in policies.values())
     assert policies["kvproxy-redis"]["egress"] == []

@@ -53,7 +53,7 @@ def samples() -> list[Block]:
 
 
 def made_for(proxy: KVTraefikProxy, version: tuple[int, ...] = NEWEST) -> dict[str, Any]:
-    """What `kvproxy static-config` writes for a hub."""
+    """The output of `kvproxy static-config` for a hub."""
     return external_configuration(proxy.static_settings(proxy.traefik_provider(), version))
 
 
@@ -100,7 +100,7 @@ def test_parts_have_the_values_that_are_made(block: Block) -> None:
 
 
 def common(made: Mapping[str, Any], sample: Mapping[str, Any]) -> dict[str, Any]:
-    """What is made, as far as the sample speaks of it."""
+    """The generated configuration, as far as the sample speaks of it."""
     both = {name: (made[name], sample[name]) for name in made if name in sample}
     maps = {name: common(*pair) for name, pair in both.items() if all(isinstance(one, Mapping) for one in pair)}
     return {name: maps.get(name, pair[0]) for name, pair in both.items()}
@@ -131,7 +131,7 @@ def test_examples_have_what_is_made_for_their_hub(name: str, tmp_path: Any) -> N
     assert list(lacking(sample, made)) == []
 
 
-def test_what_is_missing_or_different_is_found() -> None:
+def test_missing_and_different_settings_are_found() -> None:
     """Or the tests above would show nothing."""
     made = {"a": {"readTimeout": "3600s", "x": 1}, "b": {"address": ":1"}}
     assert list(lacking({"a": {"readTimeout": "1h", "x": 1, "more": 2}, "b": {"address": ":1"}}, made)) == []

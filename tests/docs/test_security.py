@@ -51,7 +51,7 @@ async def test_the_files_of_a_running_hub_have_the_documented_modes(tmp_path: Pa
 
 
 def test_the_policy_makes_up_no_address() -> None:
-    """Reports go through the repository's host; an address that nobody reads would swallow them."""
+    """Reports go through the repository's host; an unread address would swallow them."""
     text = (ROOT / "SECURITY.md").read_text(encoding="utf-8")
     assert "private report function" in text
     assert not re.search(r"[\w.]+@[\w.]+|mailto:|https?://", text)

@@ -1,4 +1,4 @@
-"""The tutorial, step by step as it is written, by somebody who has a Redis but nothing else."""
+"""The tutorial, step by step as it is written, by a reader with a Redis but nothing else."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ pytestmark = [pytest.mark.hub, pytest.mark.timeout(900)]
 
 PAGE = "docs/tutorial/index.md"
 SHOWN = re.compile(r"^!\[([^\]]*)\]\(([^)]*)\)$", re.MULTILINE)
-#: What a reader does not need: other ports beside those in the text, leave to be root, and no question about news.
+#: Settings that a reader does not need: other ports, leave to be root, and no question about news.
 MORE = """
 c.JupyterHub.hub_bind_url = "http://127.0.0.1:{hub}"
 c.TraefikProxy.traefik_api_url = "http://127.0.0.1:{api}"
@@ -41,7 +41,7 @@ c.Spawner.environment = {environment}
 
 @dataclass
 class Reader:
-    """Somebody with a folder and terminals, in which 8000 is a free port of this machine."""
+    """A reader with a folder and terminals, where 8000 is a free port of this machine."""
 
     folder: Path
     path: str
@@ -66,7 +66,7 @@ class Reader:
         return {**os.environ, "PATH": self.path, "VIRTUAL_ENV": ""}
 
     def run(self, block: Block) -> str:
-        """What the commands of a block print; the lines that the page shows must be among it."""
+        """Return the output of a block's commands; the lines that the page shows must be among it."""
         ran = subprocess.run(
             ["bash", "-euc", commands(block)], cwd=self.folder, env=self._environment(), capture_output=True, text=True
         )
@@ -109,7 +109,7 @@ def reader(tmp_path: Path) -> Iterator[Reader]:
 
 
 def give_packages(venv: Path) -> None:
-    """What the test runs on, so that pip finds all that it is asked for, and nothing is fetched."""
+    """The environment of the test, so that pip finds all that it is asked for, and nothing is fetched."""
     (site,) = venv.glob("lib/python*/site-packages")
     # Packages that are installed as a checkout are not below site-packages themselves.
     checkouts = {str(Path(module.__file__).parents[1]) for module in (kvproxy, kvproxy_redis)}
@@ -168,7 +168,7 @@ async def test_every_step_works_as_it_is_written(reader: Reader, tmp_path: Path,
             await ada.save()
             reader.run(reader.block("redis-cli -s redis.sock HGETALL"))
             reader.run(reader.block("redis-cli -s redis.sock --scan"))
-            # The set-up of the tutorial alarms nobody.
+            # The set-up of the tutorial causes no alarm.
             assert "answers without a login" not in hub.log.read_text()
         assert re.search(r"Leaving 2 routes in the store", hub.log.read_text())
         assert not accepts(reader.port)

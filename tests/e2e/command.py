@@ -28,7 +28,7 @@ _SECONDS = 60
 
 @dataclass(frozen=True)
 class Done:
-    """What a command said, and its exit status."""
+    """A command's output, and its exit status."""
 
     status: int
     out: str
@@ -56,7 +56,7 @@ def process(directory: Path, *arguments: str) -> Done:
 
 
 def on_terminal(directory: Path, *arguments: str, width: int = 120) -> str:
-    """What a command prints on a terminal, colours and all; it must end by itself."""
+    """Return a command's output on a terminal, colours and all; it must end by itself."""
     with _terminal(directory, arguments, width) as (process, read):
         printed = ""
         deadline = time.monotonic() + _SECONDS
@@ -81,7 +81,7 @@ def watching(directory: Path, *arguments: str, width: int = 120) -> Iterator[Any
 
         yield so_far
         process.send_signal(signal.SIGINT)
-        # What nobody reads would keep it from ending.
+        # Output that is not read would keep it from ending.
         wait_until(lambda: (so_far(), process.poll() is not None)[1], "it ends", _SECONDS)
         assert process.returncode == 0, so_far()
 
@@ -97,7 +97,7 @@ def _terminal(directory: Path, arguments: tuple[str, ...], width: int) -> Iterat
     os.close(theirs)
 
     def read() -> str:
-        """What has come within a moment; empty also if the command has ended."""
+        """Return the output within a moment; empty also if the command has ended."""
         ready, _, _ = select.select([ours], [], [], 0.1)
         try:
             return os.read(ours, 65536).decode(errors="replace") if ready else ""
@@ -121,7 +121,7 @@ def documented(page: str) -> list[list[str]]:
 
 
 def plain(text: str) -> str:
-    """What was printed, without colours."""
+    """The printed text, without colours."""
     return re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", text)
 
 

@@ -1,4 +1,4 @@
-"""Requests without a pause, so that a test can say that nobody noticed anything."""
+"""Requests without a pause, so that a test can say that users noticed nothing."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from kvproxy.testing.servers.named import Doors, RawClient, port_of
 
 _CLIENTS = 3
 _ROUTES = 20
-_ENOUGH = 100  # requests, without which nobody could say anything
+_ENOUGH = 100  # requests, without which a test would show nothing
 _PAUSE = 0.002  # seconds, so that others can work on two cores, too
 
 
@@ -54,7 +54,7 @@ class Load:
 
 @contextlib.asynccontextmanager
 async def under_load(proxy: KVTraefikProxy, doors: Doors, client_of: Callable[..., RawClient]) -> AsyncIterator[str]:
-    """Routes that somebody asks for all the time, who must not notice anything; gives back where they lead."""
+    """Routes that are asked for all the time, without a failure; gives back where they lead."""
     target = await doors.open()
     paths = [f"/user/u{number}/" for number in range(_ROUTES)]
     await asyncio.gather(*(proxy.add_route(path, target, {}) for path in paths))

@@ -1,4 +1,4 @@
-"""What jupyterhub-traefik-proxy 2.1.0 leaves in a store or in a file; its own keys are in ``tests/data``."""
+"""Data that jupyterhub-traefik-proxy 2.1.0 leaves in a store or in a file; its own keys are in ``tests/data``."""
 
 from __future__ import annotations
 

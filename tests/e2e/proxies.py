@@ -28,7 +28,7 @@ External = Callable[..., TraefikRedisProxy]
 
 
 def complaints(log: pytest.LogCaptureFixture) -> list[str]:
-    """What kvproxy has warned of, but for a part that is late, as one may be on a busy machine."""
+    """Warnings of kvproxy, but for a part that is late, as one may be on a busy machine."""
     warned = [record.getMessage() for record in log.records if record.levelno >= logging.WARNING]
     return [said for said in warned if not said.startswith("Traefik: ") and "Waiting for it for up to" not in said]
 
@@ -154,7 +154,7 @@ async def served_number(port: int, name: str = "localhost") -> int:
 
 
 async def until_true(condition: Callable[[], Awaitable[bool]], seconds: float) -> None:
-    """Wait for a condition, for so many seconds at most, or more on a machine that is busy."""
+    """Wait for a condition, for the given seconds at most, or more on a machine that is busy."""
     begin = asyncio.get_running_loop().time()
     while not await condition():
         assert asyncio.get_running_loop().time() - begin < seconds * slowness()

@@ -20,6 +20,6 @@ def etcd_rights(role: str) -> dict[str, str]:
 CONSUL_HUB, CONSUL_TRAEFIK = re.findall(r"```hcl\n(.*?)```", (_DOCS / "consul.md").read_text(), re.DOTALL)
 
 _REDIS = (_DOCS / "redis.md").read_text()
-#: What the hub's user in Redis needs, and what it needs besides to let Traefik in.
+#: Rights of the hub's user in Redis, and further ones to let Traefik in.
 (REDIS_HUB,) = re.findall(r"^user hub on >change-me (.*)$", _REDIS, re.MULTILINE)
 (REDIS_ADMITTING,) = re.findall(r"^ACL SETUSER hub (.*)$", _REDIS, re.MULTILINE)

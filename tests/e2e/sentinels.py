@@ -29,7 +29,7 @@ ACCESS = Access(
     replica=Login("replica", f"{PASSWORD}-5"),
     sentinel_acl=[CLOSED, USERS["kvproxy"]],
 )
-#: What the hub's user needs besides to let Traefik in.
+#: Further rights of the hub's user to let Traefik in.
 (RIGHTS,) = re.findall(r"^ACL SETUSER hub (.*)$", (DOCS / "sentinel.md").read_text(), re.MULTILINE)
 
 

@@ -35,7 +35,7 @@ from .proxies import TOML, Client, Doors, External, Start, port_of, serving, unt
 
 pytestmark = pytest.mark.timeout(180)
 
-#: What `kvproxy static-config` adds for it.
+#: Lines that `kvproxy static-config` adds for it.
 METRICS = """
 [metrics.prometheus]
 addEntryPointsLabels = false
@@ -164,7 +164,7 @@ async def test_an_open_websocket_is_seen_when_it_is_closed(
     await until_active(proxy, "/user/ada/", start)
 
 
-async def test_a_traefik_that_is_started_again_counts_anew(start_proxy: Start, doors: Doors) -> None:
+async def test_a_restarted_traefik_counts_from_zero(start_proxy: Start, doors: Doors) -> None:
     """One request before and one after: the counter shows the same, and it is seen all the same."""
     proxy = await start_proxy()
     await proxy.add_route("/user/ada/", await doors.open(), {})
@@ -298,7 +298,7 @@ async def test_an_external_traefik_that_gets_metrics_is_noticed(
         await store.aclose()
 
 
-async def test_every_replica_counts_and_a_hanging_one_delays_nobody(
+async def test_every_replica_counts_and_a_hanging_one_delays_no_call(
     make_proxy: Callable[..., TraefikRedisProxy], redis_server: RedisServer, doors: Doors, tmp_path: Path
 ) -> None:
     """Requests through either are seen; a replica that hangs costs one short wait, and then none."""

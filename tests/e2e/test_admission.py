@@ -14,9 +14,6 @@ import aiohttp
 import psutil
 import pytest
 
-from benchmarks.faults.load import Load
-from benchmarks.faults.site import Site
-from benchmarks.faults.stores import STORES, Killable
 from kvproxy.errors import ConfigurationError, StoreAuthError
 from kvproxy.testing.conformance.proxy_suite import until
 from kvproxy.testing.servers import RedisServer
@@ -26,6 +23,9 @@ from kvproxy.testing.servers.redis import CLOSED
 from kvproxy_consul import TraefikConsulProxy
 from kvproxy_redis.client import connect
 from kvproxy_redis.connection import parse_connection
+from tests.faults.load import Load
+from tests.faults.site import Site
+from tests.faults.stores import STORES, Killable
 
 from .proxies import Client, Doors, Start, making, port_of, until_true
 from .rights import CONSUL_HUB, REDIS_ADMITTING, REDIS_HUB
@@ -85,7 +85,7 @@ async def test_a_store_that_has_lost_routes_is_not_read_before_they_are_back(
 
 
 @pytest.mark.timeout(300)
-async def test_nobody_notices_that_redis_dies_while_traefik_reads_it(tmp_path: Path) -> None:
+async def test_users_do_not_notice_that_redis_dies_while_traefik_reads_it(tmp_path: Path) -> None:
     """It is back at once with all that it held, where the cursor of Traefik's scan means something else."""
     async with at_work("redis", tmp_path, 300) as (site, store):
         for number in range(8):
@@ -130,7 +130,7 @@ async def test_a_user_of_redis_that_may_not_admit_traefik_is_told_at_start(
 async def test_a_redis_that_was_flushed_or_was_told_to_forget_traefik_lets_it_in_again(
     redis_server: RedisServer, start_proxy: Start
 ) -> None:
-    """By itself: nobody asks for anything."""
+    """By itself, without a call."""
     await start_proxy(**ADMITS)
     redis_server.command("ACL", "DELUSER", "traefik")
     redis_server.command("FLUSHALL")
@@ -152,7 +152,7 @@ async def test_consul_says_what_is_missing(consul_factory: Callable[..., ConsulS
 async def test_consuls_token_is_given_again_just_the_rights_that_the_hub_gave_it(
     consul_factory: Callable[..., ConsulServer], tmp_path: Path
 ) -> None:
-    """Whatever was changed: the policy's rules, or the token's policies."""
+    """After any change: of the policy's rules, or the token's policies."""
     consul = consul_factory(acl=True)
     async with AsyncExitStack() as stack:
         make = await stack.enter_async_context(making(TraefikConsulProxy, tmp_path))

@@ -30,7 +30,7 @@ from kvproxy_redis import TraefikRedisProxy
 
 from .proxies import Client, Start, port_of
 
-#: What an earlier hub does: start its Traefik, add a route, tell that it is done, and go on.
+#: An earlier hub: start its Traefik, add a route, tell that it is done, and go on.
 SCRIPT = """
 import asyncio, logging, sys
 from kvproxy_redis import TraefikRedisProxy
@@ -70,7 +70,7 @@ class EarlierHub:
 
     @property
     def record(self) -> dict[str, Any]:
-        """What it has left about its Traefik."""
+        """The record that it has left about its Traefik."""
         record: dict[str, Any] = json.loads(self.files[2].read_text())
         return record
 
@@ -105,7 +105,7 @@ def left(earlier: EarlierHub) -> EarlierHub:
 
 @pytest.fixture
 def log(caplog: pytest.LogCaptureFixture) -> pytest.LogCaptureFixture:
-    """What the proxy logs."""
+    """The proxy's log."""
     caplog.set_level(logging.INFO)
     return caplog
 
@@ -114,12 +114,12 @@ Make = Callable[..., TraefikRedisProxy]
 
 
 def gone(process: psutil.Process) -> bool:
-    """Whether a process has ended."""
+    """True if a process has ended."""
     return not process.is_running() or process.status() == psutil.STATUS_ZOMBIE
 
 
 async def serves(proxy: TraefikRedisProxy, path: str = "/user/ada/") -> bool:
-    """Whether a user's server answers through the proxy."""
+    """True if a user's server answers through the proxy."""
     client = Client(int(port_of(proxy.public_url)))
     status, _ = await client.ask(path)
     await client.close()
@@ -242,7 +242,7 @@ async def test_a_traefik_without_its_record_is_known_by_its_command_line(
     await proxy.start()
     assert gone(left.traefik)
     assert await serves(proxy)
-    assert f"(process {left.traefik.pid}): nobody has recorded what it was started with" in log.text
+    assert f"(process {left.traefik.pid}): its start was not recorded" in log.text
 
 
 async def test_the_program_on_the_port_is_named(
@@ -285,7 +285,7 @@ async def test_two_hubs_cannot_have_one_traefik(earlier: EarlierHub, make_proxy:
 async def test_a_renewed_certificate_is_served_from_the_next_route_on(
     start_proxy: Start, echo: EchoServer, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
-    """So nobody has to be cut off for it."""
+    """So no connection has to be cut off for it."""
     now, renewed = (Certificates.make(tmp_path_factory.mktemp("tls")) for _ in range(2))
     port = free_port()
     proxy = await start_proxy(

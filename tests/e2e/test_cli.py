@@ -52,7 +52,7 @@ async def proxy(start_proxy: Start, tmp_path: Path) -> TraefikRedisProxy:
 
 
 def levels(printed: str) -> dict[str, set[str]]:
-    """What was looked at, by how bad it is."""
+    """Findings by how bad they are."""
     found: dict[str, set[str]] = {}
     for line in printed.splitlines():
         found.setdefault(line[:8].strip(), set()).add(line[8:].partition(":")[0])
@@ -220,7 +220,7 @@ async def test_check_is_coloured_on_a_terminal_only(proxy: TraefikRedisProxy, tm
 # -- routes
 
 
-async def test_routes_are_shown_with_who_serves_them(
+async def test_routes_are_shown_with_the_traefiks_that_serve_them(
     proxy: TraefikRedisProxy, redis_server: RedisServer, tmp_path: Path
 ) -> None:
     """JSON in a pipe, a table on a terminal; what was changed by hand differs."""
@@ -241,7 +241,7 @@ async def test_routes_are_shown_with_who_serves_them(
 
 
 async def test_routes_are_listed_though_traefik_cannot_be_asked(proxy: TraefikRedisProxy, tmp_path: Path) -> None:
-    """What the store wants is known all the same."""
+    """The store's routes are known all the same."""
     api = f"http://127.0.0.1:{free_port()}"
     write_config(tmp_path, settings_of(proxy, **{"TraefikProxy.traefik_api_url": api}))
     document = await routes(tmp_path)

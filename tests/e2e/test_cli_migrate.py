@@ -150,8 +150,8 @@ async def test_routes_that_a_hub_has_gone_on_without_do_not_come_back(
     assert door in records["/user/ada/"]
 
 
-async def test_what_was_interrupted_is_done_by_running_it_again(redis: RedisKeys, tmp_path: Path) -> None:
-    """What is there is kept, what is not is added, and what the hub would do is not undone."""
+async def test_an_interrupted_migration_is_finished_by_running_it_again(redis: RedisKeys, tmp_path: Path) -> None:
+    """Existing routes are kept, missing ones are added, and changes by the hub are not undone."""
     await migrate(tmp_path, "--from-peer", "--delete-old", "--execute")
     done = redis.all()
     redis.client.hdel("jupyterhub/routes", "/user/ada/")
@@ -209,7 +209,7 @@ async def test_the_peers_keys_in_other_stores(
 
 
 async def test_the_peers_configuration_file(tmp_path: Path) -> None:
-    """Where records are part of the configuration; what somebody else wrote stays."""
+    """Where records are part of the configuration; foreign keys stay."""
     (tmp_path / "rules.toml").write_text(
         """
 [http.routers.router__2Fuser_2Fada_2F]
@@ -340,7 +340,7 @@ async def test_sources_that_cannot_be_read_are_one_sentence(
 async def test_a_store_that_a_hub_is_at_work_on_is_left_alone(
     redis: RedisKeys, make_proxy: Callable[..., TraefikRedisProxy], tmp_path: Path
 ) -> None:
-    """Though nobody answers at the hub's address: it may be on another machine."""
+    """Though no hub answers at its address: it may be on another machine."""
     proxy = make_proxy(redis_url=redis.server.url, redis_password=PASSWORD)
     await proxy.start()
     done = await migrate(tmp_path, "--from-peer", "--delete-old", "--execute")

@@ -68,7 +68,7 @@ def about(printed: str, what: str) -> list[str]:
 
 
 async def test_a_traefik_without_a_default_certificate(own: Own, tmp_path: Path, doors: Doors) -> None:
-    """What it costs and how to mend it; mended, nothing is said."""
+    """The cost and the remedy are reported; once mended, nothing is."""
     proxy = own()
     await proxy.add_route("/", await doors.open(), {})
     write_config(tmp_path, settings_of(proxy))

@@ -146,7 +146,7 @@ def watched(cluster: EtcdCluster | ConsulCluster) -> int:
 @pytest.mark.parametrize(
     ("site", "victim"), [("etcd", "leader"), ("etcd", "watched"), ("consul", "leader")], indirect=["site"]
 )
-async def test_nobody_notices_that_a_server_is_killed(
+async def test_users_do_not_notice_that_a_server_is_killed(
     victim: str, site: Site, proxy: KVTraefikProxy, doors: Doors, client_of: Callable[..., Client]
 ) -> None:
     """The leader, or the one that Traefik watches; many routes that are added meanwhile are served."""
@@ -165,7 +165,7 @@ async def test_nobody_notices_that_a_server_is_killed(
 
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize("site", ["etcd balanced", "consul"], indirect=True)
-async def test_nobody_notices_that_the_leader_is_paused(
+async def test_users_do_not_notice_that_the_leader_is_paused(
     site: Site, proxy: KVTraefikProxy, doors: Doors, client_of: Callable[..., Client]
 ) -> None:
     """Its connections stay open and nothing comes. When it goes on, it undoes nothing of what happened meanwhile."""
@@ -190,10 +190,10 @@ async def test_nobody_notices_that_the_leader_is_paused(
     ],
     indirect=["site"],
 )
-async def test_nobody_notices_that_the_leader_is_cut_off(
+async def test_users_do_not_notice_that_the_leader_is_cut_off(
     cut: str, mend: str, site: Site, proxy: KVTraefikProxy, doors: Doors, client_of: Callable[..., Client]
 ) -> None:
-    """From the other servers, or from everybody. Machines with networks of their own need root: else it is paused."""
+    """From the other servers, or from all. Machines with networks of their own need root: else it is paused."""
     cluster = site.cluster
     cut, mend = (cut, mend) if Network.possible() else ("pause", "go_on")
     async with under_load(proxy, doors, client_of) as target:
@@ -308,7 +308,7 @@ async def test_without_a_majority_routes_go_on_and_new_ones_wait(
 
 @pytest.mark.parametrize("site", ["etcd apart", "consul apart"], indirect=True)
 @pytest.mark.parametrize("list_between", [False, True])
-async def test_what_a_server_passes_on_late_undoes_nothing(list_between: bool, site: Site, tmp_path: Path) -> None:
+async def test_a_transaction_passed_on_late_undoes_nothing(list_between: bool, site: Site, tmp_path: Path) -> None:
     """A follower that the others do not hear keeps what it is told, and hands it to the leader when it is back."""
     cluster = site.cluster
     follower = (cluster.wait_for_leader() + 1) % 3
@@ -346,7 +346,7 @@ def value(text: str) -> Transaction:
 
 
 def told(cluster: EtcdCluster | ConsulCluster, number: int) -> bool:
-    """Whether a server passes on what it is told now."""
+    """True if a server passes on what it is told now."""
     try:
         cluster.nodes[number].put("zz", "1")
     except OSError:

@@ -193,7 +193,7 @@ async def test_the_documented_least_rights_are_enough_and_nothing_secret_is_show
     assert complaints(caplog) == []
 
 
-#: What the documented users are refused, each with the user.
+#: Commands that the documented users are refused, each with the user.
 REFUSED = [
     *((user, *command) for user in ("hub", "traefik") for command in (
         ("FLUSHALL",), ("FLUSHDB",), ("SWAPDB", "0", "1"), ("CLIENT", "PAUSE", "1"), ("CLIENT", "KILL", "ID", "1"),
@@ -221,7 +221,7 @@ async def test_the_documented_users_are_refused_what_they_do_not_need(
     assert said == []
 
 
-async def test_the_documented_default_user_lets_nobody_in_and_loses_nothing_at_a_restart(
+async def test_the_documented_default_user_lets_no_client_in_and_loses_nothing_at_a_restart(
     redis_factory: Callable[..., RedisServer],
     start_proxy: Start,
     doors: Doors,
@@ -289,7 +289,7 @@ async def test_a_redis_that_answers_without_a_login_is_named_once_at_start_with_
 async def test_a_unix_socket_that_only_its_group_may_open_is_no_open_door(
     redis_factory: Callable[..., RedisServer], caplog: pytest.LogCaptureFixture
 ) -> None:
-    """The TCP port of the same server is one, and so is a socket that everybody may open."""
+    """The TCP port of the same server is one, and so is a socket that every user may open."""
     redis = redis_factory(appendonly=True)
     store = RedisStore(parse_connection(f"unix://{redis.unix_socket}"), "traefik", "jupyterhub")
     try:
@@ -358,7 +358,7 @@ async def test_settings_that_hurt_are_named_at_start(
 
 
 async def test_a_key_that_is_not_text_is_named(redis_server: RedisServer, start_proxy: Start) -> None:
-    """At the hub's start; nobody could find it otherwise."""
+    """At the hub's start; it could not be found otherwise."""
     redis_server.command("EVAL", "return redis.call('SET', KEYS[1], string.char(255))", "1", "traefik/http/odd")
     with pytest.raises(StoreError, match=r"not UTF-8 text.* 'traefik/http/odd'; remove it"):
         await start_proxy()
@@ -400,7 +400,7 @@ async def test_roots_that_would_mix_are_refused(start_proxy: Start) -> None:
         await start_proxy(kv_jupyterhub_prefix="traefik-hub")
 
 
-async def test_the_api_lets_in_the_configured_user_and_nobody_else(start_proxy: Start) -> None:
+async def test_the_api_lets_in_the_configured_user_only(start_proxy: Start) -> None:
     """Each with an answer in a moment: the hub's own requests need no slow hash."""
     proxy = await start_proxy(traefik_api_username="abc", traefik_api_password="123")
     async with aiohttp.ClientSession() as session:
@@ -410,7 +410,7 @@ async def test_the_api_lets_in_the_configured_user_and_nobody_else(start_proxy: 
                 assert answer.status == status, auth
 
 
-async def test_whoever_writes_without_pause_can_be_cancelled(redis_server: RedisServer) -> None:
+async def test_a_task_that_writes_without_pause_can_be_cancelled(redis_server: RedisServer) -> None:
     """At any moment, by one cancellation: redis-py loses it when a command has just gone out (before Python 3.12)."""
     store, reader = (RedisStore(parse_connection(redis_server.url), "traefik", "jupyterhub") for _ in range(2))
     turns = itertools.count()

@@ -335,7 +335,7 @@ async def test_a_consul_without_a_leader_is_told_at_once_and_its_return_too() ->
 
 
 async def test_another_server_is_told_from_consul(echo_server: Callable[..., Any]) -> None:
-    """Whatever it answers."""
+    """With any answer."""
     async with opened(echo_server().url) as store:
         with pytest.raises(StoreError, match="consul_url"):
             await store.check()
@@ -356,7 +356,7 @@ async def test_of_several_endpoints_traefik_gets_the_first_or_its_own(
     first, second = (nowhere, consul_server.endpoint) if told else (consul_server.endpoint, nowhere)
     proxy = await start_proxy(consul_url=f"consul://{first},{second}", **(own if told else {}))
     await assert_works(proxy, doors, client_of)
-    warned = f"Traefik takes only one and is told the first, {first}" in caplog.text
+    warned = f"Traefik takes only one and gets the first, {first}" in caplog.text
     assert warned is not told
 
 
@@ -390,7 +390,7 @@ async def test_one_index_of_consul_a_commit_and_none_a_read(
 async def test_nothing_outside_of_the_roots_is_touched(
     prefix: str, start_proxy: Start, consul_server: ConsulServer, doors: Doors, client_of: Callable[..., Client]
 ) -> None:
-    """What lies beside stays as it is."""
+    """Keys beside it stay as they are."""
     root = prefix.strip("/")
     others = {root[:-1]: "x", "jupyterhub/other": "x", "zz": "x", "jupyterhub": ""}
     for key, value in others.items():
@@ -421,8 +421,8 @@ async def test_a_transaction_of_the_most_bytes_in_every_shape_is_applied(consul_
         assert len((await store.snapshot()).config) == 2 * count + 1
 
 
-async def test_what_is_no_text_is_named(consul_server: ConsulServer) -> None:
-    """Somebody else's bytes below the root."""
+async def test_values_that_are_no_text_are_named(consul_server: ConsulServer) -> None:
+    """Foreign bytes below the root."""
     consul_server.request("PUT", "kv/traefik/x", b"\xff\xfe")
     async with opened(consul_server.url) as store:
         with pytest.raises(StoreError, match="UTF-8"):

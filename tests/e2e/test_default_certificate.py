@@ -157,7 +157,7 @@ async def test_one_that_comes_while_the_hub_works_is_served(
     await churn(proxy, doors, public, number)
 
 
-async def test_reloads_are_cheap_where_nobody_else_has_a_certificate(start_proxy: Start, doors: Doors) -> None:
+async def test_reloads_are_cheap_without_foreign_certificates(start_proxy: Start, doors: Doors) -> None:
     """Traefik of the hub, or any other that was told so: it has a certificate, so it makes no key."""
     public = free_port()
     proxy = await start_proxy(

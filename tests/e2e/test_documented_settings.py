@@ -156,7 +156,7 @@ rootKey = "traefik"
 class AcmeServer:
     """Pebble, Let's Encrypt's own server for tests; it believes every answer to a challenge.
 
-    directory: where its files are. url: of its directory. ca: whom to trust for `url`.
+    directory: where its files are. url: of its directory. ca: to trust for `url`.
     """
 
     def __init__(self, directory: Path, certificates: Certificates) -> None:

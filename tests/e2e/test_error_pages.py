@@ -1,4 +1,4 @@
-"""What a browser gets where a user's server does not answer: the hub's page."""
+"""The hub's page for a browser where a user's server does not answer."""
 
 from __future__ import annotations
 
@@ -47,8 +47,8 @@ async def ask(url: str, method: str = "GET", **options: Any) -> tuple[int, str, 
         return answer.status, await answer.text(), answer.headers
 
 
-async def test_who_finds_a_server_gone_gets_the_hubs_page(start_proxy: Start, hub: SimpleNamespace) -> None:
-    """Whatever the request was, with the status that JupyterLab knows; others' routes are as they were."""
+async def test_a_server_that_is_gone_gives_the_hubs_page(start_proxy: Start, hub: SimpleNamespace) -> None:
+    """For any request, with the status that JupyterLab knows; others' routes are as they were."""
     proxy = await start_proxy(hub=hub)
     url = f"{proxy.public_url}user/ada/"
     await proxy.add_route("/user/ada/", nobody(), ADA)
@@ -70,7 +70,7 @@ async def test_who_finds_a_server_gone_gets_the_hubs_page(start_proxy: Start, hu
         assert (status, PAGE in text) == (503, True)
 
 
-async def test_what_a_server_answers_itself_passes(start_proxy: Start, hub: SimpleNamespace) -> None:
+async def test_a_servers_own_answers_pass(start_proxy: Start, hub: SimpleNamespace) -> None:
     """All of its statuses but the two that Traefik uses too."""
     proxy = await start_proxy(hub=hub)
 
@@ -109,8 +109,8 @@ async def test_a_server_of_an_excepted_path_answers_for_itself(
             assert (await ask(proxy.public_url + path))[0] == 503
 
 
-async def test_what_fits_no_route_gets_the_hubs_page(start_proxy: Start, hub: SimpleNamespace) -> None:
-    """A hub below a path, and somebody who types the host alone; a health check needs no hub."""
+async def test_requests_that_match_no_route_get_the_hubs_page(start_proxy: Start, hub: SimpleNamespace) -> None:
+    """A hub below a path, and a user who types the host alone; a health check needs no hub."""
     hub.url = hub.url.replace("/hub/", "/jh/hub/")
     proxy = await start_proxy(hub=hub, public_url=f"http://127.0.0.1:{free_port()}/jh/")
     await proxy.add_route("/jh/", hub.server.url, {"hub": True})
@@ -146,7 +146,7 @@ async def test_an_unknown_host_gets_the_hubs_page(start_proxy: Start, hub: Simpl
 
 
 async def test_without_a_hub_what_fits_no_route_is_a_plain_404(start_proxy: Start) -> None:
-    """As nobody could be asked for a page."""
+    """As there is no service to ask for a page."""
     proxy = await start_proxy()
     assert (await ask(proxy.public_url))[:2] == (404, "Not Found")
 
@@ -154,7 +154,7 @@ async def test_without_a_hub_what_fits_no_route_is_a_plain_404(start_proxy: Star
 async def test_websockets_and_streams_are_not_held_up(
     start_proxy: Start, hub: SimpleNamespace, echo_server: Callable[..., EchoServer]
 ) -> None:
-    """What a server has sent arrives before it goes on; large bodies arrive whole in both directions."""
+    """Data that a server has sent arrives before it goes on; large bodies arrive whole in both directions."""
     proxy, go_on = await start_proxy(hub=hub), asyncio.Event()
 
     async def stream(request: web.BaseRequest) -> web.StreamResponse:
@@ -244,7 +244,7 @@ async def test_an_external_traefik_has_them(external: Callable[..., TraefikRedis
 async def test_a_killed_server_of_a_real_hub(
     hub_factory: Callable[..., HubProcess], redis_server: RedisServer, internal_ssl: bool, tmp_path: Path
 ) -> None:
-    """The page has the hub's look and leads to it, and whoever is logged in can start the server again from there."""
+    """The page has the hub's look and leads to it, and a logged-in user can start the server again from there."""
     hub = hub_factory(
         {
             "TraefikRedisProxy.redis_url": redis_server.url,

@@ -219,7 +219,7 @@ async def test_a_user_without_rights_is_told_so_at_once(
 async def test_a_check_finds_missing_rights_to_write_and_writes_nothing(
     version: str, etcd_factory: Callable[..., EtcdServer]
 ) -> None:
-    """Each of the two roots counts; nobody who watches etcd is woken."""
+    """Each of the two roots counts; no watcher of etcd is woken."""
     etcd = etcd_factory(version=version, root_password="root")
     rights = dict.fromkeys(["traefik", "jupyterhub/"], "READWRITE")
     etcd.add_user("hub", PASSWORD, rights=rights)
@@ -366,14 +366,14 @@ async def test_an_absent_etcd_is_given_up_with_a_clear_error(start_proxy: Start)
 
 @pytest.mark.parametrize("version", ["3.4", "3.5"])
 async def test_a_gateway_that_is_off_is_explained(version: str, etcd_factory: Callable[..., EtcdServer]) -> None:
-    """It is on unless somebody switched it off."""
+    """It is on by default."""
     async with opened(etcd_factory(version=version, gateway=False).url) as store:
         with pytest.raises(StoreError, match="--enable-grpc-gateway"):
             await store.check()
 
 
 async def test_another_server_is_told_from_etcd(echo_server: Callable[..., Any]) -> None:
-    """Whatever it answers."""
+    """With any answer."""
     async with opened(echo_server().url) as store:
         with pytest.raises(StoreError, match="etcd_url"):
             await store.check()
@@ -460,8 +460,8 @@ async def test_nothing_outside_of_the_roots_is_touched(
     assert all(key.startswith((f"{root}/", "jupyterhub/routes/")) for key in found.keys() - others.keys())
 
 
-async def test_what_is_no_text_is_named(etcd_server: EtcdServer) -> None:
-    """Somebody else's bytes below the root."""
+async def test_values_that_are_no_text_are_named(etcd_server: EtcdServer) -> None:
+    """Foreign bytes below the root."""
     etcd_server.request("kv/put", {"key": "dHJhZWZpay94", "value": "//79"})
     async with opened(etcd_server.url) as store:
         with pytest.raises(StoreError, match="UTF-8"):

@@ -210,7 +210,7 @@ async def test_names_that_look_like_templates(
     assert set(await proxy.get_all_routes()) == set(specs)
 
 
-async def test_what_is_added_by_hand_is_served_and_kept(
+async def test_additions_by_hand_are_served_and_kept(
     start_proxy: Start, doors: Doors, client_of: Callable[..., Client], file: Path
 ) -> None:
     """Before the hub is started, and while it runs."""
@@ -275,7 +275,7 @@ async def test_a_file_that_was_broken_by_hand_is_an_error_and_goes_on_serving(
 async def test_routes_that_were_lost_by_hand_come_back_with_the_next_change(
     how: str, start_proxy: Start, doors: Doors, client_of: Callable[..., Client], file: Path
 ) -> None:
-    """An editor saved what it had read minutes ago, or somebody removed the file."""
+    """An editor saved what it had read minutes ago, or the file was removed."""
     proxy = await start_proxy()
     target = await doors.open()
     await proxy.add_route("/user/ada/", target, {"user": "ada"})

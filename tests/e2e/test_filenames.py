@@ -33,11 +33,11 @@ NAMES = [
     "日本語 ノート.txt",
     "🚀 ﷽ \u202e.txt",
 ]
-#: What JavaScript's encodeURIComponent, and so JupyterLab, leaves as it is.
+#: Characters that JavaScript's encodeURIComponent, and so JupyterLab, leaves as they are.
 JAVASCRIPT = "!~*'()"
-#: What the standard for URLs (RFC 3986) allows to stand in a path as it is.
+#: Characters that the standard for URLs (RFC 3986) allows in a path as they are.
 LITERAL = "!$&'()*+,;=:@~"
-#: What some programs send as it is although the standard does not allow it.
+#: Characters that some programs send as they are although the standard does not allow it.
 CARELESS = LITERAL + '[]|^{}<>`\\"'
 
 #: Two names for one place, and places outside of the folder: what the server makes of them is up to the server.

@@ -37,7 +37,7 @@ PAGE = Path(__file__).parents[2] / "docs" / "how-to" / "write-a-hook.md"
 #: A user who may not make Redis wake Traefik for each key.
 LOGIN = {"redis_traefik_username": "traefik", "redis_traefik_password": "quiet"}
 QUIET = [f"traefik on >quiet {TRAEFIK_RIGHTS}"]
-#: So many that there are groups of them.
+#: Enough to be in groups.
 CROWD = [f"/user/student{number:03d}/" for number in range(80)]
 
 Make = Callable[..., TraefikRedisProxy]
@@ -63,7 +63,7 @@ async def fetch(url: str, **options: Any) -> tuple[int, str, Mapping[str, str]]:
 
 
 def login(password: str) -> dict[str, str]:
-    """The header of somebody who knows a password."""
+    """The header of a user with a password."""
     return {"Authorization": "Basic " + base64.b64encode(f"grader:{password}".encode()).decode()}
 
 
@@ -164,7 +164,7 @@ async def test_the_documented_limit_is_kept(start: Start, doors: Doors, tmp_path
 
 
 async def test_the_documented_password_is_asked_for(start: Start, doors: Doors, tmp_path: Path) -> None:
-    """Of everybody who comes to the service, and of nobody else."""
+    """Of every client of the service, and of no other."""
     proxy, target = await start(**documented("basicAuth", tmp_path)), await doors.open()
     await proxy.add_route("/services/grades/", target, {"service": "grades"})
     await proxy.add_route("/services/other/", target, {"service": "other"})
@@ -176,7 +176,7 @@ async def test_the_documented_password_is_asked_for(start: Start, doors: Doors, 
 
 
 @pytest.mark.parametrize("layout", ["flat", "tree"])
-async def test_nobody_comes_past_the_password_of_a_route(
+async def test_no_request_gets_past_the_password_of_a_route(
     layout: str, start: Start, doors: Doors, tmp_path: Path
 ) -> None:
     """Not by a name near those in a group either, whose last child leads to the default route."""
@@ -199,7 +199,7 @@ async def test_nobody_comes_past_the_password_of_a_route(
 async def test_the_documented_authority_decides(
     start: Start, echo_server: Callable[..., EchoServer], tmp_path: Path
 ) -> None:
-    """What it says about who asks reaches the server; if it is away, nobody comes in."""
+    """Its answer about the user reaches the server; while it is unreachable, no request gets in."""
     ask = documented("forwardAuth", tmp_path)["route_hook"]
     authority, echo = echo_server("authority"), echo_server("server")
 

@@ -24,7 +24,7 @@ WHICH_SERVER = "import os; print(os.environ['JUPYTERHUB_SERVER_NAME'])"
 
 @pytest.fixture
 def guarded_redis():
-    """A Redis that nobody may use without a password, and the hub as a user of its own."""
+    """A Redis that needs a password, and the hub as a user of its own."""
     with RedisServer(password="another", acl=[f"hub on >{PASSWORD} ~* &* +@all"]) as server:
         yield server
 
@@ -149,7 +149,7 @@ async def test_route_check_removes_a_stale_route(hub, redis_of_hub):
         redis_of_hub.command("PUBLISH", "__keyspace@0__:traefik/", "set")
 
     async with HubClient(hub, "ghost") as ghost:
-        # Planted each time, as the hub's own look at the store may remove it first; nobody listens at that target.
+        # Planted each time, as the hub's own look at the store may remove it first; no server listens at that target.
         await until_status(ghost, "api", 502, plant)
 
         assert (await ghost.check_routes()).status == 200

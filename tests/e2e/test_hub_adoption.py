@@ -47,7 +47,7 @@ class Conversation:
         self._connection = connection
 
     async def goes_on(self) -> bool:
-        """Whether something that is said is heard."""
+        """True if something that is said is heard."""
         await self._connection.send_str("x")
         return (await self._connection.receive(timeout=10)).data == "x"
 
@@ -66,12 +66,12 @@ def traefiks(hub: HubProcess) -> list[int]:
 
 
 def files(hub: HubProcess) -> list[Path]:
-    """What has been written for Traefik."""
+    """The files that were written for Traefik."""
     return sorted(hub.directory.glob("*traefik.toml*"))
 
 
 def answers(hub: HubProcess) -> bool:
-    """Whether the hub answers, restarted or not."""
+    """True if the hub answers, restarted or not."""
     try:
         return hub.answers()
     except OSError:
@@ -139,7 +139,7 @@ def test_a_traefik_that_was_taken_over_is_started_again_when_it_dies(hub: HubPro
 
 
 def test_a_first_start_that_fails_leaves_nothing(hub: HubProcess) -> None:
-    """Whatever the setting says, if it is Traefik that does not come up."""
+    """With any setting, if it is Traefik that does not come up."""
     hub.configure({"TraefikProxy.extra_static_config": {"providers": {"redis": {"nosuchoption": 1}}}})
     hub.launch()
     assert hub.wait(30) == 1

@@ -1,4 +1,4 @@
-"""A hub on a store that jupyterhub-traefik-proxy has used, and that nobody has migrated."""
+"""A hub on a store that jupyterhub-traefik-proxy has used, and that was not migrated."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class Used(ABC):
 
     @abstractmethod
     def left(self, routes: Mapping[str, Any]) -> bool:
-        """Whether that is all there, unchanged."""
+        """True if that is all there, unchanged."""
 
     @abstractmethod
     def text(self) -> str:
@@ -136,7 +136,7 @@ def used(request: pytest.FixtureRequest, tmp_path: Path) -> Used:
 
 @asynccontextmanager
 async def at_work(hub: HubProcess) -> AsyncIterator[Load]:
-    """Somebody asks a user's server all the time."""
+    """A user's server is asked all the time."""
     client = Client(hub.port)
     status, body = await client.ask("/user/ada/api")
     assert status == 200
@@ -162,7 +162,7 @@ def told(hub: HubProcess) -> list[list[str]]:
     return [shlex.split(line) for line in lines]
 
 
-async def test_nobody_who_is_at_work_notices_that_a_hub_starts_on_what_another_proxy_has_left(
+async def test_users_at_work_do_not_notice_a_hub_that_starts_after_another_proxy(
     hub_factory: Callable[..., HubProcess], traefik_server: Callable[..., TraefikServer], used: Used
 ) -> None:
     """Its routes serve until the hub has its own, and none of its keys is changed before the command does it."""

@@ -39,7 +39,7 @@ def hub(hub_factory: Callable[..., HubProcess], redis: RedisServer, patience: fl
         {
             "TraefikRedisProxy.redis_url": redis.url,
             "KVTraefikProxy.store_timeout": patience,
-            # Who asks for a server is answered at once, not when it runs.
+            # A request for a server is answered at once, not when the server runs.
             "JupyterHub.tornado_settings": {"slow_spawn_timeout": 0},
         }
     )
@@ -67,7 +67,7 @@ async def becomes(condition: Callable[[], Awaitable[bool]], what: str, seconds: 
 
 
 async def reaches_server(user: HubClient) -> bool:
-    """Whether a user's server answers at the public URL."""
+    """True if a user's server answers at the public URL."""
     try:
         return (await user.server("GET", "api")).status == 200
     except (aiohttp.ClientError, asyncio.TimeoutError):
@@ -75,12 +75,12 @@ async def reaches_server(user: HubClient) -> bool:
 
 
 async def works(user: HubClient) -> bool:
-    """Whether a user's server does what the user wants, and is his own."""
+    """True if a user's server does what the user wants, and is his own."""
     return await user.run(WHO) == f"{user.user}\n"
 
 
 def recorded(redis: RedisServer, user: str) -> bool:
-    """Whether the store holds the record of a user's route."""
+    """True if the store holds the record of a user's route."""
     return bool(redis.command("HEXISTS", "jupyterhub/routes", f"/user/{user}/"))
 
 
@@ -104,7 +104,7 @@ async def test_traefik_dies(hub: HubProcess, ada: HubClient) -> None:
 
 
 async def test_the_store_is_emptied(hub: HubProcess, ada: HubClient, redis: RedisServer) -> None:
-    """Nobody asks the hub to do anything about it."""
+    """The hub is not asked to do anything about it."""
     assert recorded(redis, "ada")
     redis.command("FLUSHALL")
 

@@ -1,4 +1,4 @@
-"""What an administrator sees when a hub cannot start: one sentence that says what to do, and nothing left behind."""
+"""Errors of a hub that cannot start: one sentence that says what to do, and nothing left behind."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ kvproxy.process.launch.shutil = types.SimpleNamespace(which=lambda *arguments, *
 
 
 def said(hub: HubProcess, level: str) -> list[str]:
-    """What kvproxy has logged at a level (W, E, C)."""
+    """kvproxy's lines in the log at a level (W, E, C)."""
     line = rf"^\[{level} [^]]* JupyterHub (?:base|startup|traefik_loop|supervisor):\d+\] (.*)$"
     return re.findall(line, hub.log_text, re.MULTILINE)
 

@@ -1,4 +1,4 @@
-"""``internal_ssl``: Traefik speaks to the hub's servers with JupyterHub's certificates, and to nobody without them."""
+"""``internal_ssl``: Traefik speaks to the hub's servers with JupyterHub's certificates, and to none without them."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from kvproxy.testing.servers.tls import TlsFront
 
 pytestmark = [pytest.mark.hub, pytest.mark.timeout(300)]
 
-#: A server's names in its certificate: those that JupyterHub gives its own, and those of somebody else.
+#: A server's names in its certificate: those that JupyterHub gives its own, and those of another machine.
 LOCAL = ["DNS:localhost", "IP:127.0.0.1"]
 ELSEWHERE = ["DNS:elsewhere.invalid", "IP:192.0.2.1"]
 
@@ -35,7 +35,7 @@ def internal(tmp_path: Path) -> dict[str, Any]:
 
 
 async def refuses_strangers(url: str) -> bool:
-    """Whether a server ends the connection of a client without a certificate that has asked it for something."""
+    """True if a server ends the connection of a client without a certificate that has asked it for something."""
     try:
         async with aiohttp.ClientSession() as session, session.get(url, ssl=False):
             return False
@@ -196,7 +196,7 @@ def beside(tmp_path: Path, redis_server: RedisServer) -> Iterator[Callable[[HubP
 
 
 async def spawn_and_compute(hub: HubProcess) -> None:
-    """What a user does."""
+    """The actions of a user."""
     async with HubClient(hub, "ada") as user:
         assert (await user.log_in()).status == 200
         await user.spawn()
@@ -210,7 +210,7 @@ async def test_a_running_traefik_takes_new_certificates(
     internal: Mapping[str, Any],
     beside: Callable[[HubProcess], TraefikServer],
 ) -> None:
-    """JupyterHub has made all of them anew, so the old ones would be refused, and refuse."""
+    """JupyterHub has regenerated all of them, so the old ones would be refused, and refuse."""
     settings = {**internal, "TraefikRedisProxy.redis_url": redis_server.url, "TraefikRedisProxy.should_start": False}
     hub = hub_factory(settings)
     traefik = beside(hub)
@@ -250,7 +250,7 @@ async def test_a_transport_of_the_administrators_own(
     assert hub.end() == 0
 
 
-def test_a_transport_that_nobody_sets_up_is_said_at_start(
+def test_a_missing_transport_is_reported_at_start(
     hub_factory: Callable[..., HubProcess], redis_server: RedisServer, internal: Mapping[str, Any]
 ) -> None:
     """Rather than at each user's start."""

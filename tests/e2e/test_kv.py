@@ -54,7 +54,7 @@ async def test_a_url_picks_the_backend(
     tmp_path: Path,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """Set in the hub's configuration, under either name; nobody complains about a setting that is not his."""
+    """Set in the hub's configuration, under either name; no class complains about another's setting."""
     caplog.set_level(logging.INFO)
     file = tmp_path / "my rules.toml"
     url = redis_server.url if kind == "redis" else f"file://{file}".replace(" ", "%20")

@@ -37,7 +37,7 @@ def test_etcd_survives_a_crash_with_its_data(version: str, etcd_factory: Callabl
 
 
 def test_consul_survives_a_crash_with_its_data(guarded_consul: ConsulServer) -> None:
-    """And with its tokens, which nobody else can read."""
+    """And with its tokens, which no other user can read."""
     guarded_consul.put("a/ü//x", "1")
     guarded_consul.kill()
     guarded_consul.start()
@@ -70,8 +70,8 @@ def test_a_machine_without_apt_gets_one_sentence_each(monkeypatch: pytest.Monkey
         consul_server.find_consul()
 
 
-def test_what_apt_says_is_passed_on(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """Here: an archive that is not there; nothing is left behind, so that the next try begins anew."""
+def test_messages_of_apt_are_passed_on(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Here: an archive that is not there; nothing is left behind, so that the next try starts over."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     monkeypatch.setattr(debian, "_archive", lambda package: f"file:{tmp_path}/nowhere")
     if not debian.shutil.which("apt-get"):
@@ -82,7 +82,7 @@ def test_what_apt_says_is_passed_on(monkeypatch: pytest.MonkeyPatch, tmp_path: P
 
 
 def test_an_archive_is_found_in_what_apt_is_set_up_with(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The release's own, and neither its updates nor somebody else's; with its key ring if it has one."""
+    """The release's own, and neither its updates nor third parties'; with its key ring if it has one."""
     said = [
         "http://else.invalid/ sid main [$(SIGNED_BY)]",
         "http://debian.invalid/debian/ bookworm-updates main [/k.gpg]",

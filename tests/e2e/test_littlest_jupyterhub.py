@@ -2,8 +2,8 @@
 
 Both packages are real and there at once, as is Traefik 3.6.5; what is not here is fetched from the package index. The
 configuration is one of our own: a static file with the entry points ``http`` and ``auth_api``, a watched folder with
-``dynamic.toml`` and ``rules.toml``, a name and a password for Traefik's API. What ``tljh-config reload proxy`` does is
-done by hand; the hub's proxy classes are named in full in place of installing and uninstalling.
+``dynamic.toml`` and ``rules.toml``, a name and a password for Traefik's API. ``tljh-config reload proxy`` is done by
+hand; the hub's proxy classes are named in full in place of installing and uninstalling.
 """
 
 from __future__ import annotations
@@ -96,7 +96,7 @@ class Littlest:
             file.write(config)
 
     def reload_proxy(self) -> None:
-        """Make all of Traefik's files anew, the routes' an empty one, and restart it."""
+        """Rewrite all of Traefik's files, the routes' as an empty one, and restart it."""
         own = tomllib.loads(STATIC.format(public=self.hub.port, api=self.hub.api_port, rules=self.rules))
         self._static.write_text(tomli_w.dumps(deep_merge(own, tomllib.loads(self.extra))))
         (self.rules / "dynamic.toml").write_text("# nothing without https\n")
@@ -129,7 +129,7 @@ def littlest(
 
 @asynccontextmanager
 async def at_work(hub: HubProcess) -> AsyncIterator[Load]:
-    """Somebody asks a user's server all the time, and must not notice anything."""
+    """A user's server is asked all the time, without a failure."""
     client = Client(hub.port)
     status, body = await client.ask("/user/ada/api")
     assert status == 200

@@ -15,7 +15,7 @@ pytestmark = [pytest.mark.hub, pytest.mark.timeout(180)]
 
 @pytest.fixture
 def running(hub_factory, redis_server: RedisServer) -> HubProcess:
-    """A hub whose metrics anybody may read."""
+    """A hub whose metrics are public."""
     hub = hub_factory({"TraefikRedisProxy.redis_url": redis_server.url, "JupyterHub.authenticate_prometheus": False})
     hub.start()
     return hub

@@ -10,7 +10,7 @@ from kvproxy.testing.conformance.proxy_names import NAMES, as_hub
 from .proxies import Client, Doors, Start, add_all, port_of
 
 
-async def test_raw_characters_never_reach_somebody_else(
+async def test_raw_characters_never_reach_another_user(
     start_proxy: Start, doors: Doors, client_of: Callable[..., Client]
 ) -> None:
     """Some clients send quotes, brackets or bytes of UTF-8 as they are."""

@@ -42,7 +42,7 @@ async def opened(redis: RedisServer, username: str = "", password: str = PASSWOR
 
 @asynccontextmanager
 async def listening(redis: RedisServer) -> AsyncIterator[Callable[[], Any]]:
-    """What Traefik would be woken by: call it to get the messages so far, each with its channel."""
+    """Messages that wake Traefik: call it to get those so far, each with its channel."""
     async with Redis(port=redis.port, decode_responses=True) as client, client.pubsub() as pubsub:
         await pubsub.psubscribe("__keyspace*:traefik*")
         assert (await pubsub.get_message(timeout=5)) is not None
@@ -75,7 +75,7 @@ async def test_noise_is_found_with_and_without_the_right_to_ask(
     assert str(redis.command("INFO", "keyspace")).strip() == "# Keyspace"
 
 
-async def test_who_may_neither_ask_nor_listen_takes_it_for_quiet(redis_factory: Factory) -> None:
+async def test_without_the_rights_to_ask_or_listen_redis_counts_as_quiet(redis_factory: Factory) -> None:
     """An unknown is no reason to work otherwise."""
     redis = redis_factory(acl=[EVERYBODY, DEAF], notify_keyspace_events="KEA")
     async with opened(redis, "deaf") as store:
@@ -95,7 +95,7 @@ async def test_an_unreachable_redis_is_none_that_is_quiet(redis_factory: Factory
 
 
 def said(caplog: pytest.LogCaptureFixture) -> list[tuple[str, int, int]]:
-    """What was said about noise: level, number of routes, reads for one more."""
+    """The advice about notifications: level, number of routes, reads for one more."""
     found = [(record.levelname, record.getMessage()) for record in caplog.records]
     found = [(level, text) for level, text in found if "notify-keyspace-events" in text]
     numbers = re.compile(r"the present (\d+) routes?,.* (\d+) times instead of once")
@@ -154,13 +154,13 @@ async def test_a_quiet_redis_is_no_matter(
 
 
 def flags(redis: RedisServer) -> str:
-    """What Redis notifies of."""
+    """The notifications that Redis sends."""
     answer = redis.command("CONFIG", "GET", "notify-keyspace-events")
     assert isinstance(answer, list)
     return str(answer[1])
 
 
-async def test_what_traefik_switches_on_is_switched_off_again(
+async def test_notifications_that_traefik_enables_are_disabled_again(
     start_proxy: Start, redis_server: RedisServer, doors: Doors
 ) -> None:
     """A plain Redis is quiet at the hub's start and after the end of Traefik and of Redis: an edit is one message."""
@@ -186,17 +186,17 @@ async def test_what_traefik_switches_on_is_switched_off_again(
     ("wish", "before", "after"),
     [("auto", "AKE", "AKE"), ("auto", "xE", "AKE"), ("keep", "", "AKE"), ("off", "AKE", "")],
 )
-async def test_what_was_set_before_stays_unless_the_hub_is_told(
+async def test_notifications_set_before_stay_by_default(
     wish: str, before: str, after: str, redis_factory: Factory, start_proxy: Start, doors: Doors
 ) -> None:
-    """Somebody else may need it; Traefik sets what it wants in any case."""
+    """Another program may need it; Traefik sets what it wants in any case."""
     redis = redis_factory(notify_keyspace_events=before)
     proxy = await start_proxy(redis_url=redis.url, redis_notifications=wish)
     await proxy.add_route("/user/ada/", await doors.open(), {})
     assert set(flags(redis)) == set(after)
 
 
-async def test_what_somebody_sets_meanwhile_stays(redis_server: RedisServer, start_proxy: Start, doors: Doors) -> None:
+async def test_notifications_set_meanwhile_stay(redis_server: RedisServer, start_proxy: Start, doors: Doors) -> None:
     """Another application has come that needs it."""
     proxy = await start_proxy()
     redis_server.command("CONFIG", "SET", "notify-keyspace-events", "Ex")
@@ -208,7 +208,7 @@ async def test_what_somebody_sets_meanwhile_stays(redis_server: RedisServer, sta
     assert set(flags(redis_server)) == {"x", "E"}
 
 
-async def test_a_key_that_somebody_adds_is_served_though_redis_is_quiet(
+async def test_a_foreign_key_is_served_though_redis_is_quiet(
     start_proxy: Start, redis_server: RedisServer, doors: Doors
 ) -> None:
     """The hub finds it when it looks, and has Traefik read; the same when it is changed and removed."""

@@ -1,4 +1,4 @@
-"""A real Redis that refuses for a while, or holds what nobody expects at the hub's own keys."""
+"""A real Redis that refuses for a while, or holds unexpected data at the hub's own keys."""
 
 from __future__ import annotations
 
@@ -163,7 +163,7 @@ async def test_a_key_of_the_hubs_own_of_another_type_is_written_over(
 async def test_traefiks_user_is_made_again_as_the_hub_has_made_it(
     change: tuple[str, ...], redis_server: RedisServer, start_proxy: Start
 ) -> None:
-    """Whatever of it was changed."""
+    """With any change of it."""
 
     def described() -> Any:
         listed = redis_server.command("ACL", "LIST")

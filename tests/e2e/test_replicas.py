@@ -1,4 +1,4 @@
-"""Several Traefiks that read one Redis: a route is ready when all serve it, and a dead one holds nobody up for long."""
+"""Several Traefiks that read one Redis: a route is ready when all serve it, and a dead one delays none for long."""
 
 from __future__ import annotations
 
@@ -92,7 +92,7 @@ async def test_a_dead_replica_is_named_and_left_out_until_it_is_back(
     doors: Doors,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """Killed, or hanging: nobody waits for it for longer than the grace. When it is back, it is waited for again."""
+    """Killed, or hanging: no route waits for it beyond the grace period. When it is back, it is waited for again."""
     caplog.set_level(logging.INFO)
     target = await doors.open()
     await proxy.add_route("/user/ada/", target, {})

@@ -117,7 +117,7 @@ async def test_a_key_that_traefik_cannot_decode_is_named_as_the_likely_cause(
 
 
 @pytest.mark.parametrize("routespec", ["/user/../", "/user/%2E/", "/user/%zz/", "/a?b/", "host with blank/x/"])
-async def test_what_cannot_be_routed_is_refused_before_anything_is_written(
+async def test_invalid_routes_are_refused_before_anything_is_written(
     routespec: str, start_proxy: Start, redis_server: RedisServer
 ) -> None:
     """With InvalidRouteError, which is a ValueError."""
@@ -141,7 +141,7 @@ async def test_a_target_with_a_path(start_proxy: Start, echo_server: Callable[..
 
 
 async def test_websockets_headers_and_bodies_pass(start_proxy: Start, echo_server: Callable[..., EchoServer]) -> None:
-    """What a notebook needs; the server learns who asked for what."""
+    """The needs of a notebook; the server learns which client asked for what."""
     proxy, echo = await start_proxy(), echo_server("e")
     await proxy.add_route("/user/ada/", echo.url, {})
     url, size = f"{proxy.public_url}user/ada/", 5_000_000

@@ -1,4 +1,4 @@
-"""Real faults of a real store below real users: all is as it was within seconds, and nobody has asked for it."""
+"""Real faults of a real store below real users: all is as it was within seconds, without being asked."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Site:
         self.client = Client(int(port_of(proxy.public_url)))
 
     async def contents(self) -> Snapshot:
-        """What the store holds, but for the revision."""
+        """The store's contents, but for the revision."""
         store = self.proxy.open_store()
         try:
             found = await store.snapshot()
@@ -106,7 +106,7 @@ async def gone_back(site: Site) -> None:
     "fault",
     [emptied, restarted_empty, half_of_it_deleted, records_deleted, targets_changed, api_router_deleted, gone_back],
 )
-async def test_what_happened_to_the_store_is_put_right(
+async def test_drift_in_the_store_is_repaired(
     fault: Callable[[Site], Awaitable[None]], start_proxy: Start, redis_server: RedisServer, doors: Doors
 ) -> None:
     """Without a hub's restart or check, and a new route can be added at once."""
@@ -135,7 +135,7 @@ async def test_what_happened_to_the_store_is_put_right(
 async def test_a_foreign_key_that_traefik_cannot_decode_is_named(
     start_proxy: Start, redis_server: RedisServer, doors: Doors, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """In the log, while everybody's routes go on; when it is gone, routes can be added again by themselves."""
+    """In the log, while all routes go on; when it is gone, routes can be added again by themselves."""
     target = await doors.open()
     site = Site(await start_proxy(check_route_timeout=12), redis_server, target)
     await add_all(site.proxy, [(user, target) for user in USERS])

@@ -27,7 +27,7 @@ from .proxies import Client, Doors, Start, complaints, port_of
 from .sentinels import ACCESS, LOGIN, PASSWORD, Factory, admitting, settings
 
 REVISION = "traefik/http/middlewares/kvproxy-revision/headers/customResponseHeaders/X-Kvproxy-Revision"
-#: What somebody writes to a master that is cut off.
+#: A value written to a master that is cut off.
 ALONE = "traefik/http/routers/alone-kvp/rule"
 
 
@@ -39,7 +39,7 @@ def quiet_group() -> Iterator[SentinelGroup]:
 
 
 def keys(group: SentinelGroup, number: int) -> Any:
-    """What a server holds: how many keys, the revision, and the routes; None if it does not answer."""
+    """A server's contents: how many keys, the revision, and the routes; None if it does not answer."""
     server = group.servers[number]
     with contextlib.suppress(OSError, ReplyError):
         routes = server.command("HKEYS", "jupyterhub/routes")
@@ -48,7 +48,7 @@ def keys(group: SentinelGroup, number: int) -> Any:
     return None
 
 
-async def test_nobody_notices_that_the_master_is_killed(
+async def test_users_do_not_notice_that_the_master_is_killed(
     sentinel_factory: Factory, start_proxy: Start, doors: Doors, client_of: Callable[..., Client]
 ) -> None:
     """A route that is added meanwhile is served when there is a new master; the old one comes back as a replica."""
@@ -69,10 +69,10 @@ async def test_nobody_notices_that_the_master_is_killed(
 
 
 @pytest.mark.endurance
-async def test_nobody_notices_that_the_master_is_cut_off(
+async def test_users_do_not_notice_that_the_master_is_cut_off(
     sentinel_factory: Factory, start_proxy: Start, doors: Doors, client_of: Callable[..., Client]
 ) -> None:
-    """With its sentinel, without a word, and comes back: nobody has written to it, and what it had alone is gone.
+    """With its sentinel, without a word, and comes back: it was not written to, and its own data is gone.
 
     The hub follows the sentinels. Traefik goes on listening to a master that has not closed the connection, until that
     comes back or the connection is found to be dead (docs/how-to/sentinel.md); what it serves, it goes on serving.
@@ -117,7 +117,7 @@ async def test_routes_that_a_failover_lost_come_back(
 
 
 @pytest.mark.endurance
-async def test_nobody_notices_what_a_failover_has_lost_where_the_hub_admits_traefik(
+async def test_users_do_not_notice_what_a_failover_has_lost_where_the_hub_admits_traefik(
     sentinel_factory: Factory, start_proxy: Start, doors: Doors, client_of: Callable[..., Client]
 ) -> None:
     """The new master does not know Traefik before the hub has written what is missing there."""
@@ -234,7 +234,7 @@ async def test_sentinels_that_could_not_agree_are_named(
         ({"redis_username": "traefik", "redis_password": f"{PASSWORD}-too"}, StoreAuthError, "user 'traefik'"),
     ],
 )
-async def test_what_waiting_will_not_mend_is_told_at_once(
+async def test_permanent_errors_are_reported_at_once(
     wrong: dict[str, str],
     kind: type[KVProxyError],
     sentence: str,
@@ -278,7 +278,7 @@ async def test_a_sentinel_that_answers_without_a_login_is_named(
     assert re.search(r"Redis at .* answers without a login", caplog.text)
 
 
-async def test_sentinels_that_nobody_reaches_are_given_up(start_proxy: Start) -> None:
+async def test_unreachable_sentinels_are_given_up(start_proxy: Start) -> None:
     """After the configured time."""
     traits = {"redis_sentinels": f"127.0.0.1:{free_port()}, 127.0.0.1:{free_port()}", "redis_url": "redis:///0"}
     with pytest.raises(StoreUnavailableError, match=r"sentinel at .* cannot be reached.*Gave up after 0.5 s"):

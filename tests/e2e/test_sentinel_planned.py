@@ -29,7 +29,7 @@ ADMITS = {"redis_admit_traefik": True}
 _PACE = 0.25
 #: Seconds that a login may take while the master changes: three, and one for a machine with other work.
 _SLOWEST = 4.0
-#: Of those who were told last, so many ask without a pause.
+#: The number of the last routes that are asked for without a pause.
 _ASKING = 40
 
 
@@ -91,7 +91,7 @@ class Users:
 
 
 def settled(group: SentinelGroup) -> bool:
-    """Whether no sentinel is going to tell a server again to be a replica.
+    """True if no sentinel is going to tell a server again to be a replica.
 
     One that has not noticed yet that a former master is one by now may do so when another sentinel has just made it the
     master again; then there is none for half a minute (Redis 7.0.15).
@@ -128,7 +128,7 @@ TIMES = [pytest.param(1, id="once"), pytest.param(10, id="ten-times", marks=pyte
 @pytest.mark.timeout(600)
 @CASES
 @pytest.mark.parametrize("times", TIMES)
-async def test_nobody_notices_that_the_master_is_replaced(
+async def test_users_do_not_notice_that_the_master_is_replaced(
     access: Any,
     traits: dict[str, Any],
     seconds: float,
@@ -139,7 +139,7 @@ async def test_nobody_notices_that_the_master_is_replaced(
     client_of: Callable[..., Client],
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """Whoever was told that he is served stays so, new ones wait for a moment, and the log says who is the master."""
+    """Routes that were served stay so, new ones wait for a moment, and the log names the new master."""
     caplog.set_level("INFO")
     group = sentinel_factory(access)
     proxy = await start_proxy(**settings(group), **LOGIN, **traits)
@@ -160,7 +160,7 @@ async def test_nobody_notices_that_the_master_is_replaced(
 
 
 async def test_no_replica_knows_a_traefik_that_the_hub_admits(sentinel_factory: Factory, start_proxy: Start) -> None:
-    """Not even one that was the master, nor one that somebody has told of it."""
+    """Not even one that was the master, nor one that was told of it."""
     group = sentinel_factory(admitting())
     await start_proxy(**settings(group), **LOGIN, **ADMITS)
     assert knowing(group) == [group.master()]

@@ -33,7 +33,7 @@ def watched_closely(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize(("mistake", "sentence"), MISTAKES.values(), ids=list(MISTAKES))
-async def test_a_replica_where_nobody_could_log_in_is_named(
+async def test_a_replica_that_would_refuse_logins_is_named(
     mistake: str,
     sentence: str,
     sentinel_factory: Factory,

@@ -42,7 +42,7 @@ ODD_TARGETS = ["", "//x", "a%2Fb", "a%3Fb%23c", "a%253Bb", "a%3Bb", "?"]
 
 
 def command(name: str, port: int) -> list[str]:
-    """What starts an application."""
+    """The command that starts an application."""
     return [sys.executable, str(APPLICATIONS / f"{name}.py"), str(port)]
 
 
@@ -95,7 +95,7 @@ async def test_an_application_receives_the_urls_that_the_browser_sends(hub: HubP
             assert (seen["method"], seen["target"], seen["body"]) == ("POST", "/https://example.org//x;y", "a=1%3B2")
 
 
-async def test_what_jupyter_server_proxy_changes_is_the_same_without_traefik(hub: HubProcess) -> None:
+async def test_changes_by_jupyter_server_proxy_are_the_same_without_traefik(hub: HubProcess) -> None:
     """An escaped slash, for one."""
     async with HubClient(hub, "ada") as ada:
         await ada.spawn()

@@ -1,4 +1,4 @@
-"""A Traefik that runs and does not work: the hub says so, and starts its own anew."""
+"""A Traefik that runs and does not work: the hub says so, and restarts its own."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from typing import Any
 
 import pytest
 
-from benchmarks.faults.network import APART
 from kvproxy.proxy import KVTraefikProxy
 from kvproxy.testing.servers import TcpProxy
 from kvproxy_consul import TraefikConsulProxy
 from kvproxy_etcd import TraefikEtcdProxy
 from kvproxy_redis import TraefikRedisProxy
+from tests.faults.network import APART
 
 from .proxies import Client, Doors, Start, add_all, making, port_of
 
@@ -32,7 +32,7 @@ CLASSES: dict[str, type[KVTraefikProxy]] = {
 
 @pytest.fixture(params=CLASSES)
 def behind(request: pytest.FixtureRequest) -> Iterator[tuple[type[KVTraefikProxy], dict[str, Any], TcpProxy]]:
-    """A proxy class whose Traefik, and nobody else, comes to the store through a network that can be made bad."""
+    """A proxy class whose Traefik, alone, comes to the store through a network that can be made bad."""
     server = request.getfixturevalue(f"{request.param}_server")
     with TcpProxy(server.port) as network:
         settings = {f"{request.param}_url": server.url, "traefik_ports": {server.port: network.port}}
@@ -41,13 +41,13 @@ def behind(request: pytest.FixtureRequest) -> Iterator[tuple[type[KVTraefikProxy
         yield proxy_class, settings, network
 
 
-async def test_one_whose_connection_to_the_store_is_forgotten_is_started_anew(
+async def test_a_traefik_with_a_forgotten_connection_to_the_store_is_restarted(
     behind: tuple[type[KVTraefikProxy], dict[str, Any], TcpProxy],
     tmp_path: Path,
     doors: Doors,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """Whoever logs in meanwhile gets in when it is back, and the log says why."""
+    """A user who logs in meanwhile gets in when it is back, and the log says why."""
     proxy_class, settings, network = behind
     caplog.set_level(logging.INFO)
     async with making(proxy_class, tmp_path, **settings) as make:
@@ -59,7 +59,7 @@ async def test_one_whose_connection_to_the_store_is_forgotten_is_started_anew(
         network.forget()
         await proxy.add_route("/user/new/", target, {})
         assert proxy.traefik_pid != before
-        assert f"Starting Traefik (process {before}) anew. It does not follow the store." in caplog.text
+        assert f"Restarting Traefik (process {before}). It does not follow the store." in caplog.text
         assert "its connection to the store is most likely dead" in caplog.text
         client = Client(int(port_of(proxy.public_url)))
         for user in [*USERS, "/user/new/"]:
@@ -67,7 +67,7 @@ async def test_one_whose_connection_to_the_store_is_forgotten_is_started_anew(
         await client.close()
 
 
-async def test_one_that_hangs_is_started_anew(
+async def test_a_traefik_that_hangs_is_restarted(
     start_proxy: Start, doors: Doors, caplog: pytest.LogCaptureFixture
 ) -> None:
     """As one does whose process is stopped."""
@@ -77,7 +77,7 @@ async def test_one_that_hangs_is_started_anew(
     os.kill(before, signal.SIGSTOP)
     await proxy.add_route("/user/new/", target, {})
     assert proxy.traefik_pid != before
-    assert f"Starting Traefik (process {before}) anew. It hangs. Traefik's API at" in caplog.text
+    assert f"Restarting Traefik (process {before}). It hangs. Traefik's API at" in caplog.text
 
 
 # Traefik's client of etcd tries again without a word, so that it cannot be told from one that hears nothing.

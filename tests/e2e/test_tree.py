@@ -1,4 +1,4 @@
-"""What an administrator sees of the routing tree, on Redis and the real Traefik."""
+"""The routing tree as an administrator sees it, on Redis and the real Traefik."""
 
 from __future__ import annotations
 

@@ -32,7 +32,7 @@ async def shown(proxy: Any, headers: dict[str, str]) -> dict[str, str]:
         return dict((await answer.json())["headers"])
 
 
-async def test_what_a_trusted_proxy_says_arrives(start_proxy: Start, echo_server: Callable[..., EchoServer]) -> None:
+async def test_headers_of_a_trusted_proxy_arrive(start_proxy: Start, echo_server: Callable[..., EchoServer]) -> None:
     """Address, protocol, port and host of the browser, with the balancer behind the first."""
     proxy = await start_proxy(trusted_proxies=["127.0.0.0/8"])
     await proxy.add_route("/x/", echo_server("x").url, {})
@@ -40,8 +40,10 @@ async def test_what_a_trusted_proxy_says_arrives(start_proxy: Start, echo_server
     assert {name: seen[name] for name in FORWARDED} == FORWARDED | {"X-Forwarded-For": "203.0.113.7, 127.0.0.1"}
 
 
-async def test_what_a_stranger_says_does_not(start_proxy: Start, echo_server: Callable[..., EchoServer]) -> None:
-    """By default, and from outside the networks that are trusted: anybody could claim anything."""
+async def test_headers_of_other_clients_do_not_arrive(
+    start_proxy: Start, echo_server: Callable[..., EchoServer]
+) -> None:
+    """By default, and from outside the networks that are trusted: any client could claim anything."""
     for trusted in ([], ["10.0.0.0/8", "fd00::/8"]):
         proxy = await start_proxy(trusted_proxies=trusted)
         await proxy.add_route("/x/", echo_server("x").url, {})

@@ -141,7 +141,7 @@ class ClosesOnce(MemoryStore):
 
 
 class EmptyWithoutRights(MemoryStore):
-    """Shows an empty table to whoever may not read."""
+    """Shows an empty table to clients without the right to read."""
 
     async def check(self) -> list[str]:
         raise StoreAuthError("No.")

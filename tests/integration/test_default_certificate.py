@@ -1,4 +1,4 @@
-"""Somebody else's default certificate for Traefik, in the hub's own store, is never touched."""
+"""A foreign default certificate for Traefik, in the hub's own store, is never touched."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ NOTICED = 5.0
 
 
 def setup(pair: dict[str, str] = PLACEHOLDER) -> dict[str, Any]:
-    """What the hub sets up: the API's router, and a default certificate."""
+    """The hub's setup: the API's router, and a default certificate."""
     stores = {"default": {"defaultCertificate": {"certFile": pair[CERT], "keyFile": pair[KEY]}}}
     return {"http": {"routers": {"kvproxy-api": {"rule": "Path(`/api`)", "service": "s"}}}, "tls": {"stores": stores}}
 
 
 def default_store(store: MemoryStore) -> dict[str, str]:
-    """What the store holds for Traefik's default TLS store."""
+    """The store's keys of Traefik's default TLS store."""
     return {key: value for key, value in store.config.items() if key.startswith(STORE)}
 
 

@@ -115,7 +115,7 @@ def test_traefik_serves_all_users_while_the_services_start_and_after(limit: int 
     play(scene, store)
 
 
-def test_a_user_who_comes_before_the_check_is_served_with_all_others() -> None:
+def test_a_route_added_before_the_check_is_served_with_all_others() -> None:
     """The services may take longer than that is waited for after the first route, if the check comes in time."""
 
     async def scene(store: MemoryStore, hub: Reconciler) -> None:

@@ -1,4 +1,4 @@
-"""Whatever answers at the address of Traefik's API, its client gives a value or a TraefikError."""
+"""With any answer at the address of Traefik's API, its client gives a value or a TraefikError."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ json_values = st.recursive(
     lambda inner: st.one_of(st.lists(inner, max_size=3), st.dictionaries(texts, inner, max_size=3)),
     max_leaves=6,
 )
-#: What answers in the place of Traefik might say where a table is expected, right names among them.
+#: Values that another program might send where a table is expected, right names among them.
 tables = st.dictionaries(
     st.sampled_from(["routers", "services", "Version", "headers"]),
     st.one_of(json_values, st.dictionaries(st.sampled_from([f"{NAME}@redis", "x@file", "@redis"]), json_values)),
@@ -74,7 +74,7 @@ def liar() -> Iterator[Liar]:
 
 
 async def ask_everything(url: str) -> list[Any]:
-    """What all methods of the client give."""
+    """Results of all methods of the client."""
     api = TraefikApi(url, "redis", timeout=5)
     questions = (api.revision, api.version, lambda: api.router(NAME), lambda: api.service(NAME), api.table)
     try:

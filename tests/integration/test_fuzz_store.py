@@ -1,4 +1,4 @@
-"""A start over a store that anybody may have written to: it begins to work, and what is good in there is served."""
+"""A start over a store with any contents: it begins to work, and good routes in it are served."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from kvproxy.testing.memory import MemoryStore
 from kvproxy.traefik.readiness import Ready, judge
 
 LOG = logging.getLogger("test-fuzz")
-# What it says about each junk key is not the matter here, and would bury the example that failed.
+# Its messages about each junk key do not matter here, and would bury the example that failed.
 LOG.disabled = True
 SOON = 10.0
 SETTING = {"http": {"middlewares": {"m": {"compress": {}}}}}
@@ -56,7 +56,7 @@ groups = st.one_of(
 
 @st.composite
 def stored_groups(draw: st.DrawFn) -> Entry:
-    """A group with its own record; who its parent is, and whether it is in use, is anybody's guess."""
+    """A group with its own record; its parent, and whether it is in use, are random."""
     group, parent = draw(groups), draw(st.one_of(st.none(), groups))
     parent = group if draw(st.integers(0, 3)) == 0 else parent
     fallback = draw(st.one_of(st.none(), texts.map(lambda name: Entry(name, {}, {}))))

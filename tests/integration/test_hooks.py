@@ -29,7 +29,7 @@ def limit(route: Route, configuration: dict[str, Any]) -> None:
 
 
 def fail_for_ada(route: Route, configuration: dict[str, Any]) -> None:
-    """What a slip in a hook comes to."""
+    """The error after a slip in a hook."""
     limit(route, configuration)
     if "ada" in route.routespec:
         raise LookupError("nobody knows ada")
@@ -45,7 +45,7 @@ def of(store: MemoryStore, name: str) -> list[str]:
     return [found for found in store.config if ALONE.owner(found) == ALONE.route(key(name))]
 
 
-async def test_what_a_hook_adds_comes_and_goes_with_the_route() -> None:
+async def test_additions_of_a_hook_come_and_go_with_the_route() -> None:
     """Nothing is left of it; two routes have one each."""
     store = MemoryStore()
     async with running(store, layout=hooked(limit)) as it:
@@ -86,7 +86,7 @@ async def test_a_restart_with_the_same_hook_writes_nothing() -> None:
 
 
 async def test_a_restart_with_a_changed_hook_writes_what_differs(caplog: pytest.LogCaptureFixture) -> None:
-    """What the earlier one had added goes; that is no damage to complain of."""
+    """Additions of the earlier hook go; that is no drift to complain of."""
     store = MemoryStore()
     async with running(store, layout=hooked(limit)) as it:
         await it.add(route("ada"), SOON)
@@ -245,7 +245,7 @@ class Told:
 
 @pytest.mark.parametrize("asynchronous", [False, True])
 async def test_hooks_are_told_of_adds_deletes_and_failures(asynchronous: bool) -> None:
-    """Once each, in order; of what was so already, or was not there, nobody is told."""
+    """Once each, in order; hooks are not notified of changes that change nothing."""
     store, told = MemoryStore(), Told(asynchronous)
     async with running(store, layout=hooked(fail_for_ada), observer=HookNotifier(told.hooks, LOG)) as it:
         await it.add(route("bob", 1), SOON)

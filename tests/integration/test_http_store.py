@@ -113,7 +113,7 @@ async def test_the_endpoint_that_answers_is_kept(serve: Callable[..., Awaitable[
 
 
 async def test_no_endpoint_helps(serve: Callable[..., Awaitable[str]]) -> None:
-    """What is wrong with each is told; all are asked again the next time."""
+    """The error of each is reported; all are asked again the next time."""
 
     async def refuse(request: web.Request) -> web.StreamResponse:
         return web.Response(status=503)
@@ -182,7 +182,7 @@ async def test_redirects_are_not_followed(serve: Callable[..., Awaitable[str]]) 
         assert (await client.request("GET", "/")).status == 302
 
 
-async def test_what_is_no_http_is_unavailable() -> None:
+async def test_an_answer_that_is_no_http_is_unavailable() -> None:
     """Some other service at that port."""
 
     async def greet(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -238,7 +238,7 @@ async def test_an_answer_to_a_request_that_was_sent_twice_is_not_all_there_is_to
     method: str,
     serve: Callable[..., Awaitable[str]],
 ) -> None:
-    """What was sent first may still be carried out, also where aiohttp sends it again by itself (PUT)."""
+    """The first request may still be carried out, also where aiohttp sends it again by itself (PUT)."""
     asked: list[str] = []
 
     async def once(request: web.Request) -> web.Response:

@@ -1,4 +1,4 @@
-"""What jupyterhub-traefik-proxy has left in a store: put behind the hub's routes, and its keys stay."""
+"""Routes that jupyterhub-traefik-proxy has left in a store: put behind the hub's, and their keys stay."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ Play = Callable[[Callable[[], Awaitable[None]]], None]
 
 @pytest.fixture
 def server() -> MemoryServer:
-    """What the peer has left, in a server whose transactions take few keys."""
+    """Routes of the peer, in a server whose transactions take few keys."""
     server = MemoryServer()
     server.space("traefik").update(CONFIG)
     server.space("jupyterhub").update(RECORDS)
@@ -56,7 +56,7 @@ def lowered(world: World) -> set[str]:
 
 
 def untouched(world: World) -> bool:
-    """Whether everything is there that the peer has left."""
+    """True if everything is there that the peer has left."""
     return CONFIG.items() <= world.store.config.items() and RECORDS.items() <= world.store.records.items()
 
 
@@ -111,7 +111,7 @@ def test_nothing_is_written_about_leftovers_that_are_gone(server: MemoryServer, 
 
 
 def test_another_setup_leaves_leftovers_where_they_are(server: MemoryServer, play: Play) -> None:
-    """An external Traefik is set up anew when it tells its version."""
+    """An external Traefik is set up again when it tells its version."""
 
     async def scene() -> None:
         world = hub_on(server)

@@ -1,4 +1,4 @@
-"""An event loop of the hub's that stands still: the time is not Traefik's, and nobody loses a route by it."""
+"""An event loop of the hub's that stands still: the time is not Traefik's, and no route is lost by it."""
 
 from __future__ import annotations
 

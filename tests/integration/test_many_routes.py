@@ -5,12 +5,12 @@ from __future__ import annotations
 import asyncio
 import statistics
 
-from benchmarks.edits import edits
 from benchmarks.workload import Place
 from kvproxy.routing.entry import Layout
 from kvproxy.testing.conformance.proxy_tree import groups_in
 from kvproxy.testing.memory import MemoryStore
 
+from .edit_cost import edits
 from .test_reconciler import SOON, foreign, key, route, running, until
 
 
@@ -22,7 +22,7 @@ class NoisyStore(MemoryStore):
 
 
 async def fill(store: MemoryStore, count: int, **options: object) -> None:
-    """A store that holds so many routes, in groups if that many are to be."""
+    """A store that holds the given number of routes, in groups if there are to be any."""
     async with running(store, **options) as it:
         await asyncio.gather(*(it.add(route(f"student{n:05d}"), SOON) for n in range(count)))
         placed = lambda: sum(key.endswith("-kvp/parentRefs") for key in store.config)  # noqa: E731
@@ -63,7 +63,7 @@ async def test_a_traefik_without_parents_gets_a_flat_table_at_once() -> None:
         assert it.count == 301
 
 
-async def test_nothing_is_changed_for_a_traefik_that_nobody_has_seen() -> None:
+async def test_nothing_is_changed_for_a_traefik_that_was_never_seen() -> None:
     """Groups are made once it is known to have loaded what is there."""
     store = MemoryStore()
     store.traefik.frozen = True
@@ -73,7 +73,7 @@ async def test_nothing_is_changed_for_a_traefik_that_nobody_has_seen() -> None:
 
 
 async def test_a_noisy_store_is_never_flooded() -> None:
-    """A few keys a commit, and everybody gets there in the end."""
+    """A few keys per commit, and every route gets there in the end."""
     store = NoisyStore()
     async with running(store) as it:
         await asyncio.gather(*(it.add(route(f"student{n:05d}"), SOON) for n in range(300)))
@@ -82,7 +82,7 @@ async def test_a_noisy_store_is_never_flooded() -> None:
         assert max(len(transaction.operations) for transaction in store.applied[added:]) <= 20
 
 
-async def test_a_group_that_somebody_deletes_is_put_back() -> None:
+async def test_a_deleted_group_is_put_back() -> None:
     """At the next full read, with all who are in it."""
     store = MemoryStore()
     await fill(store, 300)
@@ -95,7 +95,7 @@ async def test_a_group_that_somebody_deletes_is_put_back() -> None:
 
 
 async def test_one_route_more_costs_python_the_same_at_any_size() -> None:
-    """Calls of functions, and memory, by the numbers of docs/profile.md's table: they are the same on every machine."""
+    """Calls of functions, memory and operations, which are the same on every machine."""
     place = Place("", "", "", 0, "", "", "", "", "http://127.0.0.1:1", "http://127.0.0.1:2")
     few, many = await edits(place, 200), await edits(place, 3000)
     for metric, most in (("calls", 1.1), ("peak_b", 1.5), ("operations", 1.0)):

@@ -48,7 +48,7 @@ class TornStore(MemoryStore):
 
 
 class Hub(RuleBasedStateMachine):
-    """What can happen to a hub, its store and its Traefik."""
+    """Events of a hub, its store and its Traefik."""
 
     calls = Bundle("calls")
     capabilities = Capabilities()
@@ -108,7 +108,7 @@ class Hub(RuleBasedStateMachine):
 
     @rule(name=st.sampled_from(NAMES))
     def cancel(self, name: str) -> None:
-        """Whoever asked goes away."""
+        """The caller goes away."""
         task = self.busy.get(name)
         if task is not None and task.get_coro().__name__ == "_add":  # type: ignore[union-attr]
             task.cancel()
@@ -186,7 +186,7 @@ class Hub(RuleBasedStateMachine):
 
     @rule(chance=st.randoms(use_true_random=False), changed=st.booleans())
     def keys_by_hand(self, chance: Any, changed: bool) -> None:
-        """Somebody deletes or changes keys of ours."""
+        """Another program deletes or changes keys of ours."""
         for space in (self.store.config, self.store.records):
             for key in [key for key in sorted(space) if key not in FOREIGN and chance.random() < 0.3]:
                 if changed:
@@ -210,7 +210,7 @@ class Hub(RuleBasedStateMachine):
 
     @invariant()
     def foreign_keys_are_left_alone(self) -> None:
-        """Whatever happens."""
+        """After any event."""
         assert FOREIGN.items() <= self.store.config.items()
 
     def teardown(self) -> None:
@@ -260,7 +260,7 @@ class HubOfSmallTransactions(Hub):
 
 
 class HubThatAdmitsTraefik(Hub):
-    """On a store that lets Traefik in when the hub says so, and has forgotten it when it is started anew."""
+    """On a store that lets Traefik in when the hub says so, and has forgotten it when it is restarted."""
 
     admits = True
 
@@ -272,11 +272,11 @@ class HubThatAdmitsTraefik(Hub):
 
     @rule()
     def keys_by_hand(self) -> None:
-        """Nobody touches the store of a server that works: what is changed there, Traefik loads at once."""
+        """The store of a server that works is not touched: Traefik loads each change there at once."""
 
     @invariant()
     def nobody_is_lost(self) -> None:
-        """Traefik, which has been there all the time, serves whoever was told that he is served."""
+        """Traefik, which has been there all the time, serves every route that was reported as served."""
         loaded = self.loop.run(self.store.traefik.table()) if self.store.traefik.failure is None else None
         for name, route in self.wanted.items():
             if loaded is not None and route is not None and name not in self.busy:

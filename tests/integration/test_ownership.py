@@ -120,7 +120,7 @@ def test_a_hub_takes_over_from_one_that_has_gone_silent_which_then_writes_no_mor
 
 
 def test_of_two_that_start_at_once_one_remains() -> None:
-    """Both find nobody; each sees the other a beat later."""
+    """Both find no lease; each sees the other a beat later."""
 
     async def scene(site: Site) -> None:
         hubs = [site.hub(), site.hub()]
@@ -148,8 +148,8 @@ def test_a_process_of_this_machine_that_has_ended_is_not_waited_for() -> None:
     assert not tenure.is_dead(replace(claim, pid=ended.pid, machine="another"))
 
 
-def test_what_is_no_claim_is_none() -> None:
-    """Whatever somebody writes there."""
+def test_an_invalid_lease_decodes_to_none() -> None:
+    """With any text there."""
     claim = tenure.new_lease()
     assert decode(claim.encode()) == claim
     wrong = [None, "", "{", "[]", "1", '{"instance": 1}', claim.encode().replace('"term":1', '"term":"1"')]

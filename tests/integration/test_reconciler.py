@@ -100,7 +100,7 @@ async def test_a_hundred_simultaneous_calls_are_a_handful_of_commits() -> None:
         assert it.count == 0
 
 
-async def test_a_route_that_is_laid_out_anew_while_it_is_waited_for_is_served() -> None:
+async def test_a_route_that_is_regrouped_while_it_is_waited_for_is_served() -> None:
     """As in the moment in which Traefik's version becomes known, which decides how routes are laid out."""
     store = MemoryStore()
     table, looked, shown = store.traefik.table, asyncio.Event(), asyncio.Event()
@@ -124,7 +124,7 @@ async def test_a_route_that_is_laid_out_anew_while_it_is_waited_for_is_served() 
 
 
 async def test_equal_state_writes_nothing(caplog: pytest.LogCaptureFixture) -> None:
-    """JupyterHub adds its extra routes anew at every check."""
+    """JupyterHub adds its extra routes again at every check."""
     store = MemoryStore()
     async with running(store) as it:
         await it.add(route("ada", x=[1]), SOON)
@@ -160,7 +160,7 @@ async def test_a_restart_over_an_unchanged_store_writes_nothing() -> None:
 
 
 async def test_a_setup_that_shrinks_leaves_nothing_behind() -> None:
-    """What was removed from extra_dynamic_config is removed from the store."""
+    """Settings removed from extra_dynamic_config are removed from the store."""
     store = MemoryStore()
     async with running(store, setup={"http": {"middlewares": {"m": {"compress": {}}}}}):
         assert foreign(store) == {"http/middlewares/m/compress": "true"}
@@ -169,7 +169,7 @@ async def test_a_setup_that_shrinks_leaves_nothing_behind() -> None:
 
 
 async def test_keys_of_others_are_never_touched() -> None:
-    """Whatever happens around them."""
+    """With any edits around them."""
     store = MemoryStore()
     mine = {"http/routers/mine/rule": "Path(`/mine`)", "http/routers/mine/service": "mine", "udp/x": ""}
     store.config |= mine
@@ -196,7 +196,7 @@ async def test_deleted_and_changed_keys_are_repaired_by_a_full_read() -> None:
         await until(lambda: (foreign(store), store.records) == whole)
 
 
-async def test_a_flushed_store_is_written_anew() -> None:
+async def test_a_flushed_store_is_rewritten() -> None:
     """Revision included, so that Traefik is told."""
     store = MemoryStore()
     async with running(store, setup={"http": {"middlewares": {"m": {"compress": {}}}}}) as it:
@@ -210,7 +210,7 @@ async def test_a_flushed_store_is_written_anew() -> None:
         assert store.traefik.reloads > reloads
 
 
-async def test_a_route_that_somebody_else_wrote_is_removed() -> None:
+async def test_a_foreign_route_is_removed() -> None:
     """Such as one that an old copy of the store's data brings back; nothing but the hub says which routes there are."""
     store = MemoryStore()
     async with running(store) as it:
@@ -222,7 +222,7 @@ async def test_a_route_that_somebody_else_wrote_is_removed() -> None:
 
 
 async def test_keys_of_ours_without_a_record_are_removed_at_start() -> None:
-    """Nobody could delete them otherwise."""
+    """They could not be deleted otherwise."""
     store = MemoryStore()
     store.config |= encode_route(route("orphan"), Layout()).config
     store.records["/user/corrupt/"] = "{"
@@ -414,7 +414,7 @@ async def test_after_each_transaction_other_routes_are_whole() -> None:
             assert sum(ALONE.route(name) in o.key for o in transaction.operations) == 3
 
 
-async def test_after_stop_nothing_is_taken_and_nobody_is_left_waiting() -> None:
+async def test_after_stop_no_route_is_taken_and_no_caller_is_left_waiting() -> None:
     """Each with one of kvproxy's errors."""
     store = MemoryStore()
     async with running(store, patience=0.01) as it:

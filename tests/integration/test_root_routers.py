@@ -96,7 +96,7 @@ async def test_a_restart_with_the_same_pages_writes_nothing(count: int) -> None:
     assert len(store.applied) == written
 
 
-async def test_of_a_traefik_that_nobody_knows_yet_nothing_is_assumed() -> None:
+async def test_nothing_is_assumed_about_an_unknown_traefik() -> None:
     """Routes come behind the root routers as soon as it has shown that it can have them, and leave if it cannot."""
     store = Watched()
     async with running(store, layout=PAGED) as it:

@@ -1,4 +1,4 @@
-"""Whatever happens to the store or to Traefik is noticed and put right, though nobody asks; on a clock of our own."""
+"""Drift in the store and in Traefik is noticed and repaired without being asked; on a virtual clock."""
 
 from __future__ import annotations
 
@@ -138,7 +138,7 @@ class EmptiedStore(MemoryStore):
         super().__init__(capabilities)
         self.tells_all = True
         self.loses = False
-        #: What Traefik had loaded after each transaction.
+        #: The configuration that Traefik had loaded after each transaction.
         self.seen: list[Table] = []
 
     async def apply(self, transaction: Transaction) -> None:
@@ -171,7 +171,7 @@ def test_traefik_never_loads_a_part_of_what_an_emptied_store_had() -> None:
 
 @pytest.mark.parametrize("fault", [empty, old])
 def test_traefik_is_let_in_when_all_is_as_it_should_be(fault: Callable[[World], None]) -> None:
-    """And not before: it comes at once to a store that was started anew, and again and again until the hub looks."""
+    """And not before: it comes at once to a store that was restarted, and again and again until the hub looks."""
 
     async def scene(world: World) -> None:
         before = await world.traefik.table()
@@ -187,7 +187,7 @@ def test_traefik_is_let_in_when_all_is_as_it_should_be(fault: Callable[[World], 
     play(scene, MemoryStore(admits=True))
 
 
-def test_who_is_shut_out_is_not_waited_for() -> None:
+def test_commits_do_not_wait_for_an_unadmitted_traefik() -> None:
     """A Traefik that was still at work on something cannot end it before it is let in again."""
 
     async def scene(world: World) -> None:
@@ -239,7 +239,7 @@ def test_nothing_is_written_while_all_is_well() -> None:
 
 
 def test_a_traefik_that_has_missed_the_message_is_told_again() -> None:
-    """As after a failover, when it listens to nobody for a moment; more and more rarely if that is in vain."""
+    """As after a failover, when it listens to no server for a moment; more and more rarely if that is in vain."""
 
     async def scene(world: World) -> None:
         world.traefik.frozen = True
@@ -283,7 +283,7 @@ class SlowTraefik(MemoryTraefik):
 
 @pytest.mark.parametrize("seconds", [1.9, 2.1, 2.5, 3.9, 4.1, 5, 9, 15, 29, 40, 70])
 def test_a_traefik_that_is_slow_is_not_kept_from_ever_coming_to_rest(seconds: float) -> None:
-    """It is told again what it has not got round to, as nobody knows it yet; then it is known how slow it is."""
+    """It is told again what it has not got round to, as its speed is not known yet; then it is known."""
     store = MemoryStore()
     store.traefik = traefik = SlowTraefik(store)
 
@@ -338,7 +338,7 @@ def test_a_traefik_that_was_away_is_not_believed_to_serve_what_it_served() -> No
 
 
 def test_a_store_that_is_away_delays_and_loses_nothing(caplog: pytest.LogCaptureFixture) -> None:
-    """It is noticed though nobody asks for anything, and who asks is told what is waited for."""
+    """It is noticed without a call, and a caller learns the reason of the wait."""
 
     async def scene(world: World) -> None:
         world.store.failure = StoreUnavailableError("The memory is away.")
@@ -357,7 +357,7 @@ def test_a_store_that_is_away_delays_and_loses_nothing(caplog: pytest.LogCapture
     play(scene)
 
 
-def test_a_record_that_nobody_can_read_is_set_aside(caplog: pytest.LogCaptureFixture) -> None:
+def test_an_unreadable_record_is_set_aside(caplog: pytest.LogCaptureFixture) -> None:
     """It is reported and kept, what belongs to it is removed, and everything else goes on; at start and later."""
 
     async def scene(world: World) -> None:
@@ -426,7 +426,7 @@ def test_a_route_is_ready_when_every_replica_serves_it() -> None:
     with_replicas(scene)
 
 
-def test_a_dead_replica_delays_nobody_for_longer_than_the_grace(caplog: pytest.LogCaptureFixture) -> None:
+def test_a_dead_replica_delays_no_route_beyond_the_grace_period(caplog: pytest.LogCaptureFixture) -> None:
     """It is named in the log, left out, and counts again when it is back."""
 
     async def scene(world: World, other: MemoryTraefik) -> None:
@@ -474,7 +474,7 @@ def test_a_replica_that_hangs_is_a_dead_one() -> None:
 
 
 def test_a_traefik_that_is_being_stopped_is_not_complained_of(caplog: pytest.LogCaptureFixture) -> None:
-    """However long that takes; routes can be removed meanwhile, and whoever waits for Traefik need not wait on."""
+    """However long that takes; routes can be removed meanwhile, and calls that wait for Traefik need not wait on."""
 
     async def scene(world: World) -> None:
         world.traefik.frozen = True
@@ -494,10 +494,10 @@ def test_a_traefik_that_is_being_stopped_is_not_complained_of(caplog: pytest.Log
     assert [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING] == []
 
 
-def test_an_answer_that_nobody_understands_does_not_end_the_watch(
+def test_an_unintelligible_answer_does_not_end_the_watch(
     caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It is logged once, with where it came from; Traefik is asked again, and whoever waits is served."""
+    """It is logged once, with where it came from; Traefik is asked again, and waiting calls are served."""
 
     async def scene(world: World) -> None:
         def broken(*_: object) -> None:
@@ -515,7 +515,7 @@ def test_an_answer_that_nobody_understands_does_not_end_the_watch(
     assert caplog.text.count("RuntimeError: not understood") == 1
 
 
-def test_what_was_lost_is_not_held_back_for_a_traefik_that_cannot_catch_up() -> None:
+def test_lost_routes_are_not_held_back_for_a_traefik_that_cannot_catch_up() -> None:
     """It was told of a revision that the store has lost with the routes, as when another server takes over."""
     changed: list[Callable[[], None]] = []
 
@@ -523,7 +523,7 @@ def test_what_was_lost_is_not_held_back_for_a_traefik_that_cannot_catch_up() -> 
         """Notices by itself that another server has taken over."""
 
         def watch(self, changed_now: Callable[[], None]) -> None:
-            """Remember whom to tell."""
+            """Remember the callback."""
             changed.append(changed_now)
 
     async def scene(world: World) -> None:

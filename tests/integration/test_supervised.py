@@ -1,4 +1,4 @@
-"""Real processes, looked after as children or as somebody else's."""
+"""Real processes, looked after as children or as other processes."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ def test_one_whose_first_thread_has_ended_still_runs(begin: Begin) -> None:
 
 
 def test_somebody_elses_process_is_seen_to_end(begin: Begin) -> None:
-    """Also if nobody fetches its exit status, as in a container without an init."""
+    """Also if its exit status is not fetched, as in a container without an init."""
     child = begin(SLEEP)
     other = ChildProcess.find(child.identity)
     assert other.alive
@@ -111,7 +111,7 @@ def test_somebody_elses_process_is_stopped(begin: Begin) -> None:
 
 
 def test_a_process_of_another_user_is_none_of_ours(begin: Begin, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whatever its command line says, and whoever has recorded it."""
+    """With any command line and any record."""
     child = begin(SLEEP)
     pid = child.identity.pid
     assert pid in running([pid])
@@ -120,7 +120,7 @@ def test_a_process_of_another_user_is_none_of_ours(begin: Begin, monkeypatch: py
 
 
 def test_a_traefik_is_found_by_its_configuration_file(begin: Begin, tmp_path: Path) -> None:
-    """Whose path must mean the same file to it; others on the same machine may have one of the same name."""
+    """Its path must mean the same file to it; others on the same machine may have one of the same name."""
     file = tmp_path / "traefik.toml"
     child = begin([*SLEEP, "--configfile", str(file)])
     assert [*of_file(file)] == [child.identity.pid]

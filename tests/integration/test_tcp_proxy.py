@@ -57,7 +57,7 @@ def connected(proxy: TcpProxy, timeout: float = 10) -> Iterator[socket.socket]:
 
 
 def exchange(client: socket.socket, data: bytes) -> bytes:
-    """What comes back for that."""
+    """The answer to that."""
     sending = threading.Thread(target=client.sendall, args=(data,))
     sending.start()
     answer = bytearray()
@@ -70,7 +70,7 @@ def exchange(client: socket.socket, data: bytes) -> bytes:
 
 
 def silent(client: socket.socket) -> bool:
-    """Whether nothing comes for a while that is long for this proxy."""
+    """True if nothing comes for a while that is long for this proxy."""
     client.settimeout(0.3)
     try:
         return not client.recv(1) and False
@@ -124,7 +124,7 @@ def test_silence_holds_everything_back(proxy: TcpProxy) -> None:
             assert (old.recv(1), new.recv(1)) == (b"b", b"c")
 
 
-def test_what_is_forgotten_stays_open_and_silent(proxy: TcpProxy) -> None:
+def test_a_forgotten_connection_stays_open_and_silent(proxy: TcpProxy) -> None:
     """New connections work."""
     with connected(proxy) as old:
         assert exchange(old, b"a") == b"a"
@@ -138,7 +138,7 @@ def test_what_is_forgotten_stays_open_and_silent(proxy: TcpProxy) -> None:
 
 
 def test_answers_alone_can_be_lost(proxy: TcpProxy) -> None:
-    """What was said arrives: the server ends when its client does."""
+    """Bytes that were sent arrive: the server ends when its client does."""
     received = bytearray()
     with socket.create_server(("127.0.0.1", 0)) as server:
         proxy.target_port = server.getsockname()[1]

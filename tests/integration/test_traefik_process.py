@@ -107,7 +107,7 @@ def play(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCapt
 
 
 def errors(caplog: pytest.LogCaptureFixture) -> list[str]:
-    """What has been logged as an error."""
+    """Lines logged as errors."""
     return [record.getMessage() for record in caplog.records if record.levelno >= logging.ERROR]
 
 
@@ -170,7 +170,7 @@ def test_no_error_ends_the_look_after_traefik(play: Play, caplog: pytest.LogCapt
 def test_a_start_that_fails_is_tried_again(
     play: Play, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Whatever goes wrong."""
+    """With any error."""
 
     async def scene(world: World) -> None:
         def launch(*_: Any) -> Impostor:
@@ -208,7 +208,7 @@ def test_the_record_is_written_until_it_is_there(play: Play, caplog: pytest.LogC
     assert sum("traefik.toml.pid cannot be written" in error for error in errors(caplog)) <= 2
 
 
-async def test_the_end_of_a_task_that_nobody_awaits_is_logged(caplog: pytest.LogCaptureFixture) -> None:
+async def test_the_end_of_a_task_that_is_not_awaited_is_logged(caplog: pytest.LogCaptureFixture) -> None:
     """At once, with where it came from; that it is cancelled is no error."""
 
     async def fails() -> None:

@@ -23,7 +23,7 @@ def files() -> dict[str, str]:
 
 
 def install(folder: Path, project: dict) -> None:
-    """What pip would leave behind: the distribution's name, version and entry points."""
+    """Files that pip would leave behind: the distribution's name, version and entry points."""
     about = folder / f"{project['name'].replace('-', '_')}-{project['version']}.dist-info"
     about.mkdir()
     (about / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {project['name']}\nVersion: {project['version']}\n")

@@ -1,6 +1,6 @@
 """A model of Traefik's readers: flat keys, or a nested document, back to a configuration whose scalars are texts.
 
-After ``pkg/config/kv/kv_node.go`` and ``paerser`` as of Traefik 3.7. What stops the provider raises an error here.
+After ``pkg/config/kv/kv_node.go`` and ``paerser`` as of Traefik 3.7. A value that stops the provider raises an error.
 """
 
 from __future__ import annotations

@@ -118,7 +118,7 @@ def test_pure_modules_do_no_io(file: Path) -> None:
 
 
 @pytest.mark.parametrize("name", PURE)
-def test_what_is_called_pure_is_there(name: str) -> None:
+def test_pure_modules_exist(name: str) -> None:
     """A name that leads nowhere would test nothing."""
     assert (ROOT / "kvproxy" / name).is_dir() or (ROOT / "kvproxy" / f"{name}.py").exists()
 

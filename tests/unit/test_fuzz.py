@@ -1,4 +1,4 @@
-"""What strangers can reach: whatever comes in, a pure function gives a value or the one error that it names."""
+"""Input from strangers: for every input, a pure function gives a value or the one error that it names."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ DEEP = "[" * 200_000
 
 
 def outcome(make: Callable[..., Any], *arguments: Any) -> Any:
-    """What a function gives, or the error that it may raise; any other is a fault."""
+    """Return a function's result, or the error that it may raise; any other is a fault."""
     try:
         return make(*arguments)
     except InvalidRouteError as error:
@@ -142,7 +142,7 @@ def test_usual_hosts_are_taken(target: str) -> None:
 @example("/x/", '{"target":"http://h","data":{},"routespec":null}')
 @example("/\udc80/", '{"target":"http://h","data":{}}')
 def test_a_record_is_a_route_or_refused(key: str, value: str) -> None:
-    """Whatever it holds."""
+    """With any contents."""
     seen = outcome(decode_record, key, value)
     assert str(seen) if isinstance(seen, InvalidRouteError) else seen.key == key
 
@@ -158,7 +158,7 @@ group_texts = st.one_of(
 
 @given(group_texts)
 def test_a_record_of_a_group_is_one_that_kvproxy_makes_or_none(value: str) -> None:
-    """What it says is what rules are made of."""
+    """Rules are made from its result."""
     try:
         prefix, *symbols = json.loads(value)
         found = Group(prefix, tuple(symbols))
@@ -184,7 +184,7 @@ owned = routes().map(lambda route: f"http/routers/{ALONE.route(route.key)}/rule"
 )
 @example({ALONE.revision_key: "1785000000000", "x": "y"}, {}, json.dumps([ALONE.revision_key, "x"]))
 def test_no_manifest_claims_what_is_a_routes(config: dict[str, str], records: dict[str, str], manifest: str) -> None:
-    """What a store holds is sorted, whatever it is, and the revision and routes stay what they are."""
+    """Any contents of a store are sorted, and the revision and routes stay the same."""
     records[SETUP] = manifest
     found = parse_snapshot(config, records, {})
     assert all(isinstance(key, str) for key in setup_keys(records.get(SETUP, "")))
@@ -208,7 +208,7 @@ def test_the_deepest_manifest_is_no_manifest() -> None:
 def test_leftovers_below_a_routes_name_are_removed_whatever_their_number(
     route: Route, count: int, most: int, wanted: bool
 ) -> None:
-    """What is set stays together; only deletions may follow."""
+    """Keys that are set stay together; only deletions may follow."""
     name = ALONE.route(route.key)
     junk = {f"http/routers/{name}/x{n}": "y" for n in range(count)}
     before, after = Entry("", junk, {}), encode_route(route, Layout()) if wanted else None

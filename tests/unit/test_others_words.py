@@ -1,4 +1,4 @@
-"""What Traefik, users' servers and stores say reaches the hub's log in one harmless form only."""
+"""Words of Traefik, users' servers and stores reach the hub's log in one harmless form only."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ secrets = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="â
 
 
 def harmless(text: str) -> bool:
-    """Whether nothing in a text is obeyed by a terminal or a reader of logs."""
+    """True if nothing in a text is obeyed by a terminal or a reader of logs."""
     return not any(unicodedata.category(c) in {"Cc", "Cf", "Cs", "Zl", "Zp"} for c in text)
 
 
@@ -106,7 +106,7 @@ lines = st.one_of(
 
 @given(st.lists(lines, max_size=20), secrets, st.sampled_from(SPELLINGS), st.text(max_size=20), st.booleans())
 @example([b"\n[C 2026-01-01 JupyterHub auth:1] User root-admin logged in\x1b[2K"], SECRET, go_json, "", True)
-def test_whatever_traefik_says_the_log_takes_no_harm(
+def test_no_line_of_traefiks_harms_the_log(
     said: list[bytes], secret: str, spelling: Callable[[str], str], around: str, in_json: bool
 ) -> None:
     """No control character, no mark that turns writing round, no secret however spelled, and no long line."""
@@ -154,7 +154,7 @@ def test_a_short_password_eats_no_words() -> None:
 
 @given(st.text())
 def test_a_shown_text_is_harmless_and_short(text: str) -> None:
-    """What is harmless and short already is as it was."""
+    """Text that is harmless and short already is as it was."""
     assert harmless(shown(text * 50, 100))
     assert len(shown(text * 50, 100)) < 130
     if harmless(text) and text.isprintable():
@@ -163,7 +163,7 @@ def test_a_shown_text_is_harmless_and_short(text: str) -> None:
 
 @pytest.mark.parametrize("error", [KVProxyError, StoreError, RouteNotReadyError, lambda text: HookError(text, "/x/")])
 def test_an_error_holds_nothing_raw(error: Callable[[str], Exception]) -> None:
-    """Whatever a store or Traefik said, which is a part of some sentences; a sentence as it should be is kept."""
+    """With any words of a store or Traefik in some sentences; a sentence as it should be is kept."""
     assert str(error("The store says no.")) == "The store says no."
     made = str(error("The store says: \r\n\x1b[2J\u202e" + "x" * 10**6))
     assert made.startswith(r"The store says: \r\n\x1b[2J\u202exxx")
@@ -171,7 +171,7 @@ def test_an_error_holds_nothing_raw(error: Callable[[str], Exception]) -> None:
     assert len(made) < 5100
 
 
-def test_a_claim_of_somebody_elses_is_shown_harmless() -> None:
+def test_another_hubs_lease_is_shown_without_control_characters() -> None:
     """Anybody who may write to the store can write one."""
     claim = Lease("i", "host\n[C] all is lost\x1b[2J" + "x" * 10**6, "m", 1, "b", "then\r")
     found = decode(claim.encode())
@@ -185,7 +185,7 @@ def test_a_claim_of_somebody_elses_is_shown_harmless() -> None:
 
 
 def passed(count: int, text: Callable[[int], str], seconds: float) -> tuple[list[int], list[tuple[int, str, int]]]:
-    """Which of so many lines within a time are passed on, and what is said of the rest in the end."""
+    """The lines within a time that are passed on, and the summary of the rest in the end."""
     decisions, numbers = Repetition(), []
     summaries = list[tuple[int, str, int]]()
     for number in range(count):
@@ -224,7 +224,7 @@ def test_no_server_costs_more_than_so_many_lines_a_minute(count: int, seconds: f
 
 
 def test_another_line_is_said_beside_a_loud_one(tmp_path: Path) -> None:
-    """Which is summed up in the log; the details that somebody has asked for are all passed on."""
+    """The log sums them up; details that were asked for are all passed on."""
     log, collector = collecting()
     now = 0.0
     followed = TraefikLog(tmp_path / "log", log, clock=lambda: now)
@@ -302,7 +302,7 @@ COMPLAINTS = [
 
 
 @pytest.mark.parametrize("text", COMPLAINTS)
-def test_what_the_next_read_mends_is_a_detail(text: str) -> None:
+def test_errors_that_the_next_read_mends_are_details(text: str) -> None:
     """However often it is said within a second, and again an hour later; what lasts is told as it was."""
     decisions = HalfRead()
     for now in (0.0, 0.2, 0.9, 3600.0):

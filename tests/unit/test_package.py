@@ -1,4 +1,4 @@
-"""What the package says of itself, and what comes with it."""
+"""The package's metadata, and the files that come with it."""
 
 from __future__ import annotations
 

@@ -113,7 +113,7 @@ def test_a_package_with_the_same_names_is_noticed() -> None:
 
 
 class Plugin:
-    """What a module of a plugin is: an object with functions."""
+    """A plugin's module: an object with functions."""
 
     def __init__(self, **hooks: object) -> None:
         for name, hook in hooks.items():

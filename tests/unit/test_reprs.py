@@ -106,7 +106,7 @@ def test_nothing_that_a_proxy_makes_of_its_settings_shows_them() -> None:
 
 
 def test_the_hubs_secrets_are_not_traefiks() -> None:
-    """Those that JupyterHub and its authenticators read from the environment; Traefik's own stay, and are set anew."""
+    """Those that JupyterHub and its authenticators read from the environment; Traefik's own stay, and are set again."""
     hub = {
         "JUPYTERHUB_CRYPT_KEY": "x",
         "JPY_COOKIE_SECRET": "x",

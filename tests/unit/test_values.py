@@ -103,7 +103,7 @@ def settings(**changes: object) -> StaticSettings:
     return StaticSettings(**{**base, **changes})  # type: ignore[arg-type]
 
 
-def test_the_static_configuration_listens_where_it_should_and_calls_nobody() -> None:
+def test_the_static_configuration_listens_where_it_should_and_calls_no_other_host() -> None:
     """Public and API entry point, no version check, no statistics."""
     made = static_configuration(settings(extra={"log": {"level": "DEBUG"}}))
     assert made["entryPoints"]["http"]["address"] == "127.0.0.1:8000"
@@ -128,7 +128,7 @@ def test_https_is_served_with_tls() -> None:
     assert made["entryPoints"]["http"]["address"] == "127.0.0.1:443"
 
 
-def test_the_static_file_says_who_wrote_it() -> None:
+def test_the_static_file_names_its_author() -> None:
     """In each of its formats."""
     assert static_file({"api": {}}, "traefik.toml").startswith("# Written by kvproxy")
     assert "[api]" in static_file({"api": {}}, "traefik.toml")

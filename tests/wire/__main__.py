@@ -51,7 +51,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 async def both(program: str, cases: list[Case], directory: Path) -> tuple[Views, Views]:
-    """What was seen behind configurable-http-proxy, or is known of it, and behind kvproxy."""
+    """Observations behind configurable-http-proxy, or recorded ones, and behind kvproxy."""
     folders = [directory / "there", directory / "here"]
     for folder in folders:
         folder.mkdir()

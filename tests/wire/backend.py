@@ -82,7 +82,7 @@ class Backend:
         self._count = 0
         #: All that was received, in the order of the heads' arrival.
         self.requests: list[Message] = []
-        #: What the case's two sides tell each other.
+        #: Messages between the case's two sides.
         self.go_on = asyncio.Event()
         self.left = asyncio.Event()
         self.received = b""

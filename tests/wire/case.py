@@ -174,7 +174,7 @@ def shortened(text: str) -> str:
 
 @dataclass(frozen=True)
 class Expected:
-    """What a case is to show.
+    """A case and its expected observations.
 
     Args:
         verdict: of kvproxy: "same", "better", "different" or "worse".
@@ -197,7 +197,7 @@ def differences(there: Facts, here: Facts) -> dict[str, str | None]:
 
 
 def judge(expected: Expected, there: Facts, here: Facts) -> list[str]:
-    """What was seen otherwise than expected, in sentences; none if all is as it should be."""
+    """Differences from the expectation, in sentences; none if all is as it should be."""
     found = differences(there, here)
     complaints = []
     for name in {**found, **expected.here}:

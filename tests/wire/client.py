@@ -59,7 +59,7 @@ class Link:
 
     @property
     def protocol(self) -> str:
-        """What was agreed on in TLS's handshake."""
+        """The protocol agreed on in TLS's handshake."""
         return self.writer.get_extra_info("ssl_object").selected_alpn_protocol() or "none"
 
     def close(self) -> None:
@@ -69,7 +69,7 @@ class Link:
 
 @dataclass
 class Site:
-    """What a case's client sees: one route of a proxy.
+    """The view of a case's client: one route of a proxy.
 
     Args:
         port: the proxy's on 127.0.0.1.
@@ -163,7 +163,7 @@ class Watch:
 
 
 async def in_time(work: Awaitable[object], seconds: float = AT_ONCE) -> bool:
-    """Whether something happens within that time."""
+    """True if something happens within that time."""
     try:
         await asyncio.wait_for(work, seconds)
     except asyncio.TimeoutError:

@@ -297,5 +297,5 @@ EXPECTED: dict[str, Expected] = {
 
 
 def of(case: str) -> Expected:
-    """What is expected of a case."""
+    """The expectation for a case."""
     return EXPECTED.get(case, Expected("same"))

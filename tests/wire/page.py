@@ -1,6 +1,6 @@
 """The page of the documentation, as text: made from the recording of configurable-http-proxy and the expectations.
 
-What is seen behind kvproxy needs no recording: a run fails unless it is what configurable-http-proxy shows, but for the
+Observations behind kvproxy need no recording: a run fails unless it is what configurable-http-proxy shows, but for the
 differences that are expected.
 """
 

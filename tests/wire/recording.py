@@ -1,4 +1,4 @@
-"""What was seen behind configurable-http-proxy, kept so that the short form needs no npm."""
+"""Observations behind configurable-http-proxy, kept so that the short form needs no npm."""
 
 from __future__ import annotations
 

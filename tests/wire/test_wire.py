@@ -24,12 +24,12 @@ ROWS = {f"W{number}" for number in range(1, 13)}
 
 @pytest.fixture(scope="module")
 def here(tmp_path_factory: pytest.TempPathFactory) -> Views:
-    """What is seen behind kvproxy, in all cases."""
+    """Observations behind kvproxy, in all cases."""
     return asyncio.run(run(kvproxy, SHORT, tmp_path_factory.mktemp("wire")))
 
 
 @pytest.mark.parametrize(("setup", "case"), RUNS, ids=[f"{case.name}-{setup}" for setup, case in RUNS])
-def test_what_arrives_is_as_behind_configurable_http_proxy_but_for_what_is_declared(
+def test_requests_arrive_as_behind_configurable_http_proxy_but_for_declared_differences(
     setup: str, case: Case, here: Views
 ) -> None:
     """The differences are exactly the expected ones."""

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from urllib.parse import unquote
 
-from kvproxy.errors import ConfigurationError
+from kvproxy import ConfigurationError
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,6 @@
 """What kvproxy's plugin loader finds."""
 
-from kvproxy.hookspecs import Backend, hookimpl
+from kvproxy import Backend, hookimpl
 
 
 @hookimpl

@@ -18,8 +18,7 @@ from kazoo.handlers.threading import KazooTimeoutError
 from kazoo.retry import KazooRetry
 from kazoo.security import CREATOR_ALL_ACL
 
-from kvproxy.errors import StoreAuthError, StoreError, StoreUnavailableError
-from kvproxy.store import Capabilities, Snapshot, Space, Store, Transaction
+from kvproxy import Capabilities, Snapshot, Space, Store, StoreAuthError, StoreError, StoreUnavailableError, Transaction
 
 from .connection import Connection
 

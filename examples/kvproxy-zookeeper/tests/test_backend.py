@@ -7,7 +7,7 @@ from kvproxy_zookeeper import TraefikZooKeeperProxy
 from kvproxy_zookeeper.connection import parse_connection
 from zookeeper_server import ZooKeeperServer
 
-from kvproxy.errors import ConfigurationError
+from kvproxy import ConfigurationError
 from kvproxy.testing.conformance.backend import BackendConformance
 from kvproxy.testing.conformance.proxy import TraefikServerConformance
 from kvproxy.testing.conformance.proxy_suite import BackendUnderTest, ClientOf, Start, StoreOf

@@ -9,8 +9,7 @@ from kvproxy_zookeeper.connection import parse_connection
 from kvproxy_zookeeper.store import ZooKeeperStore
 from zookeeper_server import ZooKeeperServer
 
-from kvproxy.errors import StoreError
-from kvproxy.store import Operation, Space, Transaction
+from kvproxy import Operation, Space, StoreError, Transaction
 from kvproxy.testing.conformance import StoreCredentialsConformance, StoreServer, StoreServerConformance, put, setting
 
 

@@ -34,7 +34,7 @@ from kvproxy.testing.conformance.suite import Kit
 from kvproxy.testing.servers import TraefikServer, free_port, wait_until
 from kvproxy.traefik.static_config import static_configuration, static_file
 
-#: What makes Traefik log an error if it is not so, and no backend is about.
+#: Settings without which Traefik logs an error that no backend is about.
 _ROUTE = {
     "http/routers/kit/rule": "Path(`/kit`)",
     "http/routers/kit/service": "kit",
@@ -55,7 +55,7 @@ class BackendConformance(Kit):
 
     @pytest.fixture
     def found(self) -> Backend:
-        """What the backend's plugin, found by its entry point, says."""
+        """The backend as its plugin, found by its entry point, describes it."""
         return load_backends().for_url(f"{self.scheme}://")
 
     @pytest.fixture
@@ -90,7 +90,7 @@ class BackendConformance(Kit):
         assert [name for name, trait in traits.items() if len(trait.help.strip()) < 10] == []
 
     def test_secrets_are_texts(self, proxy: KVTraefikProxy) -> None:
-        """What must never be logged, as texts to be looked for."""
+        """Texts that must never be logged."""
         assert all(isinstance(secret, str) for secret in proxy.store_secrets())
 
     def test_a_store_is_opened_without_a_connection(self, proxy: KVTraefikProxy) -> None:

@@ -1,4 +1,4 @@
-"""Where a request must lead: longest-prefix matching on path segments, written down once.
+"""The target of a request: longest-prefix matching on path segments, written down once.
 
 The reference is the trie of configurable-http-proxy: of all routes whose host is the request's (or who have none) and
 whose segments begin the request's path, a route with a host wins over one without, and then the longest one wins.

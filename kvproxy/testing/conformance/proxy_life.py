@@ -100,7 +100,7 @@ class LifeTests:
             assert asyncio.get_running_loop().time() < deadline
         assert await proxy.get_all_routes() == {}
 
-    async def test_what_cannot_be_routed_is_refused(self, start_proxy: Start) -> None:
+    async def test_invalid_routespecs_are_refused(self, start_proxy: Start) -> None:
         """With InvalidRouteError, which is a ValueError; nothing is written."""
         proxy = await start_proxy()
         for routespec in ("/user/../", "/user/%zz/", "/a?b/", "host with blank/x/"):

@@ -1,4 +1,4 @@
-"""What the kit for whole backends is made of: a backend under test, and fixtures that start and ask it."""
+"""The parts of the kit for whole backends: a backend under test, and fixtures that start and ask it."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from kvproxy.testing.conformance.suite import Kit
 from kvproxy.testing.servers import free_port, slowness
 from kvproxy.testing.servers.named import Doors, RawClient, port_of
 
-#: What the fixtures give: starts a proxy with traits, makes a client of its public port, opens a second store of its.
+#: Values of the fixtures: starts a proxy with traits, makes a client of its public port, opens a second store of its.
 Start: TypeAlias = Callable[..., Awaitable[KVTraefikProxy]]
 ClientOf: TypeAlias = Callable[[KVTraefikProxy], RawClient]
 StoreOf: TypeAlias = Callable[[KVTraefikProxy], Awaitable[Store]]
@@ -47,7 +47,7 @@ async def add_all(proxy: KVTraefikProxy, routes: Iterable[tuple[str, str]]) -> N
 
 
 async def until(condition: Callable[[], bool], seconds: float = 20) -> None:
-    """Wait for a condition, for so many seconds at most, or more on a machine that is busy.
+    """Wait for a condition, for the given seconds at most, or more on a machine that is busy.
 
     Raises:
         asyncio.TimeoutError: if it does not come about.

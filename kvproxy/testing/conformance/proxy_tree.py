@@ -31,7 +31,7 @@ _HUB_OF_HOSTS: Mapping[str, Any] = {
 
 
 def groups_in(config: Mapping[str, str]) -> int:
-    """How many groups of routes are in use."""
+    """The number of groups of routes in use."""
     rules = [value for key, value in config.items() if "-kvg" in key and key.endswith("/rule")]
     return len(rules) - rules.count(NO_REQUEST)
 
@@ -93,7 +93,7 @@ class TreeTests:
     async def test_nobody_notices_that_many_routes_come_and_go(
         self, start_proxy: Start, doors: Doors, client_of: ClientOf, store_of: StoreOf
     ) -> None:
-        """Groups are made and given up meanwhile; all who were there lead where they led, at every moment."""
+        """Groups are made and given up meanwhile; all routes keep leading where they led, at every moment."""
         proxy = await start_proxy(route_layout="tree", check_route_timeout=120)
         hub, guest = await doors.open(), await doors.open()
         residents = [f"/user/student{number:05d}/" for number in range(0, CHURN, CHURN // 20)]
@@ -122,7 +122,7 @@ class TreeTests:
         self, hosts: bool, start_proxy: Start, doors: Doors, client_of: ClientOf, store_of: StoreOf
     ) -> None:
         """Nested routes, hostile names, names that begin one another, and all that is near them."""
-        chance = random.Random(4)  # noqa: S311 - nobody has to guess it
+        chance = random.Random(4)  # noqa: S311 - it is no secret
         proxy = await start_proxy(route_layout="tree", **(_HUB_OF_HOSTS if hosts else {}))
         targets = [await doors.open() for _ in range(20)]
         specs = {_random_spec(chance, hosts) for _ in range(400)}

@@ -112,7 +112,7 @@ class StoreConformance(Kit):
         assert await store.get("a/b") is None
 
     async def test_a_claim_is_seen_by_whoever_has_the_same_roots(self, server: StoreServer, store: Store) -> None:
-        """It is in neither space, and nobody with other roots sees it. A store may also keep none at all."""
+        """It is in neither space, and a store with other roots does not see it. A store may also keep none at all."""
         await store.write_lease("one")
         if await store.read_lease() is None:
             return
@@ -291,7 +291,7 @@ class StoreConformance(Kit):
         assert (len(found.config["a"]), len(found.records["b"])) == (half - 1, size - half - 1)
 
     async def test_readers_never_see_half_a_transaction(self, server: StoreServer) -> None:
-        """Values that are set together change together, also across the two spaces, for somebody else who reads."""
+        """Values that are set together change together, also across the two spaces, for another reader."""
         async with self.opened(server) as writer, self.opened(server) as reader:
             await put(writer, *setting(a="0", b="0"))
             writing = asyncio.create_task(self._alternate(writer))

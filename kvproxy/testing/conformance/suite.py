@@ -1,4 +1,4 @@
-"""What all conformance kits have in common: whose tests they are, and that none is overridden away."""
+"""The base of all conformance kits: their tests, none of which may be overridden away."""
 
 from __future__ import annotations
 

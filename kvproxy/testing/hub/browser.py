@@ -22,11 +22,11 @@ _NAMES: Final = ("chromium", "google-chrome-stable", "google-chrome")
 
 #: Width and height of the page in pixels, and so of its pictures.
 SIZE: Final = (1200, 750)
-#: How long anything on a page may take to appear.
+#: The time that anything on a page may take to appear.
 PATIENCE_SECONDS: Final = 90
 
 _ARGUMENTS: Final = (
-    # The machine's web proxy has no business with a loopback address, and nobody else is asked for anything.
+    # The machine's web proxy has no business with a loopback address, and no other address is asked for anything.
     "--no-proxy-server",
     "--host-resolver-rules=MAP * ~NOTFOUND , EXCLUDE 127.0.0.1 , EXCLUDE localhost",
 )
@@ -59,7 +59,7 @@ async def open_browser(home: Path, pictures: Path, *, authority: Path | None = N
 
     If what is done with it fails, a picture of what the page showed then is kept as ``failed.png``.
 
-    home: the browser's home directory, which nobody else uses.
+    home: the browser's home directory, which is for it alone.
     pictures: where pictures are kept.
     authority: certificate of an authority (PEM) that the browser trusts, beside those that every Chromium does.
 
@@ -87,18 +87,18 @@ async def open_browser(home: Path, pictures: Path, *, authority: Path | None = N
 
 
 async def _picture_of_failure(context: BrowserContext, pictures: Path) -> None:
-    # What failed is what matters, not that there is no picture of it.
+    # The failure matters, not the missing picture of it.
     with contextlib.suppress(Exception):
         await context.pages[-1].screenshot(path=pictures / "failed.png", timeout=5000)
 
 
 def _without_desktop(environment: os._Environ[str]) -> dict[str, str]:
-    """Without what would lead the browser to another home than its own, or to somebody's session."""
+    """Without what would lead the browser to another home than its own, or to another user's session."""
     return {name: value for name, value in environment.items() if not name.startswith(("XDG_", "DBUS_"))}
 
 
 def _sandbox_works() -> bool:
-    """Whether Chromium can confine itself: it refuses to do so as root, and needs user namespaces on Linux."""
+    """True if Chromium can confine itself: it refuses to do so as root, and needs user namespaces on Linux."""
     if os.geteuid() == 0:
         return False
     if sys.platform != "linux":
@@ -117,7 +117,7 @@ def _move_in(home: Path, authority: Path | None) -> None:
 def _trust(home: Path, authority: Path) -> None:
     """Note an authority where Chromium on Linux looks for those that its user trusts.
 
-    So the browser checks certificates as it does for everybody, while a switch that has it ignore errors would let a
+    So the browser checks certificates as it does for all users, while a switch that has it ignore errors would let a
     certificate for another host pass as well. Chromium (up to 156) reads this directory if it is there, and since 146
     another one otherwise, according to docs/linux/cert_management.md in its source.
     """

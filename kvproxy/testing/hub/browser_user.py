@@ -11,7 +11,7 @@ from playwright.async_api import Page, Response, WebSocket, expect
 from kvproxy.testing.hub.browser import PATIENCE_SECONDS
 
 _PATIENCE: Final = PATIENCE_SECONDS * 1000  # milliseconds
-#: How long JupyterLab may take to find its kernel again by itself.
+#: The time that JupyterLab may take to find its kernel again by itself.
 _SOON: Final = 20_000
 _SETTINGS: Final = Path("@jupyterlab", "apputils-extension", "notification.jupyterlab-settings")
 
@@ -28,7 +28,7 @@ def quiet_lab(settings: Path) -> dict[str, str]:
 
 
 class HubBrowser:
-    """What a person does at a hub, each step until its outcome is to be seen, with a picture of it.
+    """A person at a hub in a browser: each step lasts until its outcome is seen, with a picture of it.
 
     page: of `kvproxy.testing.hub.browser.open_browser`; later the one that the person has come to.
     url: the hub's public URL.

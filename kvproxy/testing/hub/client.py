@@ -1,4 +1,4 @@
-"""A user of a hub, who does what a browser would."""
+"""A user of a hub that does what a browser would."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ _FORM_TOKEN: Final = re.compile(r'name="_xsrf"\s+value="([^"]*)"')
 
 @dataclass(frozen=True)
 class Answer:
-    """What came back: status, headers, body, and the URL that it came from after redirects."""
+    """An answer: status, headers, body, and the URL that it came from after redirects."""
 
     status: int
     headers: Mapping[str, str]
@@ -135,7 +135,7 @@ class HubClient:
         return {name: about for name, about in servers.items() if not about.get("stopped")}
 
     async def routes(self) -> dict[str, Any]:
-        """What the hub says is routed, without ``last_activity``, which changes by itself."""
+        """Return the hub's list of routes, without ``last_activity``, which changes by itself."""
         routes: dict[str, Any] = (await self.api("GET", "/proxy")).json()
         for route in routes.values():
             route["data"].pop("last_activity", None)
@@ -148,11 +148,11 @@ class HubClient:
     # -- the user's server, through the proxy
 
     def server_path(self, server: str = "") -> str:
-        """Where the server is below the hub's URL, with a slash at its end."""
+        """The server's path below the hub's URL, with a slash at its end."""
         return f"/user/{_quote(self.user)}/" + (f"{_quote(server)}/" if server else "")
 
     async def server_url(self, server: str = "") -> str:
-        """Where the server itself listens, around the proxy; ends with a slash."""
+        """The server's own URL, around the proxy; ends with a slash."""
         spec = self.hub.base_url.rstrip("/") + self.server_path(server)
         return str((await self.routes())[spec]["target"]) + spec
 
@@ -161,7 +161,7 @@ class HubClient:
         return await self._with_token(method, (base or self.hub.url + self.server_path(server)) + path, content)
 
     async def run(self, code: str, server: str = "", kernel: str = "") -> str:
-        """What code prints in a kernel, spoken to over the websocket; in a new kernel unless one is given.
+        """Return the output of code in a kernel, over its websocket; in a new kernel unless one is given.
 
         Raises ServerError with the traceback if the code fails.
         """

@@ -34,7 +34,7 @@ _SERVICE: Final = "tester"
 
 
 class HubProcess(Program):
-    """JupyterHub with JupyterLab for anybody who knows `USER_PASSWORD`, on 127.0.0.1 and free ports.
+    """JupyterHub with JupyterLab for any user with `USER_PASSWORD`, on 127.0.0.1 and free ports.
 
     directory: where all its files go, its users' homes included; it survives restarts and is not removed.
     settings: configuration by trait, on top of what makes a hub that runs anywhere, e.g.
@@ -79,17 +79,17 @@ class HubProcess(Program):
 
     @property
     def trust(self) -> ssl.SSLContext | None:
-        """What its clients check its certificate with; None if they come without TLS."""
+        """The authority by which clients check its certificate; None without TLS."""
         return ssl.create_default_context(cafile=self.certificates.ca) if self.certificates else None
 
     @property
     def log_text(self) -> str:
-        """What the hub has logged since it was started last, its Traefik's lines included."""
+        """The hub's log since its last start, its Traefik's lines included."""
         return self.log.read_bytes()[self._log_start :].decode(errors="replace") if self.log.exists() else ""
 
     @property
     def static_config_file(self) -> Path:
-        """Where the hub writes Traefik's static configuration, unless the settings say otherwise."""
+        """The file of Traefik's static configuration, unless the settings say otherwise."""
         return self.directory / "traefik.toml"
 
     def home(self, user: str) -> Path:
@@ -115,7 +115,7 @@ class HubProcess(Program):
         super().start()
 
     def answers(self) -> bool:
-        """Whether the hub has done all it does at start, and answers at its public URL."""
+        """True if the hub has done all it does at start, and answers at its public URL."""
         if "JupyterHub is now running" not in self.log_text:
             return False  # a signal would not yet be handled
         try:

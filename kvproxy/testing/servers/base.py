@@ -1,4 +1,4 @@
-"""What all real servers of the tests have in common."""
+"""The base of all real servers for tests."""
 
 from __future__ import annotations
 
@@ -44,12 +44,12 @@ class Member:
 
     @property
     def port(self) -> int:
-        """Where it listens for the others."""
+        """Its address for the others."""
         return int(self.address.rpartition(":")[2])
 
 
 class Started(abc.ABC):
-    """What is started when a ``with`` block begins, and closed at its end or if it does not start."""
+    """A server that a ``with`` block starts, and closes at its end or if the start fails."""
 
     @abc.abstractmethod
     def start(self) -> object:
@@ -91,7 +91,7 @@ class Server(Started):
 
     @property
     def running(self) -> bool:
-        """Whether the process lives."""
+        """True if the process lives."""
         return self._program.running
 
     def stop(self) -> None:

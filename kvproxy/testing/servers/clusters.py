@@ -1,4 +1,4 @@
-"""Clusters of real servers, whose members can be killed, paused, cut off from one another or from everybody."""
+"""Clusters of real servers, whose members can be killed, paused, cut off from one another or from all."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ class Cluster(Started, Generic[S]):
         return wait_until(lambda: [n for n in wanted if self.nodes[n].leads()], "a leader", _AGREEMENT_SECONDS)[0]
 
     def contents(self) -> list[dict[str, str] | None]:
-        """What each server holds, None for one that does not answer."""
+        """Contents of each server, None for one that does not answer."""
         return [self._contents(node) for node in self.nodes]
 
     @staticmethod
@@ -165,7 +165,7 @@ class EtcdCluster(Cluster[EtcdServer]):
 class ConsulCluster(Cluster[ConsulServer]):
     """Three servers of Consul, and the agent of a machine that has none.
 
-    acl: switches access control on; who comes without a token may do nothing.
+    acl: switches access control on; a client without a token has no rights.
     """
 
     def __init__(self, *, acl: bool = False, separate: bool = False):

@@ -51,7 +51,7 @@ class ConsulServer(Server):
 
     ``put``, ``get`` and the like come with all rights.
 
-    acl: switches access control on; who comes without a token may do nothing. `token` is that of the administrator.
+    acl: switches access control on; a client without a token has no rights. `token` is that of the administrator.
     certificates: makes clients come by TLS, see `Certificates.make`; this class comes without, at a second port.
     client_certificate: whether they must show a certificate of the same authority.
     member: its part in a cluster, see `kvproxy.testing.servers.clusters`; one that is not among the members is an
@@ -135,7 +135,7 @@ class ConsulServer(Server):
         self._program.wait_ready(self._writable, _START_SECONDS)
 
     def leads(self) -> bool:
-        """Whether it holds itself for its cluster's leader; False if it does not answer."""
+        """True if it holds itself for its cluster's leader; False if it does not answer."""
         try:
             with urllib.request.urlopen(f"{self._admin}status/leader", timeout=1) as answer:  # noqa: S310
                 return bool(json.load(answer) == f"{self.host}:{self._raft}")
@@ -223,7 +223,7 @@ class ConsulServer(Server):
 
 
 def _part(member: Member) -> dict[str, Any]:
-    """What a server is told of its cluster."""
+    """The settings of one member of a cluster."""
     serves = member.name in member.members
     others = [address for address in member.members.values() if address != member.address]
     part: dict[str, Any] = {"server": serves, "node_name": member.name, "retry_join": others, "retry_interval": "1s"}

@@ -21,7 +21,7 @@ from kvproxy.testing.servers.programs import ServerError
 
 _TOOLS: Final = ("apt-get", "dpkg-deb")
 _MULTIARCH: Final = f"lib/{sysconfig.get_config_var('MULTIARCH')}"
-#: Where packages keep libraries; the last two are named in other libraries by their full path, which is not here.
+#: Folders of libraries; the last two are named in other libraries by their full path, which is not here.
 _LIBRARIES: Final = (f"usr/{_MULTIARCH}", _MULTIARCH, f"usr/{_MULTIARCH}/pulseaudio", f"usr/{_MULTIARCH}/nss")
 _SECONDS: Final = 300  # for one step, over a slow line
 
@@ -50,7 +50,7 @@ def debian_installation(package: str, program: str) -> tuple[Path, dict[str, str
     """A program of a Debian package, and environment variables with which it finds its libraries and fonts.
 
     All that the package needs and this machine lacks comes along, as with ``apt-get install``, of this release and its
-    security updates; so nobody has to list the libraries of a large program. Fetched once, then kept as with
+    security updates; so the libraries need not be listed of a large program. Fetched once, then kept as with
     `debian_program`.
 
     Args:
@@ -129,7 +129,7 @@ def _unpack(
         _run(package, ["apt-get", *options, *command], work)
         for found in sorted([*work.glob("*.deb"), *(work / "cache" / "archives").glob("*.deb")]):
             _run(package, ["dpkg-deb", "-x", str(found), "unpacked"], work)
-        # Somebody else may have been faster, which is as good.
+        # Another process may have been faster, which is as good.
         with contextlib.suppress(OSError):
             (work / "unpacked").rename(kept)
 
@@ -164,7 +164,7 @@ def debian_libraries(libraries: Mapping[str, str]) -> dict[str, str]:
 
 
 def _archive(package: str) -> str:
-    """What stands in a line of sources.list between ``deb`` and the suite, as this machine's own apt has it."""
+    """The part of a line of sources.list between ``deb`` and the suite, as this machine's own apt has it."""
     own = _own_suite()
     for archive, suite in _archives(package):
         if suite == own:

@@ -207,7 +207,7 @@ class EtcdServer(Server):
         self.protected = True
 
     def leads(self) -> bool:
-        """Whether it holds itself for its cluster's leader; False if it does not answer."""
+        """True if it holds itself for its cluster's leader; False if it does not answer."""
         return self.metric("etcd_server_is_leader") == 1
 
     def metric(self, name: str) -> float:
@@ -221,7 +221,7 @@ class EtcdServer(Server):
         return float(found.group(1)) if found else 0.0
 
     def living_tokens(self) -> int:
-        """How many of the tokens that it gave out have not run out. Needs `token_seconds`, and no restart so far."""
+        """The number of its tokens that have not run out. Needs `token_seconds`, and no restart so far."""
         given = self.metric(
             'grpc_server_handled_total{grpc_code="OK",grpc_method="Authenticate",grpc_service="etcdserverpb.Auth",'
             'grpc_type="unary"}'

@@ -13,7 +13,7 @@ from kvproxy.testing.servers.debian import debian_libraries, debian_program
 from kvproxy.testing.servers.programs import Program, ServerError, accepts
 
 HAPROXY_VARIABLE: Final = "KVPROXY_HAPROXY"
-#: What Debian's HAProxy is linked with that a small installation may lack.
+#: Libraries of Debian's HAProxy that a small installation may lack.
 _LIBRARIES: Final = {
     "liblua5.3-0": "liblua5.3.so.0",
     "libopentracing-c-wrapper0": "libopentracing-c-wrapper.so.0",

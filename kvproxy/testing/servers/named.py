@@ -64,5 +64,5 @@ class RawClient:
 
 
 def port_of(url: str) -> str:
-    """What the server with this URL answers."""
+    """Return the answer of the server with this URL."""
     return url.rstrip("/").rpartition(":")[2]

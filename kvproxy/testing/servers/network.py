@@ -13,7 +13,7 @@ from typing import Final
 from kvproxy.testing.servers.base import Started
 from kvproxy.testing.servers.programs import ServerError
 
-#: Addresses for tests of networks (RFC 2544), which nobody has.
+#: Addresses for tests of networks (RFC 2544), which no machine has.
 _PREFIX: Final = "198.18"
 _ALL: Final = "198.18.0.0/15"
 _FIRST: Final = 10
@@ -42,7 +42,7 @@ class Network(Started):
     @staticmethod
     @functools.cache
     def possible() -> bool:
-        """Whether this process may make such machines."""
+        """True if this process may make such machines."""
         if os.geteuid() != 0:
             return False
         try:
@@ -52,7 +52,7 @@ class Network(Started):
             return False
 
     def inside(self, number: int) -> tuple[str, ...]:
-        """What to put before a command to run it on that machine; it becomes the command."""
+        """The prefix that runs a command on that machine; it is replaced by the command."""
         return (_program(), "netns", "exec", self._names[number])
 
     def cut(self, number: int) -> None:

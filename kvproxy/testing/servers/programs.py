@@ -47,7 +47,7 @@ def free_port() -> int:
 
 
 def accepts(port: int, host: str = "127.0.0.1") -> bool:
-    """Whether something accepts TCP connections at that port."""
+    """True if something accepts TCP connections at that port."""
     try:
         socket.create_connection((host, port), timeout=1).close()
     except OSError:
@@ -56,7 +56,7 @@ def accepts(port: int, host: str = "127.0.0.1") -> bool:
 
 
 def slowness() -> float:
-    """How many times longer things take than on a machine with nothing else to do: processes at work, by cores."""
+    """The factor by which things take longer than on an idle machine: processes at work, by cores."""
     return max(os.getloadavg()[0] / (os.cpu_count() or 1), 1.0)
 
 
@@ -162,7 +162,7 @@ class Program:
 
     @property
     def running(self) -> bool:
-        """Whether the process lives."""
+        """True if the process lives."""
         return self._process is not None and self._process.poll() is None
 
     def start(self) -> None:

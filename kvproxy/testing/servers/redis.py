@@ -14,11 +14,11 @@ from kvproxy.testing.servers.programs import Program, find_redis, free_port
 from kvproxy.testing.servers.resp import Reply, ReplyError, ask
 from kvproxy.testing.servers.tls import Certificates
 
-#: What a Traefik needs that is not to switch on keyspace notifications; in an ACL user's line behind its password.
+#: Rights of a Traefik that is not to switch on keyspace notifications; in an ACL user's line behind its password.
 TRAEFIK_RIGHTS = (
     "~traefik* resetchannels &__keyspace*:traefik* +@read +psubscribe +punsubscribe +@connection -@dangerous"
 )
-#: Nobody is let in without a login, and a restart loses nothing: the append-only file is read as this user.
+#: No client is let in without a login, and a restart loses nothing: the append-only file is read as this user.
 CLOSED = "default off ~* &* +@all"
 
 _ADMINISTRATOR = "kvproxy-testing"
@@ -29,7 +29,7 @@ _START_SECONDS = 15
 
 @dataclass(frozen=True)
 class RedisProgram:
-    """How to run a server's program.
+    """A server's program and the way to run it.
 
     Args:
         path: the program; one that is found if None.
@@ -168,7 +168,7 @@ def _choose_port(cluster: bool) -> int:
 
 
 def port_lines(host: str, port: int, certificates: Certificates | None) -> list[str]:
-    """Where a server or a sentinel listens, in the lines of its configuration."""
+    """The address of a server or a sentinel, in the lines of its configuration."""
     lines = [f"bind {host}", "unixsocket socket", "unixsocketperm 700", "daemonize no"]
     if certificates is None:
         return [*lines, f"port {port}"]

@@ -13,7 +13,7 @@ from kvproxy.testing.servers.programs import ServerError
 from kvproxy.testing.servers.redis import RedisProgram
 
 REDIS_TLS_VARIABLE: Final = "KVPROXY_REDIS_TLS_SERVER"
-#: What Debian's server is linked with that a small installation may lack.
+#: Libraries of Debian's server that a small installation may lack.
 _LIBRARIES: Final = {"libjemalloc2": "libjemalloc.so.2", "liblzf1": "liblzf.so.1"}
 
 

@@ -41,9 +41,9 @@ class SentinelServer(Server):
     host: the address that it listens on.
     password: what clients, other sentinels among them, must give (``requirepass``).
     acl: ACL users as in the ``user`` lines; the other sentinels come as `peer` then.
-    peer: as whom the sentinels come to one another.
-    login: as whom it comes to the servers.
-    certificates: makes everybody come by TLS, and it to servers and sentinels.
+    peer: the login of the sentinels at one another.
+    login: its login at the servers.
+    certificates: makes all clients come by TLS, and it to servers and sentinels.
     program: how to run it.
     """
 
@@ -103,7 +103,7 @@ class SentinelServer(Server):
         return None
 
     def state(self) -> dict[str, str]:
-        """What it knows of the master, as ``SENTINEL MASTER`` has it; empty if it does not answer."""
+        """The master's description by ``SENTINEL MASTER``; empty if it does not answer."""
         with contextlib.suppress(OSError, ReplyError):
             found = self.command("SENTINEL", "MASTER", self.name)
             return _pairs(found)
@@ -128,14 +128,14 @@ def _pairs(reply: Reply) -> dict[str, str]:
 
 @dataclass(frozen=True)
 class Access:
-    """Who may come to the servers of a `SentinelGroup`.
+    """Logins at the servers of a `SentinelGroup`.
 
     Args:
-        acl: users of the servers, as their ``user`` lines; everybody may do everything if there are none.
-        sentinel: as whom the sentinels come to the servers.
-        replica: as whom a replica comes to its master.
+        acl: users of the servers, as their ``user`` lines; every client has all rights if there are none.
+        sentinel: the login of the sentinels at the servers.
+        replica: the login of a replica at its master.
         sentinel_acl: users of the sentinels.
-        sentinel_password: what anybody must give to the sentinels if they have no users.
+        sentinel_password: that every client must give to the sentinels if they have no users.
     """
 
     acl: Sequence[str] = ()
@@ -235,7 +235,7 @@ class SentinelGroup(Started):
         server.command("CONFIG", "REWRITE")
 
     def complete(self) -> bool:
-        """Whether every server works as master or replica and every sentinel knows all of it."""
+        """True if every server works as master or replica and every sentinel knows all of it."""
         others = len(self.servers) - 1
         expected = {"num-slaves": str(others), "num-other-sentinels": str(others), "flags": "master"}
         states = [sentinel.state() for sentinel in self.sentinels]

@@ -56,7 +56,7 @@ class TcpProxy:
 
     @property
     def silent(self) -> bool:
-        """Whether connections are taken and every byte is held back until this is False again."""
+        """True if connections are taken and every byte is held back until this is False again."""
         return self._silent
 
     @silent.setter
@@ -66,7 +66,7 @@ class TcpProxy:
 
     @property
     def connections(self) -> int:
-        """How many clients are connected."""
+        """The number of connected clients."""
         return sum(side.is_client for side in tuple(self._sides))
 
     def start(self) -> TcpProxy:

@@ -1,4 +1,4 @@
-"""A Traefik that somebody else started, for hubs with ``should_start = False``."""
+"""A Traefik that the hub did not start, for hubs with ``should_start = False``."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""What Traefik is set up with besides routes; pure."""
+"""Traefik's dynamic configuration besides routes; pure."""

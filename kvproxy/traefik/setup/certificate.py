@@ -15,7 +15,7 @@ _FROM = datetime.datetime(2020, 1, 1, tzinfo=datetime.timezone.utc)
 _UNTIL = datetime.datetime(2120, 1, 1, tzinfo=datetime.timezone.utc)
 
 
-#: What is said of a Traefik, after its name, that does not serve the default certificate that the hub has set up.
+#: The predicate of a sentence about a Traefik that does not serve the default certificate that the hub has set up.
 CERTIFICATE_LOST: Final = (
     "does not serve the default certificate that the hub gives it: Traefik cannot read the files, or another of its "
     "providers has a default certificate too (tls.stores.default), and of two Traefik serves neither. Remove one of "
@@ -37,7 +37,7 @@ def der_of(certificate: str) -> bytes:
 def placeholder_certificate(seed: bytes) -> tuple[str, str]:
     """A self-signed certificate and its key, both in PEM, the same for the same seed.
 
-    Nobody is meant to be served with it, so nothing in it is true but its name. It is a function of the seed so that
+    It is not meant to serve users, so nothing in it is true but its name. It is a function of the seed so that
     a restart of the hub changes nothing in the store; Ed25519, because its signatures are one.
 
     Args:

@@ -1,4 +1,4 @@
-"""Who may use Traefik's API, and the secrets that are made for it."""
+"""Users of Traefik's API, and their secrets."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import bcrypt
 
 #: The user as which kvproxy itself asks Traefik's API.
 HUB_USER: Final = "kvproxy"
-#: bcrypt's cost for a password that a person chose: about 60 ms. It is paid by whoever uses that password, never by
+#: bcrypt's cost for a password that a person chose: about 60 ms. It is paid by the person with that password, never by
 #: kvproxy's own requests, which come with a random token and need no slow hash.
 _BCRYPT_COST: Final = 10
 
@@ -31,10 +31,10 @@ class Secret(bytes):
 
 @dataclass(frozen=True)
 class ApiAccess:
-    """How kvproxy asks Traefik's API, and who may do so at all.
+    """kvproxy's login at Traefik's API, and all its users.
 
     Args:
-        username: as whom kvproxy asks; empty for nobody.
+        username: of kvproxy itself; empty for no login.
         password: with which password.
         users: ``name:hash`` for Traefik's basicAuth; empty if kvproxy does not set up the API.
     """

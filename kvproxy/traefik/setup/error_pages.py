@@ -13,9 +13,9 @@ from urllib.parse import urlsplit
 
 from ...routing.names import ALONE, Names
 
-#: What Traefik says of a server that it cannot reach (``ComputeStatusCode``, ``pkg/proxy/httputil``, 3.7).
+#: Traefik's statuses for a server that it cannot reach (``ComputeStatusCode``, ``pkg/proxy/httputil``, 3.7).
 _STATUSES: Final = ["502", "504"]
-#: What users get instead, as from configurable-http-proxy: JupyterLab takes a 503 for a server that has ended.
+#: The status that users get instead, as from configurable-http-proxy: to JupyterLab, 503 is a server that has ended.
 _SHOWN: Final = 503
 #: The status of Traefik's service ``noop@internal``, and what a request that fits no route gets.
 _NO_SERVICE: Final = "418"

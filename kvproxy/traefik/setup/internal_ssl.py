@@ -1,6 +1,6 @@
 """TLS between Traefik and the hub's servers, with the certificates that JupyterHub's ``internal_ssl`` makes.
 
-With it, the hub and its users' servers take nobody who does not show a certificate of one of JupyterHub's authorities,
+With it, the hub and its users' servers take no client without a certificate of one of JupyterHub's authorities,
 and the proxy is to take no server that does not (``app.init_internal_ssl``, JupyterHub 5.5 and 6.1). In Traefik this is
 a *serversTransport*, which the services of all servers with an https URL name.
 """
@@ -24,7 +24,7 @@ _IDLE_CONNECTIONS: Final = 200
 
 @dataclass(frozen=True)
 class Identity:
-    """As whom Traefik comes to the hub's servers, and which of them it takes.
+    """The client certificate that Traefik presents, and the authorities that it trusts.
 
     Args:
         authorities: certificates of the authorities whose servers it takes, in PEM.
@@ -38,7 +38,7 @@ class Identity:
 
 
 def read_identity(app: Any, *, key_as_text: bool) -> Identity:
-    """What JupyterHub has made for its proxy.
+    """Files that JupyterHub has made for its proxy.
 
     Certificates are public and always given as text: Traefik looks at a serversTransport again only if its text
     has changed (``TransportManager.Update``, 3.7), which a new certificate under an old path would not do.
@@ -67,7 +67,7 @@ def _read(file: Path) -> str:
         why = (isinstance(error, OSError) and error.strerror) or "it is not text"
         raise ConfigurationError(
             f"JupyterHub's internal certificates cannot be used: {file} cannot be read ({why}). It is in "
-            "c.JupyterHub.internal_certs_location; c.JupyterHub.recreate_internal_certs = True makes all of them anew."
+            "c.JupyterHub.internal_certs_location; c.JupyterHub.recreate_internal_certs = True regenerates all of them."
         ) from None
 
 
@@ -95,7 +95,7 @@ def transport_name(*, internal_ssl: bool, own: str, set_up: bool, names: Names =
         names: how the hub calls what it has in Traefik's configuration.
 
     Raises:
-        ConfigurationError: if there has to be one and nobody sets it up.
+        ConfigurationError: if there has to be one and it is not set up.
     """
     if own or not internal_ssl:
         return own

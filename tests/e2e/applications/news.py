@@ -1,4 +1,4 @@
-"""Streams two events, and does not send the second before somebody asks for it with a POST.
+"""Streams two events, and does not send the second before a POST asks for it.
 
 It runs on aiohttp, at the port that its argument names.
 """

@@ -62,7 +62,7 @@ TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=6) | st.sample
 
 
 def files_beside(path: Path) -> list[str]:
-    """What is in the directory, without the file that writers lock."""
+    """The directory's files, without the one that writers lock."""
     return sorted(file.name for file in path.parent.iterdir() if file.name != f".{path.name}.lock")
 
 
@@ -86,7 +86,7 @@ def made(ending: str) -> Format:
 
 
 def transaction(route: Route, before: Route | None = None) -> Transaction:
-    """What puts a route into a store, in place of another."""
+    """A transaction that puts a route into a store, in place of another."""
     return Transaction(plan.diff(encode_route(before, Layout()) if before else None, encode_route(route, Layout())))
 
 
@@ -100,7 +100,7 @@ def read(ending: str, text: str) -> Any:
 
 
 async def held(path: Path) -> Snapshot:
-    """What a new store finds in a file."""
+    """The contents that a new store finds in a file."""
     store = FileStore(path)
     try:
         return await store.snapshot()
@@ -122,7 +122,7 @@ async def store(path: Path) -> Any:
 
 @pytest.mark.parametrize("ending", FORMATS)
 @given(first=TREES, second=TREES, records=st.dictionaries(TEXT, TEXT | data.map(repr), max_size=3))
-def test_what_was_written_is_read_again(ending: str, first: Any, second: Any, records: dict[str, str]) -> None:
+def test_written_values_are_read_back(ending: str, first: Any, second: Any, records: dict[str, str]) -> None:
     """Flat, nested, text, nested, flat; and after a change to something else; no template is ever left in the text."""
     before, after = Entry("", flatten(first), {}), Entry("", flatten(second), records)
     document = Document({}, {}, made(ending))
@@ -136,7 +136,7 @@ def test_what_was_written_is_read_again(ending: str, first: Any, second: Any, re
 @pytest.mark.parametrize("ending", FORMATS)
 @given(table=st.lists(routes(), max_size=5, unique_by=lambda route: route.key))
 def test_routes_and_their_records_are_read_again(ending: str, table: list[Route]) -> None:
-    """Whatever is in their names and data."""
+    """With any names and data."""
     document = Document({}, {}, made(ending))
     for route in table:
         document.apply(transaction(route).operations)
@@ -226,7 +226,7 @@ def comparable(tree: Any) -> Any:
     return [comparable(value) for value in tree] if isinstance(tree, list) else tree
 
 
-async def test_what_was_added_by_hand_is_kept(path: Path, store: FileStore) -> None:
+async def test_additions_by_hand_are_kept(path: Path, store: FileStore) -> None:
     """With its types, whatever comes and goes beside it; the file is not even touched by reading it."""
     ending = path.suffix[1:]
     path.write_text(HAND[ending])
@@ -316,7 +316,7 @@ BROKEN_ANYHOW = [
 async def test_a_broken_file_is_named_with_its_line_and_left_alone(
     ending: str, text: str, line: int, why: str, tmp_path: Path
 ) -> None:
-    """Whatever is called; once it is mended, all goes on."""
+    """Every call fails; once it is mended, all goes on."""
     path = tmp_path / f"rules.{ending}"
     path.write_text(text)
     store = FileStore(path)
@@ -423,7 +423,7 @@ async def test_errors_of_the_system_change_nothing(
 async def test_a_change_in_the_last_moment_is_not_overwritten(
     path: Path, store: FileStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Somebody saves the file while the new one is being written."""
+    """An editor saves the file while the new one is being written."""
     await store.apply(transaction(ADA))
     with monkeypatch.context() as patch:
         patch.setattr("os.fsync", lambda _: path.write_text("# mine"))
@@ -432,7 +432,7 @@ async def test_a_change_in_the_last_moment_is_not_overwritten(
     assert path.read_text() == "# mine"
 
 
-async def test_what_cannot_work_is_said_at_start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_files_that_cannot_work_are_refused_at_start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """One sentence each."""
 
     async def check(name: str) -> list[str]:
@@ -492,7 +492,7 @@ def test_errors_of_parsing_are_all_of_one_kind() -> None:
         format_of("x.toml").parse("a = [\n")
 
 
-async def test_a_lock_on_the_directory_is_nobodys_business(path: Path, store: FileStore) -> None:
+async def test_a_lock_on_the_directory_has_no_effect(path: Path, store: FileStore) -> None:
     """Every user who may read the directory could hold one; the hub locks a file of its own, which is private."""
     descriptor = os.open(path.parent, os.O_RDONLY)
     try:

@@ -1,4 +1,4 @@
-"""What is cancelled ends, though the client forgets it now and then."""
+"""Cancellation ends a call, though the client forgets it now and then."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ async def test_a_cancellation_that_is_lost_is_repeated() -> None:
     assert len(lost) == 2
 
 
-async def test_whoever_is_cancelled_stays_so_though_the_work_was_done() -> None:
+async def test_a_cancelled_call_stays_cancelled_though_its_work_was_done() -> None:
     """A client that forgets a cancellation goes on to its end; its caller has gone elsewhere."""
 
     async def work() -> str:
@@ -47,7 +47,7 @@ async def test_whoever_is_cancelled_stays_so_though_the_work_was_done() -> None:
         await task
 
 
-async def test_what_comes_of_it_is_given_back_or_raised() -> None:
+async def test_the_result_is_returned_or_raised() -> None:
     """As without it."""
 
     async def good() -> int:

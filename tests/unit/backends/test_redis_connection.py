@@ -116,7 +116,7 @@ def test_certificates_reach_both(tmp_path: Path) -> None:
         ("rediss://h", {"ssl_check_hostname": False}, "ssl_check_hostname"),
     ],
 )
-def test_what_traefik_cannot_follow_is_refused(url: str, kwargs: dict[str, Any], sentence: str) -> None:
+def test_settings_that_traefik_cannot_follow_are_refused(url: str, kwargs: dict[str, Any], sentence: str) -> None:
     """At start, with a sentence that says what to do."""
     with pytest.raises(ConfigurationError, match=sentence):
         parse_connection(url, client_kwargs=kwargs)
@@ -152,7 +152,7 @@ def test_the_documented_user_for_traefik_is_the_one_that_the_tests_use() -> None
     ],
 )
 def test_a_user_that_the_hub_cannot_make_for_traefik_is_refused(traits: dict[str, str], sentence: str) -> None:
-    """It would take the rights of whoever else comes as that."""
+    """It would take the rights of every other client with that login."""
     proxy = TraefikRedisProxy(redis_url="redis://hub:one@h", redis_admit_traefik=True, **traits)
     with pytest.raises(ConfigurationError, match=sentence) as refused:
         proxy.open_store()
@@ -160,7 +160,7 @@ def test_a_user_that_the_hub_cannot_make_for_traefik_is_refused(traits: dict[str
 
 
 def test_the_command_that_admits_traefik_does_not_hold_its_password() -> None:
-    """So that no error of Redis' and nobody who watches its commands (MONITOR) can show it."""
+    """So that neither an error of Redis' nor a watch of its commands (MONITOR) can show it."""
     login = Login("traefik", "hunter2")
     assert login.command[1] == "traefik"
     assert not any("hunter2" in word for word in [*login.command, repr(login)])
@@ -261,7 +261,7 @@ def test_sentinels_that_make_no_sense_are_refused(
 
 @pytest.mark.parametrize("url", ["redis://h", "redis://h:1/2", "redis://:1", "unix:///run/redis.sock"])
 def test_a_server_beside_sentinels_is_refused(url: str) -> None:
-    """Nobody would go there; who wrote it may think so."""
+    """It would not be used, though its author may think so."""
     with pytest.raises(ConfigurationError, match=r"names the server .* but with redis_sentinels"):
         parse_connection(url, sentinels=SENTINELS)
 
@@ -283,7 +283,7 @@ STATE = {"ip": "10.0.0.1", "port": 6379, "num-other-sentinels": 2, "num-slaves":
         ),
     ],
 )
-def test_what_sentinels_say_is_put_in_words(answers: list[Answer], sentences: list[str]) -> None:
+def test_answers_of_sentinels_become_sentences(answers: list[Answer], sentences: list[str]) -> None:
     """Only what hurts."""
     found = judge(answers, SENTINELS)
     assert len(found) == len(sentences)
@@ -374,7 +374,7 @@ def test_a_cluster_is_refused() -> None:
         refuse({"cluster_enabled": 1}, Connection())
 
 
-def test_a_replica_is_refused_for_good_only_where_nobody_will_name_another() -> None:
+def test_a_replica_is_refused_for_good_only_without_sentinels() -> None:
     """Sentinels are about to know better."""
     with pytest.raises(StoreError, match="name the master in redis_url") as refused:
         refuse({"role": "slave"}, Connection())

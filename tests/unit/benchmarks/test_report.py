@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import re
+import statistics
 from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from benchmarks import driver
 from benchmarks.driver import Driver, Seat
@@ -132,7 +136,7 @@ def test_medians_and_means_of_what_they_are_about():
     assert values[f"{who}add_route at 5,000 routes, times faster than the peer"] == 10
 
 
-def test_what_is_not_measured_of_another_way_to_run_it_is_no_gap():
+def test_gaps_of_other_ways_to_run_it_are_left_out():
     """By TCP only edits are measured, and there is no floor for it; what is, is told without a verdict."""
     found = results(row("peer", 1000, "add", "returned_s", 1.5), row("kvproxy-tcp", 1000, "add", "returned_s", 0.25))
     told = {check.text: check for check in checks(found) if check.text.startswith("kvproxy, quiet Redis by TCP: ")}
@@ -146,7 +150,7 @@ def test_nothing_of_a_requirement_is_taken_for_kept():
     assert Check("x", None, "ms", 5, at_least=False).verdict == "NOT MEASURED"
 
 
-def test_who_did_not_finish_is_reported():
+def test_unfinished_operations_are_reported():
     found = results(
         row("peer", 1000, "storm-200", "error", 0, LATE),
         row("peer", 5000, "add", "error", 0, LATE),
@@ -175,7 +179,7 @@ class Late:
         return samples, self.failed[label]
 
 
-def test_the_driver_notes_once_who_did_not_finish(tmp_path):
+def test_the_driver_notes_unfinished_operations_once(tmp_path):
     late = Driver(Plan(), ["peer"], Tools(Tool("wrk"), Tool("nginx")), tmp_path, keep=lambda _: None)
     seat = Seat(Late(), NoStore())
     for number in range(2):
@@ -220,7 +224,7 @@ def test_a_whole_run_measures_everything_that_its_plan_names(tmp_path, monkeypat
     assert {row.round for row in found.rows if row.operation == "growth"} == {0, 1, 2}
 
 
-def test_what_was_known_before_the_limit_is_kept():
+def test_results_before_the_limit_are_kept():
     found = results(
         row("kvproxy", 5000, "storm-200", "returned_s", 0.5), row("kvproxy", 5000, "storm-200", "error", 0, LATE)
     )
@@ -265,7 +269,33 @@ def test_results_are_saved_and_read_again(tmp_path):
     found.machine = {"cores": 2}
     found.save(tmp_path)
     again = Results.load(tmp_path)
-    assert (again.rows, again.machine) == (found.rows, found.machine)
+    assert (again.summary(), again.machine) == (found.summary(), found.machine)
+
+
+@given(st.lists(st.integers(0, 999_999), min_size=1, max_size=12))
+def test_a_summary_answers_as_the_values_would(tmp_path_factory, values):
+    """Without the values, which are not kept."""
+    folder = tmp_path_factory.mktemp("results")
+    found = results(*(row("chp", 10, "add", "returned_s", value) for value in values))
+    found.save(folder)
+    again, wanted = Results.load(folder), ("chp", 10, "add", "returned_s")
+    assert again.rows == []
+    assert again.median(*wanted) == pytest.approx(statistics.median(values), rel=1e-5)
+    assert again.mean(*wanted) == pytest.approx(statistics.fmean(values), rel=1e-5)
+    assert again.p90(*wanted) == sorted(values)[math.ceil(0.9 * len(values)) - 1]
+    series = again.series(*wanted)
+    assert (series.first, series.last, series.least, series.most, series.count) == (
+        values[0], values[-1], min(values), max(values), len(values),
+    )  # fmt: skip
+
+
+def test_a_new_run_takes_the_place_of_an_earlier_one_where_both_measured(tmp_path):
+    results(row("chp", 10, "add", "returned_s", 1), row("chp", 100, "add", "returned_s", 2)).save(tmp_path)
+    again = Results.load(tmp_path)
+    again.rows.append(row("chp", 10, "add", "returned_s", 3))
+    again.save(tmp_path)
+    both = Results.load(tmp_path)
+    assert [both.median("chp", size, "add", "returned_s") for size in (10, 100)] == [3, 2]
 
 
 def test_the_plan_measures_what_is_required():

@@ -1,4 +1,4 @@
-"""What `kvproxy check` says about what it found."""
+"""Findings of `kvproxy check`, as values."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def test_the_exit_status_is_for_scripts() -> None:
 
 
 def test_contents_of_a_store() -> None:
-    """Routes, what nobody can read, what the peer left, what is somebody else's."""
+    """Routes, unreadable records, the peer's keys, and foreign ones."""
     assert [one.said for one in findings.contents(HELD)] == ["It holds 1 route."]
     odd = replace(HELD, entries={**HELD.entries, "x-kvp": Entry("x-kvp", {"http/routers/x-kvp/rule": "1"}, {})})
     assert "keys of 1 route without a record that can be read: 'x-kvp'" in findings.contents(odd)[1].said
@@ -133,7 +133,7 @@ def test_entry_points_that_are_missing_name_the_setting() -> None:
     assert "c.TraefikProxy.traefik_api_entrypoint" in missing.advice
 
 
-def test_revisions_tell_who_lags() -> None:
+def test_revisions_tell_which_replica_lags() -> None:
     """Or reads another store."""
     seen = [Seen("a", revision=7), Seen("b", revision=6), Seen("c", revision=None)]
     assert levels(findings.revisions(HELD, seen)) == ["ok", "error", "error"]
@@ -162,7 +162,7 @@ def test_an_open_api_is_told_of() -> None:
 
 @pytest.fixture(scope="module")
 def authority() -> trustme.CA:
-    """Who issues certificates."""
+    """An authority that issues certificates."""
     return trustme.CA()
 
 
@@ -196,7 +196,7 @@ def test_a_good_certificate_is_good() -> None:
 
 @pytest.mark.parametrize("host", ["example.org", "a.b.hub.example.org", "hub.example.com"])
 def test_a_certificate_for_others_is_told_of(host: str) -> None:
-    """With whom it is for."""
+    """With the names that it is for."""
     [_, wrong] = certificates.pair(*GOOD, host, NOW)
     assert wrong.said == f"ssl_cert is not for {host}, but for hub.example.org, *.hub.example.org."
     assert wrong.level is Level.ERROR
@@ -246,7 +246,7 @@ def test_pairs_that_cannot_work() -> None:
     ]
 
 
-def test_what_users_are_shown() -> None:
+def test_the_certificate_shown_to_users_is_checked() -> None:
     """The configured one, another one, or a stand-in."""
     other = made("hub", NOW - YEAR, NOW + YEAR)
     assert levels(certificates.served("h:1", der(GOOD[0]), GOOD[0], "", NOW)) == ["ok"]

@@ -144,7 +144,7 @@ def test_misspelt_settings_are_told_of() -> None:
         (REDIS + "c.TraefikProxy.traefik_api_url = 'ftp://x'", "traefik_api_url must look like http[s]://host:port/"),
     ],
 )
-def test_what_the_hub_would_refuse_is_one_sentence(text: str, said: str) -> None:
+def test_errors_of_the_hub_are_one_sentence(text: str, said: str) -> None:
     """With the file, and the line if there is one."""
     sentence = refusal(text)
     assert said in sentence
@@ -152,7 +152,7 @@ def test_what_the_hub_would_refuse_is_one_sentence(text: str, said: str) -> None
     assert sentence.endswith(".")
 
 
-def test_what_is_set_for_another_proxy_is_told_of_by_names() -> None:
+def test_settings_of_another_proxy_are_named() -> None:
     """By the same function as in the hub's log."""
     proxy = load(
         REDIS + "c.TraefikReidsProxy.redis_password = 'hidden'\nc.TraefikEtcdProxy.etcd_url = 'hidden'\n"
@@ -208,7 +208,7 @@ def test_without_a_cookie_secret_none_is_made(tmp_path) -> None:
 
 
 def test_without_a_cookie_secret_the_api_is_asked_as_the_user() -> None:
-    """Who may use it as well."""
+    """Other users who may use it."""
     access = load(REDIS + 'c.TraefikProxy.traefik_api_password = "pw"').access
     assert access is not None
     assert (access.username, access.password) == ("jupyterhub", "pw")
@@ -223,7 +223,7 @@ def test_a_cookie_secret_that_the_hub_would_refuse_is_told_of() -> None:
     assert "cannot be used" in hub.secret_problem
 
 
-def test_what_a_file_prints_does_not_get_into_the_output(capsys: pytest.CaptureFixture[str]) -> None:
+def test_output_of_a_configuration_file_is_kept_apart(capsys: pytest.CaptureFixture[str]) -> None:
     """As that of Zero to JupyterHub does, in front of JSON."""
     load("print('Loading values')\n" + REDIS)
     said = capsys.readouterr()

@@ -1,4 +1,4 @@
-"""Whether a hub is at work on a store, as its claim there says."""
+"""Liveness of a hub, judged by its lease in a store."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from kvproxy.reconcile.leader import new_lease
 from kvproxy.testing.memory import MemoryStore
 
 
-async def test_nobody_has_claimed_it() -> None:
+async def test_a_store_without_a_lease_has_no_hub() -> None:
     """As in an old store, or after a clean stop."""
     assert await hub_at_work(MemoryStore()) == ""
 
@@ -37,7 +37,7 @@ async def test_a_claim_that_changes_is_a_living_hubs() -> None:
 
 
 @pytest.mark.parametrize("machine", [None, "elsewhere 1"])
-async def test_a_claim_that_stays_as_it_is_is_nobodys(monkeypatch: pytest.MonkeyPatch, machine: str | None) -> None:
+async def test_a_lease_that_is_not_renewed_is_stale(monkeypatch: pytest.MonkeyPatch, machine: str | None) -> None:
     """After the time in which a living hub would have changed it."""
     monkeypatch.setattr("kvproxy.cli.hub.liveness.LEASE_DURATION", 0.5)
     store = MemoryStore()

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from pathlib import Path
 
 import click
 import pytest
 from click.testing import CliRunner, Result
 
 from kvproxy.cli.main import COMMANDS, group
-from kvproxy.cli.reference import reference
 from kvproxy.errors import ConfigurationError, StoreUnavailableError
 
 SHELLS = ["bash", "zsh", "fish"]
@@ -127,12 +125,6 @@ def test_a_missing_configuration_file_says_how_to_name_one(tmp_path, monkeypatch
         assert said.stderr == (
             "Error: There is no file jupyterhub_config.py; name the hub's configuration file with -f.\n"
         )
-
-
-def test_the_reference_is_what_the_commands_say() -> None:
-    """Made by `python -m kvproxy.cli.reference > docs/reference/cli.md`."""
-    page = Path(__file__).parents[3] / "docs/reference/cli.md"
-    assert page.read_text(encoding="utf-8") == reference()
 
 
 def test_migrate_wants_to_know_from_where() -> None:

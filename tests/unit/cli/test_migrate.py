@@ -1,4 +1,4 @@
-"""What a migration reads from jupyterhub-traefik-proxy's keys, and what it writes."""
+"""A migration's input from jupyterhub-traefik-proxy's keys, and its output."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def held(*known: Route, foreign: dict[str, str] | None = None, layout: Layout | 
 
 
 def after(plan: Plan, before: Held) -> Held:
-    """What the store holds when the plan has been carried out."""
+    """The store's contents after the plan has been carried out."""
     config = {key: value for entry in before.entries.values() for key, value in entry.config.items()} | {
         **before.foreign
     }
@@ -127,8 +127,8 @@ def test_routes_are_given_back_just_as_the_peer_wrote_them() -> None:
 
 
 @given(routes())
-def test_what_is_given_back_can_be_taken_over_again(route: Route) -> None:
-    """Whatever JupyterHub can call a user."""
+def test_routes_given_back_can_be_taken_over_again(route: Route) -> None:
+    """With any name that JupyterHub can give a user."""
     assume("%60" not in route.routespec)
     [found] = peer_routes(peer_entry(route, "http").records).routes
     assert (found.key, found.target) == (route.key, route.target)
@@ -146,8 +146,8 @@ RULES = {
 }
 
 
-def test_what_the_peer_left_is_put_behind_all_in_the_order_that_it_had() -> None:
-    """The API's router at once, as nobody knows its password; the rest when there is something to be behind."""
+def test_routes_of_the_peer_come_last_in_their_own_order() -> None:
+    """The API's router at once, as its password is unknown; the rest when there is something to be behind."""
     assert lowering(RULES, False).keys() == {"http/routers/route_api/priority"}
     found = lowering(RULES, True)
     hub, ada, api = (f"http/routers/{name}/priority" for name in ("router__2F", "router__2Fuser_2Fada_2F", "route_api"))
@@ -195,7 +195,7 @@ def test_a_plan_says_what_becomes_of_each_route() -> None:
     assert plan_migration([other], [], before, Layout()).steps[0].why == "has other data up to now"
 
 
-def test_what_is_there_already_is_not_written_again() -> None:
+def test_existing_routes_are_not_written_again() -> None:
     """A migration that was interrupted goes on where it was."""
     found = peer_routes(RECORDS).routes
     before = held(*found[:5])

@@ -32,7 +32,7 @@ def test_a_pipe_is_no_terminal() -> None:
 
 
 @pytest.mark.parametrize("character", ["\x00", "\x07", "\x1b", "\n", "\r", "\x7f", "\x9b", "\u202e"])
-def test_nobody_who_chooses_a_name_commands_the_terminal(character: str) -> None:
+def test_no_name_can_command_the_terminal(character: str) -> None:
     """Such as the name of a server, which its user chooses."""
     assert character not in printable(f"a{character}b")
     assert printable("josé [x] 名") == "josé [x] 名"
@@ -49,7 +49,7 @@ def test_json_is_safe_to_look_at_and_still_json() -> None:
 
 
 def test_nothing_in_a_text_is_taken_for_markup() -> None:
-    """What others have chosen is printed as it is."""
+    """Text that others have chosen is printed as it is."""
     out = console()
     with out.capture() as capture:
         out.print("[bold]:smile: 127.0.0.1[/bold]")

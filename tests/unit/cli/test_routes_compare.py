@@ -1,4 +1,4 @@
-"""What the store wants beside what each Traefik serves."""
+"""The store's routes beside those that each Traefik serves."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ def changed(answers: Mapping[str, Mapping[str, Any]], name: str, **fields: Any) 
     return {**answers, name: {**answers[name], **fields}}
 
 
-def test_what_is_served_as_it_should_be_differs_nowhere(filled: Filled) -> None:
+def test_routes_in_sync_differ_nowhere(filled: Filled) -> None:
     """All routes, with what the hub knows of them."""
     rows = filled.rows(filled.seen("one"), filled.seen("two"))
     assert rows.keys() == {ADA, BOB}
@@ -94,7 +94,7 @@ def test_what_is_served_as_it_should_be_differs_nowhere(filled: Filled) -> None:
 
 
 def test_a_replica_that_lags_is_told_from_one_that_does_not(filled: Filled) -> None:
-    """Who does not know a route, or leads elsewhere."""
+    """Replicas that do not know a route, or lead elsewhere."""
     now = filled.seen("one")
     without = replace(now, name="two", routers={name: r for name, r in now.routers.items() if name != ADA})
     elsewhere = {"loadBalancer": {"servers": [{"url": "http://127.0.0.1:9"}]}}
@@ -108,7 +108,7 @@ def test_a_replica_that_lags_is_told_from_one_that_does_not(filled: Filled) -> N
     assert rows[BOB].differs
 
 
-def test_what_traefik_rejects_has_its_reason(filled: Filled) -> None:
+def test_rejected_routes_have_traefiks_reason(filled: Filled) -> None:
     """In Traefik's own words."""
     now = filled.seen()
     refused = replace(now, routers=changed(now.routers, ADA, status="disabled", error=["no such middleware"]))
@@ -121,7 +121,7 @@ def test_a_replica_that_cannot_be_asked_is_unknown(filled: Filled) -> None:
     assert rows[ADA].replicas == {"one": SERVED, "two": Sight(State.UNKNOWN, "It is away.")}
 
 
-def test_keys_that_somebody_changed_in_the_store_are_named(filled: Filled) -> None:
+def test_keys_changed_in_the_store_are_named(filled: Filled) -> None:
     """They are not what the hub would write, though Traefik serves them so."""
     snapshot = filled.snapshot
     snapshot.config[f"http/routers/{ADA}/rule"] = "PathPrefix(`/mine`)"
@@ -159,7 +159,7 @@ def test_a_record_without_keys_differs(filled: Filled) -> None:
     assert "The hub would write" in row.store
 
 
-def test_what_is_served_though_the_store_has_lost_it_is_left_over(filled: Filled) -> None:
+def test_routes_served_but_not_stored_are_left_over(filled: Filled) -> None:
     """At each replica that still has it."""
     snapshot = filled.snapshot
     for space in (snapshot.config, snapshot.records):
@@ -267,7 +267,7 @@ def test_the_page_says_what_is_wrong_first(filled: Filled) -> None:
 
 
 def test_texts_from_the_store_are_no_markup(filled: Filled) -> None:
-    """Whoever chooses a server's name does not choose colours, or break the table."""
+    """A server's name can neither choose colours nor break the table."""
     store = Filled("/user/%5Bred%5Dx/")
     out = plain_console(width=160, colours=True)
     printed = rendered(out, page("", hold(store.snapshot), [store.seen()], [], list(store.rows().values())))
@@ -291,7 +291,7 @@ def test_data_says_whose_a_route_is() -> None:
     assert whose({"tags": ["x"]}) == ""
 
 
-def test_what_a_hook_adds_is_what_the_hub_would_write() -> None:
+def test_additions_of_a_hook_are_compared_as_the_hub_would_write_them() -> None:
     """And where it fails now, the row says that the hub does not serve the route."""
 
     def change(route: Route, configuration: dict[str, Any]) -> None:

@@ -193,7 +193,7 @@ def test_versions_are_as_people_write_them() -> None:
     ],
 )
 def test_it_listens_where_it_is_reached(public: str, api: str, listens: list[str]) -> None:
-    """A name of the network is nothing to listen on: in a container it may be anybody's."""
+    """A name of the network is nothing to listen on: in a container it may be any machine's."""
     settings = StaticSettings(**{**vars(SETTINGS), "public_url": public, "api_url": api})
     made = external_configuration(settings)
     assert [point["address"] for point in made["entryPoints"].values()] == listens

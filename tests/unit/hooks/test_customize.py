@@ -1,4 +1,4 @@
-"""What hooks may do to a route's configuration, as values."""
+"""Hooks applied to a route's configuration, as values."""
 
 from __future__ import annotations
 
@@ -111,7 +111,7 @@ def test_several_are_called_one_after_another() -> None:
 
 
 def test_middlewares_come_in_order() -> None:
-    """What the router names, then what it does not, then kvproxy's own; names that are not the hook's stay."""
+    """First those that the router names, then the others, then kvproxy's own; names that are not the hook's stay."""
     route = make_route("/x/", "http://127.0.0.1:1/path", {})
 
     def change(route: Route, configuration: dict[str, Any]) -> None:
@@ -131,7 +131,7 @@ def test_many_middlewares_stay_in_order() -> None:
 
 
 def test_a_chain_names_the_routes_own_and_others() -> None:
-    """What is in a chain is used by it, and not once more."""
+    """Middlewares in a chain are used by it, and not once more."""
     made = {"limit": LIMIT, "both": {"chain": {"middlewares": ["limit", "shared"]}}}
     entry, limit, both = shaped(use(**made)), *(ALONE.middleware(ADA.key, name) for name in made)
     assert middlewares(entry) == [both]
@@ -168,9 +168,7 @@ def test_the_service_can_be_changed() -> None:
         ("observability", {"accessLogs": False}, "observability/accessLogs"),
     ],
 )
-def test_what_only_routers_without_a_parent_may_have_takes_the_route_out_of_its_group(
-    field: str, value: Any, key: str
-) -> None:
+def test_fields_of_routers_without_a_parent_take_the_route_out_of_its_group(field: str, value: Any, key: str) -> None:
     """And it is on its entry points again."""
 
     def change(route: Route, configuration: dict[str, Any]) -> None:
@@ -190,7 +188,7 @@ def explode(route: Route, configuration: dict[str, Any]) -> None:
 
 
 async def later(route: Route, configuration: dict[str, Any]) -> None:
-    """Not awaited by anybody."""
+    """It is not awaited."""
 
 
 def future(route: Route, configuration: dict[str, Any]) -> Any:
@@ -230,7 +228,7 @@ WRONG = {
     "a service without a loadBalancer": part(service={"weighted": {"services": []}}),
     "a service without servers": part(service={"loadBalancer": {"servers": []}}),
     "a server without a url": part(service={"loadBalancer": {"servers": [{"weight": 1}]}}),
-    "a server that is none: The target 'ftp://x' cannot be used": part(
+    "an invalid server: The target 'ftp://x' cannot be used": part(
         service={"loadBalancer": {"servers": [{"url": "ftp://x"}]}}
     ),
     "service.mirroring, which Traefik does not know there": part(
@@ -267,7 +265,7 @@ WRONG = {
 
 
 @pytest.mark.parametrize("words", WRONG)
-def test_what_is_wrong_is_told_with_the_hook_and_the_route(words: str) -> None:
+def test_errors_name_the_hook_and_the_route(words: str) -> None:
     """Before anything is written, as a ValueError; no value is shown, as it may be secret."""
     with pytest.raises(HookError, match=re.escape(words)) as refused:
         shaped(WRONG[words])
@@ -321,7 +319,7 @@ HUBS = [ALONE, Names("a"), Names("a-b"), Names("b")]
 
 
 @given(st.lists(routes(), max_size=3, unique_by=lambda route: route.key), made_middlewares, balancers)
-def test_whatever_a_hook_adds_is_the_routes_own(table: list[Route], made: dict[str, Any], balancer: Any) -> None:
+def test_additions_of_a_hook_belong_to_the_route(table: list[Route], made: dict[str, Any], balancer: Any) -> None:
     """It is found again with its route, goes with it, and nothing else goes: no other route's, no other hub's."""
     change = part(middlewares=made, service={"loadBalancer": balancer})
     entries = {names: [shaped(change, route=route, names=names) for route in table] for names in HUBS}
@@ -340,7 +338,7 @@ def test_whatever_a_hook_adds_is_the_routes_own(table: list[Route], made: dict[s
 
 
 @given(anything)
-def test_whatever_a_hook_gives_back_is_an_error_or_can_be_stored(answer: Any) -> None:
+def test_every_answer_of_a_hook_is_an_error_or_can_be_stored(answer: Any) -> None:
     """The error is the one that is promised."""
     for change in (
         lambda route, configuration: answer,

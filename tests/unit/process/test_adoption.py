@@ -1,4 +1,4 @@
-"""What becomes of a Traefik that an earlier hub has left: values in, values out."""
+"""Decisions about a Traefik that an earlier hub has left: values in, values out."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def decision(record: Record | None = RECORD, *processes: Running, **changes: Any
 
 
 def test_a_traefik_as_a_new_one_would_be_is_adopted() -> None:
-    """Whatever has become of the hub that had started it."""
+    """Regardless of the fate of the hub that had started it."""
     assert decision() == Adopt(TRAEFIK)
     other = Running(replace(EARLIER, started=1800.0), ("sleep", "1"))
     assert decision(RECORD, RUNS, other) == Adopt(TRAEFIK)
@@ -53,7 +53,7 @@ def test_a_traefik_as_a_new_one_would_be_is_adopted() -> None:
 
 
 def test_starts_are_compared_with_a_tolerance() -> None:
-    """What is computed from two readings is not exact."""
+    """A time that is computed from two readings is not exact."""
     identity = replace(TRAEFIK, started=TRAEFIK.started + 0.01)
     assert decision(RECORD, replace(RUNS, identity=identity)) == Adopt(identity)
 
@@ -75,8 +75,8 @@ def test_a_traefik_that_a_new_one_would_differ_from_is_replaced(changes: Mapping
 
 
 @pytest.mark.parametrize("other", [{"started": 1500.0}, {"boot": "the boot before"}])
-def test_a_traefik_of_the_same_file_that_nobody_recorded_is_replaced(other: Mapping[str, Any]) -> None:
-    """What it was started with is not known."""
+def test_an_unrecorded_traefik_of_the_same_file_is_replaced(other: Mapping[str, Any]) -> None:
+    """Its start-up settings are not known."""
     identity = replace(TRAEFIK, **other)
     found = decision(RECORD, replace(RUNS, identity=identity))
     assert found == Replace(identity, "it is not the one that was recorded")
@@ -91,7 +91,7 @@ def test_a_traefik_of_the_same_file_that_nobody_recorded_is_replaced(other: Mapp
         (Running(TRAEFIK, tuple(command("/bin/traefik", "/srv/other/traefik.toml"))),),
     ],
 )
-def test_whatever_else_has_the_process_id_is_left_alone(processes: tuple[Running, ...]) -> None:
+def test_another_process_of_that_id_is_left_alone(processes: tuple[Running, ...]) -> None:
     """An id is given to another process sooner or later."""
     assert decision(RECORD, *processes) == Start()
 
@@ -104,7 +104,7 @@ def test_without_a_record_traefik_is_started() -> None:
 @pytest.mark.parametrize("record", [None, replace(RECORD, traefik=replace(TRAEFIK, pid=49))])
 def test_a_traefik_of_the_same_file_without_a_record_is_replaced(record: Record | None) -> None:
     """It has the ports. The record may have been lost, or be an older one as the disk was full."""
-    assert decision(record) == Replace(TRAEFIK, "nobody has recorded what it was started with")
+    assert decision(record) == Replace(TRAEFIK, "its start was not recorded")
 
 
 def test_a_file_that_another_hub_uses_is_refused() -> None:
@@ -127,7 +127,7 @@ def test_a_record_is_read_as_it_was_written_and_tells_no_secret() -> None:
 def test_a_record_that_another_user_may_have_written_is_none(
     doing: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Else whoever may write there could have the hub take over a process of his own."""
+    """Otherwise a user with the right to write there could have the hub take over another process."""
     file, own = tmp_path / "traefik.toml.pid", tmp_path / "own"
     for path in (file, own):
         write_private(path, RECORD.text())
@@ -171,7 +171,7 @@ def test_half_a_record_is_none(length: int) -> None:
 
 
 @pytest.mark.parametrize("text", ["4711\n", "null", "[]", '{"pid": 1}', '{"digests": 1}', '{"digests": {}, "hub": 1}'])
-def test_what_is_no_record_is_none(text: str) -> None:
+def test_invalid_record_decodes_to_none(text: str) -> None:
     """A file of another program."""
     assert Record.parse(text) is None
 

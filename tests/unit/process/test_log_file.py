@@ -33,7 +33,7 @@ def followed(path: Path, caplog: pytest.LogCaptureFixture) -> Iterator[TraefikLo
 
 
 def told(caplog: pytest.LogCaptureFixture) -> list[tuple[int, str]]:
-    """What has been logged since the last time."""
+    """Lines logged since the last time."""
     found = [(record.levelno, record.getMessage()) for record in caplog.records]
     caplog.clear()
     return found
@@ -88,12 +88,12 @@ def test_the_last_error_of_the_provider_is_known_from_its_moment_on(path: Path) 
 
 
 def provider_line(message: str, error: str, provider: str = "redis") -> str:
-    """What Traefik logs of a provider."""
+    """A line of Traefik's about a provider."""
     fields = {"level": "error", "providerName": provider, "error": error, "time": "…", "message": message}
     return json.dumps(fields) + "\n"
 
 
-def test_what_an_earlier_hub_has_told_is_not_told_again(
+def test_lines_that_an_earlier_hub_logged_are_not_repeated(
     followed: TraefikLog, path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     """It is followed from where it ends."""
@@ -105,7 +105,7 @@ def test_what_an_earlier_hub_has_told_is_not_told_again(
     assert told(caplog) == [(logging.INFO, "Traefik: new")]
 
 
-def test_a_removed_file_is_said_and_made_anew_at_the_next_start(
+def test_a_removed_file_is_reported_and_recreated_at_the_next_start(
     followed: TraefikLog, path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Of an earlier hub's Traefik, and of one's own."""
@@ -134,7 +134,7 @@ def test_a_file_in_place_is_gone_on_with(followed: TraefikLog, path: Path, caplo
 def test_a_file_that_has_grown_large_is_emptied(
     followed: TraefikLog, path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """By this hub, or by somebody else; what comes then is told."""
+    """By this hub, or by another program; later lines are logged."""
     monkeypatch.setattr(traefik_log, "_LIMIT", 50)
     followed.open_for_traefik().close()
     write(path, '{"level":"info","message":"' + "x" * 100 + '"}\n')

@@ -1,4 +1,4 @@
-"""When a Traefik that runs and does not work is started anew."""
+"""Restarts of a Traefik that runs and does not work."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from kvproxy.process.restart_policy import Standstill
 
 
 def looks(standstill: Standstill, problem: str, start: float, seconds: float) -> list[bool]:
-    """What is said at each of the looks of some seconds."""
+    """The message at each of the polls of some seconds."""
     moments = takewhile(lambda now: now <= start + seconds, (start + number / 4 for number in count()))
     return [standstill.over(now, problem) for now in moments]
 
@@ -23,7 +23,7 @@ def test_a_problem_has_to_last() -> None:
 
 
 def test_seconds_for_which_the_hub_itself_stood_still_do_not_count() -> None:
-    """What it knew then is of no moment since."""
+    """Earlier knowledge no longer counts."""
     standstill = Standstill(30)
     assert not any(looks(standstill, "It hangs.", 0, 20))
     assert not any(looks(standstill, "It hangs.", 60, 29.75))
@@ -31,5 +31,5 @@ def test_seconds_for_which_the_hub_itself_stood_still_do_not_count() -> None:
 
 
 def test_zero_is_for_ever() -> None:
-    """Nothing is started anew."""
+    """Nothing is restarted."""
     assert not any(looks(Standstill(0), "It hangs.", 0, 300))

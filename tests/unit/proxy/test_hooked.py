@@ -44,7 +44,7 @@ def test_without_hooks_nothing_is_there_to_be_asked() -> None:
     assert type(proxy.observer()) is Counters
 
 
-def test_it_is_said_who_changes_routes(caplog: pytest.LogCaptureFixture) -> None:
+def test_hooks_that_change_routes_are_named(caplog: pytest.LogCaptureFixture) -> None:
     """At the start, as a plugin may have come with something else."""
     proxy = TraefikRedisProxy(route_hook=nothing, log=logging.getLogger("kvproxy.test"))
     with caplog.at_level(logging.INFO):
@@ -60,7 +60,7 @@ def test_it_is_said_who_changes_routes(caplog: pytest.LogCaptureFixture) -> None
         (lambda: TraefikRedisProxy(route_failed_hook=3), TraitError, "route_failed_hook"),
     ],
 )
-def test_what_cannot_be_a_hook_is_refused_with_the_configuration(
+def test_invalid_hooks_are_refused_with_the_configuration(
     make: Callable[[], object], error: type[Exception], words: str
 ) -> None:
     """Before the first route."""

@@ -38,12 +38,12 @@ ALL = [Facts(**dict(zip(VALUES, values, strict=True))) for values in product(*VA
 
 
 def in_traefiks_hands(facts: Facts) -> bool:
-    """Whether Traefik is to load something that is in the store."""
+    """True if Traefik is to load something that is in the store."""
     return facts.stored or (facts.behind_traefik and not facts.store_problem and not facts.held_back)
 
 
 def unread(facts: Facts) -> bool:
-    """Whether Traefik answers and is seen not to have loaded what it should."""
+    """True if Traefik answers and is seen not to have loaded what it should."""
     return in_traefiks_hands(facts) and not facts.api_problem and facts.loaded is not Loaded.LATEST
 
 
@@ -97,7 +97,7 @@ def test_each_cause_is_named_only_where_it_is_known(words: str, known) -> None:
         assert known(facts), facts
 
 
-def test_traefik_is_started_anew_only_if_nothing_else_is_known_to_be_wrong() -> None:
+def test_traefik_is_restarted_only_if_nothing_else_is_known_to_be_wrong() -> None:
     """It hangs, or it has been told in vain though the store works and its own log knows of no error."""
     for facts in ALL:
         if stuck(facts) and not facts.api_silent:

@@ -1,4 +1,4 @@
-"""What is logged while a store is away, and when it is tried again."""
+"""The log while a store is unreachable, and the time of retries."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class Leaky(MemoryStore):
 
 
 def pauses(store: MemoryStore, times: int) -> list[float]:
-    """How long each of so many waits lasts, on a clock of its own."""
+    """The length of each of the waits, on a clock of its own."""
     loop = ClockLoop()
 
     async def scene() -> list[float]:
@@ -57,7 +57,7 @@ def pauses(store: MemoryStore, times: int) -> list[float]:
 
 
 def test_it_is_tried_more_and_more_rarely_until_it_works() -> None:
-    """From the tenth of a second to two seconds; the next outage begins anew."""
+    """From the tenth of a second to two seconds; the next outage starts over."""
     assert pauses(MemoryStore(), 7) == pytest.approx([0.1, 0.2, 0.4, 0.8, 1.6, 2.0, 2.0])
 
 

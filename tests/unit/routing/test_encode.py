@@ -96,14 +96,14 @@ def test_names_are_never_numbers_and_begin_with_their_digest(key: str) -> None:
         "tcp/routers/aaaaaaaaaaaaaaaa-kvp/rule",
     ],
 )
-def test_keys_of_others_belong_to_nobody_of_ours(key: str) -> None:
+def test_foreign_keys_belong_to_no_entry(key: str) -> None:
     """So they are never changed or deleted."""
     assert ALONE.owner(key) is None
     assert parse_snapshot({key: "x"}, {}, {}) == {}
 
 
 def test_the_setup_remembers_its_keys() -> None:
-    """What a later configuration no longer has can be found and removed."""
+    """Settings that a later configuration no longer has can be found and removed."""
     old = encode_setup({"http": {"middlewares": {"m": {"compress": {}}}}})
     found = parse_snapshot({**old.config, "http/middlewares/other/compress": "true"}, old.records, {})
     assert found == {SETUP: old}

@@ -88,7 +88,7 @@ def test_a_restart_with_a_hook_finds_the_tree_and_gives_it_up_if_it_has_to(
 
 @settings(max_examples=60, deadline=None)
 @given(st.lists(specs(False), max_size=20, unique=True), st.randoms(use_true_random=False))
-def test_whoever_reaches_a_service_comes_through_its_middlewares(routespecs: list[str], chance: random.Random) -> None:
+def test_every_request_to_a_service_passes_its_middlewares(routespecs: list[str], chance: random.Random) -> None:
     """Also through the last child of a group, which leads to the route above it: a password there must be asked for."""
     hub = Hub(False, hooks=(Hook("h", name_all),))
     for routespec in ["/", *routespecs]:

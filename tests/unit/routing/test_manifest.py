@@ -1,4 +1,4 @@
-"""Whose Traefik's default certificate in a store is, and what the record of the setup says of it."""
+"""The owner of Traefik's default certificate in a store, and the setup's record of it."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ configs = st.dictionaries(names, st.sampled_from(["1", "2", "/etc/ssl/hub.pem", 
 
 
 @given(configs)
-def test_what_the_hub_wrote_is_the_hubs(keys: dict[str, str]) -> None:
+def test_keys_that_the_hub_wrote_are_its_own(keys: dict[str, str]) -> None:
     """By the record alone, whatever is wanted by now."""
     assert foreign_default(keys, write_manifest(keys), {}) == frozenset()
     assert set(setup_keys(write_manifest(keys))) == keys.keys()
@@ -62,7 +62,7 @@ def test_a_record_of_an_earlier_version_counts_for_all_its_keys() -> None:
     assert foreign_default(OURS, json.dumps(sorted(OURS)), {}) == frozenset()
 
 
-def test_foreign_keys_belong_to_nobody() -> None:
+def test_foreign_keys_are_no_part_of_the_setup() -> None:
     """So they are neither changed nor removed, and `kvproxy check` names them."""
     setup = encode_setup({"tls": {"stores": {"default": {"defaultCertificate": {"certFile": "a", "keyFile": "b"}}}}})
     found = parse_snapshot({CERT: "own", KEY: "own", "http/x": "y"}, setup.records, setup.config)
@@ -98,7 +98,7 @@ def test_a_default_store_in_extra_dynamic_config_replaces_the_hubs(own: dict[str
     ],
 )
 def test_further_providers(extra: dict[str, object], found: list[str]) -> None:
-    """Whatever may bring a default certificate besides the hub's store."""
+    """Every other source of a default certificate besides the hub's store."""
     assert further_providers(extra, "redis") == found
 
 

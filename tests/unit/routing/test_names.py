@@ -21,7 +21,7 @@ HUBS = [ALONE, Names("a"), Names("b"), Names("a-b"), Names("team-7")]
 
 @given(st.lists(routes(), max_size=4, unique_by=lambda route: route.key))
 def test_no_hub_takes_anothers_keys_for_its_own(table: list[Route]) -> None:
-    """Whatever the routes are: each finds just its own, and everybody sees that the rest is kvproxy's."""
+    """With any routes: each finds just its own, and it is clear that the rest is kvproxy's."""
     layouts = {names: Layout(names=names) for names in HUBS}
     entries = {names: [encode_route(route, layout) for route in table] for names, layout in layouts.items()}
     config = {key: value for ours in entries.values() for entry in ours for key, value in entry.config.items()}
@@ -77,7 +77,7 @@ def test_an_id_makes_good_names_or_is_refused(hub: str) -> None:
 
 
 @pytest.mark.parametrize("hub", ["A", "a b", "a/b", "-a", "a-", "a--b", "routes", "hub", "é", "a" * 41, "a.b"])
-def test_what_is_no_id(hub: str) -> None:
+def test_invalid_hub_ids_are_refused(hub: str) -> None:
     """It says what is."""
     with pytest.raises(ConfigurationError, match="hub_id"):
         check_hub_id(hub)

@@ -1,4 +1,4 @@
-"""What a request that fits no route gets, and which requests may be answered with a page of the hub's."""
+"""Answers to requests that match no route, and requests that may be answered with a page of the hub's."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def leads(roots: RootRouters, path: str, rooted: bool = True, **headers: str) ->
         ({"Upgrade": "websocket", "Accept": HTML}, False),
     ],
 )
-def test_pages_are_for_those_who_take_html(headers: dict[str, str], paged: bool) -> None:
+def test_pages_are_for_clients_that_accept_html(headers: dict[str, str], paged: bool) -> None:
     """A websocket shows none, and neither does a client that names what it takes."""
     root = ALONE.html_root if paged else ALONE.plain_root
     assert leads(RootRouters(), "/user/ada/lab", **headers) == [root, ALONE.not_found]
@@ -62,17 +62,17 @@ def test_an_exception_that_is_no_path_is_refused(path: str) -> None:
         TraefikRedisProxy(error_pages_except=[path])
 
 
-def test_what_fits_no_route_is_answered_with_root_routers_and_without() -> None:
+def test_requests_that_match_no_route_are_answered_with_and_without_root_routers() -> None:
     """By the last router."""
     for rooted in (True, False):
         assert leads(RootRouters(), "/", rooted)[-1] == ALONE.not_found
-    # Whoever has a router of his own at the same entry point comes first.
+    # An administrator's own router at the same entry point comes first.
     routers = {**RootRouters().routers((), True), "mine": {"rule": 'Path("/robots.txt")', "service": "mine"}}
     assert rule_model.lead(routers, "h.org", "/robots.txt") == "mine"
 
 
 def test_of_several_hubs_each_answers_for_itself() -> None:
-    """One below a path, one at a host; whoever is innermost comes first."""
+    """One below a path, one at a host; the innermost comes first."""
     outer = RootRouters(Names("outer"), scope=parse_routespec("/"))
     inner = RootRouters(Names("inner"), scope=parse_routespec("/inner/"))
     other = RootRouters(Names("other"), scope=parse_routespec("other.org/"))
@@ -172,8 +172,8 @@ def test_paths_stay_as_they_are_where_traefik_can_be_told_so(version: tuple[int,
     assert entry_point(version)["http"]["encodeQuerySemicolons"] is True
 
 
-def test_nobody_is_trusted_unless_named() -> None:
-    """Everybody else could claim any address."""
+def test_no_proxy_is_trusted_unless_named() -> None:
+    """Any other client could claim any address."""
     assert "forwardedHeaders" not in entry_point()
     assert entry_point(trusted=("10.0.0.0/8",))["forwardedHeaders"] == {"trustedIPs": ["10.0.0.0/8"]}
     proxy = TraefikRedisProxy(trusted_proxies=["10.1.2.3/8", "192.168.1.5", "fd00::1"])

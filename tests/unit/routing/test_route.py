@@ -1,4 +1,4 @@
-"""What is a routespec, a target and data, and what is refused."""
+"""Valid and invalid routespecs, targets and data."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def test_the_key_does_not_depend_on_the_spelling(route: object) -> None:
         "/\ud800/",
     ],
 )
-def test_what_cannot_be_routed_is_refused(routespec: str) -> None:
+def test_invalid_routespecs_are_refused(routespec: str) -> None:
     """Each with a sentence that shows the routespec."""
     with pytest.raises(InvalidRouteError, match="cannot be routed"):
         parse_routespec(routespec)
@@ -112,7 +112,7 @@ def test_data_that_json_cannot_say_is_refused(value: object) -> None:
 
 
 def test_a_caller_cannot_change_a_route_through_its_dict() -> None:
-    """What is given out is a copy."""
+    """The returned value is a copy."""
     route = make_route("/x/", "http://h", {"a": {"b": 1}})
     route.as_dict()["data"]["a"]["b"] = 2
     assert route.as_dict()["data"] == {"a": {"b": 1}}

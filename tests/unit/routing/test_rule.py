@@ -47,7 +47,7 @@ def test_requests_lead_where_longest_prefix_matching_leads(drawn: st.DataObject)
 
 
 @given(names, names)
-def test_a_longer_name_is_somebody_else(name: str, more: str) -> None:
+def test_a_longer_name_is_another_user(name: str, more: str) -> None:
     """``/user/xy`` is not below ``/user/x``."""
     table = [make_route(f"/user/{spell(name)}/", "http://h", {})]
     assert_leads_right(table, "h", f"/user/{spell(name)}{spell(more)}/")

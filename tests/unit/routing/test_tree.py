@@ -58,7 +58,7 @@ def flat(entries: Mapping[str, Entry]) -> dict[str, str]:
 
 
 def routers_of(config: Mapping[str, str]) -> dict[str, dict[str, object]]:
-    """What a Traefik that sees these keys makes of them."""
+    """The view of a Traefik that sees these keys."""
     routers: dict[str, dict[str, object]] = {}
     for key, value in config.items():
         parts = key.split("/")
@@ -142,7 +142,9 @@ def test_requests_lead_right_in_every_state_that_a_traefik_may_see(
 
 @settings(max_examples=100, deadline=None)
 @given(st.lists(st.lists(specs(True), max_size=8), max_size=4), rooting, st.randoms(use_true_random=False))
-def test_so_they_do_with_hosts(edits: list[list[str]], roots: RootRouters | None, chance: random.Random) -> None:
+def test_longest_prefix_wins_with_hosts(
+    edits: list[list[str]], roots: RootRouters | None, chance: random.Random
+) -> None:
     """As the one before, for a hub that gives every user a domain."""
     live(Hub(True, roots=roots), edits, chance)
 
@@ -176,7 +178,7 @@ def torn(before: Mapping[str, str], after: Mapping[str, str], random: random.Ran
 def test_a_restart_finds_the_tree_as_it_is(
     routespecs: list[str], roots: RootRouters | None, chance: random.Random
 ) -> None:
-    """Whatever step it was in the middle of, nothing is written, and it goes on from there."""
+    """At any step, nothing is written, and it goes on from there."""
     hub, again = Hub(False, roots=roots), Hub(False, roots=roots)
     for routespec in routespecs:
         hub.toggle(routespec)
@@ -260,8 +262,8 @@ def children(hub: Hub) -> dict[object, int]:
     return counts
 
 
-def test_an_edit_moves_nobody() -> None:
-    """One user more is three keys and the group; whoever was there stays where he is."""
+def test_an_edit_moves_no_other_route() -> None:
+    """One user more is three keys and the group; all others stay where they are."""
     hub = Hub(False, Limits())
     for number in range(1000):
         hub.toggle(f"/user/student{number:05d}/")
@@ -292,7 +294,7 @@ def test_automatic_groups_come_and_go_with_hysteresis() -> None:
     assert set(children(hub)) == {None}
 
 
-def test_a_group_that_is_not_in_use_yet_lets_nobody_pass() -> None:
+def test_a_group_that_is_not_in_use_yet_lets_no_request_pass() -> None:
     """Its first state in the store."""
     hub = Hub(False)
     for number in range(5):
@@ -302,8 +304,8 @@ def test_a_group_that_is_not_in_use_yet_lets_nobody_pass() -> None:
     assert rules == {NO_REQUEST}
 
 
-def test_a_route_that_somebody_waits_for_is_not_moved() -> None:
-    """What is looked for in Traefik's answers must stay what was written."""
+def test_a_route_that_is_waited_for_is_not_moved() -> None:
+    """The text that is looked for in Traefik's answers must stay the one that was written."""
     hub = Hub(False)
     for number in range(5):
         hub.toggle(f"/user/u{number}/")

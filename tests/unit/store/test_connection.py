@@ -139,7 +139,7 @@ def test_basic_authentication_reaches_traefik_and_ambient_variables_do_not() -> 
         ("etcds://h", {"cert_cert": __file__}, "etcd_client_cert_crt and etcd_client_cert_key go together"),
     ],
 )
-def test_what_makes_no_sense_for_etcd_is_refused(url: str, kwargs: dict[str, Any], sentence: str) -> None:
+def test_invalid_settings_of_etcd_are_refused(url: str, kwargs: dict[str, Any], sentence: str) -> None:
     """At start, with a sentence that says what to do."""
     with pytest.raises(ConfigurationError, match=sentence):
         etcd.parse_connection(url, client_kwargs=kwargs)
@@ -156,7 +156,7 @@ def test_what_makes_no_sense_for_etcd_is_refused(url: str, kwargs: dict[str, Any
         ("consuls://h", {"cert": 5}, "a file, or two"),
     ],
 )
-def test_what_makes_no_sense_for_consul_is_refused(url: str, kwargs: dict[str, Any], sentence: str) -> None:
+def test_invalid_settings_of_consul_are_refused(url: str, kwargs: dict[str, Any], sentence: str) -> None:
     """At start, with a sentence that says what to do."""
     with pytest.raises(ConfigurationError, match=sentence):
         consul.parse_connection(url, client_kwargs=kwargs)
@@ -194,7 +194,7 @@ def test_files_that_are_no_certificates_are_named(part: str, tmp_path: Path) -> 
 
 @pytest.mark.parametrize("traefik", ["", "hunter2", "0b9e6c6c66a44bd19d6c5a5d4a0e7a11", "the hub's"])
 def test_a_token_that_the_hub_cannot_make_for_traefik_is_refused(traefik: str) -> None:
-    """Consul takes no secret that is not a UUID; and the hub's own is not to be made anew."""
+    """Consul takes no secret that is not a UUID; and the hub's own is not to be replaced."""
     hub = "9f2d1c38-5a2f-4a57-8f3b-2f6c1f0f8a55"
     traits = {"consul_token": hub, "consul_traefik_token": hub if traefik == "the hub's" else traefik}
     with pytest.raises(

@@ -57,7 +57,7 @@ def apt(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Apt:
     return one
 
 
-def test_what_is_needed_comes_along(apt: Apt, tmp_path: Path) -> None:
+def test_needed_libraries_come_along(apt: Apt, tmp_path: Path) -> None:
     """And is fetched once; only what this machine lacks, as apt knows what is installed."""
     program, environment = debian_installation("tool", PROGRAM)
     assert program == tmp_path / "tool-bookworm-installed" / PROGRAM
@@ -70,7 +70,7 @@ def test_what_is_needed_comes_along(apt: Apt, tmp_path: Path) -> None:
 
 
 def test_packages_are_of_the_own_release_and_its_security_updates(apt: Apt) -> None:
-    """A browser above all should be the newest; archives of others are nobody's business."""
+    """A browser above all should be the newest; archives of others do not matter."""
     debian_installation("tool", PROGRAM)
     assert apt.sources.splitlines() == [
         "deb [signed-by=/k.gpg] http://debian.invalid/debian/ bookworm main",

@@ -40,7 +40,7 @@ def test_a_test_of_the_kit_cannot_be_overridden_away() -> None:
     assert subject_of(TestHonest) == "Honest"
 
 
-def test_what_is_counted_where() -> None:
+def test_results_are_counted_by_kit_and_backend() -> None:
     """By the kit, and by whether the store has to claim it."""
 
     class TestIt(StoreServerConformance):

@@ -1,4 +1,4 @@
-"""What is said about a public entry point: nothing of a good one, and the line that mends it of a bad one."""
+"""Advice about a public entry point: none for a good one, and the line that mends a bad one."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ def test_an_old_traefik_merges_nothing() -> None:
 
 
 def test_tls_that_ends_in_front() -> None:
-    """Names the setting of whoever starts Traefik."""
+    """Names the setting of the program that starts Traefik."""
     [said] = advice(public_https=True)
     assert "entryPoints.web.forwardedHeaders.trustedIPs" in said
     [said] = trust_advice({"address": ":8000"}, "c.TraefikProxy.trusted_proxies", public_https=True)
@@ -108,13 +108,13 @@ def test_an_https_url_that_is_plain() -> None:
         ),
     )
 )
-def test_whatever_a_stranger_shows(shown: Any) -> None:
+def test_any_answer_of_another_program_is_handled(shown: Any) -> None:
     """Sentences come of it, and no error."""
     for said in entry_point_advice(NEW, shown if isinstance(shown, dict) else {}, public_https=True):
         assert said.endswith(".")
 
 
 @pytest.mark.parametrize("text", ["", "1", "s", "1h 2m", "-1s", None, 60])
-def test_what_is_no_duration(text: object) -> None:
+def test_invalid_durations_are_none(text: object) -> None:
     """Nothing is concluded from it."""
     assert seconds(text) is None

@@ -56,7 +56,7 @@ def test_single_routes_can_go_without(routespec: str, excepted: bool) -> None:
     assert bool(with_pages(encode_route(make_route(routespec, "http://h:1", {}), LAYOUT).config)) is not excepted
 
 
-def test_what_is_in_a_group_has_them_from_the_outermost() -> None:
+def test_routes_in_a_group_have_them_from_the_outermost_router() -> None:
     """So they cost no key there."""
     user = make_route("/user/ada/", "http://h:1", {"user": "ada"})
     assert with_pages(encode_route(user, LAYOUT, INNER).config) == []

@@ -258,7 +258,7 @@ def test_each_backend_knows_its_reader() -> None:
     assert list(takes.values()) == [[False, False], [True, False], [True, False], [True, True]]
 
 
-def test_configuration_that_nobody_writes_is_not_looked_at() -> None:
+def test_configuration_that_is_not_written_is_not_checked() -> None:
     """An external Traefik that is set up by hand."""
     proxy = TraefikRedisProxy(extra_dynamic_config={"x": 1}, should_start=False, enable_setup_dynamic_config=False)
     assert proxy.dynamic_config(Features()) == {}

@@ -23,14 +23,14 @@ from kvproxy_redis import TraefikRedisProxy
 
 HTTPS = make_route("/user/ada/", "https://127.0.0.1:1", {})
 HTTP = make_route("/user/bob/", "http://127.0.0.1:1", {})
-#: What a serversTransport adds to the keys below a root.
+#: Keys of a serversTransport below a root.
 TRANSPORT = ALONE.transport
 PREFIX = f"http/serversTransports/{TRANSPORT}/"
 
 
 @pytest.fixture
 def app(tmp_path: Path) -> SimpleNamespace:
-    """What a JupyterHub with ``internal_ssl`` says about its files."""
+    """The settings of a JupyterHub with ``internal_ssl`` about its files."""
     for name in ("ca.crt", "client.crt", "client.key"):
         (tmp_path / name).write_text(f"contents of {name}\n")
     pair = {"keyfile": str(tmp_path / "client.key"), "certfile": str(tmp_path / "client.crt"), "cafile": "unused"}
@@ -105,7 +105,7 @@ def test_extra_dynamic_config_wins(app: SimpleNamespace) -> None:
     assert keys["rootCAs/0"] == "contents of ca.crt\n"
 
 
-def test_who_has_his_own_transport_gets_no_other(app: SimpleNamespace) -> None:
+def test_a_transport_of_ones_own_is_kept(app: SimpleNamespace) -> None:
     """Nor is anything read."""
     app.internal_proxy_certs.clear()
     assert setup_of(app, should_start=False, traefik_servers_transport="internal@file") == {}
@@ -133,7 +133,7 @@ def test_which_transport(internal_ssl: bool, own: str, set_up: bool, name: str) 
     assert transport_name(internal_ssl=internal_ssl, own=own, set_up=set_up) == name
 
 
-def test_a_transport_that_nobody_sets_up_is_refused() -> None:
+def test_a_missing_transport_is_refused() -> None:
     """Every server would be behind a closed door."""
     with pytest.raises(ConfigurationError, match="traefik_servers_transport"):
         transport_name(internal_ssl=True, own="", set_up=False)
@@ -172,7 +172,7 @@ def verdict(entry: Entry, shown: str | None) -> Any:
     ],
 )
 def test_a_service_without_the_right_transport_is_not_ready(wanted: str, shown: str | None, ready: bool) -> None:
-    """Its server would refuse what Traefik sends, or be taken whoever it is."""
+    """Its server would refuse what Traefik sends, or be trusted unseen."""
     seen = verdict(encode_route(HTTPS, Layout(transport=wanted)), shown)
     assert isinstance(seen, Ready if ready else Pending)
 

@@ -1,4 +1,4 @@
-"""What two samples of Traefik's counters say, whatever happened in between."""
+"""The difference of two samples of Traefik's counters, whatever happened in between."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ NOON = datetime(2030, 1, 31, 12, tzinfo=timezone.utc)
 
 
 @given(EVENTS, st.booleans())
-def test_who_was_asked_between_two_looks(events: list[tuple[str, str]], tells: bool) -> None:
-    """Nobody else; and everybody who is still there, if Traefik tells when it was started."""
+def test_requests_between_two_polls_are_found(events: list[tuple[str, str]], tells: bool) -> None:
+    """No other server; and every one that is still there, if Traefik tells when it was started."""
     counts: dict[str, float] = {}
     since: set[str] = set()
     before, started = None, 1.0
@@ -38,7 +38,7 @@ def test_who_was_asked_between_two_looks(events: list[tuple[str, str]], tells: b
             counts.pop(name, None)
             since.discard(name)
         elif event == "restart":
-            # What an earlier process has counted since the last look is lost.
+            # Counts of an earlier process since the last poll are lost.
             counts, since, started = {}, set(), started + 1
         else:
             now = Sample(dict(counts), started if tells else None)
@@ -94,7 +94,7 @@ def test_only_what_was_answered_well_counts(found: dict[tuple[str, str, str, str
 def test_services_with_many_counters_are_named(
     counters: dict[tuple[str, str], int], many: int, memory: int | None
 ) -> None:
-    """Whatever the statuses are; of other lines nothing is kept, however many there are."""
+    """With any statuses; of other lines nothing is kept, however many there are."""
     sieve = Sieve(many)
     sieve.take([b'traefik_service_request_duration_seconds_sum{code="200",service="ada-kvp@redis"} 1'] * 20)
     for (name, whose), count in counters.items():
@@ -115,7 +115,7 @@ def test_the_warning_does_without_a_size() -> None:
     assert "It uses 653 MB now." in many_counters("Traefik", "/user/ada/", 501, 653e6)
 
 
-def test_what_are_no_metrics() -> None:
+def test_invalid_metrics_are_an_error() -> None:
     """An error, not a wrong number."""
     with pytest.raises(ValueError, match="x"):
         parse_sample('traefik_service_requests_total{code="200"} x\n', "redis")

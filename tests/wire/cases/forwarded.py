@@ -1,4 +1,4 @@
-"""Who asks, and how: the header fields by which a server behind proxies knows it."""
+"""The client as a server behind proxies sees it: header fields."""
 
 from __future__ import annotations
 

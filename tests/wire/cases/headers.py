@@ -19,7 +19,7 @@ def big(kilobytes: int) -> str:
 
 
 async def connection(site: Site) -> Facts:
-    """What is said of the connection, on both sides."""
+    """Headers about the connection, on both sides."""
     answer = await site.ask(site.head())
     said = {"to the server": site.backend.requests[0].get("connection"), "to the client": answer.get("connection")}
     return {name: value.lower() or "nothing" for name, value in said.items()}
@@ -38,7 +38,7 @@ async def reason(site: Site) -> Facts:
 
 
 async def date(site: Site) -> Facts:
-    """What becomes of a date of the server's own."""
+    """A date of the server's own, as it arrives."""
     answer = await site.ask(site.head())
     return {
         "date": "kept" if answer.values("date") == ["Thu, 01 Jan 1970 00:00:00 GMT"] else str(answer.values("date"))

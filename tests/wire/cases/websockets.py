@@ -77,7 +77,7 @@ def shaking(
 
 
 def compared(sent: bytes, received: bytes) -> str:
-    """Whether bytes arrived as they were sent."""
+    """True if bytes arrived as they were sent."""
     return f"all {len(sent):,} bytes" if sent == received else brief(received)
 
 

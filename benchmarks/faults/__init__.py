@@ -1,1 +1,0 @@
-"""What users notice when parts fail, on every store, and what an hour of churn leaves behind."""

@@ -1,0 +1,124 @@
+"""Cost of one edit in the hub's Python: CPU, calls, memory and bytes written, at any number of routes.
+
+The store and the Traefik are in this process and cost the same at any size, so that what is left is kvproxy's own.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+import time
+import tracemalloc
+from collections.abc import Awaitable, Callable
+from itertools import count
+from typing import Any, Final, TypeAlias
+
+from benchmarks.contestants import as_kvproxy, laid_out
+from benchmarks.workload import FIRST_GUEST, Place, Sample
+from kvproxy.reconcile.reconciler import Reconciler
+from kvproxy.routing.entry import Layout
+from kvproxy.testing.memory import MemoryStore, MemoryTraefik
+
+Edit: TypeAlias = Callable[[], Awaitable[None]]
+
+#: How often each quantity is measured; tracing makes calls slow, so that each has edits of its own.
+EDITS: Final = 30
+_SECONDS: Final = 60.0
+_LEAVES: Final = (
+    "rule",
+    "service",
+    "priority",
+    "parentRefs",
+    "loadBalancer/servers/0/url",
+    "headers/customResponseHeaders/X-Kvproxy-Revision",
+)
+
+
+class PromptTraefik(MemoryTraefik):
+    """Has loaded whatever is in the store, and finds it by its name."""
+
+    def wake(self) -> None:
+        self.reloads += 1
+        self._loaded = self._store.config
+
+    def _node(self, path: str) -> dict[str, Any] | None:
+        node: dict[str, Any] = {}
+        for leaf in _LEAVES:
+            if (value := self._loaded.get(f"{path}/{leaf}")) is not None:
+                *parents, last = leaf.split("/")
+                at = node
+                for parent in parents:
+                    at = at.setdefault(parent, {})
+                at[last] = value
+        return node or None
+
+
+def filled(place: Place, size: int) -> MemoryStore:
+    """A store that holds so many users' routes and the hub's, as kvproxy lays them out."""
+    store = MemoryStore()
+    store.traefik = PromptTraefik(store)
+    for entry in laid_out(place.residents(size)).entries.values():
+        store.config.update(entry.config)
+        store.records.update(entry.records)
+    return store
+
+
+async def edits(place: Place, size: int) -> list[Sample]:
+    """Samples of single added routes, one after another; and what kvproxy keeps of each route that is there."""
+    store = filled(place, size)
+    tracemalloc.start()
+    reconciler = Reconciler(store, store.traefik, log=logging.getLogger(__name__), layout=Layout())
+    await reconciler.start()
+    held = tracemalloc.get_traced_memory()[0] / reconciler.count
+    tracemalloc.stop()
+    guests = map(place.user_route, count(FIRST_GUEST))
+
+    async def edit() -> None:
+        await reconciler.add(as_kvproxy(next(guests)), _SECONDS)
+
+    try:
+        await edit()
+        samples = [await measure(edit, store) for measure in (_cpu, _calls, _memory, _written) for _ in range(EDITS)]
+    finally:
+        await reconciler.aclose()
+    return [*samples, {"held_b": held}]
+
+
+async def _cpu(edit: Edit, store: MemoryStore) -> Sample:
+    before = time.process_time()
+    await edit()
+    return {"python_cpu_s": time.process_time() - before}
+
+
+async def _calls(edit: Edit, store: MemoryStore) -> Sample:
+    """Calls of Python functions: the same on every machine."""
+    calls = 0
+
+    def note(frame: object, event: str, argument: object) -> None:
+        nonlocal calls
+        calls += event == "call"
+
+    sys.setprofile(note)
+    try:
+        await edit()
+    finally:
+        sys.setprofile(None)
+    return {"calls": calls}
+
+
+async def _memory(edit: Edit, store: MemoryStore) -> Sample:
+    """Bytes that were allocated at the same time, and those that are kept."""
+    tracemalloc.start()
+    try:
+        await edit()
+        kept, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    return {"peak_b": peak, "kept_b": kept}
+
+
+async def _written(edit: Edit, store: MemoryStore) -> Sample:
+    before = len(store.applied)
+    await edit()
+    operations = [operation for transaction in store.applied[before:] for operation in transaction.operations]
+    return {"operations": len(operations), "written_b": sum(operation.size for operation in operations)}
