@@ -131,8 +131,7 @@ def transactions(
     """
     packed: list[list[Operation]] = []
     size = Size(0, 0)
-    for operations in chain.from_iterable(_parts(batch, capabilities) for batch in (*batches, last)):
-        more = _measure(operations)
+    for operations, more in chain.from_iterable([_parts(batch, capabilities) for batch in (*batches, last)]):
         if not _fits(more, capabilities):
             raise _too_large(more)
         both = Size(size.keys + more.keys, size.bytes + more.bytes)
@@ -146,17 +145,19 @@ def transactions(
     return [Transaction(tuple(operations), wake and index == final) for index, operations in enumerate(packed)]
 
 
-def _parts(batch: Sequence[Operation], capabilities: Capabilities) -> Iterable[Sequence[Operation]]:
-    """The parts of a batch that have to stay together."""
-    if _fits(_measure(batch), capabilities):
-        return [batch] if batch else []
+def _parts(batch: Sequence[Operation], capabilities: Capabilities) -> list[tuple[Sequence[Operation], Size]]:
+    """The parts of a batch that have to stay together, with their sizes."""
+    size = _measure(batch)
+    if _fits(size, capabilities):
+        return [(batch, size)] if batch else []
     sets = [operation for operation in batch if operation.value is not None]
-    deletions = [[operation] for operation in batch if operation.value is None]
-    return [sets, *deletions] if sets else deletions
+    parts = [sets] if sets else []
+    parts += [[operation] for operation in batch if operation.value is None]
+    return [(part, _measure(part)) for part in parts]
 
 
 def _measure(operations: Sequence[Operation]) -> Size:
-    return Size(len(operations), sum(operation.size for operation in operations))
+    return Size(len(operations), sum([operation.size for operation in operations]))
 
 
 def _fits(size: Size, capabilities: Capabilities) -> bool:

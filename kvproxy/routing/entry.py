@@ -27,7 +27,7 @@ _next_generation: Final = count(1).__next__
 
 
 class Size(NamedTuple):
-    """What entries and transactions are measured by: a number of keys, and the bytes of keys and values in UTF-8."""
+    """The measure of entries and transactions: a number of keys, and the bytes of keys and values in UTF-8."""
 
     keys: int
     bytes: int
@@ -62,7 +62,7 @@ class Entry:
     def size(self) -> Size:
         """The number of keys, and their bytes."""
         texts = chain.from_iterable((*self.config.items(), *self.records.items()))
-        taken = sum(len(text.encode(errors="surrogatepass")) for text in texts)
+        taken = sum([len(text.encode(errors="surrogatepass")) for text in texts])
         return Size(len(self.config) + len(self.records), taken)
 
     def is_generation_of(self, other: Entry | None) -> bool:

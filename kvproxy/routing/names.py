@@ -10,6 +10,7 @@ import base64
 import hashlib
 import re
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Final
 
 from ..errors import ConfigurationError
@@ -62,7 +63,7 @@ class Names:
 
     hub: str = ""
 
-    @property
+    @cached_property
     def _end(self) -> str:
         return f"-{self.hub}" if self.hub else ""
 

@@ -61,7 +61,10 @@ def routing_path(spec: RouteSpec) -> str | None:
 
 def escaped_path(spec: RouteSpec) -> str:
     """The path without a trailing slash, decoded but for the characters that only ever reach a path percent-encoded."""
-    return "".join("/" + "".join(_percent(c) if c in ENCODED_ONLY else c for c in s) for s in spec.segments)
+    path = "".join(["/" + segment for segment in spec.segments])
+    if all(map(ENCODED_ONLY.isdisjoint, spec.segments)):
+        return path
+    return "".join(["/" + "".join([_percent(c) if c in ENCODED_ONLY else c for c in s]) for s in spec.segments])
 
 
 def _regexp_character(character: str) -> str:

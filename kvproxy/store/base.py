@@ -34,7 +34,8 @@ class Operation:
     def size(self) -> int:
         """Bytes of key and value in UTF-8, without the root and whatever the store's protocol adds."""
         # A file's text can hold half of a surrogate pair, which UTF-8 has no bytes for.
-        return sum(len(text.encode(errors="surrogatepass")) for text in (self.key, self.value or ""))
+        taken = len(self.key.encode(errors="surrogatepass"))
+        return taken if self.value is None else taken + len(self.value.encode(errors="surrogatepass"))
 
 
 @dataclass(frozen=True, slots=True)

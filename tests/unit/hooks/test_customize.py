@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from kvproxy.errors import HookError, InvalidRouteError
 from kvproxy.hooks.customize import Hook, customizing
-from kvproxy.reconcile.plan import apply, diff
+from kvproxy.reconcile.plan import diff
 from kvproxy.routing.decode import parse_snapshot, route_of
 from kvproxy.routing.encode import encode_route, reparent
 from kvproxy.routing.entry import Entry, Layout
@@ -21,7 +21,7 @@ from kvproxy.routing.names import ALONE, Names, is_kvproxys
 from kvproxy.routing.route import Route, make_route
 from kvproxy.traefik.schema import MIDDLEWARE, SERVICE, Entries, Fields
 
-from ..strategies import routes
+from ..strategies import applied, routes
 from ..test_fuzz import anything
 
 ADA = make_route("/user/ada/", "http://127.0.0.1:1", {"user": "ada", "server_name": ""})
@@ -333,7 +333,7 @@ def test_additions_of_a_hook_belong_to_the_route(table: list[Route], made: dict[
         assert all(route_of(entry) is not None for entry in found.values())
         for entry in entries[names]:
             assert {operation.key for operation in diff(entry, None)} == {*entry.config, *entry.records}
-            assert apply(entry, diff(entry, None)) is None
+            assert applied(entry, diff(entry, None)) == Entry(entry.name, {}, {})
     assert not any(map(is_kvproxys, foreign))
 
 
