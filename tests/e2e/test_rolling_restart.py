@@ -135,6 +135,7 @@ async def test_nothing_is_cut_off_before_its_time_and_nobody_new_is_turned_away(
                 assert await speaks(socket)
                 begin = time.monotonic()
                 os.kill(leaving.pid, signal.SIGTERM)
+                await until_true(functools.partial(_says, leaving.probe_url, 503), ACCEPT - 1)
                 assert await seconds_open(socket, begin) > ACCEPT + GRACE - 0.5
                 assert await answer == "at last"
                 await until_true(lambda: _ended(leaving), 10)
@@ -149,12 +150,12 @@ async def _ended(traefik: ExampleTraefik) -> bool:
     return not traefik.running
 
 
-async def _refuses(url: str) -> bool:
-    return await status_of(url) == 0
+async def _says(url: str, status: int) -> bool:
+    return await status_of(url) == status
 
 
 async def _serves(url: str) -> bool:
-    return await status_of(url) == 200
+    return await _says(url, 200)
 
 
 async def _text(session: aiohttp.ClientSession, url: str) -> str:
@@ -172,7 +173,7 @@ async def test_what_is_open_goes_on_after_the_port_is_closed(
         async with aiohttp.ClientSession() as session, session.ws_connect(f"{leaving.url}/user/ada/ws") as socket:
             begin = time.monotonic()
             os.kill(leaving.pid, signal.SIGTERM)
-            await until_true(functools.partial(_refuses, f"{leaving.url}/user/ada/"), 2)
+            await until_true(functools.partial(_says, f"{leaving.url}/user/ada/", 0), 2)
             assert await seconds_open(socket, begin) > GRACE - 0.5
 
 
