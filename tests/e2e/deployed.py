@@ -55,13 +55,22 @@ class ExampleTraefik(TraefikServer):
         example: name of the example.
         redis_port: where its Redis listens.
         life_cycle: replaces times of the public entry point's `lifeCycle`, which tests cannot wait for.
+        extra: merged over the example's configuration, whose entry points are then moved to free ports.
     """
 
     def __init__(
-        self, directory: Path, name: str, example: str, redis_port: int, life_cycle: Mapping[str, str] | None = None
+        self,
+        directory: Path,
+        name: str,
+        example: str,
+        redis_port: int,
+        life_cycle: Mapping[str, str] | None = None,
+        extra: Mapping[str, Any] | None = None,
     ):
         self.port, self.api_port = free_port(), free_port()
-        static = static_of(example)
+        static = deep_merge(static_of(example), extra or {})
+        #: Where its other entry points listen, by their names.
+        self.ports_of = {name: free_port() for name in set(static["entryPoints"]) - {"http", "auth_api"}}
         assert set(life_cycle or {}) <= set(static["entryPoints"]["http"]["transport"].get("lifeCycle", {}))
         redis = {**static["providers"]["redis"], "endpoints": [f"127.0.0.1:{redis_port}"]}
         redis = {**redis, "username": "traefik", "password": TRAEFIK_PASSWORD}
@@ -69,6 +78,7 @@ class ExampleTraefik(TraefikServer):
         points: dict[str, dict[str, Any]] = {
             "http": {"address": f"127.0.0.1:{self.port}", "transport": {"lifeCycle": dict(life_cycle or {})}},
             "auth_api": {"address": f"127.0.0.1:{self.api_port}"},
+            **{name: {"address": f"127.0.0.1:{port}"} for name, port in self.ports_of.items()},
         }
         if (trusted := static["entryPoints"]["http"].get("forwardedHeaders")) is not None:
             # What is in front of it runs on this machine.
