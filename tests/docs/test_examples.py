@@ -108,6 +108,21 @@ def test_units(unit: Path, tmp_path: Path, missing: Callable[[str, str], None]) 
     assert (ran.returncode, ran.stdout + ran.stderr) == (0, "")
 
 
+def test_little_is_left_to_a_traefik_that_was_taken_over(missing: Callable[[str, str], None]) -> None:
+    """systemd's own score of the unit, of 10 at most, is 2 or less; the page names it."""
+    page = (ROOT / "docs/how-to/systemd.md").read_text()
+    (named,) = re.findall(r"`systemd-analyze security traefik` says (\d\.\d)", page)
+    assert float(named) <= 2.0
+    if shutil.which("systemd-analyze") is None:
+        missing("systemd-analyze", "the unit's exposure was not looked at")
+        return
+    command = ["systemd-analyze", "security", "--offline=true", "--no-pager", str(SYSTEMD / "traefik.service")]
+    ran = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    (score,) = re.findall(r"Overall exposure level for traefik.service: (\d+\.\d+)", ran.stdout)
+    # Versions of systemd differ by a little.
+    assert abs(float(score) - float(named)) <= 0.2
+
+
 def test_the_unit_and_the_hub_agree_that_servers_go_on(tmp_path: Path) -> None:
     """One without the other ends users' servers with the hub."""
     config = load((SYSTEMD / "jupyterhub_config.py").read_text(), tmp_path)
