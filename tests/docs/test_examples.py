@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import jsonschema
+import jupyterhub
 import kubernetes_validate
 import pytest
 import yaml
@@ -419,20 +420,38 @@ def test_selectors_services_and_secrets_fit() -> None:
     assert set(re.findall(r"//(kvproxy-[\w-]+):", values()["hub"]["extraConfig"]["kvproxy"])) <= services
 
 
-def test_images_do_not_change_by_themselves() -> None:
-    """Each has a version down to the last digit; the hub's JupyterHub is that of users' servers."""
-    files = [*COMPOSE.iterdir(), *KUBERNETES.iterdir()]
-    texts = [file.read_text() for file in files if file.name != "values.yaml"]
-    images = [
-        image
-        for text in texts
-        for image in re.findall(r"(?:image: |^FROM |\.image = \")([\w./-]+:[^\s\"]+)", text, re.M)
+def test_images_do_not_change_by_themselves(compose: dict[str, Any]) -> None:
+    """Each has a version down to the last digit, and stands in one place; users' servers are of the hub's version."""
+    dockerfile = (COMPOSE / "Dockerfile").read_text()
+    pods = [one["spec"]["template"]["spec"] for one in manifests() if "template" in one.get("spec", {})]
+    images = {
+        "kubernetes": [container["image"] for pod in pods for container in pod["containers"]],
+        "compose": [service["image"] for service in compose["services"].values() if "image" in service],
+        "Dockerfile": re.findall(r"^FROM (\S+)", dockerfile, re.MULTILINE),
+    }
+    assert {name: len(set(found)) for name, found in images.items()} == {"kubernetes": 2, "compose": 3, "Dockerfile": 1}
+    everything = {image for found in images.values() for image in found}
+    assert [image for image in everything if not re.search(r":v?\d+\.\d+\.\d+", image)] == []
+    text = (COMPOSE / "compose.yaml").read_text()
+    assert [text.count(image) for image in set(images["compose"])] == [1, 1, 1]
+    (hub,) = re.findall(r"jupyterhub==(\S+)", dockerfile)
+    assert re.findall(r"docker pull \S+/singleuser:(\S+)", (ROOT / "docs/how-to/docker-compose.md").read_text()) == [
+        hub
     ]
-    assert len(images) >= 7
-    assert [image for image in images if not re.search(r":v?\d+\.\d+\.\d+", image)] == []
-    (hub,) = re.findall(r"jupyterhub==(\S+)", (COMPOSE / "Dockerfile").read_text())
-    (server,) = re.findall(r"singleuser:([\w.]+)", (COMPOSE / "jupyterhub_config.py").read_text())
-    assert hub == server
+    assert re.findall(r"==(\S+)", dockerfile) == [hub, "14.0.0"]
+
+
+def test_users_servers_are_of_the_hubs_version(tmp_path: Path) -> None:
+    """Whatever that is: the two would refuse each other."""
+    config = load((COMPOSE / "jupyterhub_config.py").read_text(), tmp_path)
+    assert config.DockerSpawner.image == f"quay.io/jupyterhub/singleuser:{jupyterhub.__version__}"
+
+
+def test_users_files_outlive_their_containers(tmp_path: Path) -> None:
+    """Which are removed when a server stops."""
+    config = load((COMPOSE / "jupyterhub_config.py").read_text(), tmp_path)
+    assert config.DockerSpawner.remove is True
+    assert config.DockerSpawner.volumes == {"jupyterhub-{username}": "/home/jovyan"}
 
 
 def test_network_policies_let_through_what_must_pass_and_nothing_else() -> None:

@@ -116,7 +116,7 @@ def test_every_page_that_is_named_has_a_sample() -> None:
 def version_of_image() -> tuple[int, ...]:
     """The version of Traefik in Compose and Kubernetes, of which its tag names the last with these numbers."""
     texts = [COMPOSE.joinpath("compose.yaml").read_text(), (ROOT / "examples/kubernetes/traefik.yaml").read_text()]
-    [tag] = {tag for text in texts for tag in re.findall(r"image: traefik:v(\S+)", text)}
+    [tag] = {tag for text in texts for tag in re.findall(r" traefik:v(\S+)", text)}
     return (*map(int, tag.split(".")), 99)
 
 
