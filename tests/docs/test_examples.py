@@ -435,9 +435,8 @@ def test_images_do_not_change_by_themselves(compose: dict[str, Any]) -> None:
     text = (COMPOSE / "compose.yaml").read_text()
     assert [text.count(image) for image in set(images["compose"])] == [1, 1, 1]
     (hub,) = re.findall(r"jupyterhub==(\S+)", dockerfile)
-    assert re.findall(r"docker pull \S+/singleuser:(\S+)", (ROOT / "docs/how-to/docker-compose.md").read_text()) == [
-        hub
-    ]
+    page = (ROOT / "docs/how-to/docker-compose.md").read_text()
+    assert re.findall(r"docker pull \S+/singleuser:(\S+)", page) == [hub]
     assert re.findall(r"==(\S+)", dockerfile) == [hub, "14.0.0"]
 
 

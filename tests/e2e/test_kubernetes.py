@@ -20,16 +20,13 @@ from http.cookies import SimpleCookie
 from pathlib import Path
 
 import aiohttp
-import jsonschema
 import pytest
-import yaml
 
 from kvproxy.testing.hub import HubClient, HubProcess
 from kvproxy.testing.servers import Certificates, RedisServer, free_port
 from kvproxy.testing.servers.haproxy import HaproxyServer
-from kvproxy.traefik.static_config import deep_merge
 
-from .chart import ChartProxy, StandIn, by_way_of, chart_folder, chart_hub, example_values, find_proxy
+from .chart import ChartProxy, StandIn, by_way_of, chart_hub, example_values, find_proxy
 from .deployed import EXAMPLES, ExampleTraefik, example_balancer, example_redis
 from .proxies import until_true
 
@@ -220,17 +217,6 @@ def test_the_first_look_when_something_is_wrong(cluster: Cluster) -> None:
         assert f"{cluster.traefiks[1].api_url} cannot be reached" in done.stdout
     finally:
         cluster.traefiks[1].start()
-
-
-if (CHART := chart_folder()) is not None:
-
-    @pytest.mark.parametrize("files", [["values"], ["values", "values-letsencrypt"]], ids="+".join)
-    def test_values_fit_the_charts_schema(files: list[str]) -> None:
-        """With no name that the chart does not know."""
-        values = yaml.safe_load((CHART / "values.yaml").read_text())
-        for name in files:
-            values = deep_merge(values, yaml.safe_load((EXAMPLES / f"kubernetes/{name}.yaml").read_text()))
-        jsonschema.validate(values, yaml.safe_load((CHART / "values.schema.yaml").read_text()))
 
 
 def test_the_running_proxy_is_told_to_pass_everything_on(monkeypatch: pytest.MonkeyPatch) -> None:
