@@ -11,6 +11,7 @@ import functools
 import http.server
 import json
 import secrets
+import ssl
 import subprocess
 import sys
 import threading
@@ -18,12 +19,13 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass
 from http.cookies import SimpleCookie
 from pathlib import Path
+from typing import Any
 
 import aiohttp
 import pytest
 
 from kvproxy.testing.hub import HubClient, HubProcess
-from kvproxy.testing.servers import Certificates, RedisServer, free_port
+from kvproxy.testing.servers import Certificates, RedisServer, TraefikServer, free_port
 from kvproxy.testing.servers.haproxy import HaproxyServer
 
 from .chart import ChartProxy, StandIn, by_way_of, chart_hub, example_values, find_proxy
@@ -50,6 +52,30 @@ frontend users
     default_backend service
 backend service
     server service 127.0.0.1:{target}
+"""
+
+
+#: As the chart's own Traefik, which gets certificates from Let's Encrypt; here it has one already.
+WITH_CERTIFICATE = """
+[entryPoints.https]
+address = "127.0.0.1:{port}"
+[providers.file]
+filename = "{directory}/dynamic-{port}.toml"
+"""
+BY_SCHEME = """
+[http.middlewares.scheme.headers.customRequestHeaders]
+X-Scheme = "https"
+[http.routers.default]
+entryPoints = ["https"]
+rule = "PathPrefix(`/`)"
+middlewares = ["scheme"]
+service = "default"
+tls = {{}}
+[[http.services.default.loadBalancer.servers]]
+url = "http://127.0.0.1:{target}/"
+[tls.stores.default.defaultCertificate]
+certFile = "{certificates.server_certificate}"
+keyFile = "{certificates.server_key}"
 """
 
 
@@ -118,6 +144,17 @@ async def at_work(hub: HubProcess) -> AsyncIterator[HubClient]:
         yield ada
 
 
+@contextlib.contextmanager
+def lets_encrypt(cluster: Cluster, target: int) -> Iterator[HubProcess]:
+    """The hub as it is reached by the chart's Traefik that has a certificate."""
+    port, directory = free_port(), cluster.hub.directory
+    static, dynamic = directory / f"static-{port}.toml", directory / f"dynamic-{port}.toml"
+    static.write_text(WITH_CERTIFICATE.format(port=port, directory=directory))
+    dynamic.write_text(BY_SCHEME.format(target=target, certificates=cluster.certificates))
+    with TraefikServer(static, [port]):
+        yield by_way_of(cluster.hub, port, cluster.certificates)
+
+
 async def test_users_come_by_the_charts_service(cluster: Cluster) -> None:
     """Log-in, a server, its pages, a websocket: all by proxy-public, whose proxy knows no route."""
     async with at_work(cluster.hub) as ada:
@@ -131,16 +168,22 @@ async def test_users_come_by_the_charts_service(cluster: Cluster) -> None:
             assert await ada.run(code) == "200\n"
 
 
-@pytest.mark.parametrize("way", ["the chart's Service", "straight to Traefik"])
-async def test_an_ingress_that_ends_tls(cluster: Cluster, way: str) -> None:
-    """In front of either Service, the hub knows that users come by https."""
-    target = cluster.proxy.port if way == "the chart's Service" else cluster.public.port
-    with ingress(cluster, target) as hub:
-        async with at_work(hub) as ada:
-            page = await ada.browse("/user/ada/lab")
-            assert (page.status, page.url) == (200, f"{hub.url}/user/ada/lab")
-            assert await ada.run("print(6 * 7)") == "42\n"
-            assert all(await secure_cookies(hub, "/user/ada/lab"))
+@pytest.mark.parametrize("straight", [False, True], ids=["to the chart's Service", "straight to Traefik"])
+@pytest.mark.parametrize("front", [ingress, lets_encrypt])
+async def test_what_ends_tls_in_front(cluster: Cluster, front: Callable[..., Any], straight: bool) -> None:
+    """An Ingress, or the chart's Traefik for Let's Encrypt, in front of either Service: the hub knows of https."""
+    with front(cluster, cluster.public.port if straight else cluster.proxy.port) as hub:
+        await works_by_https(hub)
+
+
+async def works_by_https(hub: HubProcess) -> None:
+    """Pages, a websocket, and cookies that are for https only."""
+    await until_true(functools.partial(answers, f"{hub.url}/hub/health", hub.trust or True), 10)
+    async with at_work(hub) as ada:
+        page = await ada.browse("/user/ada/lab")
+        assert (page.status, page.url) == (200, f"{hub.url}/user/ada/lab")
+        assert await ada.run("print(6 * 7)") == "42\n"
+        assert all(await secure_cookies(hub, "/user/ada/lab"))
 
 
 async def secure_cookies(hub: HubProcess, path: str) -> list[bool]:
@@ -189,10 +232,10 @@ async def leads_to_traefik(public: HaproxyServer) -> bool:
     return await answers(f"http://127.0.0.1:{public.port}/hub/health")
 
 
-async def answers(url: str) -> bool:
+async def answers(url: str, trust: ssl.SSLContext | bool = True) -> bool:
     """With status 200."""
     with contextlib.suppress(aiohttp.ClientError):
-        async with aiohttp.ClientSession() as session, session.get(url) as answer:
+        async with aiohttp.ClientSession() as session, session.get(url, ssl=trust) as answer:
             return answer.status == 200
     return False
 
@@ -265,7 +308,25 @@ def pass_on(monkeypatch: pytest.MonkeyPatch, port: int, token: str, target: str)
     exec(compile(placed, "pass-on.py", "exec"), {})
 
 
+async def kernel_answers(socket: aiohttp.ClientWebSocketResponse[bool]) -> bool:
+    """Whether what is asked by this websocket is answered."""
+    header = {"msg_id": secrets.token_hex(8), "msg_type": "kernel_info_request", "version": "5.4"}
+    question = {"channel": "shell", "header": header, "parent_header": {}, "metadata": {}, "content": {}}
+    await socket.send_json(question)
+    while message := json.loads(await socket.receive_str(timeout=30)):
+        if message["parent_header"].get("msg_id") == header["msg_id"] and message["msg_type"] == "kernel_info_reply":
+            return True
+    return False
+
+
 if find_proxy() is not None:
+
+    async def test_a_certificate_in_the_charts_proxy(cluster: Cluster, tmp_path: Path) -> None:
+        """`proxy.https.type: manual` or `secret`."""
+        tls = (f"--ssl-key={cluster.certificates.server_key}", f"--ssl-cert={cluster.certificates.server_certificate}")
+        target = f"http://127.0.0.1:{cluster.public.port}"
+        with ChartProxy(tmp_path, "token", target, free_port(), *tls) as proxy:
+            await works_by_https(by_way_of(cluster.hub, proxy.port, cluster.certificates))
 
     @pytest.fixture
     def old_proxy(tmp_path: Path) -> Iterator[Callable[..., ChartProxy]]:
@@ -322,7 +383,6 @@ if find_proxy() is not None:
                         grace.hub = ada.hub = hub
                         for user in ("ada", "grace"):
                             assert await answers(f"{hub.url}/user/{user}/api")
-                    assert not open_all_along.closed
-                    await open_all_along.ping()
+                    assert await kernel_answers(open_all_along)
                     await ada.stop_server()
                     hub.end()
