@@ -48,7 +48,7 @@ WELL = {
 FIRST = f'{LABELS}, replica="http://one:8099"'
 SECOND = f'{LABELS}, replica="http://two:8099"'
 TOLD = {f"{PREFIX}traefik_tellings_total{{{LABELS}}}": "0+1x40"}
-#: What is not well, by the alerts that it raises.
+#: Faults by name, each with the alerts that it raises.
 CASES: dict[str, tuple[set[str], dict[str, str]]] = {
     "a hub that is well": (set(), {}),
     "a reload that takes a moment": (set(), {f"{PREFIX}replica_lag_seconds{{{FIRST}}}": "0 2 0 0 3 0 0x34"}),
@@ -89,7 +89,7 @@ def find_promtool() -> str | None:
 
 
 def promtool(*arguments: str | Path) -> str | None:
-    """What promtool says, which must be content; None if there is none."""
+    """The output of promtool, which must succeed; None if it is not installed."""
     if (program := find_promtool()) is None:
         return None
     command = [program, *map(str, arguments)]

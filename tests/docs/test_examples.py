@@ -371,7 +371,7 @@ def manifests() -> list[dict[str, Any]]:
 
 
 def further_manifests() -> list[dict[str, Any]]:
-    """What is applied only where it is wanted."""
+    """Manifests that are applied only on demand."""
     return list(yaml.safe_load_all((KUBERNETES / "ingress.yaml").read_text()))
 
 
@@ -441,7 +441,7 @@ def test_images_do_not_change_by_themselves(compose: dict[str, Any]) -> None:
 
 
 def test_users_servers_are_of_the_hubs_version(tmp_path: Path) -> None:
-    """Whatever that is: the two would refuse each other."""
+    """A server of another version could refuse the hub."""
     config = load((COMPOSE / "jupyterhub_config.py").read_text(), tmp_path)
     assert config.DockerSpawner.image == f"quay.io/jupyterhub/singleuser:{jupyterhub.__version__}"
 

@@ -37,7 +37,7 @@ _OF_THIS_MACHINE: Final = (
 )
 _URLS: Final = ("bind", "connect")
 
-#: What the chart sets and a proxy could stumble over. `values` are those of Helm.
+#: Settings of the chart that matter to a proxy. `values` are those of Helm.
 _SHAPE: Final = """
 c.JupyterHub.spawner_class = "kubespawner.KubeSpawner"
 c.ConfigurableHTTPProxy.api_url = "http://proxy-api:8001"

@@ -3,8 +3,8 @@
     python confined.py UNIT PROGRAM [ARGUMENT …]
 
 Of the unit it takes SystemCallFilter, SystemCallErrorNumber, RestrictAddressFamilies, MemoryDenyWriteExecute,
-LockPersonality, RestrictRealtime, NoNewPrivileges and UMask. What hides files and devices needs systemd or root, and is
-not tried.
+LockPersonality, RestrictRealtime, NoNewPrivileges and UMask. Settings that hide files and
+devices need systemd or root, and are not applied.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ class Filter:
         self._context = ctypes.c_void_p(self._seccomp.seccomp_init(otherwise))
 
     def rule(self, action: int, call: str, *comparisons: _Comparison) -> None:
-        """What becomes of a call; nothing if this machine does not know it."""
+        """Add the action for a call; unknown calls are ignored."""
         number = self._seccomp.seccomp_syscall_resolve_name(call.encode())
         if number < 0:
             return

@@ -81,7 +81,7 @@ class ExampleTraefik(TraefikServer):
             **{name: {"address": f"127.0.0.1:{port}"} for name, port in self.ports_of.items()},
         }
         if (trusted := static["entryPoints"]["http"].get("forwardedHeaders")) is not None:
-            # What is in front of it runs on this machine.
+            # The proxies in front of it run on this machine.
             points["http"]["forwardedHeaders"] = {"trustedIPs": [*trusted["trustedIPs"], "127.0.0.0/8"]}
         placed = deep_merge(static, {"entryPoints": points})
         placed["providers"] = {**static["providers"], "redis": redis}

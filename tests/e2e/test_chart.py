@@ -1,4 +1,4 @@
-"""What Helm makes of the chart of Zero to JupyterHub with the values of examples/kubernetes.
+"""Helm's output for the chart of Zero to JupyterHub with the values of examples/kubernetes.
 
 The chart is not part of this repository, so these tests are there only where the variable KVPROXY_CHART names a folder
 with it. Helm is the program that the variable KVPROXY_HELM names, else the one on PATH.
@@ -20,7 +20,7 @@ from kvproxy.traefik.static_config import deep_merge
 from .chart import chart_folder
 from .deployed import EXAMPLES
 
-#: What a hub has before kvproxy comes; secrets of the chart's own would be new ones each time that it is rendered.
+#: Values of a hub without kvproxy, with fixed secrets: the chart generates new ones at each rendering.
 BEFORE = {
     "hub": {
         "config": {
@@ -114,7 +114,7 @@ if (CHART := chart_folder()) is not None:
         ids=["by the chart's proxy", "straight to Traefik"],
     )
     def test_lets_encrypt(tmp_path: Path, names: list[str], url: str) -> None:
-        """What has the certificate leads to the chart's proxy, or past it; the rest of its configuration stays."""
+        """Its Traefik leads to the chart's proxy, or past it; the rest of its configuration stays."""
         dynamic = yaml.safe_load(
             rendered(CHART, tmp_path, LETS_ENCRYPT, *names)["ConfigMap", "autohttps"]["data"]["dynamic.yaml"]
         )

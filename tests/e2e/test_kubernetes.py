@@ -309,7 +309,7 @@ def pass_on(monkeypatch: pytest.MonkeyPatch, port: int, token: str, target: str)
 
 
 async def kernel_answers(socket: aiohttp.ClientWebSocketResponse[bool]) -> bool:
-    """Whether what is asked by this websocket is answered."""
+    """Ask a kernel by this websocket; True if it answers."""
     header = {"msg_id": secrets.token_hex(8), "msg_type": "kernel_info_request", "version": "5.4"}
     question = {"channel": "shell", "header": header, "parent_header": {}, "metadata": {}, "content": {}}
     await socket.send_json(question)

@@ -1,4 +1,4 @@
-"""What the pages have administrators change in the example for Kubernetes, taken from the pages and run."""
+"""Changes to the example for Kubernetes that the pages describe, taken from the pages and run."""
 
 from __future__ import annotations
 

@@ -98,7 +98,7 @@ class Newcomers:
 
 
 async def speaks(socket: aiohttp.ClientWebSocketResponse[bool]) -> bool:
-    """Whether what is said comes back."""
+    """Send a message; True if its echo comes back."""
     await socket.send_str("x")
     return (await socket.receive(timeout=10)).data == "x"
 

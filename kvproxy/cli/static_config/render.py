@@ -24,7 +24,7 @@ FORMATS: Final = ("toml", "yaml")
 
 @dataclass(frozen=True)
 class Place:
-    """What a place where Traefik runs asks of its static configuration, besides what the hub's settings say.
+    """The parts of the static configuration that depend on where Traefik runs, not on the hub's settings.
 
     Args:
         life_cycle: the public entry point's ``lifeCycle``: for how long it takes new connections after it was told to
@@ -36,8 +36,8 @@ class Place:
     api_host: str = ""
 
 
-#: By name, as in ``examples/``. Under systemd nobody else serves meanwhile: the sooner the old one ends, the sooner the
-#: next one listens. Kubernetes leads newcomers elsewhere before it says so to Traefik (``preStop``).
+#: By name, as in ``examples/``. Under systemd no other Traefik serves meanwhile: the sooner the old one ends, the
+#: sooner the next one listens. Kubernetes removes a pod from its Services before it signals Traefik (``preStop``).
 PLACES: Final = {
     "compose": Place({"requestAcceptGraceTimeout": "5s", "graceTimeOut": "60s"}, api_host="api-here"),
     "kubernetes": Place({"graceTimeOut": "60s"}),
