@@ -2,6 +2,8 @@
 
 import os
 
+import jupyterhub
+
 c = get_config()  # noqa: F821 - JupyterHub's own
 
 # Routes are in Redis; hub and Traefiks ask the sentinels where the master is.
@@ -24,7 +26,10 @@ c.JupyterHub.hub_connect_ip = "hub"
 
 # A container for each user, which goes on when the hub is replaced.
 c.JupyterHub.spawner_class = "docker"
-c.DockerSpawner.image = "jupyterhub/singleuser:5.5.1"
+# Of the hub's own version, as the two have to fit.
+c.DockerSpawner.image = f"quay.io/jupyterhub/singleuser:{jupyterhub.__version__}"
+# Users' files outlive their containers, which are removed when a server stops.
+c.DockerSpawner.volumes = {"jupyterhub-{username}": "/home/jovyan"}
 c.DockerSpawner.network_name = "jupyterhub"
 c.DockerSpawner.use_internal_ip = True
 c.DockerSpawner.extra_host_config = {"cap_drop": ["ALL"], "security_opt": ["no-new-privileges:true"]}

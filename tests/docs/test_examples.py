@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import jsonschema
+import jupyterhub
 import kubernetes_validate
 import pytest
 import yaml
@@ -106,6 +107,21 @@ def test_units(unit: Path, tmp_path: Path, missing: Callable[[str, str], None]) 
     ran = subprocess.run(command, capture_output=True, text=True, timeout=60)
     # A setting that it does not know is reported and ignored.
     assert (ran.returncode, ran.stdout + ran.stderr) == (0, "")
+
+
+def test_little_is_left_to_a_traefik_that_was_taken_over(missing: Callable[[str, str], None]) -> None:
+    """systemd's own score of the unit, of 10 at most, is 2 or less; the page names it."""
+    page = (ROOT / "docs/how-to/systemd.md").read_text()
+    (named,) = re.findall(r"`systemd-analyze security traefik` says (\d\.\d)", page)
+    assert float(named) <= 2.0
+    if shutil.which("systemd-analyze") is None:
+        missing("systemd-analyze", "the unit's exposure was not looked at")
+        return
+    command = ["systemd-analyze", "security", "--offline=true", "--no-pager", str(SYSTEMD / "traefik.service")]
+    ran = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    (score,) = re.findall(r"Overall exposure level for traefik.service: (\d+\.\d+)", ran.stdout)
+    # Versions of systemd differ by a little.
+    assert abs(float(score) - float(named)) <= 0.2
 
 
 def test_the_unit_and_the_hub_agree_that_servers_go_on(tmp_path: Path) -> None:
@@ -354,7 +370,14 @@ def manifests() -> list[dict[str, Any]]:
     return [one for name in listed for one in yaml.safe_load_all((KUBERNETES / name).read_text())]
 
 
-@pytest.mark.parametrize("manifest", manifests(), ids=lambda one: f"{one['kind']}-{one['metadata']['name']}")
+def further_manifests() -> list[dict[str, Any]]:
+    """Manifests that are applied only on demand."""
+    return list(yaml.safe_load_all((KUBERNETES / "ingress.yaml").read_text()))
+
+
+@pytest.mark.parametrize(
+    "manifest", [*manifests(), *further_manifests()], ids=lambda one: f"{one['kind']}-{one['metadata']['name']}"
+)
 def test_manifests_fit_the_schemas_of_kubernetes(manifest: dict[str, Any]) -> None:
     """With no field that Kubernetes does not know."""
     kubernetes_validate.validate(manifest, KUBERNETES_VERSION, strict=True)
@@ -390,28 +413,44 @@ def test_selectors_services_and_secrets_fit() -> None:
     for volume in (volume for pod in pods for volume in pod["spec"].get("volumes", [])):
         assert volume["secret"]["secretName"] == secret["metadata"]["name"]
         assert {item["key"] for item in volume["secret"]["items"]} <= secret["stringData"].keys()
-    values = yaml.safe_load((KUBERNETES / "values.yaml").read_text())
-    reference = values["hub"]["extraEnv"]["REDIS_PASSWORD"]["valueFrom"]["secretKeyRef"]
+    reference = values()["hub"]["extraEnv"]["REDIS_PASSWORD"]["valueFrom"]["secretKeyRef"]
     assert reference["name"] == secret["metadata"]["name"]
     assert secret["stringData"][reference["key"]] in secret["stringData"]["users.acl"]
     services = {one["metadata"]["name"] for one in found if one["kind"] == "Service"}
-    assert set(re.findall(r"//([\w-]+):", values["hub"]["extraConfig"]["kvproxy"])) <= services
+    assert set(re.findall(r"//(kvproxy-[\w-]+):", values()["hub"]["extraConfig"]["kvproxy"])) <= services
 
 
-def test_images_do_not_change_by_themselves() -> None:
-    """Each has a version down to the last digit; the hub's JupyterHub is that of users' servers."""
-    files = [*COMPOSE.iterdir(), *KUBERNETES.iterdir()]
-    texts = [file.read_text() for file in files if file.name != "values.yaml"]
-    images = [
-        image
-        for text in texts
-        for image in re.findall(r"(?:image: |^FROM |\.image = \")([\w./-]+:[^\s\"]+)", text, re.M)
-    ]
-    assert len(images) >= 7
-    assert [image for image in images if not re.search(r":v?\d+\.\d+\.\d+", image)] == []
-    (hub,) = re.findall(r"jupyterhub==(\S+)", (COMPOSE / "Dockerfile").read_text())
-    (server,) = re.findall(r"singleuser:([\w.]+)", (COMPOSE / "jupyterhub_config.py").read_text())
-    assert hub == server
+def test_images_do_not_change_by_themselves(compose: dict[str, Any]) -> None:
+    """Each has a version down to the last digit, and stands in one place; users' servers are of the hub's version."""
+    dockerfile = (COMPOSE / "Dockerfile").read_text()
+    pods = [one["spec"]["template"]["spec"] for one in manifests() if "template" in one.get("spec", {})]
+    images = {
+        "kubernetes": [container["image"] for pod in pods for container in pod["containers"]],
+        "compose": [service["image"] for service in compose["services"].values() if "image" in service],
+        "Dockerfile": re.findall(r"^FROM (\S+)", dockerfile, re.MULTILINE),
+    }
+    assert {name: len(set(found)) for name, found in images.items()} == {"kubernetes": 2, "compose": 3, "Dockerfile": 1}
+    everything = {image for found in images.values() for image in found}
+    assert [image for image in everything if not re.search(r":v?\d+\.\d+\.\d+", image)] == []
+    text = (COMPOSE / "compose.yaml").read_text()
+    assert [text.count(image) for image in set(images["compose"])] == [1, 1, 1]
+    (hub,) = re.findall(r"jupyterhub==(\S+)", dockerfile)
+    page = (ROOT / "docs/how-to/docker-compose.md").read_text()
+    assert re.findall(r"docker pull \S+/singleuser:(\S+)", page) == [hub]
+    assert re.findall(r"==(\S+)", dockerfile) == [hub, "14.0.0"]
+
+
+def test_users_servers_are_of_the_hubs_version(tmp_path: Path) -> None:
+    """A server of another version could refuse the hub."""
+    config = load((COMPOSE / "jupyterhub_config.py").read_text(), tmp_path)
+    assert config.DockerSpawner.image == f"quay.io/jupyterhub/singleuser:{jupyterhub.__version__}"
+
+
+def test_users_files_outlive_their_containers(tmp_path: Path) -> None:
+    """Which are removed when a server stops."""
+    config = load((COMPOSE / "jupyterhub_config.py").read_text(), tmp_path)
+    assert config.DockerSpawner.remove is True
+    assert config.DockerSpawner.volumes == {"jupyterhub-{username}": "/home/jovyan"}
 
 
 def test_network_policies_let_through_what_must_pass_and_nothing_else() -> None:
@@ -425,6 +464,93 @@ def test_network_policies_let_through_what_must_pass_and_nothing_else() -> None:
     assert redis["to"][0]["podSelector"] == policies["kvproxy-redis"]["podSelector"]
     labels = [tuple(to["podSelector"]["matchLabels"].values()) for to in served["to"]]
     assert labels == [("hub",), ("singleuser-server",), ("singleuser-server",)]
+
+
+def values() -> dict[str, Any]:
+    return yaml.safe_load((KUBERNETES / "values.yaml").read_text())
+
+
+def traefik_pod() -> dict[str, Any]:
+    (found,) = [one for one in manifests() if one["kind"] == "Deployment"]
+    return found["spec"]["template"]
+
+
+def test_every_way_in_leads_to_traefik() -> None:
+    """The chart's proxy, its Traefik for Let's Encrypt and an Ingress name the Service, by a port that it has."""
+    (service,) = [one for one in manifests() if one["metadata"]["name"] == "kvproxy-public"]
+    ports = {port["name"]: port["port"] for port in service["spec"]["ports"]}
+    assert values()["proxy"]["chp"] == {"defaultTarget": "http://kvproxy-public"}
+    assert ports == {"http": 80}
+    encrypted = yaml.safe_load((KUBERNETES / "values-letsencrypt.yaml").read_text())
+    servers = encrypted["proxy"]["traefik"]["extraDynamicConfig"]["http"]["services"]["default"]["loadBalancer"]
+    assert servers == {"servers": [{"url": "http://kvproxy-public:80/"}]}
+    (ingress,) = further_manifests()
+    (path,) = ingress["spec"]["rules"][0]["http"]["paths"]
+    assert path["backend"]["service"] == {"name": "kvproxy-public", "port": {"name": "http"}}
+
+
+def test_users_servers_may_come_to_traefik() -> None:
+    """By the port that its pods have, which the chart's policy would not let through."""
+    ((rule,), pod) = values()["singleuser"]["networkPolicy"]["egress"], traefik_pod()
+    assert rule["to"][0]["podSelector"]["matchLabels"].items() <= pod["metadata"]["labels"].items()
+    (container,) = pod["spec"]["containers"]
+    assert {port["port"] for port in rule["ports"]} == {
+        port["containerPort"] for port in container["ports"] if port["name"] == "http"
+    }
+
+
+def seconds_to_end(static: dict[str, Any]) -> int:
+    """How long Traefik takes to end while something is open."""
+    life_cycle = static["entryPoints"]["http"]["transport"]["lifeCycle"]
+    return sum(int(text.removesuffix("s")) for text in life_cycle.values())
+
+
+def test_nothing_that_is_open_is_killed_before_its_time(compose: dict[str, Any]) -> None:
+    """Kubernetes and Compose wait for longer than Traefik takes, and the page names the times."""
+    static = {name: tomllib.loads(text) for name, text in static_configurations().items()}
+    pod = traefik_pod()["spec"]
+    pause = pod["containers"][0]["lifecycle"]["preStop"]["sleep"]["seconds"]
+    kubernetes = seconds_to_end(static["kubernetes"])
+    assert pause + kubernetes < pod["terminationGracePeriodSeconds"] <= pause + kubernetes + 10
+    page = (ROOT / "docs/how-to/kubernetes.md").read_text()
+    assert f"for {pause} s (`preStop`)" in page
+    assert f"for {kubernetes} s (`graceTimeOut`)" in page
+    for name in ("traefik-1", "traefik-2"):
+        period = int(compose["services"][name]["stop_grace_period"].removesuffix("s"))
+        assert seconds_to_end(static["compose"]) < period <= seconds_to_end(static["compose"]) + 10
+
+
+def test_memory_is_freed_before_its_limit_is_reached(compose: dict[str, Any]) -> None:
+    """By Traefik's garbage collector, and by Redis, which refuses writes."""
+    (traefik,) = traefik_pod()["spec"]["containers"]
+    assert {one["name"]: one["value"] for one in traefik["env"]}["GOMEMLIMIT"] == "900MiB"
+    assert traefik["resources"]["limits"] == {"memory": "1Gi"}
+    for name in ("traefik-1", "traefik-2"):
+        assert compose["services"][name]["environment"]["GOMEMLIMIT"] == "900MiB"
+        assert compose["services"][name]["mem_limit"] == "1g"
+    unit = (SYSTEMD / "traefik.service").read_text()
+    assert "\nEnvironment=GOGC=300 GOMEMLIMIT=900MiB\n" in unit
+    assert "\nMemoryMax=1G\n" in unit
+    (redis,) = [one for one in manifests() if one["kind"] == "StatefulSet"]
+    (container,) = redis["spec"]["template"]["spec"]["containers"]
+    given = dict(zip(container["args"], container["args"][1:], strict=False))
+    assert given["--maxmemory"] == "192mb"
+    assert container["resources"]["limits"] == {"memory": "256Mi"}
+
+
+def test_images_of_ours_do_not_run_as_root() -> None:
+    """By a number, which Kubernetes can look at; a variable of the base's Dockerfile would be empty here."""
+    lines = (KUBERNETES / "Dockerfile").read_text().splitlines()
+    assert [line for line in lines if line.startswith("USER ")][-1] == "USER 1000"
+
+
+def test_pods_go_where_the_charts_own_go() -> None:
+    """They tolerate, and prefer, nodes for core pods."""
+    pods = [one["spec"]["template"]["spec"] for one in manifests() if one["kind"] in {"Deployment", "StatefulSet"}]
+    for pod in pods:
+        assert {one["key"] for one in pod["tolerations"]} == {"hub.jupyter.org/dedicated", "hub.jupyter.org_dedicated"}
+        assert {one["value"] for one in pod["tolerations"]} == {"core"}
+        assert "hub.jupyter.org/node-purpose" in str(pod["affinity"])
 
 
 def test_jsonschema_is_what_finds_a_slip() -> None:

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from traitlets.config import Config
 
-from kvproxy.cli.static_config.render import external_configuration, masked
+from kvproxy.cli.static_config.render import PLACES, Place, external_configuration, masked
 from kvproxy.proxy import KVTraefikProxy
 from kvproxy.traefik.entry_point import seconds
 from kvproxy_consul import TraefikConsulProxy
@@ -52,9 +52,11 @@ def samples() -> list[Block]:
     return [block for block in all_blocks() if block.language == "toml" and is_static(tomllib.loads(block.text))]
 
 
-def made_for(proxy: KVTraefikProxy, version: tuple[int, ...] = NEWEST) -> dict[str, Any]:
+def made_for(proxy: KVTraefikProxy, version: tuple[int, ...] = NEWEST, place: str = "") -> dict[str, Any]:
     """The output of `kvproxy static-config` for a hub."""
-    return external_configuration(proxy.static_settings(proxy.traefik_provider(), version))
+    return external_configuration(
+        proxy.static_settings(proxy.traefik_provider(), version), PLACES[place] if place else Place()
+    )
 
 
 def lacking(sample: Any, made: Any, path: str = "") -> Iterator[str]:
@@ -114,21 +116,27 @@ def test_every_page_that_is_named_has_a_sample() -> None:
 def version_of_image() -> tuple[int, ...]:
     """The version of Traefik in Compose and Kubernetes, of which its tag names the last with these numbers."""
     texts = [COMPOSE.joinpath("compose.yaml").read_text(), (ROOT / "examples/kubernetes/traefik.yaml").read_text()]
-    [tag] = {tag for text in texts for tag in re.findall(r"image: traefik:v(\S+)", text)}
+    [tag] = {tag for text in texts for tag in re.findall(r" traefik:v(\S+)", text)}
     return (*map(int, tag.split(".")), 99)
 
 
 @pytest.mark.parametrize("name", hub_configurations())
-def test_examples_have_what_is_made_for_their_hub(name: str, tmp_path: Any) -> None:
-    """But for passwords, which come from elsewhere, and Traefik's login, which the hub of an example is not told of."""
+def test_examples_are_what_is_made_for_their_hub(name: str, tmp_path: Any) -> None:
+    """Field by field, by `kvproxy static-config --for`: all that is made, and nothing else.
+
+    But for passwords, which come from elsewhere, and Traefik's login, which the hub of an example is not told of.
+    """
     config: Config = load(hub_configurations()[name], tmp_path)
     url = str(config.JupyterHub.get("bind_url", "http://:8000")) + "/"
     proxy = TraefikRedisProxy(config=config, public_url=url)
-    made = masked(made_for(proxy, version_of_image()), ())
+    made = masked(made_for(proxy, version_of_image(), name), ())
     sample = masked(tomllib.loads(interpolate(static_configurations()[name])), ())
     for login in ("username", "password"):
         del made["providers"]["redis"][login]
-    assert list(lacking(sample, made)) == []
+        del sample["providers"]["redis"][login]
+    assert [*lacking(sample, made), *lacking(made, sample)] == []
+    addresses = [{n: point["address"] for n, point in one["entryPoints"].items()} for one in (sample, made)]
+    assert addresses[0] == addresses[1]
 
 
 def test_missing_and_different_settings_are_found() -> None:

@@ -18,10 +18,17 @@ if TYPE_CHECKING:
     epilog=examples(
         "kvproxy static-config",
         "kvproxy static-config --output /etc/traefik/traefik.toml",
+        "kvproxy static-config --for kubernetes",
         "kvproxy static-config --traefik-version 3.6.5 --output traefik.yaml",
     )
 )
 @hub_options
+@click.option(
+    "--for",
+    "place",
+    type=click.Choice(["compose", "kubernetes", "systemd"]),
+    help="Where Traefik runs, as in kvproxy's examples of that name: how it ends, and where its API listens.",
+)
 @click.option(
     "--traefik-version",
     metavar="VERSION",
@@ -47,6 +54,7 @@ if TYPE_CHECKING:
 def command(
     config_file: str,
     hub_arguments: tuple[str, ...],
+    place: str | None,
     traefik_version: str | None,
     form: str | None,
     output: Path | None,
@@ -64,7 +72,7 @@ def command(
 
     hub = load_hub(config_file, hub_arguments)
     hidden = (output is None and on_terminal()) if with_secrets is None else not with_secrets
-    text, secret = _text(hub.proxy, traefik_version, form or _format_of(output), hidden)
+    text, secret = _text(hub.proxy, place, traefik_version, form or _format_of(output), hidden)
     for warning in hub.warnings:
         click.echo(f"Warning: {warning}", err=True)
     if hub.proxy.should_start:
@@ -83,17 +91,18 @@ def command(
         _write(output, text)
 
 
-def _text(proxy: KVTraefikProxy, version: str | None, form: str, hidden: bool) -> tuple[str, bool]:
+def _text(proxy: KVTraefikProxy, place: str | None, version: str | None, form: str, hidden: bool) -> tuple[str, bool]:
     """The text of the file, and True if a secret is in it."""
     from ...process.launch import DEFAULT_ENVIRONMENT
     from ...traefik.static_config import check_url, groups_allowed
-    from .render import comments_on, external_configuration, masked, parse_traefik_version, text_of
+    from .render import PLACES, Place, comments_on, external_configuration, masked, parse_traefik_version, text_of
 
     check_url(proxy.public_url, "JupyterHub.bind_url")
     number = parse_traefik_version(version) if version else _installed_version()
     if version:
         groups_allowed(proxy.route_layout, number)
-    configuration = external_configuration(proxy.static_settings(proxy.traefik_provider(), number))
+    settings = proxy.static_settings(proxy.traefik_provider(), number)
+    configuration = external_configuration(settings, PLACES[place] if place else Place())
     environment = proxy.traefik_environment()
     comments = comments_on(configuration, environment, DEFAULT_ENVIRONMENT, hidden)
     without = masked(configuration, proxy.store_secrets())

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ipaddress
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Final
 from urllib.parse import SplitResult, urlsplit
 
@@ -13,13 +13,36 @@ import tomli_w
 import yaml
 
 from ...errors import ConfigurationError
-from ...traefik.static_config import StaticSettings, deep_merge, static_configuration
+from ...traefik.static_config import StaticSettings, deep_merge, static_configuration, with_host
 
 #: Names of settings whose values nobody should read over a shoulder.
 _SECRET: Final = re.compile(r"password|token|secret", re.IGNORECASE)
 #: What stands in a masked configuration where a secret would.
 MASK: Final = "(hidden)"
 FORMATS: Final = ("toml", "yaml")
+
+
+@dataclass(frozen=True)
+class Place:
+    """The parts of the static configuration that depend on where Traefik runs, not on the hub's settings.
+
+    Args:
+        life_cycle: the public entry point's ``lifeCycle``: for how long it takes new connections after it was told to
+            stop, and for how long what is open may go on then (``pkg/server/server_entrypoint_tcp.go``, 3.7).
+        api_host: the name that stands for the address at which the API listens; empty for what the settings say.
+    """
+
+    life_cycle: Mapping[str, str] = field(default_factory=dict)
+    api_host: str = ""
+
+
+#: By name, as in ``examples/``. Under systemd no other Traefik serves meanwhile: the sooner the old one ends, the
+#: sooner the next one listens. Kubernetes removes a pod from its Services before it signals Traefik (``preStop``).
+PLACES: Final = {
+    "compose": Place({"requestAcceptGraceTimeout": "5s", "graceTimeOut": "60s"}, api_host="api-here"),
+    "kubernetes": Place({"graceTimeOut": "60s"}),
+    "systemd": Place({"graceTimeOut": "2s"}),
+}
 
 
 def parse_traefik_version(text: str) -> tuple[int, ...]:
@@ -39,17 +62,24 @@ def parse_traefik_version(text: str) -> tuple[int, ...]:
     return version
 
 
-def external_configuration(settings: StaticSettings) -> dict[str, Any]:
+def external_configuration(settings: StaticSettings, place: Place = Place()) -> dict[str, Any]:
     """The static configuration for a Traefik that is not the hub's child.
 
     It listens on all addresses where the hub's settings have a host name, which is how others reach it. It logs as
-    Traefik does by default, as only people read its log, and takes the time to stop that Traefik takes by default.
+    Traefik does by default, as only people read its log.
+
+    Args:
+        settings: what is made of the hub's settings.
+        place: where Traefik runs; by default it takes the time to stop that Traefik takes by default.
     """
     public_url, api_url = _listening(settings.public_url), _listening(settings.api_url)
+    if place.api_host:
+        api_url = with_host(api_url, place.api_host)
     configuration = static_configuration(replace(settings, public_url=public_url, api_url=api_url, extra={}))
     del configuration["log"]["format"]
     for entry_point in configuration["entryPoints"].values():
         del entry_point["transport"]["lifeCycle"]
+    configuration["entryPoints"][settings.entry_point]["transport"]["lifeCycle"] = dict(place.life_cycle)
     return _tidy(deep_merge(configuration, settings.extra))
 
 

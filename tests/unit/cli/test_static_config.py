@@ -67,6 +67,26 @@ def on_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("kvproxy.cli.console.on_terminal", lambda *_: True)
 
 
+@pytest.mark.parametrize(
+    ("place", "life_cycle", "api"),
+    [
+        ("compose", {"requestAcceptGraceTimeout": "5s", "graceTimeOut": "60s"}, "api-here:8099"),
+        ("kubernetes", {"graceTimeOut": "60s"}, "127.0.0.1:8099"),
+        ("systemd", {"graceTimeOut": "2s"}, "127.0.0.1:8099"),
+    ],
+)
+def test_where_it_is_for_says_how_it_ends_and_where_its_api_is(
+    place: str, life_cycle: dict[str, str], api: str
+) -> None:
+    """All else is as without; the hub's own extra configuration has the last word, as ever."""
+    usual = tomllib.loads(run().stdout)
+    placed = tomllib.loads(run("--for", place).stdout)
+    assert placed["entryPoints"]["http"]["transport"].pop("lifeCycle") == life_cycle
+    assert placed["entryPoints"]["auth_api"]["address"] == api
+    placed["entryPoints"]["auth_api"] = usual["entryPoints"]["auth_api"]
+    assert placed == usual
+
+
 def test_the_file_is_what_the_hub_would_give_its_own() -> None:
     """Entry points, API, provider as Traefik's own user, extra configuration over it."""
     said = run()

@@ -6,6 +6,7 @@ import json
 import re
 from pathlib import Path
 
+import yaml
 from prometheus_client import REGISTRY
 
 # It registers the metrics.
@@ -34,12 +35,19 @@ def test_the_dashboard_asks_for_metrics_that_there_are() -> None:
     assert {name for name in there() if "kvproxy" in name} <= asked
 
 
-def test_the_documented_alarm_asks_for_metrics_that_there_are() -> None:
-    """A misspelled name would never raise it."""
+def test_the_alerts_ask_for_metrics_that_there_are() -> None:
+    """A misspelled name would never raise one."""
+    groups = yaml.safe_load((ROOT / "examples" / "prometheus" / "kvproxy.rules.yaml").read_text())["groups"]
+    queries = [rule["expr"] for group in groups for rule in group["rules"]]
+    assert all(NAME.search(query) for query in queries)
+    assert {ENDS.sub("", name) for query in queries for name in NAME.findall(query)} <= there()
+
+
+def test_the_documentation_names_each_alert() -> None:
+    """And none that there is not."""
     text = (ROOT / "docs" / "how-to" / "metrics.md").read_text()
-    rules = [line for line in text.splitlines() if line.strip().startswith("expr:")]
-    assert rules
-    assert {ENDS.sub("", name) for line in rules for name in NAME.findall(line)} <= there()
+    groups = yaml.safe_load((ROOT / "examples" / "prometheus" / "kvproxy.rules.yaml").read_text())["groups"]
+    assert set(re.findall(r"`(Kvproxy\w+)`", text)) == {rule["alert"] for group in groups for rule in group["rules"]}
 
 
 def test_the_documentation_tells_of_each() -> None:
