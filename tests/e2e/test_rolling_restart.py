@@ -165,7 +165,7 @@ async def _text(session: aiohttp.ClientSession, url: str) -> str:
         return await answer.text()
 
 
-async def test_what_is_open_goes_on_after_the_port_is_closed(
+async def test_open_connections_go_on_after_the_port_is_closed(
     proxy: TraefikRedisProxy, traefiks: list[ExampleTraefik]
 ) -> None:
     """As in Kubernetes, which sends no newcomers while `preStop` sleeps, and only then the signal."""
