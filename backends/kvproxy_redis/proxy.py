@@ -137,7 +137,12 @@ class TraefikRedisProxy(KVTraefikProxy):
             # If there is none that Traefik could use, it matters only where a Traefik is to be started.
             traefik = self._traefik_connection
         return RedisStore(
-            where, *roots, admits=self._admits, log=self.log, traefik=traefik, notifications=self.redis_notifications
+            *(where, *roots),
+            admits=self._admits,
+            log=self.log,
+            traefik=traefik,
+            notifications=self.redis_notifications,
+            starts_traefik=self.should_start,
         )
 
     @property

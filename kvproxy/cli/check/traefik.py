@@ -23,7 +23,7 @@ from ..hub.config import Hub
 from ..routes.compare import Held
 from ..routes.observe import Replicas, look_steadily
 from . import findings
-from .findings import Finding, error, ok
+from .findings import Finding, Level, error, ok
 
 #: Ends what is said of somebody at the API's place who does not answer as the API does.
 _NO_API = (
@@ -61,8 +61,10 @@ async def examine_traefik(hub: Hub, store: Store, held: Held | None, asked: Repl
     answers = [(name, api, await _answer(hub, api)) for name, api in asked]
     problems = [problem for _, _, problem in answers if problem]
     there = [(name, api) for name, api, problem in answers if not problem]
-    if not there and hub.proxy.should_start and (ports := _ports(hub)):
+    if not there and hub.proxy.should_start and (ports := _ports(hub, runs)):
         if not runs:
+            if any(one.level is Level.ERROR for one in ports):
+                return ports
             return [ok("Traefik API", "It is not there while the hub is stopped, which starts Traefik."), *ports]
         return [
             *(error("Traefik API", problem, "The hub starts Traefik; see its log.") for problem in problems),
@@ -130,15 +132,18 @@ async def _answer(hub: Hub, api: TraefikApi) -> str:
     return "" if known else f"{api.place} {_NO_API}"
 
 
-def _ports(hub: Hub) -> list[Finding]:
-    """Whether the Traefik that does not run yet could listen where it has to; nothing if somebody is at its API's."""
+def _ports(hub: Hub, runs: bool) -> list[Finding]:
+    """Whether the Traefik that does not run yet could listen where it has to.
+
+    Nothing if somebody is at its API's who may be an earlier hub's Traefik, or that of the hub that runs.
+    """
     found = []
     for (host, port), setting in hub.proxy.listen_addresses().items():
         try:
             check_free({(host, port): setting})
             found.append(ok("ports", f"{host or '*'}:{port} is free ({setting})."))
         except TraefikError as problem:
-            if "traefik_api_url" in setting:
+            if "traefik_api_url" in setting and (runs or not hub.secret_from):
                 return []
             found.append(error("ports", str(problem)))
     return found
