@@ -60,7 +60,7 @@ async def test_administrators_see_the_routes_and_nobody_else_does(
         await expect(page.locator("main")).to_contain_text("3 routes in the store. All are served.", timeout=PATIENCE)
         await expect(page.locator("main")).to_contain_text("0 errors", timeout=PATIENCE)
         await expect(page.locator("main")).to_contain_text("edits waiting for the store", timeout=PATIENCE)
-        assert await rows.first.locator("td").all_inner_texts() == ["/", "hub", rows_target(hub), "served", "", ""]
+        assert (await rows.first.locator("td").all_inner_texts())[:4] == ["/", "hub", rows_target(hub), "served"]
         await page.screenshot(path=artefacts / "admin-page.png", animations="disabled")
         # Live: a server that is started appears by itself.
         async with HubClient(hub, "bob") as bob:
