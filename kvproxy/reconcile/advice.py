@@ -18,13 +18,15 @@ _MANY: Final = 50
 
 
 async def tell_noise(store: Store, table: DesiredTable, log: Log) -> None:
-    """Say what an added route costs Traefik at the present number, if the store wakes it for each key.
+    """Warn of what an added route costs Traefik, if the store wakes it for each key and there are many routes.
 
     Args:
         store: is asked whether it does.
         table: the routes; what hooks add to one is not counted.
         log: where to say it.
     """
+    if table.count < _MANY:
+        return
     try:
         await store.quiet()
         noisy = await store.noisy()
@@ -34,7 +36,7 @@ async def tell_noise(store: Store, table: DesiredTable, log: Log) -> None:
     if noisy:
         # The route's own keys, the revision, and the message that is all a quiet store sends.
         reads = len(table.entry(_USUAL, plain=True).config) + 2
-        (log.warning if table.count >= _MANY else log.info)(
+        log.warning(
             "With the present %s, each one that is added makes Traefik read all of them %d times instead of "
             "once, as the store wakes it for each key. %s",
             counted(table.count),

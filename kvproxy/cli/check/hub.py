@@ -24,7 +24,7 @@ def configuration(hub: Hub) -> list[Finding]:
     """Whether the configuration says what its author meant."""
     proxy = hub.proxy
     found = [ok("configuration", f"{hub.file} makes the hub use {type(proxy).__module__}.{type(proxy).__name__}.")]
-    found += [warning("configuration", said.rstrip(".") + ".") for said in hub.warnings]
+    found += [warning("configuration", ended(said)) for said in hub.warnings]
     found += [
         _FINDINGS[remark.weight]("configuration", remark.said, remark.advice)
         for remark in proxy.setting_remarks()
@@ -49,6 +49,16 @@ def cookie_secret(hub: Hub, started: bool) -> Finding:
         return ok("cookie secret", f"There is none yet; the hub makes {hub.secret_to_come} at its first start.")
     advice = "" if hub.access is None else "Until then the API is asked with traefik_api_password."
     return warning("cookie secret", hub.secret_problem, advice)
+
+
+def ended(said: str) -> str:
+    """A sentence of traitlets', which ends in several ways.
+
+    >>> ended("Did you mean `x`?."), ended("It is deprecated")
+    ('Did you mean `x`?', 'It is deprecated.')
+    """
+    said = said.rstrip(".")
+    return said if said.endswith("?") else f"{said}."
 
 
 async def preparation(hub: Hub) -> list[Finding]:
