@@ -1,13 +1,18 @@
-"""The words of Traefik itself about a static configuration, before anything is started with it."""
+"""The words of Traefik itself about a configuration, before anything is started with it."""
 
 from __future__ import annotations
 
 import json
+import os
+import re
+import socket
 import subprocess
 import tempfile
-from collections.abc import Mapping
+import time
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
+from urllib.request import ProxyHandler, build_opener
 
 from ..errors import ConfigurationError
 from ..traefik.static_config import deep_merge, static_file
@@ -17,6 +22,12 @@ from .launch import environment_for_traefik, write_private
 _PATIENCE: Final = 20.0
 #: A name that no entry point has: Traefik reads its configuration, finds no such entry point, and asks nobody.
 _NOWHERE: Final = "kvproxy-asks-nobody"
+#: Fields of a log line that name the part which it is about.
+_NAMED: Final = ("routerName", "serviceName", "middlewareName", "serversTransportName", "tlsStoreName")
+#: A name with its provider, unless it is the file's or Traefik's own.
+_OTHERS: Final = re.compile(r"@(?!file\b|internal\b)[A-Za-z]")
+#: No proxy of the network's stands between this machine and itself.
+_OPENER: Final = build_opener(ProxyHandler({}))
 _REFUSED: Final = "command healthcheck error: "
 
 
@@ -75,3 +86,92 @@ def refusal(printed: str) -> str:
         if isinstance(said, dict) and str(said.get("error", "")).startswith(_REFUSED):
             return str(said["error"]).removeprefix(_REFUSED).rstrip(".")
     return ""
+
+
+def try_dynamic_configuration(
+    binary: str, dynamic: Mapping[str, Any], entry_points: Sequence[str], provider: str, seconds: float = 10.0
+) -> list[str]:
+    """Let a Traefik of its own load a dynamic configuration from a file, and tell what it complains of.
+
+    It listens at free ports of the loopback interface only, has no store, and is stopped at once.
+
+    Args:
+        binary: path of the Traefik binary.
+        dynamic: the configuration.
+        entry_points: names of the entry points that it may refer to.
+        provider: the provider that will read it, such as ``redis``.
+        seconds: time that this may take.
+
+    Returns:
+        Traefik's errors, each once; none about what other providers are to bring, or if it could not be tried.
+    """
+    with tempfile.TemporaryDirectory(prefix="kvproxy-") as folder, socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+        free.close()
+        rules, file, log = (Path(folder) / name for name in ("rules.yml", "traefik.yml", "log"))
+        write_private(rules, json.dumps(deep_merge(dynamic, _PROBE)).replace(f"@{provider}", "@file"))
+        listening = {name: {"address": "127.0.0.1:0"} for name in entry_points}
+        static = {
+            "global": {"checkNewVersion": False, "sendAnonymousUsage": False},
+            "api": {},
+            "log": {"format": "json", "level": "ERROR"},
+            "entryPoints": {**listening, _NOWHERE: {"address": f"127.0.0.1:{port}"}},
+            "providers": {"file": {"filename": str(rules), "watch": False}},
+        }
+        write_private(file, json.dumps(static))
+        with (
+            log.open("wb") as output,
+            subprocess.Popen(
+                [binary, f"--configFile={file}"],
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                cwd=folder,
+                env=environment_for_traefik(os.environ, {}),
+            ) as traefik,
+        ):
+            try:
+                loaded = _loads(traefik, f"http://127.0.0.1:{port}/api/http/routers/{_NOWHERE}@file", seconds)
+            finally:
+                traefik.kill()
+        return complaints(log.read_text(errors="replace")) if loaded else []
+
+
+#: Shows, by the API, that a configuration was loaded.
+_PROBE: Final = {
+    "http": {
+        "routers": {_NOWHERE: {"rule": "PathPrefix(`/api`)", "service": "api@internal", "entryPoints": [_NOWHERE]}}
+    }
+}
+
+
+def _loads(traefik: subprocess.Popen[bytes], url: str, seconds: float) -> bool:
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline and traefik.poll() is None:
+        try:
+            with _OPENER.open(url, timeout=1):
+                return True
+        except OSError:
+            time.sleep(0.05)
+    return False
+
+
+def complaints(log: str) -> list[str]:
+    """The errors in a log of Traefik's (JSON), without those about what other providers than the file's are to bring.
+
+    >>> complaints('{"level":"error","routerName":"mine@file","error":"bad rule","message":"…"}')
+    ['bad rule (mine)']
+    """
+    found: dict[str, None] = {}
+    for line in log.splitlines():
+        try:
+            said = json.loads(line)
+        except ValueError:
+            continue
+        if not isinstance(said, dict) or said.get("level") != "error":
+            continue
+        text = str(said.get("error") or said.get("message"))
+        if _OTHERS.search(text):
+            continue
+        named = next((str(said[kind]) for kind in _NAMED if kind in said), "").removesuffix("@file")
+        found[f"{text.replace('@file', '')}{f' ({named})' if named else ''}"] = None
+    return list(found)

@@ -338,3 +338,29 @@ async def test_check_of_a_sound_hub_that_is_stopped_has_no_complaint(directory: 
     configure(directory, {f"{R}.redis_url": redis.url, f"{R}.redis_password": "right"})
     done = await asyncio.to_thread(kvproxy, directory, "check", "--strict")
     assert (done.status, "warning" in done.out) == (0, False), done.out
+
+
+@pytest.mark.parametrize(
+    ("http", "pattern"),
+    [
+        ({"routers": {"mine": {"rule": "Host(`a`", "service": "api@internal"}}}, r"parsing rule.* \(mine\)"),
+        ({"routers": {"mine": {"rule": "Host(`a`)", "service": "nobody"}}}, r"nobody.* does not exist"),
+        (
+            {"routers": {"mine": {"rule": "Host(`a`)", "service": "api@internal", "middlewares": ["x@redis"]}}},
+            r"\"x\" does not exist",
+        ),
+        ({"routers": {"mine": {"rule": "Host(`a`)", "service": "x@docker"}}}, ""),
+        ({"middlewares": {"mine": {"stripPrefixRegex": {"regex": ["("]}}}}, ""),
+        ({"routers": {"mine": {"rule": "Host(`a`)", "service": "api@internal"}}}, ""),
+    ],
+)
+async def test_check_lets_traefik_try_the_dynamic_configuration(
+    directory: Path, redis_server: RedisServer, http: dict[str, Any], pattern: str
+) -> None:
+    """The hub starts with such a router, which Traefik does not serve; what others bring is none of its business."""
+    configure(directory, {f"{R}.redis_url": redis_server.url, f"{T}.extra_dynamic_config": {"http": http}})
+    done = await asyncio.to_thread(kvproxy, directory, "check")
+    found = re.findall(r"^error   Traefik: It complains of extra_dynamic_config: (.*)$", done.out, re.MULTILINE)
+    assert (len(found), done.status) == (bool(pattern), int(bool(pattern))), done.out
+    assert not pattern or re.search(pattern, found[0]), found
+    assert [path.name for path in directory.iterdir()] == ["jupyterhub_config.py"]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 from ...store.base import Store
 from ..hub.config import Hub
 from ..hub.liveness import hub_answers, hub_at_work
@@ -41,7 +43,7 @@ async def _hub(hub: Hub, store: Store, held: Held | None) -> tuple[Finding, bool
 
 
 async def _examine_traefiks(hub: Hub, store: Store, held: Held | None, runs: bool) -> list[Finding]:
-    found = program(hub)
+    found = await asyncio.to_thread(program, hub)
     async with replicas(hub) as asked:
         said = await examine_traefik(hub, store, held, asked, runs)
         places = await tls_places(hub, asked)
