@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from traitlets import Bool, Dict, Enum, List, Unicode, Union
@@ -134,12 +133,9 @@ class TraefikRedisProxy(KVTraefikProxy):
                 "The Redis client is not installed; install it with: pip install 'kvproxy[redis]'."
             ) from None
         where, roots, traefik = self.connection, (self.traefik_root, self.jupyterhub_root), None
-        # If extra_static_config says how Traefik comes, it is not known here.
-        providers = self.extra_static_config.get("providers")
-        own = providers.get("redis") if isinstance(providers, Mapping) else None
         with contextlib.suppress(ConfigurationError):
             # If there is none that Traefik could use, it matters only where a Traefik is to be started.
-            traefik = None if own else self._traefik_connection
+            traefik = None if self.says_provider else self._traefik_connection
         return RedisStore(
             *(where, *roots),
             admits=self._admits,
