@@ -28,7 +28,7 @@ from .connection import Connection
 from .errors import MasterMissing, explain, explain_login
 from .exposure import exposure, in_clear_text
 from .following import Follower
-from .notifications import Notifications, notifies_of_keys
+from .notifications import QUIETER_WITH_OWN_USER, Notifications, notifies_of_keys
 from .sentinel_checks import ask_all, sentinel_findings, why_no_master
 from .sentinels import endpoint
 from .standby import Address, Standby
@@ -85,6 +85,8 @@ class RedisStore(Store):
     ) -> None:
         self._connection = connection
         self._starts_traefik = starts_traefik
+        if admits is not None or traefik not in (None, connection):
+            self.quieter = QUIETER_WITH_OWN_USER
         self._admits = admits
         self._notifications = Notifications(notifications, log)
         self._redis = connect(connection)

@@ -25,11 +25,9 @@ async def tell_noise(store: Store, table: DesiredTable, log: Log) -> None:
         table: the routes; what hooks add to one is not counted.
         log: where to say it.
     """
-    if table.count < _MANY:
-        return
     try:
         await store.quiet()
-        noisy = await store.noisy()
+        noisy = table.count >= _MANY and await store.noisy()
     except StoreError as error:
         log.info("Whether the store wakes Traefik more often than needed cannot be said. %s", error)
         return
