@@ -106,7 +106,7 @@ def write_backends(session: nox.Session) -> None:
 
 @nox.session
 def screenshots(session: nox.Session) -> None:
-    """The pictures in docs/tutorial, retaken by the test that follows the tutorial."""
+    """The pictures in the tutorial and of the page for administrators, made by the tests of both."""
     session.install("-e", ".[demo,test,examples]")
     test = "test_every_step_works_as_it_is_written"
     made = Path(session.create_tmp()).absolute()
@@ -115,6 +115,9 @@ def screenshots(session: nox.Session) -> None:
     for picture in sorted((made / test).glob("*.png")):
         if f"]({picture.name})" in text:
             shutil.copy(picture, "docs/tutorial")
+    test = "test_administrators_see_the_routes_and_nobody_else_does"
+    session.run("pytest", f"tests/e2e/test_admin_page.py::{test}", env={"KVPROXY_ARTEFACTS": str(made)})
+    shutil.copy(made / test / "admin-page.png", "docs/how-to")
 
 
 @nox.session

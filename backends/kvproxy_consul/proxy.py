@@ -94,7 +94,10 @@ class TraefikConsulProxy(KVTraefikProxy):
         """See :meth:`kvproxy.proxy.base.KVTraefikProxy.open_store`."""
         connection = self.connection
         admits = check_token(self.consul_traefik_token, connection.token) if self.consul_admit_traefik else ""
-        return ConsulStore(connection, self.traefik_root, self.jupyterhub_root, self._warnings(), admits)
+        traefik = None
+        if self.should_start and self.consul_traefik_token and not admits and not self.says_provider:
+            traefik = replace(connection, token=self.consul_traefik_token)
+        return ConsulStore(connection, self.traefik_root, self.jupyterhub_root, self._warnings(), admits, traefik)
 
     def reader(self) -> Reader:
         """See :meth:`kvproxy.proxy.setup.TraefikSetUp.reader`."""

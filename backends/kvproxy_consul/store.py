@@ -10,6 +10,7 @@ import base64
 import secrets
 from collections.abc import Sequence
 from typing import Any, Final, TypeAlias
+from urllib.parse import quote
 
 from kvproxy import (
     Capabilities,
@@ -71,6 +72,7 @@ class ConsulStore(Store):
         jupyterhub_root: root of the records, likewise.
         warnings: what :meth:`check` is to say besides.
         admits: the token that Traefik comes with, if it is this store that makes it; else empty.
+        traefik: how Traefik comes otherwise, if with a token of its own; else None.
     """
 
     #: Consul takes 64 operations (128 from 1.14 on), the fence included, and 512 KiB of JSON, in which values are a
@@ -84,8 +86,10 @@ class ConsulStore(Store):
         jupyterhub_root: str,
         warnings: Sequence[str] = (),
         admits: str = "",
+        traefik: HttpConnection | None = None,
     ) -> None:
         self._connection = connection
+        self._traefik = traefik
         self._warnings = warnings
         headers = {"X-Consul-Token": connection.token} if connection.token else {}
         self._http = HttpClient(connection, headers, authorization=True, passing=self._passing)
@@ -106,6 +110,8 @@ class ConsulStore(Store):
         """See :meth:`kvproxy.store.base.Store.check`: whether there is a leader, and the right to read and write."""
         await self._transact(self._probes())
         await self.traefik_admitted()
+        if self._traefik is not None:
+            await self._try_as_traefik(self._traefik)
         warnings = [*self._warnings]
         warnings += await open_door(self._connection, "PUT", "/v1/txn", self._probes(), _CLOSE)
         if len(self._connection.endpoints) > 1:
@@ -114,6 +120,20 @@ class ConsulStore(Store):
                 f"{answer} The others are asked." for answer in answers if isinstance(answer, StoreUnavailableError)
             ]
         return warnings
+
+    async def _try_as_traefik(self, traefik: HttpConnection) -> None:
+        """Read once with the token that Traefik has for itself: refused is a start that would wait for it in vain."""
+        root = self._roots[Space.CONFIG]
+        reader = ConsulStore(traefik, root.rstrip("/"), "unused")
+        try:
+            answer = await reader._http.request("GET", f"/v1/kv/{quote(root)}kvproxy-probe-of-rights")
+        finally:
+            await reader.aclose()
+        if answer.status == 403:
+            raise StoreAuthError(
+                f"{traefik.at(answer.endpoint)} does not let Traefik read what is below {root!r}; check "
+                "consul_traefik_token and its policy."
+            )
 
     def in_clear_text(self) -> list[str]:
         """See :meth:`kvproxy.store.base.Store.in_clear_text`."""

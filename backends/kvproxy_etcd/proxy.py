@@ -80,7 +80,10 @@ class TraefikEtcdProxy(KVTraefikProxy):
 
     def open_store(self) -> EtcdStore:
         """See :meth:`kvproxy.proxy.base.KVTraefikProxy.open_store`."""
-        return EtcdStore(self.connection, self.traefik_root, self.jupyterhub_root)
+        traefik = None
+        if self.should_start and self.etcd_traefik_username and not self.says_provider:
+            traefik = traefik_connection(self.connection, self.etcd_traefik_username, self.etcd_traefik_password)
+        return EtcdStore(self.connection, self.traefik_root, self.jupyterhub_root, traefik)
 
     def reader(self) -> Reader:
         """See :meth:`kvproxy.proxy.setup.TraefikSetUp.reader`."""

@@ -17,6 +17,7 @@ from kvproxy import (
     Snapshot,
     Space,
     Store,
+    StoreAuthError,
     StoreError,
     StoreUnavailableError,
     StoreWriteRefusedError,
@@ -59,8 +60,15 @@ class EtcdStore(Store):
     #: included.
     capabilities = Capabilities(max_operations=127, max_bytes=1024 * 1024, fenced=True)
 
-    def __init__(self, connection: HttpConnection, traefik_root: str, jupyterhub_root: str) -> None:
+    def __init__(
+        self,
+        connection: HttpConnection,
+        traefik_root: str,
+        jupyterhub_root: str,
+        traefik: HttpConnection | None = None,
+    ) -> None:
         self._connection = connection
+        self._traefik = traefik
         self._http = HttpClient(connection, passing=lambda answer: passing(answer, connection))
         self._roots = {Space.CONFIG: traefik_root + "/", Space.RECORDS: jupyterhub_root + "/routes/"}
         self._claim = jupyterhub_root + "/hub"
@@ -101,7 +109,22 @@ class EtcdStore(Store):
                 "its token has died, after a restart of etcd or some minutes in which no route changes, and serves no "
                 "new routes from then on. Use etcd 3.5 or later, or tokens that live: --auth-token=jwt,…,ttl=8760h."
             )
+        if self._traefik is not None:
+            await self._try_as_traefik(self._traefik)
         return warnings
+
+    async def _try_as_traefik(self, traefik: HttpConnection) -> None:
+        """Read once as the user that Traefik has for itself: refused is a start that would wait for it in vain."""
+        reader = EtcdStore(traefik, self._roots[Space.CONFIG].rstrip("/"), "unused")
+        try:
+            await reader._call("kv/range", self._range(Space.CONFIG, limit="1")["requestRange"])
+        except StoreAuthError:
+            raise StoreAuthError(
+                f"{traefik} does not let Traefik's user read what is below {self._roots[Space.CONFIG]!r}; check "
+                "etcd_traefik_username, etcd_traefik_password and its role."
+            ) from None
+        finally:
+            await reader.aclose()
 
     async def _look_at_members(self) -> list[str]:
         """Warnings about endpoints that cannot help, if there are others.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from contextlib import aclosing, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from redis.exceptions import NoPermissionError, ReadOnlyError, ResponseError
@@ -193,6 +193,24 @@ async def try_reading(redis: Any, root: str) -> None:
     async with redis.pubsub() as listener:
         await listener.psubscribe(f"__keyspace*:{root}*")
         await listener.get_message(timeout=PATIENCE)
+
+
+async def may_configure(redis: Any, traefik: Connection) -> list[str]:
+    """A warning if Traefik's own user may run CONFIG, which it has a user of its own not to do.
+
+    Args:
+        redis: a ``redis.asyncio.Redis`` that has logged in as that user.
+        traefik: what it is connected to.
+    """
+    try:
+        await redis.config_get("notify-keyspace-events")
+    except (NoPermissionError, ResponseError):
+        return []
+    return [
+        f"Redis at {replace(traefik, username='')} lets Traefik's user {traefik.username!r} (redis_traefik_username) "
+        "run CONFIG, with which Traefik makes it notify of every key of a change. Say in Redis, and in its "
+        f"configuration or aclfile: ACL SETUSER {traefik.username} -config (docs/how-to/redis.md)."
+    ]
 
 
 async def _give_up(redis: Any, fence: str, commands: Sequence[tuple[str, ...]], is_replica: bool) -> None:

@@ -91,6 +91,8 @@ class Connection:
 
     def __str__(self) -> str:
         who = f"{self.username}@" if self.username else ""
+        if self.socket:
+            return f"unix://{who}{self.socket}?db={self.db}"
         where = self.endpoints[0] if self.sentinels is None else self.sentinels.master
         by = "" if self.sentinels is None else f" ({self.sentinels})"
         return f"{'rediss' if self.tls else 'redis'}://{who}{where}/{self.db}{by}"
@@ -168,8 +170,16 @@ def _from_url(url: str) -> dict[str, Any]:
     if parts.password:
         settings["password"] = unquote(parts.password)
     if parts.scheme.endswith("unix"):
+        if parts.netloc.rpartition("@")[2] or not parts.path:
+            raise ConfigurationError(
+                "redis_url must give the absolute path of the socket, as in unix:///run/redis/redis.sock?db=0."
+            )
         return settings | {"unix_socket_path": unquote(parts.path)}
     path = parts.path.strip("/")
+    if path and str(settings.get("db", path)) != path:
+        raise ConfigurationError(
+            f"redis_url names two databases, /{path} and ?db={settings['db']}; leave one of them out."
+        )
     settings |= {"host": unquote(host or _HERE[0])} | ({"port": port} if port else {})
     settings |= {"db": path} if path else {}
     return settings | ({"ssl": True} if parts.scheme == "rediss" else {})

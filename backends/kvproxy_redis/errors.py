@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from typing import Final
 
 from redis.asyncio.sentinel import MasterNotFoundError
@@ -31,6 +32,8 @@ from .connection import Connection
 
 #: The hint about a connection that the server closed, as it does with one whose client certificate it does not trust.
 _ENDED: Final = re.compile("closed by server|[Cc]onnection reset|ALERT_")
+#: What a server says to a client that gives no password and has to.
+_ASKED: Final = re.compile("(?i)authentication required|NOAUTH|without any password|already authenticated")
 
 
 class MasterMissing(StoreUnavailableError):
@@ -98,6 +101,16 @@ def explain_traefik(provider_error: str, connection: Connection, username: str) 
     return ""
 
 
+def explain_login(error: Exception, connection: Connection) -> StoreError:
+    """The error of a login as Traefik's user, by Traefik's connection, in the words of :func:`explain_traefik`."""
+    kinds = {AuthenticationError: "WRONGPASS", NoPermissionError: "NOPERM"}
+    kind = next((name for cls, name in kinds.items() if isinstance(error, cls)), "")
+    said = explain_traefik(
+        f"{kind} {error}" if kind else str(error), replace(connection, username=""), connection.username
+    )
+    return StoreAuthError(said) if said else explain(error, connection)
+
+
 def _explain_change(error: Exception, where: str) -> StoreError | None:
     """An error that lasts only until the sentinels have agreed on a master and it has taken over."""
     if isinstance(error, MasterNotFoundError):
@@ -136,6 +149,8 @@ def _explain(error: Exception, connection: Connection, where: str, username: str
             f"{where} does not let the user {username or 'default'!r} do what kvproxy needs ({text}); see the docs' "
             "ACL."
         )
+    if _ASKED.search(text):
+        return StoreAuthError(f"{where} asks for a password; set {settings.rpartition(' ')[2]}.")
     if isinstance(error, AuthenticationError) or "WRONGPASS" in text or "NOAUTH" in text:
         return StoreAuthError(f"{where} refuses the credentials; check {settings}.")
     if isinstance(error, BusyLoadingError):

@@ -22,6 +22,13 @@ _SETTING: Final = "notify-keyspace-events"
 #: Flags that Traefik sets (kvtools/redis 1.2, `New` and `WatchTree`); Redis gives it back in an order of its own.
 _TRAEFIKS: Final = frozenset("KEA")
 
+#: The remedy where Traefik has a user that need not run CONFIG, and something was switched on before.
+QUIETER_WITH_OWN_USER: Final = (
+    "Redis notifies it of every key (notify-keyspace-events), though Traefik has a user of its own. If nothing else "
+    "needs that, set c.TraefikRedisProxy.redis_notifications = 'off', or say CONFIG SET notify-keyspace-events '' once "
+    "in Redis."
+)
+
 
 def unwanted(wish: str, before: str | None, now: str) -> bool:
     """Tell if notifications are to be switched off.

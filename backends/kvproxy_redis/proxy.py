@@ -135,9 +135,14 @@ class TraefikRedisProxy(KVTraefikProxy):
         where, roots, traefik = self.connection, (self.traefik_root, self.jupyterhub_root), None
         with contextlib.suppress(ConfigurationError):
             # If there is none that Traefik could use, it matters only where a Traefik is to be started.
-            traefik = self._traefik_connection
+            traefik = None if self.says_provider else self._traefik_connection
         return RedisStore(
-            where, *roots, admits=self._admits, log=self.log, traefik=traefik, notifications=self.redis_notifications
+            *(where, *roots),
+            admits=self._admits,
+            log=self.log,
+            traefik=traefik,
+            notifications=self.redis_notifications,
+            starts_traefik=self.should_start,
         )
 
     @property

@@ -19,6 +19,7 @@ from kvproxy import (
     Capabilities,
     Snapshot,
     Store,
+    StoreAuthError,
     StoreChangedError,
     StoreError,
     StoreUnavailableError,
@@ -29,14 +30,14 @@ from kvproxy._types import Log
 
 from .admission import Login, described
 from .cancellation import insist
-from .checks import Keys, crowded, findings, try_admitting, try_rights
+from .checks import Keys, crowded, findings, may_configure, try_admitting, try_reading, try_rights
 from .client import connect
 from .commands import commands_of, pattern_of
 from .connection import Connection
-from .errors import MasterMissing, explain
+from .errors import MasterMissing, explain, explain_login
 from .exposure import exposure, in_clear_text
 from .following import Follower
-from .notifications import Notifications, notifies_of_keys
+from .notifications import QUIETER_WITH_OWN_USER, Notifications, notifies_of_keys
 from .sentinel_checks import ask_all, sentinel_findings, why_no_master
 from .sentinels import endpoint
 from .standby import Address, Standby
@@ -65,7 +66,8 @@ class RedisStore(Store):
         jupyterhub_root: root of the records, likewise.
         admits: the user that Traefik comes as, if it is this store that lets it in.
         log: where to say which server is the master, and what is wrong with the replicas.
-        traefik: Traefik's login otherwise; None if it is not known.
+        traefik: as whom Traefik comes otherwise; None if that is not known.
+        starts_traefik: whether the hub starts that Traefik, which then comes so and in no other way.
         notifications: what to do about keyspace notifications: ``auto``, ``keep`` or ``off``, see
             :func:`.notifications.unwanted`.
     """
@@ -88,8 +90,12 @@ class RedisStore(Store):
         log: Log | None = None,
         traefik: Connection | None = None,
         notifications: str = "auto",
+        starts_traefik: bool = False,
     ) -> None:
         self._connection = connection
+        self._starts_traefik = starts_traefik
+        if admits is not None or traefik not in (None, connection):
+            self.notification_advice = QUIETER_WITH_OWN_USER
         self._admits = admits
         self._notifications = Notifications(notifications, log)
         self._redis = connect(connection)
@@ -140,7 +146,8 @@ class RedisStore(Store):
             found += await findings(redis, self._connection)
             found += await exposure(redis, self._connection)
             found += await crowded(redis, [pattern_of(self._root), pattern_of(self._claim[:-3])], self._connection)
-            return [*found, *await self._try_all(redis)]
+            found += await self._try_all(redis)
+        return [*found, *await self._try_as_traefik()]
 
     async def _try_all(self, redis: Any) -> Sequence[str]:
         try:
@@ -153,6 +160,22 @@ class RedisStore(Store):
                 return [f"{refused} Routes that are there are served; new ones have to wait."]
             raise
         return []
+
+    async def _try_as_traefik(self) -> Sequence[str]:
+        """Log in as the user that Traefik has for itself: refused is a start that would wait for it in vain."""
+        traefik = self._standby.traefik
+        if self._admits is not None or traefik is None or traefik == self._connection:
+            return []
+        try:
+            async with connect(traefik) as redis:
+                await try_reading(redis, self._root.rstrip("/"))
+                return await may_configure(redis, traefik)
+        except (RedisError, OSError) as error:
+            refused = explain_login(error, traefik)
+            if self._starts_traefik or not isinstance(refused, StoreAuthError):
+                raise refused from None
+            # A Traefik of somebody else's may come otherwise.
+            return [str(refused)]
 
     def in_clear_text(self) -> list[str]:
         """See :meth:`kvproxy.store.base.Store.in_clear_text`."""

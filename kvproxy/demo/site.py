@@ -202,7 +202,7 @@ def check_parts() -> None:
     find_traefik()
     for package in ("redis", "jupyterlab"):
         if importlib.util.find_spec(package) is None:
-            raise ServerError(f"The demo needs {package}; install it with `pip install kvproxy[demo]`.")
+            raise ServerError(f"The demo needs {package}; install it with: pip install 'kvproxy[demo]'.")
 
 
 def run(demo: Demo) -> int:

@@ -164,15 +164,20 @@ def check_directory(file: Path) -> str:
         A warning, empty if there is none.
 
     Raises:
-        ConfigurationError: if any user could replace the files there.
+        ConfigurationError: if there is no such directory, or any user could replace the files there.
     """
     directory = file.absolute().parent
     try:
         found = directory.stat()
-    except OSError:
-        return ""
+    except OSError as error:
+        raise ConfigurationError(
+            f"c.TraefikProxy.static_config_file = {str(file)!r} cannot be written: {directory} "
+            f"cannot be used ({error.strerror}); create it, or correct the setting."
+        ) from None
     if not stat.S_ISDIR(found.st_mode):
-        return ""
+        raise ConfigurationError(
+            f"c.TraefikProxy.static_config_file = {str(file)!r} cannot be written: {directory} is no directory."
+        )
     advice = "Choose a directory of the hub's own: c.TraefikProxy.static_config_file."
     if found.st_mode & stat.S_IWOTH and not found.st_mode & stat.S_ISVTX:
         raise ConfigurationError(
@@ -204,7 +209,6 @@ def write_private(path: Path, text: str) -> None:
     Raises:
         OSError: if it cannot be written; an earlier file is as it was.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
     new = path.with_name(f".{path.name}.{os.getpid()}")
     with contextlib.suppress(FileNotFoundError):
         new.unlink()

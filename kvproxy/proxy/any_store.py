@@ -48,6 +48,7 @@ class TraefikKVProxy(KVTraefikProxy):
             )
             setattr(made, backend.url_trait, self.store_url)
             made.kv_traefik_prefix, made.kv_jupyterhub_prefix = self.kv_traefik_prefix, self.kv_jupyterhub_prefix
+            made.should_start = self.should_start
             self._backend_proxy = made
         return self._backend_proxy
 

@@ -23,35 +23,27 @@ from ..errors import (
 )
 from ..plugins import warn_of_rivals
 from ..process.adoption import Adopt, Start, certificate_files
-from ..process.launch import (
-    DEFAULT_ENVIRONMENT,
-    check_directory,
-    check_free,
-    find_traefik,
-    launch_spec,
-    secrets_in,
-    traefik_version,
-)
+from ..process.launch import check_free, launch_spec, secrets_in
 from ..process.supervisor import TraefikSupervisor
 from ..reconcile.metrics import GAUGES
 from ..reconcile.reconciler import Reconciler
-from ..reconcile.startup import serves_already, wait_for_store, wait_for_traefik
+from ..reconcile.startup import serves_already, wait_for_store, wait_for_traefik, warn_once
 from ..routing.route import counted, make_route, parse_routespec
 from ..store.base import Store
 from ..store.renewal import tell_renewals
 from ..traefik.discovery import ReplicaDiscovery
 from ..traefik.features import Features, look_at
 from ..traefik.replicas import Replica
-from ..traefik.static_config import check_url, groups_allowed
+from ..traefik.static_config import groups_allowed
 from .last_activity import ActivityTracker
-from .store_traits import StoreTraits
+from .preparation import PreparedProxy
 from .succession import SucceedingProxy
 
 #: Seconds after the first route for which JupyterHub's check of all routes is waited for at most.
 _LONGEST_START: Final = 10.0
 
 
-class KVTraefikProxy(SucceedingProxy, StoreTraits):
+class KVTraefikProxy(SucceedingProxy, PreparedProxy):
     """A proxy whose routes are in a key-value store that Traefik reads.
 
     A backend derives from it, names the provider, and says how to open its store and how Traefik is to open it, both
@@ -116,20 +108,11 @@ class KVTraefikProxy(SucceedingProxy, StoreTraits):
             raise
 
     async def _start(self) -> None:
-        check_url(self.public_url, "JupyterHub.bind_url")
-        if len(self.traefik_api_urls) > 1:
-            raise ConfigurationError(
-                "traefik_api_url names several replicas of Traefik, and the hub starts only one; name one, or run them "
-                "yourself and set c.TraefikProxy.should_start = False."
-            )
-        binary = find_traefik()
-        loop = asyncio.get_running_loop()
-        version = await loop.run_in_executor(None, traefik_version, binary)
-        environment = {**DEFAULT_ENVIRONMENT, **self.traefik_environment(), **self.traefik_env}
-        file, settings = Path(self.static_config_file), self.static_settings(self.traefik_provider(), version)
-        if exposed := check_directory(file):
-            self.log.warning("%s", exposed)
-        launch = launch_spec(binary, version, environment, settings, file.name)
+        prepared = await self.prepare()
+        assert prepared is not None  # noqa: S101 - for the type checker
+        warn_once(prepared.warnings, self.log)
+        version, file, loop = prepared.version, Path(self.static_config_file), asyncio.get_running_loop()
+        launch = launch_spec(prepared.binary, version, prepared.environment, prepared.settings, file.name)
         outlives = self.app is not None and not self.app.cleanup_proxy
         secrets = [*self.store_secrets(), self.traefik_api_password, *secrets_in(self.traefik_env)]
         provider = self.provider_name
@@ -181,8 +164,6 @@ class KVTraefikProxy(SucceedingProxy, StoreTraits):
     ) -> tuple[Reconciler, ReplicaDiscovery]:
         access = self._access(secret := self._secret())
         warn_of_rivals(type(self), self.named_as, self.log)
-        self.tell_oddities()
-        self.dynamic_config(able)
         self._store = store = self.open_store()
         self._fleet_in_use = fleet = self._fleet(access)
         self._set_up_for = partial(self._setup, access, secret, entry_points=entry_points)
@@ -239,7 +220,7 @@ class KVTraefikProxy(SucceedingProxy, StoreTraits):
 
     async def _start_external(self) -> None:
         try:
-            check_url(self.public_url, "JupyterHub.bind_url")
+            await self.prepare()
             reconciler, fleet = await self._start_reconciler((self.traefik_entrypoint,), None, there_already=True)
         except KVProxyError as error:
             self.log.critical("%s", error)

@@ -64,6 +64,12 @@ class TraefikSetUp(TraefikProxy):
         """What makes Traefik read the same store as well, where its configuration has no place for it."""
         return {}
 
+    @property
+    def says_provider(self) -> bool:
+        """True if `extra_static_config` says how Traefik comes to the store, so that nobody else knows."""
+        providers = self.extra_static_config.get("providers")
+        return isinstance(providers, Mapping) and bool(providers.get(self.provider_name))
+
     def reader(self) -> Reader:
         """The properties of Traefik's provider: as the strictest one that is known, unless the backend knows better."""
         return Reader()

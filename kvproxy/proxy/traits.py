@@ -21,6 +21,7 @@ from ..traefik.static_config import (
     static_file,
     with_host,
 )
+from ..traefik.validation import SchemaError, checked
 from .former_names import former_name
 from .hooked import HookedProxy
 
@@ -265,6 +266,17 @@ class TraefikProxy(HookedProxy):
                 f"c.TraefikProxy.{proposal.trait.name} = {proposal.value!r} cannot be the name of an entry point of "
                 "Traefik's; use letters, digits, '-', '_' and '.', such as 'websecure'."
             )
+        return str(proposal.value)
+
+    @validate("traefik_providers_throttle_duration")
+    def _valid_throttle(self, proposal: Any) -> str:
+        try:
+            checked(proposal.value, "time", "")
+        except SchemaError:
+            raise ConfigurationError(
+                f"c.TraefikProxy.traefik_providers_throttle_duration = {proposal.value!r} is no duration; write one "
+                "such as '2s' or '500ms'."
+            ) from None
         return str(proposal.value)
 
     @validate("hub_id")

@@ -18,7 +18,7 @@ _MANY: Final = 50
 
 
 async def log_notification_cost(store: Store, table: DesiredTable, log: Log) -> None:
-    """Say what an added route costs Traefik at the present number, if the store wakes it for each key.
+    """Warn of what an added route costs Traefik, if the store wakes it for each key and there are many routes.
 
     Args:
         store: is asked whether it does.
@@ -27,14 +27,14 @@ async def log_notification_cost(store: Store, table: DesiredTable, log: Log) -> 
     """
     try:
         await store.disable_key_notifications()
-        noisy = await store.notifies_per_key()
+        noisy = table.count >= _MANY and await store.notifies_per_key()
     except StoreError as error:
         log.info("Whether the store wakes Traefik more often than needed cannot be said. %s", error)
         return
     if noisy:
         # The route's own keys, the revision, and the message that is all a quiet store sends.
         reads = len(table.entry(_USUAL, plain=True).config) + 2
-        (log.warning if table.count >= _MANY else log.info)(
+        log.warning(
             "With the present %s, each one that is added makes Traefik read all of them %d times instead of "
             "once, as the store wakes it for each key. %s",
             counted(table.count),

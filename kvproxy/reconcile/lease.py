@@ -80,6 +80,13 @@ def must_yield(mine: Lease, found: Lease | None) -> bool:
     return (found.term, found.instance) > (mine.term, mine.instance)
 
 
+#: The remedy where both are meant to run.
+_APART: Final = (
+    "If both are to run: give each a c.TraefikProxy.hub_id of its own where they share a Traefik, and otherwise "
+    "prefixes of its own (kv_traefik_prefix and kv_jupyterhub_prefix)."
+)
+
+
 def conflict(found: Lease, roots: str, taken_over: bool) -> str:
     """A sentence about another hub on the same roots.
 
@@ -91,9 +98,6 @@ def conflict(found: Lease, roots: str, taken_over: bool) -> str:
     if taken_over:
         return (
             f"Another hub ({found}) has taken over the routes {roots}, so this one changes nothing there any more. "
-            "Stop one of them, or give each its own prefixes in the store."
+            f"Stop one of them. {_APART}"
         )
-    return (
-        f"Another hub ({found}) is at work on the routes {roots}. Stop it first, or give each hub its own prefixes "
-        "(kv_traefik_prefix and kv_jupyterhub_prefix)."
-    )
+    return f"Another hub ({found}) is at work on the routes {roots}. Stop it first. {_APART}"

@@ -237,7 +237,7 @@ async def test_routes_are_shown_with_the_traefiks_that_serve_them(
     assert "/rule otherwise" in route["store"]
     assert (await routes(tmp_path, "--prefix", "/user/b"))["routes"] == []
     printed = plain(await asyncio.to_thread(on_terminal, tmp_path, "routes", "--differing"))
-    assert "1 not as they should be." in printed
+    assert "1 is not as it should be." in printed
 
 
 async def test_routes_are_listed_though_traefik_cannot_be_asked(proxy: TraefikRedisProxy, tmp_path: Path) -> None:

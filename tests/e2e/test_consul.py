@@ -282,6 +282,17 @@ async def test_the_documented_least_rights_are_enough_and_nothing_secret_is_show
             await store.apply(ONE)
 
 
+async def test_a_token_of_traefiks_that_consul_refuses_ends_the_start_at_once(
+    guarded_consul: ConsulServer, start_proxy: Start
+) -> None:
+    """One that is not known, and one that may read nothing of it; what the setting is is said."""
+    login = {"consul_url": guarded_consul.url, "consul_token": guarded_consul.add_token(CONSUL_HUB)}
+    poor = guarded_consul.add_token('key_prefix "none" { policy = "read" }')
+    for token in ("11111111-2222-3333-4444-555555555555", poor):
+        with pytest.raises(StoreAuthError, match=r"does not let Traefik read .* check consul_traefik_token"):
+            await start_proxy(**login, consul_traefik_token=token)
+
+
 async def test_access_control_that_is_off_is_named_once_at_start(
     consul_server: ConsulServer, start_proxy: Start, caplog: pytest.LogCaptureFixture
 ) -> None:

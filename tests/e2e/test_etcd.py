@@ -272,6 +272,19 @@ async def test_the_documented_least_rights_are_enough_and_nothing_secret_is_show
             await store.apply(ONE)
 
 
+async def test_a_login_of_traefiks_that_etcd_refuses_ends_the_start_at_once(
+    etcd_factory: Callable[..., EtcdServer], start_proxy: Start
+) -> None:
+    """A wrong password, and a user who may read nothing; what the settings are is said."""
+    etcd = etcd_factory(root_password="root")
+    etcd.add_user("hub", PASSWORD, rights=etcd_rights("hub"))
+    etcd.add_user("poor", PASSWORD, rights={})
+    login = {"etcd_url": etcd.url, "etcd_username": "hub", "etcd_password": PASSWORD}
+    for user, password in (("poor", "wrong"), ("poor", PASSWORD)):
+        with pytest.raises(StoreAuthError, match=r"does not let Traefik's user read .* check etcd_traefik_username"):
+            await start_proxy(**login, etcd_traefik_username=user, etcd_traefik_password=password)
+
+
 async def test_authentication_that_is_off_is_named(etcd_server: EtcdServer, start_proxy: Start) -> None:
     """The hub works, and the administrator learns that the door is open."""
     async with opened(etcd_server.url, "hub", PASSWORD) as store:

@@ -170,7 +170,9 @@ async def test_users_come_by_the_charts_service(cluster: Cluster) -> None:
 
 @pytest.mark.parametrize("straight", [False, True], ids=["to the chart's Service", "straight to Traefik"])
 @pytest.mark.parametrize("front", [ingress, lets_encrypt])
-async def test_a_proxy_that_ends_tls_in_front_is_trusted(cluster: Cluster, front: Callable[..., Any], straight: bool) -> None:
+async def test_a_proxy_that_ends_tls_in_front_is_trusted(
+    cluster: Cluster, front: Callable[..., Any], straight: bool
+) -> None:
     """An Ingress, or the chart's Traefik for Let's Encrypt, in front of either Service: the hub knows of https."""
     with front(cluster, cluster.public.port if straight else cluster.proxy.port) as hub:
         await works_by_https(hub)

@@ -60,7 +60,7 @@ PURE = (
 )
 IO = {"asyncio", "traitlets", "jupyterhub", "subprocess", "socket", "aiohttp", "tornado", "redis", "psutil"}
 #: Packages that may know JupyterHub.
-HUBS_OWN = {"proxy", "cli", "testing", "demo"}
+HUBS_OWN = {"proxy", "cli", "service", "testing", "demo"}
 #: Counts under the prefix that the hub gives to its own metrics.
 HUBS_FRIENDS = {"metrics.py"}
 

@@ -60,6 +60,7 @@ def _print(findings: Sequence[Finding]) -> None:
     from rich.text import Text
 
     from ..console import console, on_terminal, printable
+    from .findings import counted
 
     out = console()
     if not on_terminal():
@@ -67,6 +68,9 @@ def _print(findings: Sequence[Finding]) -> None:
             click.echo(printable(" ".join(filter(None, (f"{one.level.value:8}{one.about}: {one.said}", one.advice)))))
         return
     table = Table.grid(padding=(0, 2, 0, 0))
+    # A path or URL that is cut off could not be copied.
+    for overflow in ("ignore", "fold", "fold"):
+        table.add_column(overflow=overflow)
     for one in findings:
         said = Text(printable(one.said))
         if one.advice:
@@ -74,4 +78,5 @@ def _print(findings: Sequence[Finding]) -> None:
         table.add_row(Text(one.level.value, style=_STYLES[one.level.value]), Text(one.about, style="dim"), said)
     out.print(table)
     counts = Counter(one.level.value for one in findings)
-    out.print(Text(", ".join(f"{counts[level]} {level}" for level in _STYLES), style="bold"))
+    told = f"{counts['ok']} ok, {counted(counts['warning'], 'warning')}, {counted(counts['error'], 'error')}"
+    out.print(Text(told, style="bold"))

@@ -52,7 +52,22 @@ class Finding:
 
     def as_dict(self) -> dict[str, str]:
         """As JSON."""
-        return {"level": self.level.value, "about": self.about, "said": self.said, "advice": self.advice}
+        advice = self.advice or ("" if self.level is Level.OK else remedy_in(self.said))
+        return {"level": self.level.value, "about": self.about, "said": self.said, "advice": advice}
+
+
+def remedy_in(said: str) -> str:
+    """What a sentence of the hub's, which says both, says of what to do; empty if there is nothing.
+
+    >>> remedy_in("Redis refuses the credentials; check redis_username and redis_password.")
+    'Check redis_username and redis_password.'
+    >>> remedy_in("Config option `x` not recognized. Did you mean `y`?"), remedy_in("Redis is away.")
+    ('Did you mean `y`?', '')
+    """
+    _, there, after = said.rpartition("; ")
+    if there:
+        return after[:1].upper() + after[1:]
+    return said.partition(". ")[2]
 
 
 def ok(about: str, said: str, advice: str = "") -> Finding:
@@ -76,6 +91,14 @@ def exit_status(findings: Iterable[Finding], strict: bool) -> int:
     return int(any(finding.level in bad for finding in findings))
 
 
+def each_once(found: Iterable[Finding]) -> list[Finding]:
+    """The findings without those whose sentence was said before."""
+    kept: dict[tuple[Level, str], Finding] = {}
+    for one in found:
+        kept.setdefault((one.level, one.said), one)
+    return list(kept.values())
+
+
 # -- the store
 
 
@@ -86,12 +109,12 @@ def contents(held: Held, takeover: str = "") -> list[Finding]:
         held: what was read there.
         takeover: the command that takes over what jupyterhub-traefik-proxy has left.
     """
-    found = [ok("store contents", f"It holds {_count(len(held.routes), 'route')}.")]
+    found = [ok("store contents", f"It holds {counted(len(held.routes), 'route')}.")]
     if unreadable := held.unreadable:
         found.append(
             warning(
                 "store contents",
-                f"It holds keys of {_count(len(unreadable), 'route')} without a record that can be read: "
+                f"It holds keys of {counted(len(unreadable), 'route')} without a record that can be read: "
                 f"{_names(unreadable)}.",
                 "The hub removes them when it reads the store next; nobody else should write below its roots.",
             )
@@ -100,19 +123,19 @@ def contents(held: Held, takeover: str = "") -> list[Finding]:
         found.append(
             warning(
                 "store contents",
-                f"It holds {_count(len(peers), 'key')} of jupyterhub-traefik-proxy. Traefik serves the routes in them "
+                f"It holds {counted(len(peers), 'key')} of jupyterhub-traefik-proxy. Traefik serves the routes in them "
                 "where the hub has none, and prefers them until the hub has started.",
                 f"Stop the hub, run: {takeover}, and start it again.",
             )
         )
     if held.quarantined:
-        count, names = _count(len(held.quarantined), "record"), _names(held.quarantined)
+        count, names = counted(len(held.quarantined), "record"), _names(held.quarantined)
         found.append(warning("store contents", f"A hub could not read {count} and has set aside: {names}."))
     if hubs := [key for key in held.foreign if is_kvproxys(key)]:
-        found.append(ok("store contents", f"It holds {_count(len(hubs), 'key')} of other hubs."))
+        found.append(ok("store contents", f"It holds {counted(len(hubs), 'key')} of other hubs."))
     if others := [key for key in held.foreign if not is_peers(key) and not is_kvproxys(key)]:
         found.append(
-            ok("store contents", f"It holds {_count(len(others), 'key')} that kvproxy leaves alone: {_names(others)}.")
+            ok("store contents", f"It holds {counted(len(others), 'key')} that kvproxy leaves alone: {_names(others)}.")
         )
     return found
 
@@ -129,7 +152,7 @@ def notifications(noisy: bool, advice: str, routes: int) -> Finding:
         return ok("notifications", "A change wakes Traefik once.")
     said = "The store wakes Traefik for each key of a change, and each time Traefik reads all routes again."
     if routes < _MANY:
-        return ok("notifications", f"{said} With {_count(routes, 'route')} that costs little.")
+        return ok("notifications", f"{said} With {counted(routes, 'route')} that costs little.")
     return warning("notifications", said, advice)
 
 
@@ -227,14 +250,14 @@ def served(rows: Sequence[Row], seen: Sequence[Seen]) -> list[Finding]:
         states = Counter(row.replicas[one.name].state for row in rows)
         wrong = sum(states[state] for state in (State.PENDING, State.REJECTED, State.LEFT_OVER, State.UNKNOWN))
         if wrong:
-            said = f"{one.name} does not serve {_count(wrong, 'route')} as the store has it."
+            said = f"{one.name} does not serve {counted(wrong, 'route')} as the store has it."
             found.append(error("routes", said, "See which and why: kvproxy routes --differing"))
         else:
             found.append(
-                ok("routes", f"{one.name} serves {_count(states[State.SERVED], 'route')}, all that there are.")
+                ok("routes", f"{one.name} serves {counted(states[State.SERVED], 'route')}, all that there are.")
             )
     if odd := [row for row in rows if row.store and row.route is not None]:
-        said = f"{_count(len(odd), 'route')} in the store {'is' if len(odd) == 1 else 'are'} not as the hub writes it."
+        said = f"{counted(len(odd), 'route')} in the store {'is' if len(odd) == 1 else 'are'} not as the hub writes it."
         found.append(warning("routes", said, "The hub puts it right; see kvproxy routes --differing"))
     return found
 
@@ -304,7 +327,8 @@ def open_api(name: str, is_open: bool) -> list[Finding]:
     return [warning("Traefik API", said, advice)]
 
 
-def _count(number: int, noun: str) -> str:
+def counted(number: int, noun: str) -> str:
+    """A number of things: ``1 route``, ``2 routes``."""
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 

@@ -8,28 +8,28 @@ from pathlib import Path
 from typing import Final
 from urllib.parse import urlsplit
 
-from ...errors import ConfigurationError
+from ...errors import ConfigurationError, KVProxyError, TraefikError
 from ...plugins import rivals
 from ...process.launch import check_directory
 from ...proxy.setting_names import Weight
 from ...store.clear_text import clear_text
-from ...traefik.static_config import check_url
 from ..hub.config import Hub
 from .findings import Finding, error, ok, warning
 
-_FINDINGS: Final = {Weight.INFO: ok, Weight.WARNING: warning, Weight.ERROR: error}
+#: Errors are told by the preparation of the start.
+_FINDINGS: Final = {Weight.INFO: ok, Weight.WARNING: warning}
 
 
 def configuration(hub: Hub) -> list[Finding]:
     """Whether the configuration says what its author meant."""
     proxy = hub.proxy
-    check_url(proxy.public_url, "JupyterHub.bind_url")
     found = [ok("configuration", f"{hub.file} makes the hub use {type(proxy).__module__}.{type(proxy).__name__}.")]
-    found += [warning("configuration", said.rstrip(".") + ".") for said in hub.warnings]
+    found += [warning("configuration", ended(said)) for said in hub.warnings]
     found += [
-        _FINDINGS[remark.weight]("configuration", remark.said, remark.advice) for remark in proxy.setting_remarks()
+        _FINDINGS[remark.weight]("configuration", remark.said, remark.advice)
+        for remark in proxy.setting_remarks()
+        if remark.weight in _FINDINGS
     ]
-    found += _dynamic_config(hub)
     if "." not in proxy.named_as and (others := rivals()):
         said = f"Another package provides proxies of the same names: {', '.join(others)}."
         found.append(warning("configuration", said, "Uninstall it, or name the class in full in proxy_class."))
@@ -51,12 +51,22 @@ def cookie_secret(hub: Hub, started: bool) -> Finding:
     return warning("cookie secret", hub.secret_problem, advice)
 
 
-def _dynamic_config(hub: Hub) -> list[Finding]:
-    """Problems for which the hub would not start, found by the function that the hub itself calls."""
+def ended(said: str) -> str:
+    """A sentence of traitlets', which ends in several ways.
+
+    >>> ended("Did you mean `x`?."), ended("It is deprecated")
+    ('Did you mean `x`?', 'It is deprecated.')
+    """
+    said = said.rstrip(".")
+    return said if said.endswith("?") else f"{said}."
+
+
+async def preparation(hub: Hub) -> list[Finding]:
+    """A problem for which the hub would not start, found by the function that the hub itself begins with."""
     try:
-        hub.proxy.dynamic_config()
-    except ConfigurationError as problem:
-        return [error("configuration", str(problem))]
+        await hub.proxy.prepare()
+    except KVProxyError as problem:
+        return [error("Traefik" if isinstance(problem, TraefikError) else "configuration", str(problem))]
     return []
 
 
@@ -81,13 +91,14 @@ def network(hub: Hub) -> list[Finding]:
 
 def permissions(hub: Hub) -> list[Finding]:
     """Whether files with secrets are readable by others."""
+    proxy = hub.proxy
     found = [
         warning("permissions", f"{path} {why} and can be read by {whom}.", f"Run: chmod {wanted} {path}")
         for path, why, mask, wanted in _secret_files(hub)
         if (whom := _whom(path, mask))
     ]
-    if hub.proxy.should_start:
-        found += _directory(Path(hub.proxy.static_config_file))
+    if proxy.should_start:
+        found += _directory(Path(proxy.static_config_file))
     return found or [ok("permissions", "No file with secrets can be read by others.")]
 
 
@@ -127,15 +138,12 @@ def _whom(path: Path, mask: int) -> str:
     return "its group" if mode else ""
 
 
-def files_of_certificate(hub: Hub) -> tuple[bytes, bytes] | Finding | None:
-    """Certificate and key, or why they cannot be read, or None if none are configured."""
+def files_of_certificate(hub: Hub) -> tuple[bytes, bytes] | None:
+    """Certificate and key; None if there are none that can be read, which the preparation of the start tells."""
     proxy = hub.proxy
-    if not proxy.ssl_cert and not proxy.ssl_key:
-        return None
     if not (proxy.ssl_cert and proxy.ssl_key):
-        return error("certificate", "c.JupyterHub.ssl_cert and ssl_key go together; one is missing.")
+        return None
     try:
         return Path(proxy.ssl_cert).read_bytes(), Path(proxy.ssl_key).read_bytes()
-    except OSError as problem:
-        said = f"{problem.filename} cannot be read ({problem.strerror})."
-        return error("certificate", said, "It must be readable by the hub's user, and by Traefik's.")
+    except OSError:
+        return None

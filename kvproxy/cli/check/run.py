@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 from ...store.base import Store
 from ..hub.config import Hub
 from ..hub.liveness import hub_answers, hub_at_work
@@ -9,7 +11,7 @@ from ..routes.compare import Held
 from ..routes.observe import api_urls, opened, replicas
 from . import findings
 from .findings import Finding, ok
-from .hub import configuration, cookie_secret, network, permissions
+from .hub import configuration, cookie_secret, network, permissions, preparation
 from .store import certificates_for, clock_of, examine_store
 from .tls import examine_tls, tls_places
 from .traefik import examine_traefik, program, strangers
@@ -21,13 +23,14 @@ async def examine(hub: Hub) -> list[Finding]:
     Raises:
         ConfigurationError: if a setting cannot work, so that there is nothing to look at.
     """
-    found = [*configuration(hub), *network(hub), *certificates_for(hub)]
+    found = [*configuration(hub), *await preparation(hub), *network(hub), *certificates_for(hub)]
     async with opened(hub.proxy) as store:
         said, held = await examine_store(hub, store)
         about, runs = await _hub(hub, store, held)
         started = runs or (held is not None and held.revision is not None)
         found += [cookie_secret(hub, started), *permissions(hub), about, *said]
-        return found + await _examine_traefiks(hub, store, held, runs)
+        # The start says some of it with the same function, and so in the same words.
+        return findings.each_once(found + await _examine_traefiks(hub, store, held, runs))
 
 
 async def _hub(hub: Hub, store: Store, held: Held | None) -> tuple[Finding, bool]:
@@ -40,7 +43,7 @@ async def _hub(hub: Hub, store: Store, held: Held | None) -> tuple[Finding, bool
 
 
 async def _examine_traefiks(hub: Hub, store: Store, held: Held | None, runs: bool) -> list[Finding]:
-    found = program(hub)
+    found = await asyncio.to_thread(program, hub)
     async with replicas(hub) as asked:
         said = await examine_traefik(hub, store, held, asked, runs)
         places = await tls_places(hub, asked)

@@ -57,8 +57,6 @@ async def examine_tls(hub: Hub, places: Sequence[tuple[str, int]]) -> list[Findi
         places: where Traefik speaks TLS with users, see :func:`tls_places`.
     """
     files, now, host = files_of_certificate(hub), datetime.now(timezone.utc), host_of_users(hub)
-    if isinstance(files, Finding):
-        return [files]
     found = certificates.pair(*files, host, now) if files is not None else []
     usable = files[0] if files is not None and all(one.level is not Level.ERROR for one in found) else None
     for host_here, port in places:

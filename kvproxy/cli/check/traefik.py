@@ -11,19 +11,22 @@ import aiohttp
 
 from ...errors import KVProxyError, TraefikError
 from ...process.launch import check_free, find_traefik, traefik_version
+from ...process.trial import try_dynamic_configuration
 from ...reconcile.startup import given_certificate
 from ...routing.entry import SETUP
 from ...routing.manifest import of_default_store
 from ...store.base import Store
 from ...store.http import time_of
 from ...traefik.api import UNKNOWN, TraefikApi
+from ...traefik.features import Features
 from ...traefik.setup.certificate import CERTIFICATE_LOST
-from ...traefik.static_config import groups_allowed, parse_version
+from ...traefik.setup.extra_config import without_unset
+from ...traefik.static_config import groups_allowed, parse_version, static_configuration
 from ..hub.config import Hub
 from ..routes.compare import Held
 from ..routes.observe import Replicas, look_steadily
 from . import findings
-from .findings import Finding, error, ok
+from .findings import Finding, Level, error, ok
 
 #: Ends what is said of somebody at the API's place who does not answer as the API does.
 _NO_API = (
@@ -45,7 +48,22 @@ def program(hub: Hub) -> list[Finding]:
     except KVProxyError as problem:
         return [error("Traefik", str(problem))]
     found = ok("Traefik", f"The hub starts {path}, version {'.'.join(map(str, version))}.")
-    return [found, *findings.advice("the public entry point", hub.proxy.advice(version))]
+    return [found, *findings.advice("the public entry point", hub.proxy.advice(version)), *_trial(hub, path, version)]
+
+
+def _trial(hub: Hub, binary: str, version: tuple[int, ...]) -> list[Finding]:
+    """Errors of a Traefik that loads extra_dynamic_config, and nothing else, for a moment."""
+    proxy = hub.proxy
+    try:
+        dynamic = without_unset(proxy.dynamic_config(Features(version)))
+        points = static_configuration(proxy.static_settings({}, version))["entryPoints"]
+    except KVProxyError:
+        return []  # the preparation of the start tells
+    if not dynamic:
+        return []
+    said = try_dynamic_configuration(binary, dynamic, list(points), proxy.provider_name)
+    advice = "Correct c.TraefikProxy.extra_dynamic_config."
+    return [error("Traefik", f"It complains of extra_dynamic_config: {text.rstrip('.')}.", advice) for text in said]
 
 
 async def examine_traefik(hub: Hub, store: Store, held: Held | None, asked: Replicas, runs: bool) -> list[Finding]:
@@ -61,8 +79,10 @@ async def examine_traefik(hub: Hub, store: Store, held: Held | None, asked: Repl
     answers = [(name, api, await _answer(hub, api)) for name, api in asked]
     problems = [problem for _, _, problem in answers if problem]
     there = [(name, api) for name, api, problem in answers if not problem]
-    if not there and hub.proxy.should_start and (ports := _ports(hub)):
+    if not there and hub.proxy.should_start and (ports := _ports(hub, runs)):
         if not runs:
+            if any(one.level is Level.ERROR for one in ports):
+                return ports
             return [ok("Traefik API", "It is not there while the hub is stopped, which starts Traefik."), *ports]
         return [
             *(error("Traefik API", problem, "The hub starts Traefik; see its log.") for problem in problems),
@@ -130,15 +150,18 @@ async def _answer(hub: Hub, api: TraefikApi) -> str:
     return "" if known else f"{api.place} {_NO_API}"
 
 
-def _ports(hub: Hub) -> list[Finding]:
-    """Whether the Traefik that does not run yet could listen where it has to; nothing if somebody is at its API's."""
+def _ports(hub: Hub, runs: bool) -> list[Finding]:
+    """Whether the Traefik that does not run yet could listen where it has to.
+
+    Nothing if somebody is at its API's who may be an earlier hub's Traefik, or that of the hub that runs.
+    """
     found = []
     for (host, port), setting in hub.proxy.listen_addresses().items():
         try:
             check_free({(host, port): setting})
             found.append(ok("ports", f"{host or '*'}:{port} is free ({setting})."))
         except TraefikError as problem:
-            if "traefik_api_url" in setting:
+            if "traefik_api_url" in setting and (runs or not hub.secret_from):
                 return []
             found.append(error("ports", str(problem)))
     return found

@@ -24,6 +24,8 @@ from ...traefik.setup.credentials import ApiAccess
 
 #: What traitlets say about a proxy class that cannot be found.
 _MISNAMED: Final = re.compile(r"'proxy_class' trait .* but '(.*)' could not be imported")
+#: What traitlets say about a proxy class that is a module, or another class.
+_NO_PROXY: Final = re.compile(r"'proxy_class' trait .* not the \w+ <?\w* ?'([\w.]+)'")
 #: An object as Python shows it, which says no more to an administrator than its class.
 _OBJECT: Final = re.compile(r"<(?:\w+\.)*(\w+) object at 0x[0-9a-f]+>")
 #: The package that names and classes were taken over from.
@@ -145,10 +147,10 @@ def _choice() -> str:
     return f"{', '.join(names)} or {last}"
 
 
-def _misnamed(file: str, name: str) -> ConfigurationError:
+def _misnamed(file: str, name: str, why: str = "cannot import") -> ConfigurationError:
     close = get_close_matches(name, proxy_names(), 1)
     return ConfigurationError(
-        f"JupyterHub would refuse {file}: it cannot import c.JupyterHub.proxy_class = {name!r}. "
+        f"JupyterHub would refuse {file}: it {why} c.JupyterHub.proxy_class = {name!r}. "
         + (f'Did you mean "{close[0]}"? ' if close else "")
         + f"kvproxy's are {_choice()}."
     )
@@ -157,6 +159,8 @@ def _misnamed(file: str, name: str) -> ConfigurationError:
 def _unusable(file: str, error: BaseException | None) -> ConfigurationError:
     if misnamed := _MISNAMED.search(str(error)):
         return _misnamed(file, misnamed[1])
+    if other := _NO_PROXY.search(str(error)):
+        return _misnamed(file, other[1], "finds no proxy class in")
     return ConfigurationError(f"JupyterHub would refuse {file}: {_trait_text(error) if error else 'it says no more'}")
 
 

@@ -61,10 +61,16 @@ def summary(place: str, rows: Sequence[Row], seen: Sequence[Seen]) -> Text:
     routes = sum(row.route is not None for row in rows)
     differing = sum(row.differs for row in rows)
     whom = "Traefik" if len(seen) == 1 else f"{len(seen)} Traefiks"
-    text = Text(f"{routes} route{'' if routes == 1 else 's'} in the store, {place}; ")
+    text = Text(f"{routes} route{'' if routes == 1 else 's'} in the store, {place}")
+    if not rows:
+        return text.append(".")
+    if any(one.problem for one in seen):
+        return text.append("; not every Traefik says which it serves.", style="bold yellow")
     if differing:
-        return text.append(f"{differing} not as they should be.", style="bold yellow")
-    return text.append(f"all served by {whom}.", style="green")
+        return text.append(f"; {differing} {'is' if differing == 1 else 'are'} not as ", style="bold yellow").append(
+            "it should be." if differing == 1 else "they should be.", style="bold yellow"
+        )
+    return text.append("; ").append(f"all served by {whom}.", style="green")
 
 
 def replica_lines(held: Held, seen: Sequence[Seen]) -> list[Text]:
@@ -138,7 +144,9 @@ def page(place: str, held: Held, seen: Sequence[Seen], rows: Sequence[Row], show
         shown: those that are shown.
     """
     parts = [*replica_lines(held, seen), summary(place, rows, seen)]
-    return Group(*parts, Text(), table(shown, seen)) if shown else Group(*parts)
+    if shown:
+        return Group(*parts, Text(), table(shown, seen))
+    return Group(*parts, Text("None of them is what --prefix and --differing ask for.")) if rows else Group(*parts)
 
 
 def print_table(place: str, held: Held, seen: Sequence[Seen], rows: Sequence[Row], choice: Choice, paged: bool) -> None:

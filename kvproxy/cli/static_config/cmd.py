@@ -133,8 +133,9 @@ def _format_of(output: Path | None) -> str:
 def _write(output: Path, text: str) -> None:
     from ...process.launch import write_private
 
+    replaced = "; what was there is replaced" if output.exists() else ""
     try:
         write_private(output, text)
     except OSError as error:
         raise click.ClickException(f"{output} cannot be written ({error.strerror}).") from None
-    click.echo(f"Written to {output}, which only you can read.", err=True)
+    click.echo(f"Written to {output}, which only you can read{replaced}.", err=True)

@@ -297,3 +297,23 @@ def test_a_directory_that_others_may_write_to_is_named(tmp_path: Path) -> None:
     assert said == {0o755: ["ok"], 0o1777: ["warning"], 0o777: ["error"]}
     proxy.should_start = False
     assert [one.level.value for one in permissions(hub)] == ["ok"]
+
+
+@pytest.mark.parametrize(
+    ("said", "advice"),
+    [
+        ("Redis refuses the credentials; check redis_password.", "Check redis_password."),
+        ("It keeps nothing on disk; set 'save 60 1'.", "Set 'save 60 1'."),
+        (
+            "It answers without a login. Give it a password (docs/how-to/redis.md).",
+            "Give it a password (docs/how-to/redis.md).",
+        ),
+        ("Config option `x` not recognized. Did you mean one of: `y`?", "Did you mean one of: `y`?"),
+        ("It cannot be reached.", ""),
+    ],
+)
+def test_advice_in_json_is_where_programs_look_for_it(said: str, advice: str) -> None:
+    """Also where the hub says it in one sentence with what is wrong."""
+    assert findings.error("store", said).as_dict()["advice"] == advice
+    assert findings.ok("store", said).as_dict()["advice"] == ""
+    assert findings.error("store", said, "Do it.").as_dict()["advice"] == "Do it."

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from kvproxy.cli.check.findings import Level
-from kvproxy.cli.check.hub import configuration
+from kvproxy.cli.check.hub import preparation
 from kvproxy.cli.hub.config import Hub, load_hub
 from kvproxy.cli.hub.liveness import hub_answers
 from kvproxy.errors import ConfigurationError
@@ -244,13 +244,13 @@ async def test_a_hub_that_is_not_there_does_not_answer() -> None:
     assert not await hub_answers(load(REDIS + 'c.JupyterHub.hub_bind_url = "http://127.0.0.1:1"'))
 
 
-def test_check_refuses_a_dynamic_configuration_as_the_hub_does() -> None:
+async def test_check_refuses_a_dynamic_configuration_as_the_hub_does() -> None:
     """In the same words; a sound one is no finding."""
     sound = load(REDIS + 'c.TraefikProxy.extra_dynamic_config = {"http": {"middlewares": {"zip": {"compress": {}}}}}\n')
-    assert [one for one in configuration(sound) if one.level is Level.ERROR] == []
+    assert await preparation(sound) == []
     wrong = load(REDIS + 'c.TraefikProxy.extra_dynamic_config = {"http": {"middleware": {}}}\n')
-    (finding,) = [one for one in configuration(wrong) if one.level is Level.ERROR]
-    assert finding.about == "configuration"
+    (finding,) = await preparation(wrong)
+    assert (finding.level, finding.about) == (Level.ERROR, "configuration")
     with pytest.raises(ConfigurationError) as refused:
         wrong.proxy.dynamic_config()
     assert finding.said == str(refused.value)

@@ -9,6 +9,8 @@ import re
 import pytest
 from rich.console import Console
 
+from kvproxy.cli.check import cmd as check
+from kvproxy.cli.check.findings import error, warning
 from kvproxy.cli.console import console, dump, on_terminal, printable
 
 
@@ -54,3 +56,16 @@ def test_nothing_in_a_text_is_taken_for_markup() -> None:
     with out.capture() as capture:
         out.print("[bold]:smile: 127.0.0.1[/bold]")
     assert capture.get() == "[bold]:smile: 127.0.0.1[/bold]\n"
+
+
+def test_a_narrow_terminal_cuts_no_path_off(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is folded, so that it can be copied; the counts are in words for people."""
+    path = "/opt/hub/a-rather-long-name-of-a-folder-for-this-terminal/jupyterhub_cookie_secret"
+    out = plain_console(width=44)
+    monkeypatch.setattr("kvproxy.cli.console.console", lambda: out)
+    monkeypatch.setattr("kvproxy.cli.console.on_terminal", lambda: True)
+    check._print([error("cookie secret", f"It is in {path}."), warning("clock", "It is late.")])
+    printed = out.file.getvalue()
+    assert path in "".join(printed.split())
+    assert "…" not in printed
+    assert printed.endswith("0 ok, 1 warning, 1 error\n")

@@ -149,11 +149,17 @@ def test_secrets_are_not_for_the_screen(monkeypatch: pytest.MonkeyPatch) -> None
 
 
 def test_a_file_is_private_and_complete(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Also if the command is given at a terminal."""
+    """Also if the command is given at a terminal. No folder is made by a typo, and no file replaced silently."""
     on_a_terminal(monkeypatch)
     said = run("--output", "made/traefik.yml")
+    assert said.exit_code == 1
+    assert said.stderr == "Error: made/traefik.yml cannot be written (No such file or directory).\n"
+    assert not Path("made").exists()
+    Path("made").mkdir()
+    said = run("--output", "made/traefik.yml")
     assert said.exit_code == 0, said.output
-    assert said.stdout == ""
+    assert (said.stdout, "replaced" in said.stderr) == ("", False)
+    assert "which only you can read; what was there is replaced." in run("--output", "made/traefik.yml").stderr
     file = Path("made/traefik.yml")
     assert yaml.safe_load(file.read_text())["providers"]["redis"]["password"] == "traefik-pw"
     assert stat.S_IMODE(file.stat().st_mode) == 0o600

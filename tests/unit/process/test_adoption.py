@@ -153,7 +153,10 @@ def test_a_directory_that_others_may_write_to_is_no_place_for_the_configuration(
     """It is refused where any file can be replaced, and named where that needs a file's owner, as in /tmp."""
     file = tmp_path / "traefik.toml"
     tmp_path.chmod(0o755)
-    assert check_directory(file) == check_directory(tmp_path / "none" / "traefik.toml") == ""
+    assert check_directory(file) == ""
+    with pytest.raises(ConfigurationError, match=r"none cannot be used \(No such file or directory\); create it"):
+        check_directory(tmp_path / "none" / "traefik.toml")
+    assert not (tmp_path / "none").exists()
     tmp_path.chmod(0o1777)
     assert "Every user of this machine may write to" in check_directory(file)
     tmp_path.chmod(0o777)

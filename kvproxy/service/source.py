@@ -1,0 +1,184 @@
+"""Looks at hub, store and Traefiks for the page, and only when somebody has asked for it."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import ssl
+import time
+from collections.abc import Callable, Sequence
+from typing import Final
+
+import aiohttp
+from prometheus_client.parser import text_string_to_metric_families
+
+from .._tasks import begin
+from ..cli.check.findings import Finding, error
+from ..cli.check.run import examine
+from ..cli.hub.config import Hub
+from ..cli.routes.compare import Held, Row, hold
+from ..cli.routes.observe import look_steadily, opened, replicas
+from ..errors import KVProxyError
+from .view import HubSide, Observation
+
+_LOG: Final = logging.getLogger(__name__)
+#: Seconds for which a page waits for news; otherwise it shows what was seen last.
+_WAIT: Final = 0.5
+#: Of all time, looking may take one part in so many, however many look at the page.
+_SHARE: Final = 10
+#: Seconds for which one look at the routes serves everybody.
+_FRESH: Final = 2.0
+#: The same for what the hub is asked: it reads the whole store for its answer.
+_FRESH_HUB: Final = 30.0
+#: The same for what `kvproxy check` says.
+_FRESH_CHECK: Final = 60.0
+_PATIENCE: Final = aiohttp.ClientTimeout(total=10)
+_KVPROXYS: Final = "_kvproxy_"
+
+
+class HubApi:
+    """The hub's API, as the service.
+
+    Args:
+        url: ``JUPYTERHUB_API_URL``.
+        token: ``JUPYTERHUB_API_TOKEN``.
+        tls: what the hub's certificate is checked with; None if it has none.
+    """
+
+    def __init__(self, url: str, token: str, tls: ssl.SSLContext | None = None) -> None:
+        self._url = url.rstrip("/")
+        self._headers = {"Authorization": f"token {token}"}
+        self._tls = tls
+
+    async def ask(self) -> HubSide:
+        """The routes that the hub wants, and kvproxy's metrics."""
+        try:
+            async with aiohttp.ClientSession(headers=self._headers, timeout=_PATIENCE, trust_env=False) as session:
+                routes = await self._get(session, f"{self._url}/proxy")
+                numbers = await self._get(session, f"{self._url.removesuffix('/api')}/metrics")
+                return HubSide(await routes.json(), numbers_in(await numbers.text()))
+        except aiohttp.ClientResponseError as problem:
+            if problem.status == 403:
+                scopes = "Give the service the scopes proxy and read:metrics (docs/how-to/admin-page.md)."
+                return HubSide(problem=f"The hub tells the service nothing of its routes. {scopes}")
+            return HubSide(problem=f"The hub answers the service with status {problem.status}.")
+        except (aiohttp.ClientError, asyncio.TimeoutError, ValueError) as problem:
+            return HubSide(problem=f"The hub does not answer the service ({type(problem).__name__}).")
+
+    async def _get(self, session: aiohttp.ClientSession, url: str) -> aiohttp.ClientResponse:
+        answer = await session.get(url, ssl=self._tls or True, allow_redirects=False)
+        answer.raise_for_status()
+        await answer.read()
+        return answer
+
+
+def numbers_in(metrics: str) -> dict[str, float]:
+    """kvproxy's metrics without labels, from what Prometheus is shown.
+
+    >>> numbers_in("# TYPE hub_kvproxy_routes gauge\\nhub_kvproxy_routes 3.0\\n")
+    {'routes': 3.0}
+    """
+    return {
+        sample.name.partition(_KVPROXYS)[2]: sample.value
+        for family in text_string_to_metric_families(metrics)
+        for sample in family.samples
+        if _KVPROXYS in sample.name and not sample.labels
+    }
+
+
+def first_sight(place: str, held: Held) -> Observation:
+    """The routes in the store, of which no Traefik has been asked yet."""
+    rows = [Row(name, route, "", {}) for name, route in held.routes.items()]
+    return Observation(
+        place,
+        held,
+        rows=sorted(rows, key=lambda row: row.route.routespec if row.route is not None else ""),
+        complete=False,
+    )
+
+
+class Source:
+    """What the page shows, shared by everybody who looks at it.
+
+    Args:
+        hub: the hub's configuration.
+        api: the hub's API.
+        clock: seconds, from any moment on.
+    """
+
+    def __init__(self, hub: Hub, api: HubApi, clock: Callable[[], float] = time.monotonic) -> None:
+        self._hub = hub
+        self._api = api
+        self._clock = clock
+        self._observation: Observation | None = None
+        self._looking: asyncio.Task[None] | None = None
+        self._seen_once = asyncio.Event()
+        self._fresh_until = self._hub_fresh_until = self._check_fresh_until = float("-inf")
+        self._hub_side = HubSide()
+        self._findings: Sequence[Finding] | None = None
+        self._checking: asyncio.Task[None] | None = None
+        self._asking: asyncio.Task[None] | None = None
+
+    async def observation(self) -> Observation:
+        """The routes as they are now, or were a moment ago."""
+        if self._looking is None and self._clock() >= self._fresh_until:
+            self._looking = begin(self._look_again(), "The look at the routes", _LOG)
+        if self._looking is not None and self._observation is not None:
+            await asyncio.wait({self._looking}, timeout=_WAIT)
+        await self._seen_once.wait()
+        assert self._observation is not None  # noqa: S101 - for the type checker
+        return self._observation
+
+    async def findings(self) -> Sequence[Finding] | None:
+        """What ``kvproxy check`` said last; None before it has looked once. It looks beside, and nobody waits."""
+        if self._checking is None and self._clock() >= self._check_fresh_until:
+            self._checking = begin(self._check(), "The look of kvproxy check", _LOG)
+        return self._findings
+
+    async def aclose(self) -> None:
+        """End what is under way."""
+        for task in filter(None, (self._looking, self._checking, self._asking)):
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+
+    async def _look_again(self) -> None:
+        start = self._clock()
+        try:
+            self._tell(await self._look())
+        except Exception as problem:
+            # Whoever waits for the first look must not wait for ever; the log has the whole of it.
+            self._tell(Observation("", Held({}), problem=f"{type(problem).__name__}: {problem}"))
+            raise
+        finally:
+            took = self._clock() - start
+            self._fresh_until, self._looking = self._clock() + max(_FRESH, _SHARE * took), None
+
+    def _tell(self, observation: Observation) -> None:
+        self._observation = observation
+        self._seen_once.set()
+
+    async def _look(self) -> Observation:
+        place = self._hub.proxy.store_place()
+        if self._asking is None and self._clock() >= self._hub_fresh_until:
+            self._asking = begin(self._ask_hub(), "The question to the hub", _LOG)
+        try:
+            async with opened(self._hub.proxy) as store, replicas(self._hub) as asked:
+                if self._observation is None:
+                    # So the page is there before thousands of routes have been compared.
+                    self._tell(first_sight(place, hold(await store.snapshot(), self._hub.proxy.names)))
+                held, seen, rows = await look_steadily(self._hub, store, asked)
+        except KVProxyError as problem:
+            return Observation(place, Held({}), hub=self._hub_side, problem=str(problem))
+        return Observation(place, held, seen, rows, self._hub_side)
+
+    async def _ask_hub(self) -> None:
+        self._hub_side = await self._api.ask()
+        self._hub_fresh_until, self._asking = self._clock() + _FRESH_HUB, None
+
+    async def _check(self) -> None:
+        try:
+            self._findings = await examine(self._hub)
+        except KVProxyError as problem:
+            self._findings = [error("configuration", str(problem))]
+        finally:
+            self._check_fresh_until, self._checking = self._clock() + _FRESH_CHECK, None
