@@ -17,8 +17,9 @@ nox.options.default_venv_backend = "venv"
 nox.options.reuse_existing_virtualenvs = True
 
 COMPAT_PYTHONS = ["3.10", "3.12", "3.13"]
-#: What a module's or class's tests share is started once. Most tests wait for servers; more of them disturb each other.
-PARALLEL = ["--numprocesses", "auto", "--maxprocesses", "4", "--dist", "loadscope"]
+#: Shared servers of a module or class are started once. Most tests wait for servers more than they compute, so one
+#: process more than there are cores; still more of them disturb each other.
+PARALLEL = ["--numprocesses", str(min((os.cpu_count() or 1) + 1, 4)), "--dist", "loadscope"]
 REPORT = ["-p", "kvproxy.testing.report", "--conformance-report"]
 HUB_MODULES = ["test_proxy", "test_named_servers", "test_spawner", "test_services"]
 INTERNAL_SSL = "test_internal_ssl_connections"

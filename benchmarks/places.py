@@ -10,7 +10,7 @@ from benchmarks.programs import Tool
 from benchmarks.servers import Backend
 from benchmarks.stores import Store
 from benchmarks.workload import Place
-from kvproxy.testing.servers.programs import free_port
+from kvproxy.testing.servers.ports import free_port
 from kvproxy_redis import TraefikRedisProxy
 
 

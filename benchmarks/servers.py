@@ -18,7 +18,8 @@ from benchmarks.programs import Tool
 from benchmarks.workload import LARGE, ROOT
 from kvproxy.testing.servers.base import Server
 from kvproxy.testing.servers.echo import EchoServer
-from kvproxy.testing.servers.programs import Program, accepts, free_port
+from kvproxy.testing.servers.ports import free_port
+from kvproxy.testing.servers.programs import Program, accepts
 
 _START_SECONDS = 15
 #: One process. The level between http and the servers is only about its files.

@@ -32,7 +32,7 @@ from .connection import Connection
 
 #: The hint about a connection that the server closed, as it does with one whose client certificate it does not trust.
 _ENDED: Final = re.compile("closed by server|[Cc]onnection reset|ALERT_")
-#: What a server says to a client that gives no password and has to.
+#: The answer to a client that gives no password and has to.
 _ASKED: Final = re.compile("(?i)authentication required|NOAUTH|without any password|already authenticated")
 
 

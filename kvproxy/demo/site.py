@@ -25,7 +25,8 @@ from types import FrameType
 
 import psutil
 
-from kvproxy.testing.servers.programs import Program, ServerError, find_traefik, free_port
+from kvproxy.testing.servers.ports import free_port
+from kvproxy.testing.servers.programs import Program, ServerError, find_traefik
 from kvproxy.testing.servers.redis import RedisServer
 
 START_SECONDS = 120

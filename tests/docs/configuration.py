@@ -19,7 +19,8 @@ from traitlets.config.loader import LazyConfigValue
 
 from kvproxy.proxy import KVTraefikProxy
 from kvproxy.proxy.traits import TraefikProxy
-from kvproxy.testing.servers.programs import Program, accepts, find_traefik, free_port
+from kvproxy.testing.servers.ports import free_port
+from kvproxy.testing.servers.programs import Program, accepts, find_traefik
 from kvproxy.traefik.static_config import deep_merge
 from kvproxy_redis import TraefikRedisProxy
 

@@ -27,7 +27,8 @@ from redis import Redis
 from redis.exceptions import AuthenticationError
 
 from kvproxy.testing.servers.debian import debian_program
-from kvproxy.testing.servers.programs import Program, ServerError, accepts, find_redis, free_port, wait_until
+from kvproxy.testing.servers.ports import free_port
+from kvproxy.testing.servers.programs import Program, ServerError, accepts, find_redis, wait_until
 from kvproxy.testing.servers.redis import CLOSED
 
 from .blocks import ROOT

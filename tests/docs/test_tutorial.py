@@ -21,7 +21,8 @@ import kvproxy
 import kvproxy_redis
 from kvproxy.testing.hub.browser import open_browser
 from kvproxy.testing.hub.browser_user import HubBrowser, quiet_lab
-from kvproxy.testing.servers.programs import Program, accepts, find_redis, find_traefik, free_port, wait_until
+from kvproxy.testing.servers.ports import free_port
+from kvproxy.testing.servers.programs import Program, accepts, find_redis, find_traefik, wait_until
 
 from .blocks import ROOT, Block, blocks_of, commands
 

@@ -34,7 +34,7 @@ USERS = {
 }
 
 
-@pytest.mark.parametrize("users", [False, True])
+@pytest.mark.parametrize("users", [pytest.param(False, marks=pytest.mark.endurance), True])
 async def test_check_and_routes_beside_a_hub(
     users: bool, hub_factory, redis_factory: Callable[..., RedisServer]
 ) -> None:

@@ -21,7 +21,7 @@ from kvproxy.testing.servers.clusters import ConsulCluster, EtcdCluster
 from kvproxy.testing.servers.etcd import EtcdServer
 from kvproxy.testing.servers.haproxy import HaproxyServer
 from kvproxy.testing.servers.network import Network
-from kvproxy.testing.servers.programs import free_port
+from kvproxy.testing.servers.ports import free_port
 from kvproxy.testing.servers.tls import Certificates
 from kvproxy_consul import TraefikConsulProxy
 from kvproxy_etcd import TraefikEtcdProxy

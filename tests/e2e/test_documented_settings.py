@@ -16,7 +16,8 @@ from traitlets.config.loader import PyFileConfigLoader
 
 from kvproxy.testing.servers import Certificates, EchoServer, RedisServer, TraefikServer
 from kvproxy.testing.servers.debian import debian_program
-from kvproxy.testing.servers.programs import Program, accepts, free_port
+from kvproxy.testing.servers.ports import free_port
+from kvproxy.testing.servers.programs import Program, accepts
 from kvproxy.traefik.static_config import deep_merge
 from kvproxy_redis import TraefikRedisProxy
 

@@ -121,7 +121,14 @@ def _within(part: Any, whole: Any) -> bool:
     return bool(part == whole)
 
 
-@pytest.fixture(params=["redis", "etcd", "consul", "file"])
+@pytest.fixture(
+    params=[
+        "redis",
+        pytest.param("etcd", marks=pytest.mark.endurance),
+        pytest.param("consul", marks=pytest.mark.endurance),
+        "file",
+    ]
+)
 def used(request: pytest.FixtureRequest, tmp_path: Path) -> Used:
     """A store of each kind."""
     if request.param == "file":

@@ -84,6 +84,7 @@ def recorded(redis: RedisServer, user: str) -> bool:
     return bool(redis.command("HEXISTS", "jupyterhub/routes", f"/user/{user}/"))
 
 
+@pytest.mark.endurance
 async def test_traefik_dies(hub: HubProcess, ada: HubClient) -> None:
     """It is started again; a spawn under way succeeds, and so does the next one."""
     (traefik,) = [process for process in hub.family() if process.name() == "traefik"]

@@ -52,7 +52,7 @@ def redis(redis_factory: Callable[..., RedisServer]) -> RedisServer:
     return redis_factory()
 
 
-@pytest.fixture(params=["plain", "admits", "own"])
+@pytest.fixture(params=["plain", pytest.param("admits", marks=pytest.mark.endurance), "own"])
 def kind(request: pytest.FixtureRequest) -> str:
     """An external Traefik, one that the hub lets in to Redis, or the hub's own, which it takes over."""
     return str(request.param)

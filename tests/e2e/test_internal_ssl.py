@@ -43,7 +43,16 @@ async def refuses_strangers(url: str) -> bool:
         return True
 
 
-@pytest.mark.parametrize("backend", ["redis", "etcd", "consul", "file"], indirect=True)
+@pytest.mark.parametrize(
+    "backend",
+    [
+        "redis",
+        pytest.param("etcd", marks=pytest.mark.endurance),
+        pytest.param("consul", marks=pytest.mark.endurance),
+        "file",
+    ],
+    indirect=True,
+)
 async def test_a_day_over_tls(
     hub_factory: Callable[..., HubProcess], backend: Mapping[str, Any], internal: Mapping[str, Any]
 ) -> None:

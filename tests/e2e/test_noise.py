@@ -96,7 +96,7 @@ async def test_an_unreachable_redis_is_none_that_is_quiet(redis_factory: Factory
 
 
 async def test_a_traefik_with_a_user_of_its_own_is_not_told_to_get_one(redis_factory: Factory) -> None:
-    """What is left to do is to switch off what was switched on before."""
+    """The one thing left to do is to switch off what was switched on before."""
     redis = redis_factory(acl=[EVERYBODY, HUB, "traefik on >x ~traefik* &* +@read +@connection"])
     hub = parse_connection(redis.url)
     for traefik, named in ((None, True), (hub, True), (replace(hub, username="traefik", password="x"), False)):

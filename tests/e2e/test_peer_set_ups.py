@@ -17,7 +17,7 @@ from traitlets.config.loader import PyFileConfigLoader
 
 from kvproxy.testing.hub import HubProcess
 from kvproxy.testing.servers import Certificates, RedisServer, TraefikServer
-from kvproxy.testing.servers.programs import free_port
+from kvproxy.testing.servers.ports import free_port
 from kvproxy_redis import TraefikRedisProxy
 
 from .peer_set_ups import LETS_ENCRYPT, SET_UPS, SetUp

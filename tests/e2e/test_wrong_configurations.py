@@ -208,7 +208,7 @@ async def said_by_start() -> str:
     return ""
 
 
-#: What a start says of a store that it has waited for, and check, which does not wait, cannot say.
+#: The words of a start about a store that it has waited for; check does not wait, and has none.
 GAVE_UP = re.compile(r" Gave up after 0 s \(c\.KVTraefikProxy\.store_timeout\)\.$")
 
 

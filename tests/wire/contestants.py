@@ -12,7 +12,8 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, Protocol
 
-from kvproxy.testing.servers.programs import Program, accepts, free_port
+from kvproxy.testing.servers.ports import free_port
+from kvproxy.testing.servers.programs import Program, accepts
 from kvproxy_file import TraefikFileProviderProxy
 
 from .backend import Backend, Talk

@@ -7,7 +7,7 @@ import contextlib
 from collections.abc import Iterable
 from pathlib import Path
 
-from kvproxy.testing.servers.programs import free_port
+from kvproxy.testing.servers.ports import free_port
 
 from .backend import Backend
 from .case import Case, Facts, Setup

@@ -17,7 +17,8 @@ from typing import Any, Final
 
 import psutil
 
-from kvproxy.testing.servers.programs import Program, ServerError, free_port
+from kvproxy.testing.servers.ports import free_port
+from kvproxy.testing.servers.programs import Program, ServerError
 from kvproxy.testing.servers.tls import Certificates
 
 #: Password of every user, of a dummy authenticator on the loopback interface.

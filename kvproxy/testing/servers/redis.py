@@ -10,7 +10,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from kvproxy.testing.servers.base import Server
-from kvproxy.testing.servers.programs import Program, find_redis, free_port
+from kvproxy.testing.servers.ports import free_port
+from kvproxy.testing.servers.programs import Program, find_redis
 from kvproxy.testing.servers.resp import Reply, ReplyError, ask
 from kvproxy.testing.servers.tls import Certificates
 

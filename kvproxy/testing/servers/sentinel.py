@@ -13,7 +13,8 @@ from pathlib import Path
 
 from kvproxy.testing.servers.base import Server, Started
 from kvproxy.testing.servers.network import Network
-from kvproxy.testing.servers.programs import free_port, wait_until
+from kvproxy.testing.servers.ports import free_port
+from kvproxy.testing.servers.programs import wait_until
 from kvproxy.testing.servers.redis import RedisProgram, RedisServer, port_lines, quoted, write_private
 from kvproxy.testing.servers.resp import Reply, ReplyError, ask
 from kvproxy.testing.servers.tls import Certificates

@@ -13,7 +13,7 @@ from types import TracebackType
 from typing import Final, cast
 
 from kvproxy.testing.servers.loops import LoopThread
-from kvproxy.testing.servers.programs import free_port
+from kvproxy.testing.servers.ports import free_port
 
 #: Bytes that one direction of a connection holds before it stops reading.
 _HELD: Final = 1 << 18

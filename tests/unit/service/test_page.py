@@ -86,7 +86,7 @@ def test_errors_of_check_come_first_and_those_without_a_store_are_told() -> None
 
 @given(st.text(min_size=1, max_size=60))
 def test_no_text_becomes_markup(text: str) -> None:
-    """Whatever a user, Traefik, the store or a URL says stays text."""
+    """Texts of users, Traefik, the store and URLs stay text."""
     strange = observed(row("ada", State.REJECTED, f"<script>{text}</script>", f"<img src=x>{text}"), problem=text)
     findings = [error(f"<b>{text}", f"<i>{text}", f"<u onclick=x>{text}")]
     soup = shown(strange, Asked(f'"><script>{text}', page=2), findings)
@@ -182,7 +182,7 @@ async def test_however_many_look_the_hub_is_asked_once_and_nobody_looking_costs_
 
 
 def test_the_script_makes_no_markup_of_its_own() -> None:
-    """What is shown comes escaped from the service; the script only exchanges it."""
+    """All content comes escaped from the service; the script only exchanges it."""
     script = (module.__file__.rsplit("/", 1)[0]) + "/assets/page.js"
     with open(script, encoding="utf-8") as file:
         assert not re.search("innerHTML|outerHTML|insertAdjacentHTML|document.write|eval", file.read())

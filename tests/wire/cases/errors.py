@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import socket
 
-from kvproxy.testing.servers.programs import free_port
+from kvproxy.testing.servers.ports import free_port
 
 from ..backend import OK, Behaviour, Talk
 from ..case import BELOW, HOSTS, HUBLESS, PLAIN, Case, Facts, Setup, answered, ask, chosen, get
