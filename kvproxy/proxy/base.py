@@ -11,7 +11,6 @@ from typing import Any, Final
 
 from jupyterhub.metrics import PROXY_POLL_DURATION_SECONDS
 
-from .._tasks import begin
 from .._text import shown
 from ..errors import (
     ConfigurationError,
@@ -25,18 +24,15 @@ from ..plugins import warn_of_rivals
 from ..process.adoption import Adopt, Start, certificate_files
 from ..process.launch import check_free, launch_spec, secrets_in
 from ..process.supervisor import TraefikSupervisor
-from ..reconcile.metrics import GAUGES
 from ..reconcile.reconciler import Reconciler
 from ..reconcile.startup import serves_already, wait_for_store, wait_for_traefik, warn_once
 from ..routing.route import counted, make_route, parse_routespec
-from ..store.base import Store
 from ..store.renewal import tell_renewals
-from ..traefik.discovery import ReplicaDiscovery
 from ..traefik.features import Features, look_at
 from ..traefik.replicas import Replica
 from ..traefik.static_config import groups_allowed
-from .last_activity import ActivityTracker
 from .preparation import PreparedProxy
+from .session import Session
 from .succession import SucceedingProxy
 
 #: Seconds after the first route for which JupyterHub's check of all routes is waited for at most.
@@ -63,25 +59,18 @@ class KVTraefikProxy(SucceedingProxy, PreparedProxy):
 
     former_section = "TKvProxy"
 
-    _store: Store | None = None
-    _fleet_in_use: ReplicaDiscovery | None = None
-    _process: TraefikSupervisor | None = None
-    _tracker: ActivityTracker | None = None
-    _set_up_for: Callable[[Features | None], dict[str, Any]]
     _starting: asyncio.Lock | None = None
-    _watching: asyncio.Task[None] | None = None
-    _renewals: asyncio.Task[None] | None = None
     _stopping: asyncio.Task[None] | None = None
 
     @property
     def traefik_pid(self) -> int | None:
         """Process id of the Traefik that the hub started, None if it started none or it does not run just now."""
-        return self._process.pid if self._process is not None else None
+        return self._session.traefik_pid if self._session is not None else None
 
     @property
     def traefik_replicas(self) -> list[Replica]:
         """Every replica of Traefik and what has been seen of it last; none before the proxy has begun to work."""
-        return self._reconciler.replicas if self._reconciler is not None else []
+        return self._session.replicas if self._session is not None else []
 
     def store_certificates(self) -> list[str]:
         """Names of the files with which Traefik comes to the store by TLS; some may be the contents instead."""
@@ -130,11 +119,11 @@ class KVTraefikProxy(SucceedingProxy, PreparedProxy):
         allowed = groups_allowed(self.route_layout, version)
         # A Traefik that an earlier hub has left serves on until the store is reached.
         able, adopts = Features(version, metrics=True, ping=True), isinstance(decision, Adopt)
-        reconciler, fleet = await self._start_reconciler(
+        session, reconciler = await self._begin(
             (), allowed, able, there_already=adopts, provider_error=process.provider_error
         )
-        [traefik] = await fleet.members()
-        self._process = process
+        [traefik] = await session.discovery.members()
+        session.supervisor = process
         timeout = self.check_route_timeout
 
         def check() -> None:
@@ -153,7 +142,7 @@ class KVTraefikProxy(SucceedingProxy, PreparedProxy):
         self.log.info("Traefik %s runs (process %s), configured by %s.", ".".join(map(str, version)), process.pid, file)
         await reconciler.log_notification_cost()
 
-    async def _start_reconciler(
+    async def _begin(
         self,
         entry_points: tuple[str, ...],
         allowed: bool | None,
@@ -161,29 +150,32 @@ class KVTraefikProxy(SucceedingProxy, PreparedProxy):
         *,
         there_already: bool,
         provider_error: Callable[[float], str | None] = lambda since: None,
-    ) -> tuple[Reconciler, ReplicaDiscovery]:
+    ) -> tuple[Session, Reconciler]:
+        """Open the store and bring it to the desired state; the session is kept, so that a failure closes it."""
         access = self._access(secret := self._secret())
         warn_of_rivals(type(self), self.named_as, self.log)
-        self._store = store = self.open_store()
-        self._fleet_in_use = fleet = self._fleet(access)
-        self._set_up_for = partial(self._setup, access, secret, entry_points=entry_points)
+        set_up_for = partial(self._setup, access, secret, entry_points=entry_points)
+        discovery = self._fleet(access)
+        store = self.open_store()
+        self._session = session = Session(self.log, store, discovery, set_up_for)
+        members = session.discovery.members
         timeout, setting = self.store_timeout, "c.KVTraefikProxy.store_timeout"
         for warning in await wait_for_store(store.check, timeout, setting, self.log):
             self.log.warning("%s", shown(warning))
         if not self.should_start:
-            self.dynamic_config(able := await look_at(await fleet.members()))
+            self.dynamic_config(able := await look_at(await members()))
 
         async def serves() -> bool:
             # Of a hub it is known that its check of all routes comes; without one, only what is seen counts.
             unknown = self.app is not None and not self.should_start
-            return await serves_already(await fleet.members(), unknown=unknown)
+            return await serves_already(await members(), unknown=unknown)
 
         reconciler = Reconciler(
             store,
-            fleet,
+            session.discovery,
             log=self.log,
             layout=self.layout(entry_points),
-            setup=self._set_up_for(able),
+            setup=set_up_for(able),
             concurrency=self.concurrency,
             groups_allowed=allowed,
             grace=self.traefik_replica_grace,
@@ -195,16 +187,12 @@ class KVTraefikProxy(SucceedingProxy, PreparedProxy):
             longest=min(_LONGEST_START, self.check_route_timeout / 2),
         )
         await wait_for_store(reconciler.start, timeout, setting, self.log)
-        self._reconciler = reconciler
+        session.work(reconciler)
         if files := self.store_certificates():
-            self._renewals = begin(tell_renewals(files, self.log), "The look at certificates' files", self.log)
+            session.begin(tell_renewals(files, self.log), "The look at certificates' files")
         if self.tracks_activity:
-            self._tracker = ActivityTracker(
-                fleet.members, partial(self._adjust, fleet, reconciler), self.log, self.sets_up
-            )
-            GAUGES.watch_memory(self._tracker)
-        GAUGES.watch(reconciler)
-        return reconciler, fleet
+            session.track_activity(reconciler, external=not self.should_start, sets_up=self.sets_up)
+        return session, reconciler
 
     async def _running(self) -> Reconciler:
         """The reconciler; if the hub does not start the proxy, it begins to work when it is first used."""
@@ -221,22 +209,18 @@ class KVTraefikProxy(SucceedingProxy, PreparedProxy):
     async def _start_external(self) -> None:
         try:
             await self.prepare()
-            reconciler, fleet = await self._start_reconciler((self.traefik_entrypoint,), None, there_already=True)
+            session, reconciler = await self._begin((self.traefik_entrypoint,), None, there_already=True)
         except KVProxyError as error:
             self.log.critical("%s", error)
             await self._close()
             raise error.with_traceback(None) from None
-        self._watching = begin(self._check_external(fleet, reconciler), "The first look at Traefik", self.log)
+        session.first_look = session.begin(self._check_external(session, reconciler), "The first look at Traefik")
 
-    async def _check_external(self, fleet: ReplicaDiscovery, reconciler: Reconciler) -> None:
-        await self._look_at_external(await fleet.members(), reconciler.revision, reconciler.desired)
-        await self._adjust(fleet, reconciler)
+    async def _check_external(self, session: Session, reconciler: Reconciler) -> None:
+        await self._look_at_external(await session.discovery.members(), reconciler.revision, reconciler.desired)
+        if self.sets_up:
+            await session.adjust(reconciler)
         await reconciler.log_notification_cost()
-
-    async def _adjust(self, fleet: ReplicaDiscovery, reconciler: Reconciler) -> None:
-        """Set up an external Traefik for what it can do by now; as long as none answers, all stays as it is."""
-        if self.sets_up and not self.should_start and (able := await look_at(await fleet.members())):
-            reconciler.set_up(self._set_up_for(able))
 
     async def stop(self) -> None:
         """Stop Traefik; the routes stay in the store. Further calls wait for the same end."""
@@ -256,22 +240,9 @@ class KVTraefikProxy(SucceedingProxy, PreparedProxy):
         await self._close()
 
     async def _close(self, *, failed: bool = False) -> None:
-        for task in filter(None, (self._watching, self._renewals)):
-            task.cancel()
-            await asyncio.gather(task, return_exceptions=True)
-        if self._reconciler is not None:
-            GAUGES.forget(self._reconciler)
-        GAUGES.forget_memory(self._tracker)
-        process, parts = self._process, (self._tracker, self._reconciler, self._store, self._fleet_in_use)
-        ends = [process.give_up if failed else process.stop] if process is not None else []
-        for end in [*ends, *(part.aclose for part in parts if part is not None)]:
-            try:
-                await end()
-            except Exception:
-                # The others must end all the same: Traefik above all, then the hub's claim to the store.
-                self.log.exception("A part of kvproxy did not end as it should.")
-        self._watching = self._renewals = None
-        self._process = self._tracker = self._reconciler = self._store = self._fleet_in_use = None
+        if self._session is not None:
+            await self._session.aclose(failed=failed)
+        self._session = None
 
     async def add_route(self, routespec: str, target: str, data: Mapping[str, Any]) -> None:
         """Add a route, or change it, and return when Traefik serves it.
@@ -325,7 +296,7 @@ class KVTraefikProxy(SucceedingProxy, PreparedProxy):
         except InvalidRouteError:
             return None
         route = (await self._running()).get(key)
-        return self._tracker.complete(self.names.route(key), route) if self._tracker is not None else route
+        return self._session.annotate(self.names.route(key), route) if self._session is not None else route
 
     async def get_all_routes(self) -> dict[str, dict[str, Any]]:
         """All routes, by routespec, after a full read of the store; what differs from what the hub wants is repaired.
@@ -339,4 +310,4 @@ class KVTraefikProxy(SucceedingProxy, PreparedProxy):
         with PROXY_POLL_DURATION_SECONDS.time():
             reconciler = await self._running()
             reading = reconciler.all(self.store_timeout)
-            return await (self._tracker.beside(reading, reconciler.desired) if self._tracker is not None else reading)
+            return await (self._session.get_all(reading, reconciler) if self._session is not None else reading)

@@ -53,7 +53,7 @@ class ActivityTracker:
         """Bytes of memory that each replica used when it was asked last, by its place."""
         return {replica.place: used for replica, used in self._memory.items()}
 
-    async def beside(self, reading: Awaitable[dict[str, Any]], entries: Mapping[str, Entry]) -> dict[str, Any]:
+    async def get_all(self, reading: Awaitable[dict[str, Any]], entries: Mapping[str, Entry]) -> dict[str, Any]:
         """All routes with what is known of their activity, which is asked for while they are read.
 
         Args:
@@ -70,10 +70,10 @@ class ActivityTracker:
         for name in self._activity.names:
             entry = entries.get(name)
             if entry is not None and entry.route is not None and entry.route.routespec in routes:
-                self.complete(name, routes[entry.route.routespec])
+                self.annotate(name, routes[entry.route.routespec])
         return routes
 
-    def complete(self, name: str, route: dict[str, Any] | None) -> dict[str, Any] | None:
+    def annotate(self, name: str, route: dict[str, Any] | None) -> dict[str, Any] | None:
         """A route with what is known of its activity, which nobody is asked for; it is changed in place."""
         last = self._activity.last(name)
         if route is not None and last is not None:

@@ -10,13 +10,18 @@ from typing import Any
 from jupyterhub.proxy import Proxy
 
 from ..reconcile.reconciler import Reconciler
+from .session import Session
 
 
 class SucceedingProxy(Proxy):
     """A proxy that lets the routes of jupyterhub-traefik-proxy serve until the hub has added its own, and no longer."""
 
-    _reconciler: Reconciler | None = None
+    _session: Session | None = None
     _told_of_left = False
+
+    @property
+    def _reconciler(self) -> Reconciler | None:
+        return self._session.reconciler if self._session is not None else None
 
     async def check_routes(self, *arguments: Any, **named: Any) -> None:
         """Do JupyterHub's check of all routes. From then on, none that another proxy has left comes before the hub's.

@@ -372,7 +372,7 @@ async def until_metrics(proxy: KVTraefikProxy) -> None:
 
     async def shown() -> bool:
         await proxy.get_all_routes()
-        members = await proxy._fleet_in_use.members()  # type: ignore[union-attr]
+        members = await proxy._session.discovery.members()  # type: ignore[union-attr]
         return all([await member.sample() is not None for member in members])
 
     await until_true(shown, 20)

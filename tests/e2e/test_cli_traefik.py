@@ -93,8 +93,9 @@ async def test_two_default_certificates(
     file.write_text(tomli_w.dumps({"tls": {"stores": {"default": {"defaultCertificate": pair}}}}))
     proxy = own({"providers": {"file": {"filename": str(file)}}}, placeholder_certificate=True)
     await proxy.add_route("/", await doors.open(), {})
-    assert proxy._watching is not None
-    await proxy._watching
+    assert proxy._session is not None
+    assert proxy._session.first_look is not None
+    await proxy._session.first_look
     assert "does not serve the default certificate that the hub gives it" in caplog.text
     write_config(tmp_path, settings_of(proxy, **{"TraefikProxy.placeholder_certificate": True}))
     [said] = about((await check(tmp_path)).out, "certificate")
@@ -125,8 +126,9 @@ async def test_an_entry_point_that_changes_requests(
     timeouts = {"respondingTimeouts": {"readTimeout": "90s"}}
     proxy = own({"entryPoints": {"http": {"http": changes, "transport": timeouts}}}, placeholder_certificate=True)
     await proxy.add_route("/", await doors.open(), {})
-    assert proxy._watching is not None
-    await proxy._watching
+    assert proxy._session is not None
+    assert proxy._session.first_look is not None
+    await proxy._session.first_look
     lines = [
         "entryPoints.http.http.sanitizePath = false",
         "entryPoints.http.http.encodeQuerySemicolons = true",

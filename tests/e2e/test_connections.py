@@ -178,8 +178,8 @@ async def test_the_documented_least_rights_are_enough_and_nothing_secret_is_show
     await assert_works(proxy, doors, client_of)
     connected = set(re.findall(r" user=([\w-]+)", str(redis.command("CLIENT", "LIST"))))
     assert connected - {"kvproxy-testing"} == ({"hub", "traefik"} if own_user else {"hub"})
-    assert proxy._process is not None
-    children = [psutil.Process(proxy._process.pid), *psutil.Process().children(recursive=True)]
+    assert proxy.traefik_pid is not None
+    children = [psutil.Process(proxy.traefik_pid), *psutil.Process().children(recursive=True)]
     assert not any(PASSWORD in argument for child in children for argument in child.cmdline())
     for file in tmp_path.rglob("*"):
         if file.is_file() and PASSWORD in file.read_text():

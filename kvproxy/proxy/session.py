@@ -1,0 +1,128 @@
+"""One run of a proxy: everything that a start makes and a stop closes."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any
+
+from .._tasks import begin
+from .._types import Log
+from ..process.supervisor import TraefikSupervisor
+from ..reconcile.metrics import GAUGES
+from ..reconcile.reconciler import Reconciler
+from ..store.base import Store
+from ..traefik.discovery import ReplicaDiscovery
+from ..traefik.features import Features, look_at
+from ..traefik.replicas import Replica
+from .last_activity import ActivityTracker
+
+
+class Session:
+    """The parts of one run, from the first that is opened to the last that is closed.
+
+    Args:
+        log: the hub's logger.
+        store: where the routes go, not yet connected.
+        discovery: the replicas of Traefik.
+        set_up_for: returns the dynamic configuration that is not about routes, for a Traefik with these features.
+    """
+
+    def __init__(
+        self,
+        log: Log,
+        store: Store,
+        discovery: ReplicaDiscovery,
+        set_up_for: Callable[[Features | None], dict[str, Any]],
+    ) -> None:
+        self._log = log
+        self._tasks: list[asyncio.Task[None]] = []
+        self.store = store
+        self.discovery = discovery
+        self.set_up_for = set_up_for
+        #: Keeps the store equal to the table; None before it has begun to work.
+        self.reconciler: Reconciler | None = None
+        #: The Traefik that the hub starts; None if it starts none, or has not begun to.
+        self.supervisor: TraefikSupervisor | None = None
+        #: The first look at a Traefik that the hub has not started.
+        self.first_look: asyncio.Task[None] | None = None
+        self._tracker: ActivityTracker | None = None
+
+    @property
+    def traefik_pid(self) -> int | None:
+        """Process id of the hub's Traefik, None if there is none."""
+        return self.supervisor.pid if self.supervisor is not None else None
+
+    @property
+    def replicas(self) -> list[Replica]:
+        """Every replica of Traefik and what has been seen of it last."""
+        return self.reconciler.replicas if self.reconciler is not None else []
+
+    def work(self, reconciler: Reconciler) -> None:
+        """Take over a reconciler that has begun to work."""
+        self.reconciler = reconciler
+        GAUGES.watch(reconciler)
+
+    def begin(self, work: Coroutine[Any, Any, None], name: str) -> asyncio.Task[None]:
+        """Run something beside the rest until the end of the session."""
+        task = begin(work, name, self._log)
+        self._tasks.append(task)
+        return task
+
+    def track_activity(self, reconciler: Reconciler, *, external: bool, sets_up: bool) -> None:
+        """Count the requests of each user's server from now on.
+
+        Args:
+            reconciler: knows the routes.
+            external: True for Traefiks that the hub has not started: what they can do may change.
+            sets_up: True if the hub sets up the router of Traefik's metrics.
+        """
+
+        async def prepare() -> None:
+            if external and sets_up:
+                await self.adjust(reconciler)
+
+        self._tracker = ActivityTracker(self.discovery.members, prepare, self._log, sets_up)
+        GAUGES.watch_memory(self._tracker)
+
+    async def adjust(self, reconciler: Reconciler) -> None:
+        """Set up an external Traefik for what it can do by now; as long as none answers, all stays as it is."""
+        if able := await look_at(await self.discovery.members()):
+            reconciler.set_up(self.set_up_for(able))
+
+    def annotate(self, name: str, route: dict[str, Any] | None) -> dict[str, Any] | None:
+        """Add what is known of its activity to a route, in place."""
+        return self._tracker.annotate(name, route) if self._tracker is not None else route
+
+    async def get_all(
+        self, reading: Coroutine[Any, Any, dict[str, dict[str, Any]]], reconciler: Reconciler
+    ) -> dict[str, dict[str, Any]]:
+        """Await all routes, and add what is known of their activity.
+
+        Raises:
+            StoreError: whatever the reading raises.
+        """
+        return await (self._tracker.get_all(reading, reconciler.desired) if self._tracker is not None else reading)
+
+    async def aclose(self, *, failed: bool = False) -> None:
+        """End all parts, each though another fails.
+
+        Args:
+            failed: True if the start has failed: a Traefik that serves is left to the next start.
+        """
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        if self.reconciler is not None:
+            GAUGES.forget(self.reconciler)
+        GAUGES.forget_memory(self._tracker)
+        ends: list[Callable[[], Awaitable[None]]] = []
+        if self.supervisor is not None:
+            ends.append(self.supervisor.give_up if failed else self.supervisor.stop)
+        parts = (self._tracker, self.reconciler, self.store, self.discovery)
+        for end in [*ends, *(part.aclose for part in parts if part is not None)]:
+            try:
+                await end()
+            except Exception:
+                # The others must end all the same: Traefik above all, then the hub's lease on the store.
+                self._log.exception("A part of kvproxy did not end as it should.")
