@@ -21,7 +21,7 @@ import aiohttp
 import psutil
 import pytest
 
-from kvproxy.errors import RouteNotReadyError, StoppedError, StoreError, TraefikError
+from kvproxy.errors import ConfigurationError, RouteNotReadyError, StoppedError, StoreError, TraefikError
 from kvproxy.process.launch import check_free
 from kvproxy.testing.conformance.proxy_suite import until
 from kvproxy.testing.servers import Certificates, RedisServer, TraefikServer, free_port
@@ -79,9 +79,9 @@ async def test_start_and_stop(start_proxy: Start, tmp_path: Path, caplog: pytest
     [
         ("public", "JupyterHub.bind_url.*another program listens there"),
         ("api", "traefik_api_url.*another program listens there"),
-        ("static", "Traefik ended with exit status 1.*nosuchoption"),
+        ("static", "Traefik refuses its static configuration .*nosuchoption.*extra_static_config"),
         ("redis", "cannot be reached"),
-        ("file", "/dev/null/traefik.toml.* cannot be written .*static_config_file"),
+        ("file", "static_config_file = ./dev/null/traefik.toml. cannot be written: /dev/null is no directory"),
         ("traefik", "There is no 'traefik' on PATH"),
     ],
 )
@@ -106,7 +106,7 @@ async def test_a_failing_start_is_one_sentence_and_leaves_nothing_behind(
     }[trouble]
     if trouble == "traefik":
         monkeypatch.setattr("shutil.which", lambda *args, **kwargs: None)
-    with pytest.raises((TraefikError, StoreError), match=sentence):
+    with pytest.raises((ConfigurationError, TraefikError, StoreError), match=sentence):
         await asyncio.wait_for(start_proxy(**traits), 10)
     assert {process.pid for process in traefiks()} == before
     assert list(tmp_path.iterdir()) == []
