@@ -122,8 +122,8 @@ TRAEFIK: list[tuple[dict[str, Any], str]] = [
     ({f"{T}.static_config_file": "jupyterhub_config.py/x.toml"}, r"static_config_file = .*jupyterhub_config\.py"),
     (static(entryPoints={"http": {"adress": "x"}}), r"node: adress\); correct c\.TraefikProxy\.extra_static_config"),
     (
-        static(entryPoint={"web": {"address": ":1"}}),
-        r"node: entryPoint\); correct c\.TraefikProxy\.extra_static_config",
+        static(api={"dashbord": True}),
+        r"node: dashbord\); correct c\.TraefikProxy\.extra_static_config",
     ),
     (static(providers={"redis": {"endpoint": ["x"]}}), r"node: endpoint\); correct c\.TraefikProxy\.extra_static"),
     (static(providers={"dokcer": {}}), r"node: dokcer\); correct c\.TraefikProxy\.extra_static_config"),
