@@ -1,0 +1,78 @@
+"""The page about troubles has every sentence that kvproxy's code says to an administrator, and no other."""
+
+from __future__ import annotations
+
+import re
+
+from .blocks import ROOT
+from .messages import Message, all_messages, messages_of
+
+PAGE = ROOT / "docs" / "how-to" / "troubleshooting.md"
+#: Letters of an excerpt, so that it can be told from others.
+LEAST = 7
+
+
+def excerpts(text: str) -> list[str]:
+    """The beginnings of messages that a page quotes: the code in the first column of its tables."""
+    rows = [line.split(" | ")[0] for line in text.splitlines() if line.startswith("| `")]
+    return [excerpt for row in rows for excerpt in re.findall(r"`([^`]+)`", row)]
+
+
+def lacking(messages: list[Message], quoted: list[str]) -> list[str]:
+    """The messages that no excerpt is a part of."""
+    return [f"{one.place}: {one.text}" for one in messages if not any(excerpt in one.text for excerpt in quoted)]
+
+
+def test_every_message_of_the_code_is_on_the_page() -> None:
+    """Quote a part of a missing one in the first column of a table there, with … for values."""
+    messages = all_messages()
+    assert len(messages) > 250
+    assert lacking(messages, excerpts(PAGE.read_text(encoding="utf-8"))) == []
+
+
+def test_the_page_quotes_nothing_that_the_code_does_not_say() -> None:
+    """A message that was reworded is reworded there too."""
+    texts = [one.text for one in all_messages()]
+    quoted = excerpts(PAGE.read_text(encoding="utf-8"))
+    assert [excerpt for excerpt in quoted if not any(excerpt in text for text in texts)] == []
+    assert [excerpt for excerpt in quoted if len(re.findall(r"\w", excerpt)) < LEAST] == []
+    assert len(set(quoted)) == len(quoted)
+
+
+def test_each_row_says_what_it_means_and_what_to_do() -> None:
+    """In three columns, none of them empty."""
+    rows = [line for line in PAGE.read_text(encoding="utf-8").splitlines() if line.startswith("| `")]
+    assert [row for row in rows if len([cell for cell in row.strip("|").split(" | ") if cell.strip()]) != 3] == []
+
+
+def test_messages_are_found_in_every_form() -> None:
+    """Logged, raised, returned and put together; not in help, docstrings or what is only informed of."""
+    source = '''
+"""A module. It says much."""
+class A(Trait):
+    port = Int(help="The port is free to choose here.")
+log.warning("The port %d is in use.", 1)
+log.info("The port is free now, as you wanted.")
+raise StoreError(f"{place} is full; " f"empty it.") from None
+reason = f"The store at {place} is empty now." + more
+def complain():
+    log.error("%s has failed", "The first statement")
+raise ValueError("The port is odd")
+'''
+    assert [one.text for one in messages_of(source)] == [
+        "The port … is in use.",
+        "… is full; empty it.",
+        "The store at … is empty now.",
+        "… has failed",
+    ]
+    assert [one.text for one in messages_of(source, sentences=False)] == [
+        "The port … is in use.",
+        "… is full; empty it.",
+        "… has failed",
+    ]
+
+
+def test_a_missing_message_is_found() -> None:
+    """Or the test above would show nothing."""
+    messages = [Message("a.py:1", "The port … is in use."), Message("a.py:2", "… is full; empty it.")]
+    assert lacking(messages, excerpts("| `The port … is in use` | a | b |")) == ["a.py:2: … is full; empty it."]
