@@ -157,6 +157,7 @@ async def test_every_step_works_as_it_is_written(reader: Reader, tmp_path: Path,
 
     start, first, second = reader.block("cd hub\n. venv"), reader.block("x = 41"), reader.block("print(x + 2)")
     again = next(block for block in reader.blocks if block.text == "jupyterhub\n")
+    running, stopped = (block for block in reader.blocks if block.text.startswith("$ kvproxy routes"))
     assert start.text.splitlines()[0] == "cd hub"
     in_the_folder = Block(PAGE, 0, "bash", start.text.partition("\n")[2])
     async with open_browser(tmp_path / "home", artefacts) as page:
@@ -167,13 +168,13 @@ async def test_every_step_works_as_it_is_written(reader: Reader, tmp_path: Path,
             await ada.open_notebook()
             await ada.run(first.text, "42")
             await ada.save()
-            reader.run(reader.block("redis-cli -s redis.sock HGETALL"))
-            reader.run(reader.block("redis-cli -s redis.sock --scan"))
+            reader.run(reader.block("kvproxy check"))
+            reader.run(running)
             # The set-up of the tutorial causes no alarm.
             assert "answers without a login" not in hub.log.read_text()
         assert re.search(r"Leaving 2 routes in the store", hub.log.read_text())
         assert not accepts(reader.port)
-        reader.run(reader.block("redis-cli -s redis.sock HGETALL"))
+        reader.run(stopped)
 
         environment = Block(PAGE, 0, "bash", ". venv/bin/activate\n" + again.text)
         async with started(reader, environment, "again"):
