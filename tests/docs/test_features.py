@@ -6,6 +6,7 @@ import re
 from importlib.metadata import entry_points
 
 import pytest
+from jupyterhub.proxy import Proxy
 
 import kvproxy
 from kvproxy.hookspecs import PROJECT
@@ -52,3 +53,18 @@ def test_every_proxy_class_and_public_name_is_in_the_reference() -> None:
         assert f".. automodule:: {module}\n" in text or f".. autoclass:: {module}.{name}\n" in text, name
     assert PROJECT in text
     assert f".. automodule:: {ServerError.__module__}\n" in text
+
+
+def test_every_setting_is_found_by_what_it_is_for() -> None:
+    """In the tables that begin the reference of settings, but for former names; and each name there is one."""
+    text = (ROOT / "docs" / "reference" / "settings.md").read_text(encoding="utf-8")
+    tables = text[text.index("## By what you want to do") : text.index("## Traefik\n")]
+    named = set(re.findall(r"`(\w+)`", tables))
+    own = {"traefik_kv"}
+    for entry in entry_points(group="jupyterhub.proxies"):
+        if entry.value.startswith("kvproxy"):
+            traits = entry.load().class_traits(config=True).items()
+            own |= {name for name, trait in traits if not trait.help.startswith("Deprecated")}
+    jupyterhubs = set(Proxy.class_traits(config=True))
+    assert named - own == set()
+    assert own - named - jupyterhubs == set()
