@@ -138,7 +138,7 @@ class Source:
         return self._findings
 
     async def aclose(self) -> None:
-        """End what is under way. It gets some seconds: a client that is interrupted in connecting loses a connection."""
+        """End what is under way. It gets some seconds: a client interrupted in connecting loses a connection."""
         tasks = [task for task in (self._looking, self._checking, self._asking) if task is not None]
         if tasks:
             await asyncio.wait(tasks, timeout=_END)
