@@ -33,6 +33,8 @@ _FRESH_HUB: Final = 30.0
 #: The same for what `kvproxy check` says.
 _FRESH_CHECK: Final = 60.0
 _PATIENCE: Final = aiohttp.ClientTimeout(total=10)
+#: Seconds that the end waits for what is under way.
+_END: Final = 10.0
 _KVPROXYS: Final = "_kvproxy_"
 
 
@@ -136,8 +138,11 @@ class Source:
         return self._findings
 
     async def aclose(self) -> None:
-        """End what is under way."""
-        for task in filter(None, (self._looking, self._checking, self._asking)):
+        """End what is under way. It gets some seconds: a client interrupted in connecting loses a connection."""
+        tasks = [task for task in (self._looking, self._checking, self._asking) if task is not None]
+        if tasks:
+            await asyncio.wait(tasks, timeout=_END)
+        for task in tasks:
             task.cancel()
             await asyncio.gather(task, return_exceptions=True)
 

@@ -93,6 +93,7 @@ async def test_administrators_see_the_routes_and_nobody_else_does(
     assert "Traceback" not in strange
 
 
+@pytest.mark.endurance
 async def test_five_thousand_routes_open_in_under_a_second(
     tmp_path: Path, redis_server: RedisServer, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

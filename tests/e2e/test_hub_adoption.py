@@ -143,7 +143,7 @@ def test_a_first_start_that_fails_leaves_nothing(hub: HubProcess) -> None:
     hub.configure({"TraefikProxy.extra_static_config": {"providers": {"redis": {"nosuchoption": 1}}}})
     hub.launch()
     assert hub.wait(30) == 1
-    assert "Traefik ended with exit status 1." in hub.log_text
+    assert "Traefik refuses its static configuration (field not found, node: nosuchoption)" in hub.log_text
     assert hub.family() == []
     assert files(hub) == []
 

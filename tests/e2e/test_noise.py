@@ -132,6 +132,8 @@ async def test_the_price_of_notifications_is_told_once_and_right(
         made = make(redis_notifications="keep", **traits)
         proxy = await made if isinstance(made, Awaitable) else made
         await proxy.add_route("/", target, {})
+        if (session := proxy._session) is not None and session.first_look is not None:
+            await session.first_look
         return proxy
 
     proxy = await start()

@@ -1,20 +1,18 @@
 """TCP ports for servers of tests: no two processes of a user are given the same one.
 
 A port is known long before its server listens on it, and again while the server is down. So each process holds a block
-of ports, by a lock on a file that ends with the process, and gives out each of them once before any a second time.
+of ports, by binding the first of them until it ends, and gives out each of the others once before any a second time.
 """
 
 from __future__ import annotations
 
+import atexit
 import contextlib
-import fcntl
 import os
 import random
 import socket
-import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Final
 
 #: Below those that Linux and macOS give to outgoing connections (from 32768 and 49152 on): a server that is down must
@@ -30,12 +28,12 @@ class _Held:
 
     Args:
         pid: the process that holds it; a child of it has to hold another.
-        lock: the descriptor of the locked file.
+        bound: keeps other processes off it.
         ports: gives the ports of the block, over and over.
     """
 
     pid: int
-    lock: int
+    bound: socket.socket
     ports: Iterator[int]
 
 
@@ -60,19 +58,19 @@ def free_port() -> int:
 
 
 def _hold() -> _Held:
-    directory = Path(tempfile.gettempdir()) / f"kvproxy-ports-{os.getuid()}"
-    directory.mkdir(mode=0o700, exist_ok=True)
     for block in random.sample(range(_BLOCKS), _BLOCKS):
-        lock = os.open(directory / str(block), os.O_CREAT | os.O_RDWR, 0o600)
+        first, bound = _FIRST + block * _BLOCK, socket.socket()
         try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            bound.bind(("127.0.0.1", first))
         except OSError:
-            os.close(lock)
+            bound.close()
             continue
-        return _Held(os.getpid(), lock, _again_and_again(_FIRST + block * _BLOCK))
-    raise OSError(f"All blocks of ports are held by other processes; see the locks in {directory}.")
+        # It is held to the end of the process, which is no leak.
+        atexit.register(bound.close)
+        return _Held(os.getpid(), bound, _again_and_again(range(first + 1, first + _BLOCK)))
+    raise OSError("All blocks of ports for servers of tests are held by other processes; stop some.")
 
 
-def _again_and_again(first: int) -> Iterator[int]:
+def _again_and_again(ports: range) -> Iterator[int]:
     while True:
-        yield from range(first, first + _BLOCK)
+        yield from ports
