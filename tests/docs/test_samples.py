@@ -39,6 +39,7 @@ SENTINELS = {
 #: The hub for which a page of the documentation shows a Traefik. Other pages show a part of the configuration.
 HUBS: dict[str, tuple[type[KVTraefikProxy], dict[str, Any]]] = {
     "redis.md": (TraefikRedisProxy, REDIS),
+    "external-traefik.md": (TraefikRedisProxy, REDIS),
     "https.md": (TraefikRedisProxy, {"public_url": "http://:443/", "traefik_entrypoint": "https"}),
     "file.md": (TraefikFileProviderProxy, {"dynamic_config_file": "/srv/jupyterhub/rules.toml"}),
     "etcd.md": (TraefikEtcdProxy, ETCD),
