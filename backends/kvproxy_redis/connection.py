@@ -154,10 +154,10 @@ def _from_url(url: str) -> dict[str, Any]:
     except ValueError:
         raise ConfigurationError("redis_url is no proper URL; it should look like redis://host:6379/0.") from None
     if parts.scheme not in _SCHEMES:
-        shown = parts.scheme + "://…" if parts.scheme and parts.netloc else "this"
+        given = f", not with {parts.scheme}://" if parts.scheme and parts.netloc else ""
         raise ConfigurationError(
-            f"redis_url cannot be {shown}: it must begin with redis://, rediss:// (TLS) or unix://. Sentinels are "
-            "named in redis_sentinels; Traefik cannot read from a Redis Cluster."
+            f"redis_url must begin with redis://, rediss:// (TLS) or unix://{given}. Sentinels are named in "
+            "redis_sentinels; Traefik cannot read from a Redis Cluster."
         )
     if several:
         raise ConfigurationError(

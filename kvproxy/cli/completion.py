@@ -24,7 +24,7 @@ SHELLS: Final = ("bash", "zsh", "fish")
 @click.argument("shell", type=click.Choice(SHELLS), required=False)
 @click.pass_context
 def command(context: click.Context, shell: str | None) -> None:
-    """Print what makes a shell complete kvproxy's arguments.
+    """Print a shell completion script.
 
     Without SHELL, it is for the shell that you use ($SHELL).
     """

@@ -24,7 +24,7 @@ COMMANDS: Final = {
     "routes": "Show which routes there are, and who serves them.",
     "static-config": "Print the static configuration for a Traefik of your own.",
     "migrate": "Copy routes from another store or from jupyterhub-traefik-proxy.",
-    "completion": "Print what makes a shell complete kvproxy's arguments.",
+    "completion": "Print a shell completion script.",
 }
 
 

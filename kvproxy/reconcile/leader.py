@@ -52,7 +52,7 @@ class LeaseHolder:
         text = await self._store.read_lease()
         found = decode(text)
         if found is not None and not is_dead(found):
-            self._log.info("Looking whether another hub (%s) is still at work on the same routes.", found)
+            self._log.info("Checking whether another hub (%s) still uses these routes.", found)
             await self._watch(text)
         self._mine = self._mine.after(found)
         await self._write()

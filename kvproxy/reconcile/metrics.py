@@ -27,7 +27,9 @@ COMMITS: Final = Histogram(
 OPERATIONS: Final = Counter(f"{_PREFIX}_operations", "Keys that were set or deleted in the store")
 STORE_FAILURES: Final = Counter(f"{_PREFIX}_store_failures", "Times that the store could not do what it was asked for")
 REPAIRS: Final = Counter(f"{_PREFIX}_repairs", "Entries in the store that were not as the hub left them")
-TELLINGS: Final = Counter(f"{_PREFIX}_traefik_tellings", "Times that Traefik had to be told again of a change")
+TELLINGS: Final = Counter(
+    f"{_PREFIX}_traefik_renotifications", "Times that Traefik had to be notified again of a change"
+)
 READY: Final = Histogram(
     f"{_PREFIX}_route_ready_seconds", "Time from add_route until Traefik serves the route", buckets=_BUCKETS
 )

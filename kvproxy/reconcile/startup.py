@@ -120,7 +120,7 @@ async def wait_for_traefik(
             seen, problem = None, str(error)
         if seen is not None and seen >= revision:
             if told:
-                log.info("Traefik is there.")
+                log.info("Traefik is ready.")
             return
         elapsed = loop.time() - start
         why = explain(Facts(api_problem=problem, loaded=Loaded.of(seen, revision), provider_error=provider_error()))

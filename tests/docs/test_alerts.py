@@ -34,7 +34,7 @@ WELL = {
     f"{PREFIX}edits_waiting{{{LABELS}}}": "0x40",
     f"{PREFIX}store_failures_total{{{LABELS}}}": "3x40",
     f"{PREFIX}repairs_total{{{LABELS}}}": "2x40",
-    f"{PREFIX}traefik_tellings_total{{{LABELS}}}": "1x40",
+    f"{PREFIX}traefik_renotifications_total{{{LABELS}}}": "1x40",
     f"{PREFIX}routes_not_ready_total{{{LABELS}}}": "0x40",
     f'{PREFIX}route_ready_seconds_bucket{{{LABELS}, le="1.0"}}': "0+20x40",
     f'{PREFIX}route_ready_seconds_bucket{{{LABELS}, le="10.0"}}': "0+20x40",
@@ -47,7 +47,7 @@ WELL = {
 }
 FIRST = f'{LABELS}, replica="http://one:8099"'
 SECOND = f'{LABELS}, replica="http://two:8099"'
-TOLD = {f"{PREFIX}traefik_tellings_total{{{LABELS}}}": "0+1x40"}
+TOLD = {f"{PREFIX}traefik_renotifications_total{{{LABELS}}}": "0+1x40"}
 #: Faults by name, each with the alerts that it raises.
 CASES: dict[str, tuple[set[str], dict[str, str]]] = {
     "a hub that is well": (set(), {}),

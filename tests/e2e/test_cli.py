@@ -126,7 +126,9 @@ async def test_check_says_what_is_wrong_with_the_store(
     write_config(tmp_path, {**settings, "TraefikRedisProxy.redis_url": "http://127.0.0.1"})
     done = await check(tmp_path)
     assert (done.status, done.out) == (2, "")
-    assert done.err.startswith("Error: redis_url cannot be http://…: it must begin with redis://")
+    assert done.err.startswith(
+        "Error: redis_url must begin with redis://, rediss:// (TLS) or unix://, not with http://."
+    )
 
 
 async def test_check_before_the_first_start(redis_server: RedisServer, tmp_path: Path) -> None:

@@ -118,7 +118,7 @@ async def test_traefik_comes_late(hub, traefik):
     wait_until(lambda: about_traefik(hub, "W"), "the hub says what it waits for", 15)
     traefik.start()
     wait_until(hub.answers, "the hub answers", 20)
-    wait_until(lambda: "Traefik is there." in hub.log_text, "the hub says that it came")
+    wait_until(lambda: "Traefik is ready." in hub.log_text, "the hub says that it came")
     async with HubClient(hub, "gus") as gus:
         assert (await gus.log_in()).status == 200
     assert hub.end() == 0

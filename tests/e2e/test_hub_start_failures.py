@@ -138,7 +138,7 @@ def test_traefik_missing(hub_factory, redis_server):
 @pytest.mark.parametrize(
     ("trait", "value", "sentence"),
     [
-        ("TraefikRedisProxy.redis_url", "http://127.0.0.1", "it must begin with redis://"),
+        ("TraefikRedisProxy.redis_url", "http://127.0.0.1", "redis_url must begin with redis://"),
         ("TraefikRedisProxy.redis_url", "redis://a:1,b:2", "redis_url names several servers"),
         ("TraefikRedisProxy.redis_client_kwargs", {"tls": True}, "redis_client_kwargs holds an option"),
         ("KVTraefikProxy.kv_traefik_prefix", "", "kv_traefik_prefix = '' leaves no name"),

@@ -83,8 +83,8 @@ TRAITS: list[tuple[dict[str, Any], str]] = [
     ({"TKvProxy.kv_separator": "."}, r"kv_separator cannot be followed: .* Remove c\.TKvProxy\.kv_separator"),
 ]
 STORES: list[tuple[dict[str, Any], str]] = [
-    ({f"{R}.redis_url": "http://127.0.0.1"}, r"redis_url cannot be http://…: it must begin with redis://"),
-    ({f"{R}.redis_url": "127.0.0.1:6379"}, r"redis_url cannot be this: it must begin with redis://"),
+    ({f"{R}.redis_url": "http://127.0.0.1"}, r"redis_url must begin with redis://.*, not with http://"),
+    ({f"{R}.redis_url": "127.0.0.1:6379"}, r"redis_url must begin with redis://"),
     ({f"{R}.redis_url": "redis://a:1,b:2"}, r"redis_url names several servers.*redis_sentinels"),
     ({f"{R}.redis_url": "redis://127.0.0.1:99999"}, r"redis_url is no proper URL; it should look like redis://"),
     ({f"{R}.redis_url": "redis://127.0.0.1/hub"}, r"db 'hub' is not a number"),

@@ -175,7 +175,7 @@ def clocks(offsets: Mapping[str, float | None]) -> list[Finding]:
         for name, offset in told.items()
         if abs(offset) > _CLOCKS
     ]
-    return wrong or ([ok("clock", f"As this machine's: {', '.join(told)}.")] if told else [])
+    return wrong or ([ok("clock", f"This machine's agrees with that of {' and '.join(told)}.")] if told else [])
 
 
 # -- Traefik

@@ -39,7 +39,7 @@ async def _hub(hub: Hub, store: Store, held: Held | None) -> tuple[Finding, bool
         return ok("hub", f"It answers at {hub.app.hub.url}."), True
     if held is not None and (who := await hub_at_work(store)):
         return ok("hub", f"It is at work ({who}), though nobody answers here at {hub.app.hub.url}."), True
-    return ok("hub", "It does not run, as far as can be told."), False
+    return ok("hub", "None is running here, as far as kvproxy can tell."), False
 
 
 async def _examine_traefiks(hub: Hub, store: Store, held: Held | None, runs: bool) -> list[Finding]:

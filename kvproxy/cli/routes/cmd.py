@@ -21,7 +21,7 @@ from ..main import examples, hub_options
 )
 @hub_options
 @click.option("--prefix", default="", help="Only routes whose routespec begins so.")
-@click.option("--differing", is_flag=True, help="Only routes that are not in the store, or not served, as they should.")
+@click.option("--differing", is_flag=True, help="Only routes whose stored or served state is wrong.")
 @click.option("--watch", is_flag=True, help="Look again and again, until Ctrl-C; in a pipe, print what changes.")
 @click.option(
     "--interval",

@@ -108,7 +108,9 @@ def test_notifications_matter_where_there_are_many_routes() -> None:
 
 def test_clocks_that_differ_are_named() -> None:
     """By how much, and in which direction; who does not tell is passed over."""
-    assert findings.clocks({"Redis": 0.4, "Traefik": None}) == [findings.ok("clock", "As this machine's: Redis.")]
+    assert findings.clocks({"Redis": 0.4, "Traefik": None}) == [
+        findings.ok("clock", "This machine's agrees with that of Redis.")
+    ]
     assert findings.clocks({"Traefik": None}) == []
     [ahead, behind] = findings.clocks({"Redis": 61.2, "Traefik": -3600.0, "fine": 1.0})
     assert ahead.said == "The clock of Redis is 61 s ahead of this machine's."
