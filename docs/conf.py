@@ -5,6 +5,7 @@ from importlib.metadata import version as version_of
 
 from pygments.lexers import TextLexer
 from sphinx.application import Sphinx
+from traitlets.config import Configurable
 
 project = "kvproxy"
 author = "kvproxy contributors"
@@ -91,10 +92,18 @@ def show_examples(app: Sphinx, context: object, lines: list[str]) -> None:
         lines[:] = ["", ".. code-block:: text", "", *(f"   {line}" for line in examples), ""]
 
 
+def hide_arguments(
+    app: Sphinx, what: str, name: str, obj: object, options: object, signature: str | None, returns: str | None
+) -> tuple[str, str | None] | None:
+    """Show no arguments of classes with settings: JupyterHub makes them, and they say nothing."""
+    return ("", None) if isinstance(obj, type) and issubclass(obj, Configurable) else None
+
+
 def setup(app: Sphinx) -> None:
     """Called by Sphinx."""
     # Before napoleon's.
     app.connect("autodoc-process-docstring", list_arguments, priority=100)
+    app.connect("autodoc-process-signature", hide_arguments)
     app.connect("sphinx-click-process-epilog", show_examples)
     # Pygments' own stumbles over a policy of Consul's.
     app.add_lexer("hcl", TextLexer)

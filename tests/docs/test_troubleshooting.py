@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import re
 
-from .blocks import ROOT
-from .messages import Message, all_messages, messages_of
+from .blocks import ROOT, all_blocks
+from .messages import QUIET, Message, all_messages, messages_of
 
 PAGE = ROOT / "docs" / "how-to" / "troubleshooting.md"
 #: Letters of an excerpt, so that it can be told from others.
 LEAST = 7
+#: What lines of a good start begin with.
+BEGINNINGS = ("Traefik ", "The master of Redis is now")
 
 
 def excerpts(text: str) -> list[str]:
@@ -43,6 +45,16 @@ def test_each_row_says_what_it_means_and_what_to_do() -> None:
     """In three columns, none of them empty."""
     rows = [line for line in PAGE.read_text(encoding="utf-8").splitlines() if line.startswith("| `")]
     assert [row for row in rows if len([cell for cell in row.strip("|").split(" | ") if cell.strip()]) != 3] == []
+
+
+def test_a_good_start_is_shown_in_the_words_of_the_log() -> None:
+    """The lines of kvproxy's own in blocks of text, on every page."""
+    informed = [one.text for one in all_messages(QUIET) if one.text.startswith(BEGINNINGS)]
+    patterns = [re.compile(re.escape(text).replace("…", ".+")) for text in informed]
+    shown = [line for block in all_blocks() if block.language == "text" for line in block.text.splitlines()]
+    lines = [line for line in shown if line.startswith(BEGINNINGS)]
+    assert len(lines) >= 8
+    assert [line for line in lines if not any(pattern.fullmatch(line) for pattern in patterns)] == []
 
 
 def test_messages_are_found_in_every_form() -> None:
