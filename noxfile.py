@@ -143,7 +143,7 @@ def linkcheck(session: nox.Session) -> None:
 
 
 def build_docs(session: nox.Session, builder: str, *options: str, success_codes: Sequence[int] = (0,)) -> None:
-    session.install("-e", ".[redis,file,test,docs]")
+    session.install("-e", ".[docs]")
     target = f"docs/_build/{builder}"
     # From nothing: what Sphinx remembers from the last time is not warned about again.
     shutil.rmtree(target, ignore_errors=True)
