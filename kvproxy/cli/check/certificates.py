@@ -58,7 +58,7 @@ def served(where: str, der: bytes, configured: bytes | None, host: str, now: dat
         said = f"{where} shows a certificate that is only a stand-in, which no browser trusts."
         return [error("certificate", said, "Give c.JupyterHub.ssl_cert and ssl_key, or set Traefik up to have one.")]
     if configured is not None and x509.load_pem_x509_certificates(configured)[0] != certificate:
-        advice = "Traefik reads it anew when its configuration changes; restart the hub, or whatever answers there."
+        advice = "Traefik rereads it when its configuration changes; restart the hub, or whatever answers there."
         return [warning("certificate", f"{where} shows another certificate than ssl_cert.", advice)]
     return [*validity(where, certificate, now), *names(where, certificate, host)]
 

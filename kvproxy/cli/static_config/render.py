@@ -166,8 +166,8 @@ def comments_on(
         hidden: whether the secrets are left out.
     """
     lines = [
-        "Traefik's static configuration, made by `kvproxy static-config` from the hub's settings. Make it anew when",
-        "they change. Start Traefik with: traefik --configfile=THIS_FILE",
+        "Traefik's static configuration, made by `kvproxy static-config` from the hub's settings. Regenerate it",
+        "when they change. Start Traefik with: traefik --configfile=THIS_FILE",
     ]
     if hidden:
         lines.append("Secrets are hidden here; `--output FILE` writes them, into a file that only you can read.")
