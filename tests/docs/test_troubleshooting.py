@@ -10,7 +10,7 @@ from .messages import QUIET, Message, all_messages, messages_of
 PAGE = ROOT / "docs" / "how-to" / "troubleshooting.md"
 #: Letters of an excerpt, so that it can be told from others.
 LEAST = 7
-#: What lines of a good start begin with.
+#: Beginnings of lines of a good start.
 BEGINNINGS = ("Traefik ", "The master of Redis is now")
 
 
