@@ -46,3 +46,23 @@ async def insist(work: Coroutine[Any, Any, T]) -> T:
             task.exception()
         raise
     return task.result()
+
+
+async def finish(work: Coroutine[Any, Any, T]) -> T:
+    """Do something to its end; a cancellation of this is raised only then.
+
+    Raises:
+        asyncio.CancelledError: if this was cancelled meanwhile.
+        Exception: whatever the work raises.
+    """
+    task, cancelled = asyncio.ensure_future(work), False
+    while not task.done():
+        try:
+            await asyncio.wait([task])
+        except asyncio.CancelledError:
+            cancelled = True
+    if cancelled:
+        # Otherwise asyncio would complain that it was never retrieved.
+        task.exception()
+        raise asyncio.CancelledError
+    return task.result()

@@ -17,6 +17,7 @@ from redis.exceptions import RedisError
 from kvproxy import ConfigurationError
 from kvproxy.store.renewal import Stamp, stamp
 
+from .cancellation import finish
 from .connection import Connection, client_options, sentinel_options
 from .sentinels import Sentinels
 
@@ -48,12 +49,20 @@ def connect(connection: Connection, patience: Mapping[str, float] | None = None)
         options.pop(name, None)
     try:
         if connection.sentinels is None:
-            return _renewing(Redis(**options))
+            return _renewing(Client(**options))
         return _following(connection, connection.sentinels, options)
     except TypeError as error:
         raise ConfigurationError(
             f"redis_client_kwargs holds an option that the Redis client refuses: {error}."
         ) from None
+
+
+class Client(Redis):
+    """A client whose ``async with`` closes what is open although its task is cancelled; redis-py's (8.1) may not."""
+
+    async def __aexit__(self, *error: Any) -> None:
+        """Close all connections; a cancellation comes afterwards."""
+        await finish(super().__aexit__(*error))  # type: ignore[no-untyped-call]
 
 
 class Renewing(SSLConnection):
@@ -116,7 +125,7 @@ class MasterPool(SentinelConnectionPool):
         await super().release(connection)
 
 
-class FollowingRedis(Redis):
+class FollowingRedis(Client):
     """A client of whichever server is the master; asks the sentinels at each new connection."""
 
     connection_pool: MasterPool
@@ -151,7 +160,7 @@ def _following(connection: Connection, sentinels: Sentinels, options: dict[str, 
 
 def sentinel_client(connection: Connection, host: str, port: int) -> Any:
     """A client of one sentinel, which tries once."""
-    return _renewing(Redis(host=host, port=port, **_sentinel_options(connection)))
+    return _renewing(Client(host=host, port=port, **_sentinel_options(connection)))
 
 
 def _sentinel_options(connection: Connection) -> dict[str, Any]:

@@ -72,6 +72,8 @@ class TraefikSupervisor:
         self._me = this_process()
         self._restarts = Restarts()
         self._launched = 0.0
+        # The loop's time when the start had waited for it with success.
+        self._ready = float("-inf")
         self._works: Callable[[float], bool] = lambda moment: False
         self._stuck: Callable[[], str] = str
         self._standstill = Standstill(stuck_timeout)
@@ -132,6 +134,7 @@ class TraefikSupervisor:
         self._launch_traefik()
         self._task = begin(self._look_after(), "The task that looks after Traefik", self._log)
         await ready()
+        self._ready = self._now()
         self._stays = self._outlives
 
     def provider_error(self, since: float = 0.0) -> str:
@@ -182,6 +185,7 @@ class TraefikSupervisor:
             self._output.follow_from_end()
             self._task = begin(self._look_after(), "The task that looks after Traefik", self._log)
             await ready()
+            self._ready = self._now()
         except (TraefikError, OSError) as error:
             return str(error)
         return None
@@ -240,7 +244,7 @@ class TraefikSupervisor:
         self._keep_record(traefik)
         problem = self._try("Looking whether Traefik works", self._stuck) or ""
         # One that has never worked is not helped by another start.
-        if self._standstill.over(self._now(), problem) and self._works(self._launched):
+        if self._standstill.over(self._now(), problem) and self._worked:
             await self._replace(traefik, problem)
 
     async def _replace(self, traefik: ChildProcess, problem: str) -> None:
@@ -256,10 +260,18 @@ class TraefikSupervisor:
 
     async def _start_again(self, ended: ChildProcess) -> None:
         lived = self._now() - self._launched
-        pause = self._restarts.pause(worked=self._works(self._launched), lived=lived)
+        pause = self._restarts.pause(worked=self._worked, lived=lived)
         self._log.error("Traefik %s; starting it again in %g s. %s", ended.ending, pause, self._output.last_words)
         await asyncio.sleep(pause)
         self._try("Starting Traefik again", self._launch_traefik)
+
+    @property
+    def _worked(self) -> bool:
+        """True if the Traefik that runs, or ran last, has ever worked.
+
+        One that hangs as soon as the start has seen it work may not have been asked again in between.
+        """
+        return self._ready >= self._launched or self._works(self._launched)
 
     @staticmethod
     def _now() -> float:

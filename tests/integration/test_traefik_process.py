@@ -23,6 +23,8 @@ from kvproxy.testing.clock import ClockLoop
 LOG = logging.getLogger("kvproxy.test")
 #: Seconds from a start of Traefik's until it has loaded its configuration, and until a poller has seen that.
 LOADS, SEEN = 0.3, 2.0
+#: Seconds for which it may hang.
+PATIENCE = 5.0
 
 
 class Impostor:
@@ -42,6 +44,11 @@ class Impostor:
             raise self.trouble
         return self.ended is None
 
+    def stop(self, grace: float) -> bool:
+        """See :meth:`kvproxy.process.child.ChildProcess.stop`."""
+        self.ended = self.started
+        return True
+
 
 class World:
     """A process that is looked after, all Traefiks that it has had, and whether they come to work."""
@@ -49,9 +56,10 @@ class World:
     def __init__(self, directory: Path) -> None:
         self.file = directory / "traefik.toml"
         launch = Launch("/bin/traefik", (3, 7, 15), {}, "configuration")
-        self.process = TraefikSupervisor(self.file, launch, LOG, outlives=True)
+        self.process = TraefikSupervisor(self.file, launch, LOG, stuck_timeout=PATIENCE, outlives=True)
         self.had: list[Impostor] = []
         self.works = True
+        self.problem = ""
 
     @property
     def now(self) -> float:
@@ -94,7 +102,7 @@ def play(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCapt
             async def ready() -> None:
                 await asyncio.sleep(LOADS)
 
-            await world.process.start(Start(), lambda: None, ready, world.worked_since)
+            await world.process.start(Start(), lambda: None, ready, world.worked_since, lambda: world.problem)
             await scene(world)
             await world.process.release()
 
@@ -148,6 +156,20 @@ def test_one_that_ran_for_long_is_soon_back(play: Play) -> None:
             assert await world.kill() <= 1.5
 
     play(scene)
+
+
+def test_one_that_hangs_as_soon_as_it_has_started_is_restarted(play: Play, caplog: pytest.LogCaptureFixture) -> None:
+    """The start has seen it work, and nobody since; its successor, which never works, is left alone."""
+
+    async def scene(world: World) -> None:
+        world.works, world.problem = False, "It hangs."
+        await asyncio.sleep(PATIENCE + 1)
+        assert len(world.had) == 2
+        await asyncio.sleep(10 * PATIENCE)
+        assert len(world.had) == 2
+
+    play(scene)
+    assert errors(caplog) == ["Restarting Traefik (process 1000). It hangs."]
 
 
 def test_no_error_ends_the_look_after_traefik(play: Play, caplog: pytest.LogCaptureFixture) -> None:
