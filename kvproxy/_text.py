@@ -1,4 +1,4 @@
-"""Texts of somebody else's, made fit for a log or a terminal: users, stores and Traefik choose what is in some."""
+"""Texts for a log or a terminal: numbers of things, and texts of users, stores and Traefik made safe."""
 
 from __future__ import annotations
 
@@ -6,6 +6,26 @@ from typing import Final
 
 #: Characters of a text that a log may have to take.
 LIMIT: Final = 2000
+#: Things that are named in a sentence, if there are more.
+NAMED: Final = 3
+
+
+def counted(number: int, noun: str) -> str:
+    """A number of things.
+
+    >>> counted(1, "route"), counted(2, "route")
+    ('1 route', '2 routes')
+    """
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
+def and_more(number: int) -> str:
+    """The end of a sentence's list of things, of which the first :data:`NAMED` are named.
+
+    >>> "a, b, c" + and_more(5), "a, b" + and_more(2)
+    ('a, b, c and 2 more', 'a, b')
+    """
+    return f" and {number - NAMED} more" if number > NAMED else ""
 
 
 def printable(text: str) -> str:

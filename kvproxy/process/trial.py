@@ -9,7 +9,7 @@ import socket
 import subprocess
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 from urllib.request import ProxyHandler, build_opener
@@ -78,12 +78,8 @@ def refusal(printed: str) -> str:
     >>> refusal("Error calling healthcheck: ping: missing x entry point")
     ''
     """
-    for line in printed.splitlines():
-        try:
-            said = json.loads(line)
-        except ValueError:
-            continue
-        if isinstance(said, dict) and str(said.get("error", "")).startswith(_REFUSED):
+    for said in _log_entries(printed):
+        if str(said.get("error", "")).startswith(_REFUSED):
             return str(said["error"]).removeprefix(_REFUSED).rstrip(".")
     return ""
 
@@ -162,12 +158,8 @@ def complaints(log: str) -> list[str]:
     ['bad rule (mine)']
     """
     found: dict[str, None] = {}
-    for line in log.splitlines():
-        try:
-            said = json.loads(line)
-        except ValueError:
-            continue
-        if not isinstance(said, dict) or said.get("level") != "error":
+    for said in _log_entries(log):
+        if said.get("level") != "error":
             continue
         text = str(said.get("error") or said.get("message"))
         if _OTHERS.search(text):
@@ -175,3 +167,14 @@ def complaints(log: str) -> list[str]:
         named = next((str(said[kind]) for kind in _NAMED if kind in said), "").removesuffix("@file")
         found[f"{text.replace('@file', '')}{f' ({named})' if named else ''}"] = None
     return list(found)
+
+
+def _log_entries(text: str) -> Iterator[dict[str, Any]]:
+    """The lines of a log that are JSON objects; Traefik prints others too."""
+    for line in text.splitlines():
+        try:
+            said = json.loads(line)
+        except ValueError:
+            continue
+        if isinstance(said, dict):
+            yield said

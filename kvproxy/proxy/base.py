@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from jupyterhub.metrics import PROXY_POLL_DURATION_SECONDS
 
-from .._text import shown
+from .._text import counted, shown
 from ..errors import (
     ConfigurationError,
     InvalidRouteError,
@@ -26,7 +26,7 @@ from ..process.launch import check_free, launch_spec, secrets_in
 from ..process.supervisor import TraefikSupervisor
 from ..reconcile.reconciler import Reconciler
 from ..reconcile.startup import serves_already, wait_for_store, wait_for_traefik, warn_once
-from ..routing.route import counted, make_route, parse_routespec
+from ..routing.route import make_route, parse_routespec
 from ..store.renewal import tell_renewals
 from ..traefik.features import Features, look_at
 from ..traefik.replicas import Replica
@@ -155,9 +155,9 @@ class KVTraefikProxy(SucceedingProxy, PreparedProxy):
         access = self._access(secret := self._secret())
         warn_of_rivals(type(self), self.named_as, self.log)
         set_up_for = partial(self._setup, access, secret, entry_points=entry_points)
-        discovery = self._fleet(access)
+        discovery, adjusts = self._fleet(access), bool(self.sets_up and not self.should_start)
         store = self.open_store()
-        self._session = session = Session(self.log, store, discovery, set_up_for)
+        self._session = session = Session(self.log, store, discovery, set_up_for, adjusts=adjusts)
         members = session.discovery.members
         timeout, setting = self.store_timeout, "c.KVTraefikProxy.store_timeout"
         for warning in await wait_for_store(store.check, timeout, setting, self.log):
@@ -191,7 +191,7 @@ class KVTraefikProxy(SucceedingProxy, PreparedProxy):
         if files := self.store_certificates():
             session.begin(tell_renewals(files, self.log), "The look at certificates' files")
         if self.tracks_activity:
-            session.track_activity(reconciler, external=not self.should_start, sets_up=self.sets_up)
+            session.track_activity(reconciler, sets_up=self.sets_up)
         return session, reconciler
 
     async def _running(self) -> Reconciler:
@@ -218,8 +218,7 @@ class KVTraefikProxy(SucceedingProxy, PreparedProxy):
 
     async def _check_external(self, session: Session, reconciler: Reconciler) -> None:
         await self._look_at_external(await session.discovery.members(), reconciler.revision, reconciler.desired)
-        if self.sets_up:
-            await session.adjust(reconciler)
+        await session.adjust(reconciler)
         await reconciler.log_notification_cost()
 
     async def stop(self) -> None:
@@ -233,7 +232,7 @@ class KVTraefikProxy(SucceedingProxy, PreparedProxy):
         if self._reconciler is not None:
             self.log.info(
                 "Leaving %s in the store, %s, for the next start to find.",
-                counted(self._reconciler.count),
+                counted(self._reconciler.count, "route"),
                 self.store_place(),
             )
             await self._reconciler.leave_traefik()

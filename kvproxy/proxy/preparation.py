@@ -96,7 +96,7 @@ class PreparedProxy(StoreTraits):
                 ) from None
 
     def _check_hooks(self) -> None:
-        """Whether hooks leave the hub's own route usable, without which the hub does not start."""
+        """Refuse hooks that leave the hub's own route unusable: without it the hub does not start."""
         layout = self.layout(() if self.should_start else (self.traefik_entrypoint,))
         if layout.customize is None or self.app is None:
             return

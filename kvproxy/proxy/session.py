@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine
+from functools import partial
 from typing import Any
 
 from .._tasks import begin
@@ -26,6 +27,7 @@ class Session:
         store: where the routes go, not yet connected.
         discovery: the replicas of Traefik.
         set_up_for: returns the dynamic configuration that is not about routes, for a Traefik with these features.
+        adjusts: True for Traefiks that the hub sets up and does not start, whose features may change.
     """
 
     def __init__(
@@ -34,12 +36,15 @@ class Session:
         store: Store,
         discovery: ReplicaDiscovery,
         set_up_for: Callable[[Features | None], dict[str, Any]],
+        *,
+        adjusts: bool,
     ) -> None:
         self._log = log
         self._tasks: list[asyncio.Task[None]] = []
         self.store = store
         self.discovery = discovery
-        self.set_up_for = set_up_for
+        self._set_up_for = set_up_for
+        self._adjusts = adjusts
         #: Keeps the store equal to the table; None before it has begun to work.
         self.reconciler: Reconciler | None = None
         #: The Traefik that the hub starts; None if it starts none, or has not begun to.
@@ -69,26 +74,21 @@ class Session:
         self._tasks.append(task)
         return task
 
-    def track_activity(self, reconciler: Reconciler, *, external: bool, sets_up: bool) -> None:
+    def track_activity(self, reconciler: Reconciler, *, sets_up: bool) -> None:
         """Count the requests of each user's server from now on.
 
         Args:
             reconciler: knows the routes.
-            external: True for Traefiks that the hub has not started: what they can do may change.
             sets_up: True if the hub sets up the router of Traefik's metrics.
         """
-
-        async def prepare() -> None:
-            if external and sets_up:
-                await self.adjust(reconciler)
-
-        self._tracker = ActivityTracker(self.discovery.members, prepare, self._log, sets_up)
+        adjust = partial(self.adjust, reconciler)
+        self._tracker = ActivityTracker(self.discovery.members, adjust, self._log, sets_up)
         GAUGES.watch_memory(self._tracker)
 
     async def adjust(self, reconciler: Reconciler) -> None:
         """Set up an external Traefik for what it can do by now; as long as none answers, all stays as it is."""
-        if able := await look_at(await self.discovery.members()):
-            reconciler.set_up(self.set_up_for(able))
+        if self._adjusts and (able := await look_at(await self.discovery.members())):
+            reconciler.set_up(self._set_up_for(able))
 
     def annotate(self, name: str, route: dict[str, Any] | None) -> dict[str, Any] | None:
         """Add what is known of its activity to a route, in place."""

@@ -9,6 +9,7 @@ from typing import Any
 
 from jupyterhub.proxy import Proxy
 
+from .._text import counted
 from ..reconcile.reconciler import Reconciler
 from .session import Session
 
@@ -36,7 +37,7 @@ class SucceedingProxy(Proxy):
         self.log.warning(
             "The store still holds %s of jupyterhub-traefik-proxy, behind the hub's own from now on; to remove what is "
             "left, stop the hub, run: %s, and start it again.",
-            "1 route" if left == 1 else f"{left} routes",
+            counted(left, "route"),
             self.takeover_command,
         )
 

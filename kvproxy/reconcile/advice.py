@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import Final
 
+from .._text import counted
 from .._types import Log
 from ..errors import StoreError
 from ..routing.entry import SETUP
 from ..routing.manifest import foreign_default, of_default_store
-from ..routing.route import counted, make_route
+from ..routing.route import make_route
 from ..routing.table import DesiredTable
 from ..store.base import Snapshot, Store
 
@@ -37,7 +38,7 @@ async def log_notification_cost(store: Store, table: DesiredTable, log: Log) -> 
         log.warning(
             "With the present %s, each one that is added makes Traefik read all of them %d times instead of "
             "once, as the store wakes it for each key. %s",
-            counted(table.count),
+            counted(table.count, "route"),
             reads,
             store.notification_advice,
         )

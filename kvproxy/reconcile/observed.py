@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from .._text import shown
+from .._text import NAMED, and_more, shown
 from ..routing.decode import group_of, route_of, stored_revision
 from ..routing.entry import QUARANTINE, SETUP, Entry
 from ..routing.names import Names, is_kvproxys
@@ -14,8 +14,6 @@ from ..routing.route import Route
 from ..store.base import Operation, Snapshot, Space
 from .plan import apart, diff
 
-#: Routes that are named in a sentence.
-_NAMED: Final = 3
 #: Characters of a corrupt record that are kept.
 _KEPT: Final = 16 * 1024
 
@@ -178,5 +176,4 @@ def _describe(wrong: Sequence[str], found: Mapping[str, Entry], desired: Mapping
 
 def _some(routes: Sequence[Route]) -> str:
     specs = [route.routespec for route in routes]
-    more = f" and {len(specs) - _NAMED} more" if len(specs) > _NAMED else ""
-    return shown(", ".join(specs[:_NAMED])) + more
+    return shown(", ".join(specs[:NAMED])) + and_more(len(specs))

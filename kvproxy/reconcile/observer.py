@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from typing import Any, Final
+from typing import Any
 
+from .._text import NAMED, and_more, counted
 from ..errors import HookError
-from ..routing.route import Route, counted
-
-#: Routes that are named in a sentence.
-_NAMED: Final = 3
+from ..routing.route import Route
 
 
 class Observer:
@@ -57,12 +55,11 @@ def log_refused_routes(
     for error in refused:
         observer.not_served(error.routespec, error)
     if refused:
-        more = f" and {len(refused) - _NAMED} more" if len(refused) > _NAMED else ""
         log.error(
             "%s of the store %s known but not served, for lack of what may protect them: a hook fails. "
             "Correct it and restart the hub. %s%s",
-            counted(len(refused)),
+            counted(len(refused), "route"),
             "is" if len(refused) == 1 else "are",
-            " ".join(map(str, refused[:_NAMED])),
-            more,
+            " ".join(map(str, refused[:NAMED])),
+            and_more(len(refused)),
         )

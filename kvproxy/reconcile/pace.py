@@ -32,7 +32,7 @@ class Pace:
 
     @property
     def in_vain(self) -> bool:
-        """Whether it has been told so often that something must be wrong."""
+        """True if it was notified so often that something must be wrong."""
         return self._tellings > _IN_VAIN
 
     @property
@@ -67,7 +67,7 @@ class Pace:
         self._tellings = 0
 
     def due(self, now: float) -> bool:
-        """Whether it is to be told again."""
+        """True if it is time to notify it again."""
         pause = max(self.usual, min(self.usual * 2.0**self._tellings, _LAST_TELLING))
         return now - max(self._stalled, self._told) >= pause
 

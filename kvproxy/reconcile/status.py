@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from ..routing.entry import Entry
+from ..routing.table import DesiredTable
 from ..traefik.replicas import Replica
 from .progress import Progress
 from .reasons import stuck
@@ -17,6 +18,7 @@ class Status:
     """What is known at this moment of the store and of Traefik."""
 
     _progress: Progress
+    _table: DesiredTable
     _store_loop: StoreLoop
     _traefik_loop: TraefikLoop
 
@@ -33,7 +35,7 @@ class Status:
     @property
     def desired(self) -> Mapping[str, Entry]:
         """What the store is to hold, by name: routes, groups of them, and the setup."""
-        return self._store_loop.desired
+        return self._table.entries
 
     @property
     def waiting(self) -> int:
@@ -43,7 +45,7 @@ class Status:
     @property
     def count(self) -> int:
         """How many routes the hub wants."""
-        return self._store_loop.table.count
+        return self._table.count
 
     def stuck(self) -> str:
         """See :func:`kvproxy.reconcile.reasons.stuck`. Called several times a second."""

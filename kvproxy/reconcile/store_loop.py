@@ -320,7 +320,7 @@ class StoreLoop:
     async def _read(self) -> None:
         """Learn what the store holds; entries that differ become dirty."""
         reads, start = self._progress.take_reads(), self._now()
-        before = self._view
+        first = self._view is View.UNREAD
         if self._view is View.STALE:
             # Before the read: another store may take over meanwhile, which is to be read as well.
             self._view = View.IN_STEP
@@ -336,7 +336,7 @@ class StoreLoop:
         progress = self._progress
         progress.admitted = progress.admitted and await self._store.traefik_admitted()
         if not self._observed.matches(snapshot):
-            self._compare(snapshot, first=before is View.UNREAD)
+            self._compare(snapshot, first=first)
         if self._view is View.UNREAD:
             self._view = View.IN_STEP
         self._schedule.read(start, self._now())

@@ -169,15 +169,6 @@ def encode_data(data: Mapping[str, Any]) -> str:
         raise InvalidRouteError(f"The data of a route cannot be written as JSON: {error}.") from None
 
 
-def counted(routes: int) -> str:
-    """A number of routes in words.
-
-    >>> counted(0), counted(1)
-    ('0 routes', '1 route')
-    """
-    return f"{routes} {'route' if routes == 1 else 'routes'}"
-
-
 def make_route(routespec: str, target: str, data: Mapping[str, Any] | None) -> Route:
     """A checked route, its data being what JSON makes of it.
 

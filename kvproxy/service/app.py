@@ -87,7 +87,7 @@ def application(source: Source, prefix: str) -> web.Application:
 
 
 def _tls(environ: Mapping[str, str], purpose: ssl.Purpose) -> ssl.SSLContext | None:
-    """What the hub gives a service with ``internal_ssl``; None without it."""
+    """The context from the files that the hub gives a service with ``internal_ssl``; None without it."""
     files = [environ.get(f"JUPYTERHUB_SSL_{name}", "") for name in ("KEYFILE", "CERTFILE", "CLIENT_CA")]
     if not all(files):
         return None

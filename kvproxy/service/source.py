@@ -6,8 +6,8 @@ import asyncio
 import logging
 import ssl
 import time
-from collections.abc import Callable, Sequence
-from typing import Final
+from collections.abc import Callable, Coroutine, Sequence
+from typing import Any, Final
 
 import aiohttp
 from prometheus_client.parser import text_string_to_metric_families
@@ -99,8 +99,44 @@ def first_sight(place: str, held: Held) -> Observation:
     )
 
 
+class Look:
+    """A look that is repeated when somebody asks, but not before the last one has become stale.
+
+    Args:
+        name: of the task, for the log.
+        work: looks once.
+        fresh: returns the seconds for which the result is fresh, from those that the look took.
+        clock: seconds, from any moment on.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        work: Callable[[], Coroutine[Any, Any, None]],
+        fresh: Callable[[float], float],
+        clock: Callable[[], float],
+    ) -> None:
+        self._name, self._work, self._fresh, self._clock = name, work, fresh, clock
+        self._until = float("-inf")
+        #: The look that is under way, None if none is.
+        self.task: asyncio.Task[None] | None = None
+
+    def begin(self) -> None:
+        """Look again, unless that is under way or the last result is still fresh."""
+        if self.task is None and self._clock() >= self._until:
+            self.task = begin(self._once(), self._name, _LOG)
+
+    async def _once(self) -> None:
+        start = self._clock()
+        try:
+            await self._work()
+        finally:
+            now = self._clock()
+            self._until, self.task = now + self._fresh(now - start), None
+
+
 class Source:
-    """What the page shows, shared by everybody who looks at it.
+    """The contents of the page, shared by everybody who looks at it.
 
     Args:
         hub: the hub's configuration.
@@ -111,35 +147,31 @@ class Source:
     def __init__(self, hub: Hub, api: HubApi, clock: Callable[[], float] = time.monotonic) -> None:
         self._hub = hub
         self._api = api
-        self._clock = clock
         self._observation: Observation | None = None
-        self._looking: asyncio.Task[None] | None = None
         self._seen_once = asyncio.Event()
-        self._fresh_until = self._hub_fresh_until = self._check_fresh_until = float("-inf")
         self._hub_side = HubSide()
         self._findings: Sequence[Finding] | None = None
-        self._checking: asyncio.Task[None] | None = None
-        self._asking: asyncio.Task[None] | None = None
+        self._routes = Look("The look at the routes", self._look_again, lambda took: max(_FRESH, _SHARE * took), clock)
+        self._hubs = Look("The question to the hub", self._ask_hub, lambda took: _FRESH_HUB, clock)
+        self._checks = Look("The look of kvproxy check", self._check, lambda took: _FRESH_CHECK, clock)
 
     async def observation(self) -> Observation:
         """The routes as they are now, or were a moment ago."""
-        if self._looking is None and self._clock() >= self._fresh_until:
-            self._looking = begin(self._look_again(), "The look at the routes", _LOG)
-        if self._looking is not None and self._observation is not None:
-            await asyncio.wait({self._looking}, timeout=_WAIT)
+        self._routes.begin()
+        if self._routes.task is not None and self._observation is not None:
+            await asyncio.wait({self._routes.task}, timeout=_WAIT)
         await self._seen_once.wait()
         assert self._observation is not None  # noqa: S101 - for the type checker
         return self._observation
 
     async def findings(self) -> Sequence[Finding] | None:
-        """What ``kvproxy check`` said last; None before it has looked once. It looks beside, and nobody waits."""
-        if self._checking is None and self._clock() >= self._check_fresh_until:
-            self._checking = begin(self._check(), "The look of kvproxy check", _LOG)
+        """The last result of ``kvproxy check``; None before its first look, which nobody waits for."""
+        self._checks.begin()
         return self._findings
 
     async def aclose(self) -> None:
         """End what is under way. It gets some seconds: a client interrupted in connecting loses a connection."""
-        tasks = [task for task in (self._looking, self._checking, self._asking) if task is not None]
+        tasks = [look.task for look in (self._routes, self._checks, self._hubs) if look.task is not None]
         if tasks:
             await asyncio.wait(tasks, timeout=_END)
         for task in tasks:
@@ -147,16 +179,12 @@ class Source:
             await asyncio.gather(task, return_exceptions=True)
 
     async def _look_again(self) -> None:
-        start = self._clock()
         try:
             self._tell(await self._look())
         except Exception as problem:
-            # Whoever waits for the first look must not wait for ever; the log has the whole of it.
+            # The first look is waited for, so it must have a result; the log has the whole of it.
             self._tell(Observation("", Held({}), problem=f"{type(problem).__name__}: {problem}"))
             raise
-        finally:
-            took = self._clock() - start
-            self._fresh_until, self._looking = self._clock() + max(_FRESH, _SHARE * took), None
 
     def _tell(self, observation: Observation) -> None:
         self._observation = observation
@@ -164,8 +192,7 @@ class Source:
 
     async def _look(self) -> Observation:
         place = self._hub.proxy.store_place()
-        if self._asking is None and self._clock() >= self._hub_fresh_until:
-            self._asking = begin(self._ask_hub(), "The question to the hub", _LOG)
+        self._hubs.begin()
         try:
             async with opened(self._hub.proxy) as store, replicas(self._hub) as asked:
                 if self._observation is None:
@@ -178,12 +205,9 @@ class Source:
 
     async def _ask_hub(self) -> None:
         self._hub_side = await self._api.ask()
-        self._hub_fresh_until, self._asking = self._clock() + _FRESH_HUB, None
 
     async def _check(self) -> None:
         try:
             self._findings = await examine(self._hub)
         except KVProxyError as problem:
             self._findings = [error("configuration", str(problem))]
-        finally:
-            self._check_fresh_until, self._checking = self._clock() + _FRESH_CHECK, None

@@ -11,10 +11,11 @@ from urllib.parse import urlencode
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from .._text import printable
+from .._text import counted, printable
 from ..cli.check.findings import Finding, Level
 from ..cli.routes.compare import Held, Row, Seen
 from ..cli.routes.output import Choice, whose
+from ..routing.decode import parent_name
 
 #: Routes on one page.
 PAGE: Final = 100
@@ -61,7 +62,7 @@ class Observation:
 
 @dataclass(frozen=True)
 class Asked:
-    """What the page is asked to show.
+    """The routes to show on the page.
 
     Args:
         prefix: beginning of routespecs; empty for all.
@@ -187,7 +188,7 @@ def _missing(observation: Observation) -> list[str]:
 def _groups(held: Held) -> tuple[int, int]:
     """The number of groups, and how many of them are within each other at most."""
     groups = held.groups
-    within = {name: held.entries[name].config.get(f"http/routers/{name}/parentRefs") for name in groups}
+    within = {name: parent_name(held.entries[name], held.names) for name in groups}
 
     def depth(name: str, seen: frozenset[str] = frozenset()) -> int:
         above = within.get(name)
@@ -202,9 +203,5 @@ def _sorted(findings: Iterable[Finding] | None) -> list[Finding] | None:
     return None if findings is None else sorted(findings, key=lambda one: order[one.level])
 
 
-def _plural(number: float, noun: str) -> str:
-    return f"{number:g} {noun}" if number == 1 else f"{number:g} {noun}s"
-
-
 _ENVIRONMENT: Final = Environment(loader=FileSystemLoader(_TEMPLATES), autoescape=True, undefined=StrictUndefined)
-_ENVIRONMENT.filters["count"] = _plural
+_ENVIRONMENT.filters["count"] = lambda number, noun: counted(int(number), noun)

@@ -61,7 +61,7 @@ class Snapshot:
 
 @dataclass(frozen=True, slots=True)
 class Capabilities:
-    """What a store can do; the core plans its transactions by these, and the conformance kit tests them.
+    """Limits and guarantees of a store; the core plans its transactions by these, and the conformance kit tests them.
 
     Args:
         max_operations: operations in one transaction at most, None for no limit.

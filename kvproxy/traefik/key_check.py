@@ -10,11 +10,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from .._text import NAMED, and_more
 from ..routing.legacy import is_peers
 from ..routing.names import is_hold, is_kvproxys
 
-#: Keys that are named in a sentence.
-_NAMED: Final = 3
 _HTTP: Final = {"routers", "services", "middlewares", "models", "serverstransports"}
 #: Names that may stand below the root (Traefik's `dynamic.Configuration`, 3.7). In any case.
 _SECTIONS: Final[Mapping[str, set[str]]] = {
@@ -104,6 +103,5 @@ def _router_value(field: str, deeper: str, value: str) -> bool:
 
 def named(keys: Sequence[str]) -> str:
     """Some keys for a sentence, with their number if there are more."""
-    shown = ", ".join(map(repr, keys[:_NAMED]))
-    more = f" and {len(keys) - _NAMED} more" if len(keys) > _NAMED else ""
-    return f"{'key' if len(keys) == 1 else 'keys'} {shown}{more}"
+    shown = ", ".join(map(repr, keys[:NAMED]))
+    return f"{'key' if len(keys) == 1 else 'keys'} {shown}{and_more(len(keys))}"

@@ -10,6 +10,7 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 
+from kvproxy.cli.routes.observe import opened
 from kvproxy.store import Snapshot
 from kvproxy.testing.servers import RedisServer
 from kvproxy_redis import TraefikRedisProxy
@@ -29,11 +30,8 @@ class Site:
 
     async def contents(self) -> Snapshot:
         """The store's contents, but for the revision."""
-        store = self.proxy.open_store()
-        try:
+        async with opened(self.proxy) as store:
             found = await store.snapshot()
-        finally:
-            await store.aclose()
         return Snapshot({k: v for k, v in found.config.items() if "revision" not in k}, found.records)
 
     async def becomes(self, wanted: Snapshot) -> None:

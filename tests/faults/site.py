@@ -15,13 +15,14 @@ from typing import Any
 
 import psutil
 
+from kvproxy.cli.routes.observe import opened
 from kvproxy.process.launch import DEFAULT_ENVIRONMENT, find_traefik, traefik_version, write_private
 from kvproxy.proxy import KVTraefikProxy
 from kvproxy.reconcile.plan import diff, transactions
 from kvproxy.routing.encode import encode_setup
 from kvproxy.routing.route import Route, make_route
 from kvproxy.routing.table import DesiredTable
-from kvproxy.store import Operation, Snapshot, Space, Transaction
+from kvproxy.store import Operation, Snapshot, Space
 from kvproxy.testing.servers import TraefikServer
 from kvproxy.testing.servers.echo import EchoServer
 from kvproxy.testing.servers.named import Doors, RawClient, port_of
@@ -264,11 +265,8 @@ class Site:
 
     async def contents(self) -> Snapshot:
         """The keys of the store, but for the revision."""
-        store = self.proxy.open_store()
-        try:
+        async with opened(self.proxy) as store:
             found = await store.snapshot()
-        finally:
-            await store.aclose()
         revision = self.proxy.names.revision_key
         return Snapshot({key: value for key, value in found.config.items() if key != revision}, found.records)
 
@@ -287,12 +285,9 @@ class Site:
         await self._write(list(operations), wake=True)
 
     async def _write(self, operations: list[Operation], *, wake: bool) -> None:
-        store = self.proxy.open_store()
-        try:
+        async with opened(self.proxy) as store:
             for transaction in transactions([(one,) for one in operations], store.capabilities, wake=wake):
-                await store.apply(Transaction(transaction.operations, transaction.wake))
-        finally:
-            await store.aclose()
+                await store.apply(transaction)
 
     def keys_of(self, found: Snapshot, spec: str) -> list[str]:
         """The keys of a route's configuration."""

@@ -12,7 +12,14 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-FOLDERS = ["kvproxy/traefik", "kvproxy/process", "kvproxy/routing", "kvproxy/hooks", "kvproxy/testing"]
+FOLDERS = [
+    "kvproxy/traefik",
+    "kvproxy/process",
+    "kvproxy/routing",
+    "kvproxy/hooks",
+    "kvproxy/service",
+    "kvproxy/testing",
+]
 FOLDERS += ["backends", "benchmarks", "tests"]
 FILES = sorted(file for folder in FOLDERS for file in (ROOT / folder).rglob("*.py"))
 

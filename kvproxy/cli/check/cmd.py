@@ -59,8 +59,8 @@ def _print(findings: Sequence[Finding]) -> None:
     from rich.table import Table
     from rich.text import Text
 
+    from ..._text import counted
     from ..console import console, on_terminal, printable
-    from .findings import counted
 
     out = console()
     if not on_terminal():

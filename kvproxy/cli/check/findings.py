@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Any, Final
 
+from ..._text import NAMED, and_more, counted
 from ...errors import ConfigurationError
 from ...reconcile.reasons import Facts
 from ...reconcile.reasons import advice as why_not_loaded
@@ -22,8 +23,6 @@ from ..routes.compare import Held, Row, Seen, State
 _CLOCKS: Final = 5.0
 #: Routes from which on it is a burden to read them more often than needed.
 _MANY: Final = 50
-#: Keys that are named in a sentence.
-_NAMED: Final = 3
 
 
 class Level(str, Enum):
@@ -57,7 +56,7 @@ class Finding:
 
 
 def remedy_in(said: str) -> str:
-    """What a sentence of the hub's, which says both, says of what to do; empty if there is nothing.
+    """The remedy in a sentence of the hub's, which has the trouble before it; empty if there is none.
 
     >>> remedy_in("Redis refuses the credentials; check redis_username and redis_password.")
     'Check redis_username and redis_password.'
@@ -327,11 +326,5 @@ def open_api(name: str, is_open: bool) -> list[Finding]:
     return [warning("Traefik API", said, advice)]
 
 
-def counted(number: int, noun: str) -> str:
-    """A number of things: ``1 route``, ``2 routes``."""
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
-
-
 def _names(names: Sequence[str]) -> str:
-    more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
-    return ", ".join(map(repr, names[:_NAMED])) + more
+    return ", ".join(map(repr, names[:NAMED])) + and_more(len(names))

@@ -151,9 +151,9 @@ async def _answer(hub: Hub, api: TraefikApi) -> str:
 
 
 def _ports(hub: Hub, runs: bool) -> list[Finding]:
-    """Whether the Traefik that does not run yet could listen where it has to.
+    """Findings about the ports that the Traefik of a stopped hub needs.
 
-    Nothing if somebody is at its API's who may be an earlier hub's Traefik, or that of the hub that runs.
+    None if the program on its API's port may be an earlier hub's Traefik, or that of the hub that runs.
     """
     found = []
     for (host, port), setting in hub.proxy.listen_addresses().items():

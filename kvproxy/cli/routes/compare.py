@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import Enum
-from typing import Any, Final
+from functools import cached_property
+from typing import Any
 
+from ..._text import NAMED, and_more
 from ...errors import HookError
 from ...reconcile.plan import diff
 from ...routing.decode import group_of, is_rooted, parent_name, parse_snapshot, route_of
@@ -17,9 +19,6 @@ from ...routing.names import ALONE, Names
 from ...routing.route import Route
 from ...store.base import Snapshot
 from ...traefik.readiness import Pending, Ready, judge
-
-#: Keys of a router or a service that are named in a sentence.
-_NAMED: Final = 3
 
 
 @dataclass(frozen=True)
@@ -40,13 +39,13 @@ class Held:
     names: Names = ALONE
     quarantined: tuple[str, ...] = ()
 
-    @property
+    @cached_property
     def routes(self) -> dict[str, Route]:
         """The routes that can be read, by name."""
         found = {name: route_of(entry) for name, entry in self.entries.items() if name != SETUP}
         return {name: route for name, route in found.items() if route is not None}
 
-    @property
+    @cached_property
     def groups(self) -> dict[str, Group]:
         """The groups of the routing tree, by name."""
         found = {name: group_of(entry, self.names) for name, entry in self.entries.items()}
@@ -189,8 +188,7 @@ def _wrong_in_store(entry: Entry, wanted: Entry | None, parents: Sequence[str], 
     if missing := [parent for parent in parents if parent not in groups]:
         return f"It is in the group {missing[0]}, which is not there."
     if keys := list(dict.fromkeys(operation.key for operation in diff(entry, wanted))):
-        more = f" and {len(keys) - _NAMED} more" if len(keys) > _NAMED else ""
-        return f"The hub would write {', '.join(keys[:_NAMED])}{more} otherwise."
+        return f"The hub would write {', '.join(keys[:NAMED])}{and_more(len(keys))} otherwise."
     return ""
 
 

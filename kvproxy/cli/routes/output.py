@@ -11,6 +11,7 @@ from rich.console import Console, Group
 from rich.table import Table
 from rich.text import Text
 
+from ..._text import counted
 from ..console import console, dump, printable
 from .compare import Held, Row, Seen, Sight, State
 
@@ -61,7 +62,7 @@ def summary(place: str, rows: Sequence[Row], seen: Sequence[Seen]) -> Text:
     routes = sum(row.route is not None for row in rows)
     differing = sum(row.differs for row in rows)
     whom = "Traefik" if len(seen) == 1 else f"{len(seen)} Traefiks"
-    text = Text(f"{routes} route{'' if routes == 1 else 's'} in the store, {place}")
+    text = Text(f"{counted(routes, 'route')} in the store, {place}")
     if not rows:
         return text.append(".")
     if any(one.problem for one in seen):
