@@ -24,7 +24,9 @@ WORDS = {
     r"\bfor ever\b": "forever",
     r"\bwhoever\b|\bwhomever\b": "a noun",
     r"\b(?:is|are|was|were|be|been) told (?:of|again|about)\b": "is notified",
-    r"\b(?:hub|store|Redis|etcd|Consul|Traefik|replicas?|server|master|it|they) (?:is|are|was|were) away\b": "is unreachable",
+    r"\b(?:hub|store|Redis|etcd|Consul|Traefik|replicas?|master|it|they) (?:is|are|was|were) away\b": (
+        "is unreachable"
+    ),
     r"\bwhat for\b": "why",
     r"\bbelongs? into\b": "belongs in",
     r"\bcomes? to the same\b": "is idempotent, has the same effect",
