@@ -18,7 +18,7 @@ from ..hub.liveness import hub_answers, hub_at_work
 from ..routes.compare import Held, hold
 from ..routes.observe import layout_of, opened
 from .plan import Kind, Plan, missing, plan_migration
-from .sources import Source, reading, reading_peer, remove, same_store, source_proxy
+from .sources import Origin, Source, origin_of, reading, reading_peer, remove, same_store
 
 #: Called with how many groups of operations there are in all, and how many are written.
 Progress: TypeAlias = Callable[[int, int], None]
@@ -76,12 +76,12 @@ async def migrate(hub: Hub, wish: Wish, progress: Progress = lambda done, total:
         KVProxyError: if it must not be done now.
         StoreError: if a store cannot be read or written. Running it again does what is left.
     """
-    proxy, other = source_proxy(wish.source, hub, wish.prefixes)
-    in_place = same_store(proxy, hub.proxy)
+    origin = origin_of(wish.source, hub, wish.prefixes)
+    in_place = same_store(origin, Origin(hub.proxy, hub.proxy.roots))
     if in_place and not wish.peer:
         raise ConfigurationError("The source of the migration is the hub's own store; name another one with --from.")
     reader = reading_peer if wish.peer else reading
-    async with reader(proxy) as source, opened(hub.proxy) as store:
+    async with reader(origin) as source, opened(hub.proxy) as store:
         await store.check()
         held = hold(await store.snapshot(), hub.proxy.names)
         if source.revision is not None and source.revision == held.revision:
@@ -90,7 +90,7 @@ async def migrate(hub: Hub, wish: Wish, progress: Progress = lambda done, total:
         # The hub's pages are set up by the hub: a route that named them before would not be served.
         layout = without_pages(layout_of(hub.proxy))
         plan = plan_migration(source.routes, source.refused, held, layout, foreign)
-        warnings = await _obstacles(hub, other, wish, held, (source.at_work, await hub_at_work(store)))
+        warnings = await _obstacles(hub, origin.hub, wish, held, (source.at_work, await hub_at_work(store)))
         due = bool(plan.groups) or (wish.delete_old and any(removal.groups for removal in source.removals))
         outcome = Outcome(plan, 0 if in_place else len(source.foreign), warnings, due, older=source.older)
         if not wish.execute:
