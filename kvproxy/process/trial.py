@@ -29,7 +29,7 @@ _OTHERS: Final = re.compile(r"@(?!file\b|internal\b)[A-Za-z]")
 #: No proxy of the network's stands between this machine and itself.
 _OPENER: Final = build_opener(ProxyHandler({}))
 _REFUSED: Final = "command healthcheck error: "
-#: What comes before a plugin's name, if there is none of that name.
+#: Precedes the name of a plugin that Traefik does not have.
 _PLUGIN: Final = "unknown plugin type: "
 #: A provider that the trial does not have.
 _ELSEWHERE: Final = "@elsewhere"
