@@ -28,7 +28,7 @@ from ..reconcile.reconciler import Reconciler
 from ..reconcile.startup import serves_already, wait_for_store, wait_for_traefik, warn_once
 from ..routing.route import make_route, parse_routespec
 from ..store.renewal import tell_renewals
-from ..traefik.features import Features, look_at
+from ..traefik.features import Features, probe_features
 from ..traefik.replicas import Replica
 from ..traefik.static_config import groups_allowed
 from .preparation import PreparedProxy
@@ -163,7 +163,7 @@ class KVTraefikProxy(SucceedingProxy, PreparedProxy):
         for warning in await wait_for_store(store.check, timeout, setting, self.log):
             self.log.warning("%s", shown(warning))
         if not self.should_start:
-            self.dynamic_config(able := await look_at(await members()))
+            self.dynamic_config(able := await probe_features(await members()))
 
         async def serves() -> bool:
             # Of a hub it is known that its check of all routes comes; without one, only what is seen counts.

@@ -51,7 +51,7 @@ class ActivityTracker:
     @property
     def memory(self) -> dict[str, float]:
         """Bytes of memory that each replica used when it was asked last, by its place."""
-        return {replica.place: used for replica, used in self._memory.items()}
+        return {replica.label: used for replica, used in self._memory.items()}
 
     async def get_all(self, reading: Awaitable[dict[str, Any]], entries: Mapping[str, Entry]) -> dict[str, Any]:
         """All routes with what is known of their activity, which is asked for while they are read.
@@ -126,7 +126,7 @@ class ActivityTracker:
         for name in sample.many.keys() - self._named.get(replica, set()):
             entry = self._entries.get(name)
             what = entry.route.routespec if entry is not None and entry.route is not None else name
-            self._log.warning("%s", many_counters(replica.place, what, sample.many[name], sample.memory))
+            self._log.warning("%s", many_counters(replica.label, what, sample.many[name], sample.memory))
         self._named[replica] = set(sample.many)
 
     async def _ask(self, replica: TraefikApi) -> None:
@@ -140,7 +140,7 @@ class ActivityTracker:
             self._silent.add(replica)
             return
         except Exception:
-            self._log.exception("%s shows metrics that kvproxy does not understand.", replica.place)
+            self._log.exception("%s shows metrics that kvproxy does not understand.", replica.label)
             return
         self._silent.discard(replica)
         if sample is not None:
@@ -152,5 +152,5 @@ class ActivityTracker:
                 "%s shows no metrics, so JupyterHub does not learn which servers are in use unless they report it "
                 "themselves. Regenerate Traefik's static configuration with `kvproxy static-config`, or set "
                 "c.TraefikProxy.track_last_activity = False.",
-                replica.place,
+                replica.label,
             )

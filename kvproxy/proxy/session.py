@@ -14,7 +14,7 @@ from ..reconcile.metrics import GAUGES
 from ..reconcile.reconciler import Reconciler
 from ..store.base import Store
 from ..traefik.discovery import ReplicaDiscovery
-from ..traefik.features import Features, look_at
+from ..traefik.features import Features, probe_features
 from ..traefik.replicas import Replica
 from .last_activity import ActivityTracker
 
@@ -87,7 +87,7 @@ class Session:
 
     async def adjust(self, reconciler: Reconciler) -> None:
         """Set up an external Traefik for what it can do by now; as long as none answers, all stays as it is."""
-        if self._adjusts and (able := await look_at(await self.discovery.members())):
+        if self._adjusts and (able := await probe_features(await self.discovery.members())):
             reconciler.set_up(self._set_up_for(able))
 
     def annotate(self, name: str, route: dict[str, Any] | None) -> dict[str, Any] | None:

@@ -21,7 +21,8 @@ from ..traefik.static_config import (
     static_file,
     with_host,
 )
-from ..traefik.validation import SchemaError, checked
+from ..traefik.validation import SchemaError
+from ..traefik.validation import validate as validate_value
 from .former_names import former_name
 from .hooked import HookedProxy
 
@@ -271,7 +272,7 @@ class TraefikProxy(HookedProxy):
     @validate("traefik_providers_throttle_duration")
     def _valid_throttle(self, proposal: Any) -> str:
         try:
-            checked(proposal.value, "time", "")
+            validate_value(proposal.value, "time", "")
         except SchemaError:
             raise ConfigurationError(
                 f"c.TraefikProxy.traefik_providers_throttle_duration = {proposal.value!r} is no duration; write one "

@@ -59,8 +59,8 @@ class Reader:
     version: Version = (3,)
 
 
-def checked(value: Any, kind: Kind, where: str) -> Any:
-    """A copy of a value of this kind, without what is None in it, for any store.
+def validate(value: Any, kind: Kind, where: str) -> Any:
+    """Return a copy of a value of this kind, without its members that are None, for any store.
 
     Args:
         value: anything.
@@ -99,7 +99,7 @@ class Checker:
     unsets: bool = False
 
     def check(self, value: Any, kind: Kind, where: str) -> Any:
-        """See :func:`checked`."""
+        """See :func:`validate`."""
         if isinstance(kind, Fields):
             return self._fields(value, kind, where)
         if isinstance(kind, Entries):

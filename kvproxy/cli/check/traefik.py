@@ -147,7 +147,7 @@ async def _answer(hub: Hub, api: TraefikApi) -> str:
         known = await api.version() != UNKNOWN
     except TraefikError as problem:
         return " ".join(filter(None, (str(problem), "" if hub.access else hub.secret_problem)))
-    return "" if known else f"{api.place} {_NO_API}"
+    return "" if known else f"{api.label} {_NO_API}"
 
 
 def _ports(hub: Hub, runs: bool) -> list[Finding]:

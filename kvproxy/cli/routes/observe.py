@@ -44,7 +44,7 @@ async def replicas(hub: Hub) -> AsyncIterator[Replicas]:
     proxy = hub.proxy
     fleet = proxy._fleet(hub.access or ApiAccess("", ""))
     try:
-        yield [(api.place.removeprefix("Traefik's API at "), api) for api in await fleet.members()]
+        yield [(api.label.removeprefix("Traefik's API at "), api) for api in await fleet.members()]
     finally:
         await fleet.aclose()
 
