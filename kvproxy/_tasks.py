@@ -1,4 +1,4 @@
-"""Tasks that run as long as the hub does, and that nobody awaits."""
+"""Tasks that run as long as the hub does and are never awaited."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from .errors import KVProxyError
 
 
 def begin(work: Coroutine[Any, Any, None], what: str, log: Log) -> asyncio.Task[None]:
-    """Start a task whose end by an error is logged at once, instead of never.
+    """Start a task whose failure is logged at once, instead of never.
 
     Args:
         work: the task.
-        what: names it at the beginning of a sentence.
+        what: the task's name, as the beginning of a sentence.
         log: the hub's logger.
     """
 
