@@ -1,4 +1,4 @@
-"""Where a migration reads from: another store of kvproxy's, or what jupyterhub-traefik-proxy has written."""
+"""The sources of a migration: another store of kvproxy, or the keys of jupyterhub-traefik-proxy."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from ...routing.route import Route
 from ...store.base import Operation, Space, Store
 from ..hub.config import Hub, load_hub
 from ..hub.liveness import hub_at_work
-from ..routes.compare import Held, hold
+from ..routes.compare import StoreState, store_state
 from ..routes.observe import opened
 from .plan import chunks, deletions
 
 
 @dataclass(frozen=True)
 class Removal:
-    """What is to be removed from one store: groups of operations, those together that belong together."""
+    """The removals from one store, as batches of operations that stay together."""
 
     store: Store
     groups: Sequence[Sequence[Operation]]
@@ -33,16 +33,16 @@ class Removal:
 
 @dataclass(frozen=True)
 class Source:
-    """What was found.
+    """The contents of a source.
 
     Args:
         routes: the routes.
-        refused: routespec and reason of those that cannot be taken.
-        foreign: keys of the configuration that are neither kvproxy's nor jupyterhub-traefik-proxy's.
-        removals: what removes all that was found but the foreign keys.
-        revision: the revision there, which no other store has; None for jupyterhub-traefik-proxy's.
-        at_work: the hub that is at work there, as far as the store tells; empty if none is.
-        older: how many routes there are besides that the hub has gone on without.
+        refused: routespec and reason of the routes that cannot be migrated.
+        foreign: keys of the configuration that belong neither to kvproxy nor to jupyterhub-traefik-proxy.
+        removals: the removals of everything but the foreign keys.
+        revision: the revision there, which no other store has; None for jupyterhub-traefik-proxy.
+        at_work: the hub that holds the lease there; empty if none does.
+        older: the number of outdated routes, which are not among the routes.
     """
 
     routes: Sequence[Route]
@@ -55,13 +55,13 @@ class Source:
 
 
 def source_proxy(text: str, hub: Hub, prefixes: tuple[str | None, str | None]) -> tuple[KVTraefikProxy, Hub | None]:
-    """The proxy of the store to read from, and its hub, if it is named by a hub's configuration.
+    """Return the proxy of the source's store, and its hub if a hub's configuration was given.
 
     Args:
         text: a store's URL, or the path of a jupyterhub_config.py; empty for the hub's own store.
-        hub: the hub to migrate to.
-        prefixes: ``kv_traefik_prefix`` and ``kv_jupyterhub_prefix`` there, None for those of its own configuration, or
-            of this hub's.
+        hub: the target hub.
+        prefixes: ``kv_traefik_prefix`` and ``kv_jupyterhub_prefix`` there, None for those of its own configuration or
+            of the target hub.
 
     Raises:
         ConfigurationError: if it is neither.
@@ -76,7 +76,7 @@ def source_proxy(text: str, hub: Hub, prefixes: tuple[str | None, str | None]) -
         proxy = other.proxy
     else:
         raise ConfigurationError("--from names neither a store's URL, such as redis://host:6379, nor a file.")
-    # A copy, as the hub's own stays as it is.
+    # A copy, as the hub's own proxy must not change.
     proxy = copy.copy(getattr(proxy, "backend_proxy", proxy))
     for trait, prefix in zip(("kv_traefik_prefix", "kv_jupyterhub_prefix"), prefixes, strict=True):
         if prefix is not None:
@@ -93,21 +93,21 @@ def _from_url(url: str, hub: Hub) -> KVTraefikProxy:
 
 
 def same_store(one: KVTraefikProxy, other: KVTraefikProxy) -> bool:
-    """Whether two proxies read and write the same keys of the same store, as far as their settings tell."""
+    """Return True if two proxies use the same keys of the same store, judging by their settings."""
     places = [(p.traefik_provider(), p.traefik_root, p.jupyterhub_root) for p in (one, other)]
     return places[0] == places[1]
 
 
 @asynccontextmanager
 async def reading(proxy: KVTraefikProxy) -> AsyncIterator[Source]:
-    """Everything that another hub's kvproxy has written; its store is open until the end, for removals.
+    """Read the routes of another hub's kvproxy; its store stays open until the end, for removals.
 
     Raises:
         StoreError: if it cannot be read.
     """
     async with opened(proxy) as store:
         snapshot = await store.snapshot()
-        held = hold(snapshot, proxy.names)
+        held = store_state(snapshot, proxy.names)
         refused = [(name, "There is no readable record of it.") for name in held.unreadable]
         groups = [diff(entry, None) for entry in held.entries.values()]
         key = held.names.revision_key
@@ -119,7 +119,7 @@ async def reading(proxy: KVTraefikProxy) -> AsyncIterator[Source]:
 
 @asynccontextmanager
 async def reading_peer(proxy: KVTraefikProxy) -> AsyncIterator[Source]:
-    """Everything that jupyterhub-traefik-proxy has written; its store is open until the end, for removals.
+    """Read the routes of jupyterhub-traefik-proxy; its store stays open until the end, for removals.
 
     Raises:
         StoreError: if it cannot be read.
@@ -131,25 +131,25 @@ async def reading_peer(proxy: KVTraefikProxy) -> AsyncIterator[Source]:
         removals = [Removal(store, deletions(chunks(peer_groups(config), most)))]
         found = peer_routes(config, config)
         if found.records:
-            # A configuration file, which holds records as well.
+            # A configuration file, which holds the records too.
             removals.append(Removal(store, deletions(chunks(found.records, most))))
             yield Source(found.routes, found.refused, {}, removals, older=found.older)
             return
         async with _records(proxy) as (records, keys):
             found = peer_routes(keys, config)
             removals.append(Removal(records, deletions(chunks(found.records, most))))
-            yield Source(found.routes, found.refused, _foreign(hold(snapshot)), removals, older=found.older)
+            yield Source(found.routes, found.refused, _foreign(store_state(snapshot)), removals, older=found.older)
 
 
-def _foreign(held: Held) -> dict[str, str]:
+def _foreign(held: StoreState) -> dict[str, str]:
     return {key: value for key, value in held.foreign.items() if not is_peers(key) and not is_kvproxys(key)}
 
 
 @asynccontextmanager
 async def _records(proxy: KVTraefikProxy) -> AsyncIterator[tuple[Store, dict[str, str]]]:
-    """The peer's records as configuration of a store with another root, and all keys there.
+    """Return the peer's records as the configuration of a store with another root, and all keys there.
 
-    The peer takes a slash at the beginning of a prefix for a part of the keys.
+    For the peer, a slash at the beginning of a prefix is a part of the keys.
     """
     root = proxy.jupyterhub_root
     async with opened(at_root(proxy, root)) as plain:
@@ -162,19 +162,19 @@ async def _records(proxy: KVTraefikProxy) -> AsyncIterator[tuple[Store, dict[str
 
 
 def at_root(proxy: KVTraefikProxy, root: str) -> KVTraefikProxy:
-    """The same store with another root of the configuration, and records that nobody has."""
+    """Return the same store with another root of the configuration, and an unused root of the records."""
     twin = copy.copy(proxy)
     twin._roots = lambda: (root, f"{root}/kvproxy-none")  # type: ignore[method-assign]
     return twin
 
 
 async def remove(removal: Removal) -> int:
-    """Remove what was found; gives back how many keys that were.
+    """Run a removal, and return the number of removed keys.
 
     Raises:
-        StoreError: if it could not be; the rest can be removed later.
+        StoreError: if that failed; the rest can be removed later.
     """
-    # It may have the same roots as what has been written to since it was read.
+    # The target may have the same roots, so this store may have changed since it was read.
     await removal.store.snapshot()
     removed = 0
     for transaction in transactions(removal.groups, removal.store.capabilities):
