@@ -77,7 +77,7 @@ class Progress:
         self.problem: str | None = None
         #: The oldest version among the replicas, None as long as none was asked.
         self.version: tuple[int, ...] | None = None
-        #: How quickly Traefik loads.
+        #: The time that Traefik takes to load a revision.
         self.pace = Pace()
         #: The generation of each entry that Traefik has been seen to serve, by name.
         self.served: dict[str, int] = {}

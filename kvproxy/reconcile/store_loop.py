@@ -44,7 +44,7 @@ class View(Enum):
 
 
 class NextCommit(Enum):
-    """How much of the next commit Traefik may load before the rest is written."""
+    """The part of the next commit that Traefik may load before the rest is written."""
 
     #: Any part of it: after each transaction, every request still reaches the right server.
     IN_PARTS = "in parts"

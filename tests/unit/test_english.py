@@ -1,4 +1,4 @@
-"""Docstrings, comments and names of tests are plain sentences, where CONTRIBUTING.md asks for them."""
+"""Docstrings, comments and names of tests are plain sentences, as CONTRIBUTING.md asks for."""
 
 from __future__ import annotations
 
@@ -12,15 +12,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-FOLDERS = [
-    "kvproxy/traefik",
-    "kvproxy/process",
-    "kvproxy/routing",
-    "kvproxy/hooks",
-    "kvproxy/service",
-    "kvproxy/testing",
-]
-FOLDERS += ["backends", "benchmarks", "tests"]
+FOLDERS = ["kvproxy", "backends", "benchmarks", "tests"]
 FILES = sorted(file for folder in FOLDERS for file in (ROOT / folder).rglob("*.py"))
 
 #: A sentence that is a clause, and so has no verb of its own; a question has one.
