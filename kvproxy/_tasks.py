@@ -24,7 +24,7 @@ def begin(work: Coroutine[Any, Any, None], what: str, log: Log) -> asyncio.Task[
         if isinstance(error, KVProxyError):
             log.error("%s", error)
         elif error is not None:
-            log.critical("%s has ended by an error of kvproxy's. Restart the hub.", what, exc_info=error)
+            log.critical("%s has ended with an internal error of kvproxy. Restart the hub.", what, exc_info=error)
 
     task = asyncio.get_running_loop().create_task(work)
     task.add_done_callback(ended)

@@ -143,7 +143,7 @@ def _backends_of(manager: pluggy.PluginManager, name: str) -> list[Backend]:
         raise TypeError("its hook kvproxy_backends returns nothing")
     for backend in backends:
         if not isinstance(backend, Backend):
-            raise TypeError(f"its hook kvproxy_backends returned {backend!r}, which is no Backend")
+            raise TypeError(f"its hook kvproxy_backends returned {backend!r}, which is not a Backend")
     return backends
 
 

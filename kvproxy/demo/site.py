@@ -1,8 +1,8 @@
 """A complete JupyterHub on this machine, for trying things out: ``python -m kvproxy.demo``.
 
-Starts a private Redis, JupyterHub with ``proxy_class = "traefik_redis"`` (which starts Traefik) and, for
-who logs in, JupyterLab. Everything listens on 127.0.0.1 only and is kept in one temporary directory.
-Ctrl-C, SIGTERM or a closed terminal stop it all and remove the directory.
+Starts a private Redis, JupyterHub with ``proxy_class = "traefik_redis"`` (which starts Traefik) and, for each user that
+logs in, JupyterLab. Everything listens on 127.0.0.1 only and is kept in one temporary directory. Ctrl-C, SIGTERM or a
+closed terminal stops everything and removes the directory.
 """
 
 from __future__ import annotations
@@ -60,8 +60,11 @@ class StopRequest:
 class Demo:
     """The demo's processes.
 
-    directory: where all their files are. port: the public TCP port on 127.0.0.1.
-    request: asked again and again whether to stop. verbose: print the hub's log while it grows.
+    Args:
+        directory: the folder of all their files.
+        port: the public TCP port on 127.0.0.1.
+        request: polled for a request to stop.
+        verbose: True to print the hub's log while it grows.
     """
 
     def __init__(self, directory: Path, port: int, request: StopRequest, verbose: bool = False):
@@ -71,7 +74,7 @@ class Demo:
         self._request = request
         self._verbose = verbose
         self._shown = 0  # bytes of the hub's log
-        # Every descendant seen so far: when the hub dies, its children can no longer be found through it.
+        # Every descendant seen so far, as the children of a dead hub can no longer be found through it.
         self._family: set[psutil.Process] = set()
         data = directory / "redis"
         data.mkdir(mode=0o700)

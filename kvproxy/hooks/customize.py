@@ -154,7 +154,7 @@ def check_configuration(given: Any) -> Configuration:
     if not isinstance(given, Mapping):
         raise SchemaError(f"a {type(given).__name__} instead of a configuration or None")
     if unknown := [part for part in given if part not in _PARTS]:
-        raise SchemaError(f"{unknown[0]!r}, which is none of {', '.join(_PARTS)}")
+        raise SchemaError(f"{unknown[0]!r}, which is not one of {', '.join(_PARTS)}")
     if missing := [part for part in _PARTS if not isinstance(given.get(part), Mapping)]:
         raise SchemaError(f"no mapping {missing[0]!r}")
     configuration = {

@@ -58,8 +58,8 @@ class HookedProxy(FormerNames):
     def _valid_route_hook(self, proposal: Any) -> Any:
         if inspect.iscoroutinefunction(proposal.value):
             raise ConfigurationError(
-                "c.TraefikProxy.route_hook is asynchronous. What changes a route has to be a plain function; fetch "
-                "what it needs beforehand."
+                "c.TraefikProxy.route_hook is asynchronous. A hook that changes routes must be a plain function; fetch "
+                "the data that it needs beforehand."
             )
         return proposal.value
 

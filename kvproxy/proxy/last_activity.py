@@ -136,7 +136,7 @@ class ActivityTracker:
             counts = sample is not None or await self._may_count(replica)
         except TraefikError as error:
             # The code that waits for routes logs that it does not answer.
-            self._log.debug("What Traefik has counted is not known. %s", error)
+            self._log.debug("Traefik's counters could not be read. %s", error)
             self._silent.add(replica)
             return
         except Exception:

@@ -125,4 +125,4 @@ class Session:
                 await end()
             except Exception:
                 # The other parts must be closed too: above all Traefik, and then the hub's lease on the store.
-                self._log.exception("A part of kvproxy did not end as it should.")
+                self._log.exception("A part of kvproxy could not be stopped properly.")

@@ -128,7 +128,7 @@ def remarks(
 def _successor(accepted: AcceptedSettings) -> Remark:
     return Remark(
         Weight.WARNING,
-        f"{accepted.name} is the former name of the proxy class {accepted.successor!r}, and works as that does.",
+        f"{accepted.name} is the former name of the proxy class {accepted.successor!r}, and works the same way.",
         f'Write c.JupyterHub.proxy_class = "{accepted.successor}".',
     )
 
@@ -151,15 +151,15 @@ def _former_setting(
 
 
 def _refused(section: str, name: str, accepted: AcceptedSettings) -> Remark:
-    said = f"c.{section}.{name} cannot be followed: {accepted.refused[name]}"
+    said = f"c.{section}.{name} is not supported: {accepted.refused[name]}"
     return Remark(Weight.ERROR, said, f"Remove c.{section}.{name}.")
 
 
 def _unread(section: str, names: Collection[str], accepted: AcceptedSettings, known: Collection[str]) -> Remark:
     common = sorted(name for name in names if name in accepted.settings)
-    wanted = f"Remove it, or write c.{_FOR_ALL} where it is meant for this proxy: {', '.join(common)}."
+    wanted = f"Remove it, or write c.{_FOR_ALL} for the settings that are meant for this proxy: {', '.join(common)}."
     if section == _HUBS_OWN:
-        said = f"c.{section}{_listed(names)} means nothing any more, as the hub uses {accepted.name}."
+        said = f"c.{section}{_listed(names)} has no effect any more, as the hub uses {accepted.name}."
         return Remark(Weight.WARNING, said, wanted if common else "Remove it.")
     if section in known:
         said = f"c.{section}{_listed(names)} is not used, as the hub uses {accepted.name}."

@@ -35,8 +35,8 @@ class SucceedingProxy(Proxy):
             return
         self._told_of_left = True
         self.log.warning(
-            "The store still holds %s of jupyterhub-traefik-proxy, behind the hub's own from now on; to remove what is "
-            "left, stop the hub, run: %s, and start it again.",
+            "The store still holds %s of jupyterhub-traefik-proxy, now with a lower priority than the hub's own; to "
+            "remove what is left, stop the hub, run: %s, and start it again.",
             counted(left, "route"),
             self.takeover_command,
         )

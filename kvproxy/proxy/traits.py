@@ -265,8 +265,8 @@ class TraefikProxy(HookedProxy):
     def _valid_entry_point(self, proposal: Any) -> str:
         if proposal.value and not _ENTRY_POINT.fullmatch(proposal.value):
             raise ConfigurationError(
-                f"c.TraefikProxy.{proposal.trait.name} = {proposal.value!r} cannot be the name of an entry point of "
-                "Traefik's; use letters, digits, '-', '_' and '.', such as 'websecure'."
+                f"c.TraefikProxy.{proposal.trait.name} = {proposal.value!r} cannot be the name of an entry point in "
+                "Traefik; use letters, digits, '-', '_' and '.', such as 'websecure'."
             )
         return str(proposal.value)
 
@@ -276,7 +276,7 @@ class TraefikProxy(HookedProxy):
             validate_value(proposal.value, "time", "")
         except SchemaError:
             raise ConfigurationError(
-                f"c.TraefikProxy.traefik_providers_throttle_duration = {proposal.value!r} is no duration; write one "
+                f"c.TraefikProxy.traefik_providers_throttle_duration = {proposal.value!r} is not a duration; write one "
                 "such as '2s' or '500ms'."
             ) from None
         return str(proposal.value)
@@ -290,7 +290,7 @@ class TraefikProxy(HookedProxy):
         try:
             return parse_routespec(proposal.value + "/").host if proposal.value else ""
         except InvalidRouteError as error:
-            raise ConfigurationError(f"hub_host = {proposal.value!r} is no host name. {error}") from None
+            raise ConfigurationError(f"hub_host = {proposal.value!r} is not a host name. {error}") from None
 
     @validate("static_config_file")
     def _valid_static_config_file(self, proposal: Any) -> str:

@@ -30,14 +30,14 @@ async def log_notification_cost(store: Store, table: DesiredTable, log: Log) -> 
         await store.disable_key_notifications()
         noisy = table.count >= _MANY and await store.notifies_per_key()
     except StoreError as error:
-        log.info("Whether the store wakes Traefik more often than needed cannot be said. %s", error)
+        log.info("Cannot determine how often the store notifies Traefik of a change. %s", error)
         return
     if noisy:
         # The route's own keys, the revision, and the one message that a store without such notifications sends.
         reads = len(table.entry(_USUAL, plain=True).config) + 2
         log.warning(
-            "With the present %s, each one that is added makes Traefik read all of them %d times instead of "
-            "once, as the store wakes it for each key. %s",
+            "With the present %s, each added route makes Traefik read all of them %d times instead of "
+            "once, as the store notifies it per key. %s",
             counted(table.count, "route"),
             reads,
             store.notification_advice,

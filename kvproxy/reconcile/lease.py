@@ -60,7 +60,7 @@ class Lease:
         return self if other is None else replace(self, term=other.term + 1)
 
     def __str__(self) -> str:
-        return f"process {self.pid} on {shown(self.host, _SHOWN)}, at work since {shown(self.since, _SHOWN)}"
+        return f"process {self.pid} on {shown(self.host, _SHOWN)}, running since {shown(self.since, _SHOWN)}"
 
 
 def decode(text: str | None) -> Lease | None:
@@ -100,4 +100,4 @@ def conflict_message(found: Lease, roots: str, taken_over: bool) -> str:
             f"Another hub ({found}) has taken over the routes {roots}, so this one changes nothing there any more. "
             f"Stop one of them. {_APART}"
         )
-    return f"Another hub ({found}) is at work on the routes {roots}. Stop it first. {_APART}"
+    return f"Another hub ({found}) is using the routes {roots}. Stop it first. {_APART}"

@@ -25,15 +25,15 @@ COMMITS: Final = Histogram(
     f"{_PREFIX}_commit_duration_seconds", "Duration of a commit to the store, all its transactions", buckets=_BUCKETS
 )
 OPERATIONS: Final = Counter(f"{_PREFIX}_operations", "Keys that were set or deleted in the store")
-STORE_FAILURES: Final = Counter(f"{_PREFIX}_store_failures", "Times that the store could not do what it was asked for")
+STORE_FAILURES: Final = Counter(f"{_PREFIX}_store_failures", "Errors of the store")
 REPAIRS: Final = Counter(f"{_PREFIX}_repairs", "Entries in the store that were not as the hub left them")
-TELLINGS: Final = Counter(
+RENOTIFICATIONS: Final = Counter(
     f"{_PREFIX}_traefik_renotifications", "Times that Traefik had to be notified again of a change"
 )
 READY: Final = Histogram(
     f"{_PREFIX}_route_ready_seconds", "Time from add_route until Traefik serves the route", buckets=_BUCKETS
 )
-NOT_READY: Final = Counter(f"{_PREFIX}_routes_not_ready", "Routes that were asked for and did not come to be served")
+NOT_READY: Final = Counter(f"{_PREFIX}_routes_not_ready", "Routes that were added and not served in time")
 
 
 class Counters(Observer):
@@ -54,7 +54,7 @@ class Counters(Observer):
 
     def told_again(self) -> None:
         """See :meth:`kvproxy.reconcile.observer.Observer.told_again`."""
-        TELLINGS.inc()
+        RENOTIFICATIONS.inc()
 
     def served(self, route: Route, seconds: float) -> None:
         """See :meth:`kvproxy.reconcile.observer.Observer.served`."""
@@ -120,12 +120,12 @@ class Gauges(Collector):
         """See ``prometheus_client``."""
         routes = sum(state.count for state in self._states)
         waiting = sum(state.waiting for state in self._states)
-        yield GaugeMetricFamily(f"{_PREFIX}_routes", "Routes that the hub wants", value=routes)
+        yield GaugeMetricFamily(f"{_PREFIX}_routes", "Routes that the hub has added", value=routes)
         yield GaugeMetricFamily(f"{_PREFIX}_edits_waiting", "Entries still to be written", value=waiting)
         up = GaugeMetricFamily(f"{_PREFIX}_replica_up", "Whether a replica of Traefik answers", labels=["replica"])
         lag = GaugeMetricFamily(
             f"{_PREFIX}_replica_lag_seconds",
-            "How much older the configuration is that a replica has loaded than the one it was told of last",
+            "Age of a replica's configuration, relative to the last one that it was notified of",
             labels=["replica"],
         )
         for state in self._states:

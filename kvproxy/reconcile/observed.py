@@ -163,15 +163,15 @@ def _describe(wrong: Sequence[str], found: Mapping[str, Entry], desired: Mapping
         older: True if the store holds an earlier revision than the one that was written last.
     """
     if not found:
-        return f"The store has lost everything that the hub wrote; writing all {len(desired)} entries again."
+        return f"The store has lost everything that the hub wrote; rewriting all {len(desired)} entries."
     strangers = [route for name in wrong if name not in desired and (route := route_of(found[name]))]
     many = f"{len(wrong)} {'entry differs' if len(wrong) == 1 else 'entries differ'}"
     if older:
-        return f"The store has gone back to what it held earlier; {many} and will be put right."
-    removed = f" Routes that the hub did not make are removed: {_some(strangers)}." if strangers else ""
+        return f"The store has gone back to old data; {many} and will be repaired."
+    removed = f" Routes that the hub did not add are removed: {_some(strangers)}." if strangers else ""
     others = [entry.route for name in wrong if (entry := desired.get(name)) and entry.route is not None]
-    put_right = f" Put right are: {_some(others)}." if others else ""
-    return f"The store is not as the hub left it: {many}.{put_right}{removed}"
+    repaired = f" Repaired: {_some(others)}." if others else ""
+    return f"The store is not as the hub left it: {many}.{repaired}{removed}"
 
 
 def _some(routes: Sequence[Route]) -> str:

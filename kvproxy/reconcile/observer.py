@@ -56,8 +56,8 @@ def log_refused_routes(
         observer.not_served(error.routespec, error)
     if refused:
         log.error(
-            "%s of the store %s known but not served, for lack of what may protect them: a hook fails. "
-            "Correct it and restart the hub. %s%s",
+            "%s in the store %s not served, as a failing hook may be what protects them. "
+            "Correct the hook and restart the hub. %s%s",
             counted(len(refused), "route"),
             "is" if len(refused) == 1 else "are",
             " ".join(map(str, refused[:NAMED])),

@@ -104,7 +104,7 @@ def advice(facts: Facts) -> str:
     if facts.stood_still >= _LONG:
         return _own_loop(facts)
     if hears_nothing(facts):
-        return "Its log tells of no error and it reads nothing, so its connection to the store is most likely dead."
+        return "Its log shows no error and it reads nothing, so its connection to the store is most likely dead."
     if facts.loaded is Loaded.NOTHING:
         return "Check that its provider names the same store, database, credentials and rootKey."
     return f"Look for 'Provider error' in its log. {_candidates(facts.suspects)}"
@@ -155,12 +155,12 @@ def _not_stored(facts: Facts) -> str:
         return ""
     if facts.stood_still >= _LONG:
         return f"It is not in the store yet. {_own_loop(facts)}"
-    return "The store has not answered yet to what it was asked for."
+    return "The store has not answered the request yet."
 
 
 def _own_loop(facts: Facts) -> str:
     return (
-        f"This hub's own event loop stood still for {facts.stood_still:.0f} s, in which nothing could be asked; look "
+        f"This hub's own event loop was blocked for {facts.stood_still:.0f} s, so no answer could be read; look "
         "for 'Event loop was unresponsive' in its log."
     )
 

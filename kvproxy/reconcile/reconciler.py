@@ -301,7 +301,7 @@ class Reconciler(Status):
         try:
             await self._stalls.wait(done, timeout)
             if not done.done():
-                why = self._store_loop.problem or "other work is still before it"
+                why = self._store_loop.problem or "other work is still ahead of it"
                 raise StoreUnavailableError(f"The store could not be {verb} within {timeout:g} s: {why}")
             done.result()
         finally:

@@ -70,7 +70,7 @@ class StoreRetry:
             return False
 
     def _leaked(self, error: Exception) -> None:
-        self._log.error("A store of kvproxy leaked an error that it should have named.", exc_info=error)
+        self._log.error("A store's backend raised an error that is not a StoreError.", exc_info=error)
 
     def wrote(self) -> None:
         """Record that the store has taken a change."""

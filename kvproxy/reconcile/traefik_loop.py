@@ -87,7 +87,7 @@ class TraefikLoop:
                     failing = False
                 except Exception:
                     if not failing:
-                        self._log.exception("kvproxy does not understand what it sees of Traefik. Looking again.")
+                        self._log.exception("kvproxy does not understand Traefik's answers. Retrying.")
                     failing = True
                 if self._progress.idle:
                     self._progress.traefik_due.clear()

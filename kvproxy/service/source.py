@@ -24,7 +24,7 @@ from .view import HubSide, Observation
 _LOG: Final = logging.getLogger(__name__)
 #: Seconds for which a page waits for news; otherwise it shows what was seen last.
 _WAIT: Final = 0.5
-#: Of all time, looking may take one part in so many, however many look at the page.
+#: Looks take at most one part in this number of all time, for any number of viewers of the page.
 _SHARE: Final = 10
 #: Seconds for which one look at the routes serves everybody.
 _FRESH: Final = 2.0

@@ -39,6 +39,6 @@ def clear_text(name: str, hosts: Iterable[str], *, tls: bool, verify: bool, what
     if tls:
         return [f"The certificate of {where} is not checked, so any machine on the way can pose as it. {mend}"]
     return [
-        f"{where} is reached without TLS: {what} can be read and changed on the way. {mend} Otherwise keep the way "
-        "within a network that you trust."
+        f"{where} is reached without TLS: {what} can be read and changed on the way. {mend} Otherwise keep the "
+        "connection within a network that you trust."
     ]

@@ -178,7 +178,7 @@ def parse_http_connection(dialect: Dialect, url: str, *layers: Mapping[str, Any]
     for layer in layers:
         settings |= {name: value for name, value in layer.items() if value is not None and value != ""}
     if unknown := sorted(settings.keys() - OPTIONS):
-        raise ConfigurationError(f"{dialect.url} or its companions hold the unknown option {unknown[0]!r}.")
+        raise ConfigurationError(f"{dialect.url} or a related setting has the unknown option {unknown[0]!r}.")
     if "host" in settings or "port" in settings:
         host, _, port = endpoints[0].rpartition(":")
         endpoints = (_endpoint(dialect, str(settings.get("host", host)).strip("[]"), settings.get("port", port)),)
@@ -214,7 +214,7 @@ def _from_url(dialect: Dialect, url: str) -> tuple[bool, tuple[str, ...], dict[s
 
 
 def _from_part(dialect: Dialect, url: str) -> tuple[str, dict[str, Any]]:
-    wrong = ConfigurationError(f"{dialect.url} is no proper URL; it should look like {dialect.scheme}://host:port.")
+    wrong = ConfigurationError(f"{dialect.url} is not a valid URL; it should look like {dialect.scheme}://host:port.")
     try:
         parts = urlsplit(url)
         host, port = parts.hostname, parts.port
@@ -223,7 +223,7 @@ def _from_part(dialect: Dialect, url: str) -> tuple[str, dict[str, Any]]:
     if not host:
         raise wrong
     if parts.path.strip("/") or parts.fragment:
-        raise ConfigurationError(f"{dialect.url} holds a path, which Traefik cannot follow; give only host and port.")
+        raise ConfigurationError(f"{dialect.url} has a path, which Traefik cannot use; give only host and port.")
     said: dict[str, Any] = dict(parse_qsl(parts.query))
     said |= {"username": unquote(parts.username)} if parts.username else {}
     said |= {"password": unquote(parts.password)} if parts.password else {}
@@ -263,7 +263,7 @@ def _file(setting: str, file: Any) -> str:
     if not file or _PEM in str(file):
         return str(file)
     if not Path(file).is_file():
-        raise ConfigurationError(f"{setting} names {str(file)!r}, which is no file.")
+        raise ConfigurationError(f"{setting} names {str(file)!r}, which is not a file.")
     return str(Path(file).absolute())
 
 

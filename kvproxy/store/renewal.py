@@ -43,7 +43,7 @@ async def tell_renewals(files: Sequence[str], log: Log) -> None:
         if changed := [file for file, old, new in zip(files, before, now, strict=True) if new not in (old, None)]:
             log.warning(
                 "%s changed. The hub uses the new contents for its next connection to the store; Traefik has read them "
-                "at its start only (its version 3.7), so restart it before the old ones are no longer taken.",
+                "at its start only (its version 3.7), so restart it before the old ones are no longer accepted.",
                 ", ".join(changed) + (" have" if len(changed) > 1 else " has"),
             )
             before = now

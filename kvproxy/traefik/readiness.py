@@ -17,7 +17,7 @@ Answer: TypeAlias = Mapping[str, Any] | None
 
 @dataclass(frozen=True)
 class Ready:
-    """Traefik serves the route as it should be."""
+    """Traefik serves the route as it is stored."""
 
 
 @dataclass(frozen=True)

@@ -55,11 +55,11 @@ def served(where: str, der: bytes, configured: bytes | None, host: str, now: dat
     """
     certificate = x509.load_der_x509_certificate(der)
     if common_name(certificate) in _STAND_INS:
-        said = f"{where} shows a certificate that is only a stand-in, which no browser trusts."
+        said = f"{where} serves a placeholder certificate, which no browser trusts."
         return [error("certificate", said, "Give c.JupyterHub.ssl_cert and ssl_key, or set Traefik up to have one.")]
     if configured is not None and x509.load_pem_x509_certificates(configured)[0] != certificate:
         advice = "Traefik rereads it when its configuration changes; restart the hub, or whatever answers there."
-        return [warning("certificate", f"{where} shows another certificate than ssl_cert.", advice)]
+        return [warning("certificate", f"{where} serves a different certificate than ssl_cert.", advice)]
     return [*validity(where, certificate, now), *names(where, certificate, host)]
 
 
@@ -67,9 +67,9 @@ def validity(what: str, certificate: x509.Certificate, now: datetime) -> list[Fi
     """Check that a certificate is valid now and for some time to come."""
     begin, end = _utc(certificate, "not_valid_before"), _utc(certificate, "not_valid_after")
     if now < begin:
-        return [error("certificate", f"{what} is valid from {begin:%Y-%m-%d} on only.", "Look at the clock, or wait.")]
+        return [error("certificate", f"{what} is not valid before {begin:%Y-%m-%d}.", "Check the clock, or wait.")]
     if now >= end:
-        return [error("certificate", f"{what} has expired on {end:%Y-%m-%d}.", "Renew it.")]
+        return [error("certificate", f"{what} expired on {end:%Y-%m-%d}.", "Renew it.")]
     if end - now < _SOON:
         return [warning("certificate", f"{what} expires on {end:%Y-%m-%d}.", "Renew it.")]
     return [ok("certificate", f"{what} is valid until {end:%Y-%m-%d}.")]
@@ -109,8 +109,8 @@ def names(what: str, certificate: x509.Certificate, host: str) -> list[Finding]:
         ]
     if not host or any(matches(name, host) for name in known):
         return []
-    said = f"{what} is not for {host}, but for {', '.join(known) or 'nobody'}."
-    return [error("certificate", said, "Get one with the name that users give.")]
+    said = f"{what} is not for {host}, but for {', '.join(known) or 'no name'}."
+    return [error("certificate", said, "Get one for the name that users enter.")]
 
 
 def matches(name: str, host: str) -> bool:

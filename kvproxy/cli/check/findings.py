@@ -113,9 +113,9 @@ def contents(held: StoreState, takeover: str = "") -> list[Finding]:
         found.append(
             warning(
                 "store contents",
-                f"It holds keys of {counted(len(unreadable), 'route')} without a record that can be read: "
+                f"It holds keys of {counted(len(unreadable), 'route')} without a readable record: "
                 f"{_names(unreadable)}.",
-                "The hub removes them when it reads the store next; nobody else should write below its roots.",
+                "The hub removes them when it reads the store next; no other program should write below its roots.",
             )
         )
     if peers := [key for key in held.foreign if is_peers(key)]:
@@ -129,7 +129,7 @@ def contents(held: StoreState, takeover: str = "") -> list[Finding]:
         )
     if held.quarantined:
         count, names = counted(len(held.quarantined), "record"), _names(held.quarantined)
-        found.append(warning("store contents", f"A hub could not read {count} and has set aside: {names}."))
+        found.append(warning("store contents", f"A hub has set aside {count} that it could not read: {names}."))
     if hubs := [key for key in held.foreign if is_kvproxys(key)]:
         found.append(ok("store contents", f"It holds {counted(len(hubs), 'key')} of other hubs."))
     if others := [key for key in held.foreign if not is_peers(key) and not is_kvproxys(key)]:
@@ -148,8 +148,8 @@ def notifications(noisy: bool, advice: str, routes: int) -> Finding:
         routes: the number of routes.
     """
     if not noisy:
-        return ok("notifications", "A change wakes Traefik once.")
-    said = "The store wakes Traefik for each key of a change, and each time Traefik reads all routes again."
+        return ok("notifications", "A change notifies Traefik once.")
+    said = "The store notifies Traefik per key of a change, and each time Traefik reads all routes again."
     if routes < _MANY:
         return ok("notifications", f"{said} With {counted(routes, 'route')} that costs little.")
     return warning("notifications", said, advice)
@@ -257,7 +257,7 @@ def served(rows: Sequence[Row], seen: Sequence[TraefikState]) -> list[Finding]:
             )
     if odd := [row for row in rows if row.store and row.route is not None]:
         said = f"{counted(len(odd), 'route')} in the store {'is' if len(odd) == 1 else 'are'} not as the hub writes it."
-        found.append(warning("routes", said, "The hub puts it right; see kvproxy routes --differing"))
+        found.append(warning("routes", said, "The hub repairs it; see kvproxy routes --differing"))
     return found
 
 
@@ -265,7 +265,7 @@ def metrics(name: str, there: bool) -> Finding:
     """Check that a replica counts requests, so that the hub learns when each server was used last."""
     if there:
         return ok("Traefik metrics", f"{name} counts the requests to each server.")
-    said = f"{name} shows no metrics: the hub does not learn which servers are in use that do not report it themselves."
+    said = f"{name} shows no metrics: the hub does not learn which servers are in use unless they report it themselves."
     advice = (
         "Regenerate Traefik's static configuration with kvproxy static-config, or set "
         "c.TraefikProxy.track_last_activity = False."
@@ -321,8 +321,8 @@ def open_api(name: str, is_open: bool) -> list[Finding]:
     """Report a Traefik whose API needs no password."""
     if not is_open:
         return []
-    said = f"{name} answers without a password, and tells where everybody's server is."
-    advice = "Let nobody else reach it, or leave it to kvproxy: no api.insecure, no router of your own to api@internal."
+    said = f"{name} answers without a password, and shows where all users' servers are."
+    advice = "Restrict access to it, or leave it to kvproxy: no api.insecure, no router of your own to api@internal."
     return [warning("Traefik API", said, advice)]
 
 

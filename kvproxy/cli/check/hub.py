@@ -46,7 +46,7 @@ def cookie_secret(hub: Hub, started: bool) -> Finding:
     if hub.secret_from:
         return ok("cookie secret", f"It is in {hub.secret_from}.")
     if hub.secret_to_come and not started:
-        return ok("cookie secret", f"There is none yet; the hub makes {hub.secret_to_come} at its first start.")
+        return ok("cookie secret", f"There is none yet; the hub creates {hub.secret_to_come} at its first start.")
     advice = "" if hub.access is None else "Until then the API is asked with traefik_api_password."
     return warning("cookie secret", hub.secret_problem, advice)
 

@@ -37,8 +37,8 @@ async def _hub(hub: Hub, store: Store, held: StoreState | None) -> tuple[Finding
     """Check whether the hub runs; return a finding and True if it does."""
     if await hub_answers(hub):
         return ok("hub", f"It answers at {hub.app.hub.url}."), True
-    if held is not None and (who := await hub_at_work(store)):
-        return ok("hub", f"It is at work ({who}), though nobody answers here at {hub.app.hub.url}."), True
+    if held is not None and (holder := await hub_at_work(store)):
+        return ok("hub", f"It is running ({holder}), but does not answer here at {hub.app.hub.url}."), True
     return ok("hub", "None is running here, as far as kvproxy can tell."), False
 
 

@@ -16,8 +16,8 @@ from . import certificates
 from .findings import Finding, contents, error, notifications, ok, warning
 
 _KEY: Final = (
-    "The same way is taken by the private key with which Traefik comes to users' servers, as internal_ssl is on and "
-    "the hub does not start Traefik."
+    "The same connection carries the private key for Traefik's connections to users' servers, as internal_ssl is on "
+    "and the hub does not start Traefik."
 )
 
 
@@ -37,7 +37,7 @@ async def examine_store(hub: Hub, store: Store) -> tuple[list[Finding], StoreSta
     try:
         found.append(notifications(await store.notifies_per_key(), store.notification_advice, len(held.routes)))
     except StoreError as problem:
-        found.append(warning("notifications", f"Whether a change wakes Traefik once cannot be said. {problem}"))
+        found.append(warning("notifications", f"Cannot determine how often a change notifies Traefik. {problem}"))
     return found + contents(held, hub.proxy.takeover_command), held
 
 

@@ -65,10 +65,8 @@ async def examine_tls(hub: Hub, places: Sequence[tuple[str, int]]) -> list[Findi
         try:
             der = await asyncio.wait_for(shown_certificate(where, port, host), _QUICK)
         except (OSError, asyncio.TimeoutError) as problem:
-            said = f"No certificate can be had from {shown} ({str(problem) or 'no answer'})."
-            found.append(
-                warning("certificate", said, "If users come by another address, check the one they see there.")
-            )
+            said = f"No certificate could be read from {shown} ({str(problem) or 'no answer'})."
+            found.append(warning("certificate", said, "If users come by another address, check the certificate there."))
         else:
             found += certificates.served(shown, der, usable, host, now)
     return found

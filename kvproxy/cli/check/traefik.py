@@ -63,7 +63,7 @@ def _trial(hub: Hub, binary: str, version: tuple[int, ...]) -> list[Finding]:
         return []
     said = try_dynamic_configuration(binary, dynamic, list(points), proxy.provider_name)
     advice = "Correct c.TraefikProxy.extra_dynamic_config."
-    return [error("Traefik", f"It complains of extra_dynamic_config: {text.rstrip('.')}.", advice) for text in said]
+    return [error("Traefik", f"It does not accept extra_dynamic_config: {text.rstrip('.')}.", advice) for text in said]
 
 
 async def examine_traefik(
@@ -85,13 +85,13 @@ async def examine_traefik(
         if not runs:
             if any(one.level is Level.ERROR for one in ports):
                 return ports
-            return [ok("Traefik API", "It is not there while the hub is stopped, which starts Traefik."), *ports]
+            return [ok("Traefik API", "It is not available until the hub starts Traefik."), *ports]
         return [
             *(error("Traefik API", problem, "The hub starts Traefik; see its log.") for problem in problems),
             *ports,
         ]
     if not there and _first_start(hub, held) and all(problem.endswith(_NO_API) for problem in problems):
-        said = "It is not there yet: the hub writes its router to the store at its first start."
+        said = "It is not available yet: the hub writes its router to the store at its first start."
         return [ok("Traefik API", said)]
     found = [error("Traefik API", problem) for problem in problems]
     for name, api in there:

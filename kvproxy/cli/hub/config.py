@@ -233,8 +233,8 @@ def _make_proxy(app: Any, file: str) -> KVTraefikProxy:
     if not issubclass(chosen, KVTraefikProxy):
         meant = proxy_class_for(chosen.__name__)
         raise ConfigurationError(
-            f"{file} makes the hub use {chosen.__module__}.{chosen.__name__}, which is none of kvproxy's proxies; set "
-            + (f'c.JupyterHub.proxy_class = "{meant}".' if meant else f"c.JupyterHub.proxy_class to {_choice()}.")
+            f"{file} makes the hub use {chosen.__module__}.{chosen.__name__}, which is not one of kvproxy's proxies; "
+            "set c.JupyterHub.proxy_class " + (f'= "{meant}".' if meant else f"to {_choice()}.")
         )
     try:
         app.init_hub()

@@ -22,7 +22,7 @@ _KINDS: Final = {
     "add": ("to add", "green"),
     "change": ("to change", "yellow"),
     "keep": ("there already", None),
-    "refuse": ("that cannot be taken", "red"),
+    "refuse": ("that cannot be migrated", "red"),
 }
 
 
@@ -105,6 +105,7 @@ def command(
 
 
 def _print(place: str, outcome: Outcome, wish: Wish, next_one: str) -> None:
+    from ..._text import counted
     from ..console import on_terminal
 
     steps = [step for step in outcome.plan.steps if step.kind.value != "keep"]
@@ -117,7 +118,7 @@ def _print(place: str, outcome: Outcome, wish: Wish, next_one: str) -> None:
     told = ", ".join(f"{counts[kind]} {words}" for kind, (words, _) in _KINDS.items() if kind in counts)
     click.echo(f"Routes {place}: {told or 'none were found'}.")
     if outcome.older:
-        click.echo(f"Not copied: {outcome.older} older ones, which a hub that has started since does not need.")
+        click.echo(f"Not copied: {counted(outcome.older, 'outdated route')}, which the hub no longer needs.")
     if outcome.foreign and not wish.copy_foreign:
         what = (
             "1 key below the root there is"
@@ -132,13 +133,16 @@ def _print(place: str, outcome: Outcome, wish: Wish, next_one: str) -> None:
 
 def _result(outcome: Outcome, executed: bool, next_one: str) -> str:
     """Return the result, in a sentence or two."""
+    from ..._text import counted
+
     if outcome.written:
-        removed = f" {outcome.removed} old keys were removed." if outcome.removed else ""
-        return f"Written.{removed} Start {next_one} now; it finds the routes and adds what is not about routes."
+        verb = "was" if outcome.removed == 1 else "were"
+        removed = f" {counted(outcome.removed, 'old key')} {verb} removed." if outcome.removed else ""
+        return f"Written.{removed} Start {next_one} now; it finds the routes and adds the rest of its configuration."
     if executed or not outcome.due:
         return "There is nothing to do; nothing was written."
     if outcome.warnings:
-        return "Nothing was written, and --execute is refused as long as that is so."
+        return "Nothing was written; --execute is refused until that is resolved."
     return "Nothing was written; --execute does it."
 
 

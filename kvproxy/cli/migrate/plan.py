@@ -122,7 +122,7 @@ def _step(route: Route, before: Entry | None) -> Step:
         return Step(Kind.KEEP, route.routespec, route.target)
     if old is None:
         return Step(Kind.ADD, route.routespec, route.target)
-    why = f"leads to {old.target} up to now" if old.target != route.target else "has other data up to now"
+    why = f"now leads to {old.target}" if old.target != route.target else "now has other data"
     return Step(Kind.CHANGE, route.routespec, route.target, why)
 
 

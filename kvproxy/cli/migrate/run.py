@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from typing import TypeAlias
 
+from ..._text import counted
 from ...errors import ConfigurationError, KVProxyError, StoreError
 from ...proxy.base import KVTraefikProxy
 from ...reconcile.plan import revision_operation, transactions
@@ -107,15 +108,15 @@ async def _obstacles(
     found = []
     for one in filter(None, (hub, other)):
         if await hub_answers(one):
-            found.append(f"A hub is running at {one.app.hub.url}; stop it first, as it would undo what is written.")
+            found.append(f"A hub is running at {one.app.hub.url}; stop it first, as it would undo the changes.")
     if not found:
-        found = [f"A hub ({who}) is at work on these routes; stop it first." for who in at_work if who]
+        found = [f"A hub ({holder}) is using these routes; stop it first." for holder in at_work if holder]
     if any(map(is_peers, held.foreign)) and not (wish.peer and wish.delete_old):
         found.append(
             "The store holds keys of jupyterhub-traefik-proxy below the root that kvproxy is to use, and Traefik would "
-            "prefer them to what is written now. Remove them in the same run (--from-peer --delete-old), or give "
-            "kvproxy another root (c.KVTraefikProxy.kv_traefik_prefix), which a Traefik of your own must know of as "
-            "well."
+            "prefer them to the new routes. Remove them in the same run (--from-peer --delete-old), or give "
+            "kvproxy another root (c.KVTraefikProxy.kv_traefik_prefix), which your own Traefik must use "
+            "too."
         )
     return tuple(dict.fromkeys(found))
 
@@ -127,13 +128,14 @@ async def _carry_out(
         await _write(store, held, outcome.plan, progress)
     if lost := missing(source.routes, store_state(await store.snapshot(), held.names)):
         raise StoreError(
-            f"{len(lost)} routes are not in the store as they were written, such as {lost[0].routespec!r}. Somebody "
-            "else writes there; nothing was removed."
+            f"The store does not hold {counted(len(lost), 'route')} as written, such as {lost[0].routespec!r}. Another "
+            "program writes there; nothing was removed."
         )
     refused = outcome.plan.counts[Kind.REFUSE]
     removed = sum([await remove(removal) for removal in source.removals]) if wish.delete_old else 0
-    left = f"{refused} routes that cannot be taken were removed with the rest." if refused and removed else ""
-    return replace(outcome, warnings=(left,) if left else (), written=outcome.due, removed=removed)
+    verb = "was" if refused == 1 else "were"
+    left = f"{counted(refused, 'route')} that cannot be migrated {verb} removed with the rest."
+    return replace(outcome, warnings=(left,) if refused and removed else (), written=outcome.due, removed=removed)
 
 
 async def _write(store: Store, held: StoreState, plan: Plan, progress: Progress) -> None:

@@ -78,9 +78,9 @@ def _sets(keys: dict[str, str]) -> list[Operation]:
 
 async def _obstacles(hub: Hub, store: Store) -> tuple[str, ...]:
     if await hub_answers(hub):
-        return (f"A hub is running at {hub.app.hub.url}; stop it first, as it would undo what is written.",)
-    who = await hub_at_work(store)
-    return (f"A hub ({who}) is at work on these routes; stop it first.",) if who else ()
+        return (f"A hub is running at {hub.app.hub.url}; stop it first, as it would undo the changes.",)
+    holder = await hub_at_work(store)
+    return (f"A hub ({holder}) is using these routes; stop it first.",) if holder else ()
 
 
 @asynccontextmanager

@@ -66,11 +66,9 @@ def summary(place: str, rows: Sequence[Row], seen: Sequence[TraefikState]) -> Te
     if not rows:
         return text.append(".")
     if any(one.problem for one in seen):
-        return text.append("; not every Traefik says which it serves.", style="bold yellow")
+        return text.append("; not every Traefik answers.", style="bold yellow")
     if differing:
-        return text.append(f"; {differing} {'is' if differing == 1 else 'are'} not as ", style="bold yellow").append(
-            "it should be." if differing == 1 else "they should be.", style="bold yellow"
-        )
+        return text.append(f"; {differing} {'differs' if differing == 1 else 'differ'}.", style="bold yellow")
     return text.append("; ").append(f"all served by {servers}.", style="green")
 
 
@@ -149,7 +147,7 @@ def page(
     parts = [*replica_lines(held, seen), summary(place, rows, seen)]
     if shown:
         return Group(*parts, Text(), table(shown, seen))
-    return Group(*parts, Text("None of them is what --prefix and --differing ask for.")) if rows else Group(*parts)
+    return Group(*parts, Text("None of them matches --prefix and --differing.")) if rows else Group(*parts)
 
 
 def print_table(

@@ -55,7 +55,7 @@ def parse_traefik_version(text: str) -> tuple[int, ...]:
     (3, 6)
     """
     if not (match := re.fullmatch(r"v?(\d+(?:\.\d+){0,2})(?:-[\w.]+)?", text)):
-        raise ConfigurationError(f"{text!r} is no version of Traefik; it should look like 3.7.1.")
+        raise ConfigurationError(f"{text!r} is not a version of Traefik; it should look like 3.7.1.")
     version = tuple(map(int, match[1].split(".")))
     if version < (3,):
         raise ConfigurationError(f"kvproxy needs Traefik 3, and {text} is older.")
@@ -171,7 +171,7 @@ def comments_on(
     ]
     if hidden:
         lines.append("Secrets are hidden here; `--output FILE` writes them, into a file that only you can read.")
-    lines += [f"Give Traefik the variable {name}={value} with it." for name, value in sorted(runtime.items())]
+    lines += [f"Set the variable {name}={value} for Traefik." for name, value in sorted(runtime.items())]
     for name, value in sorted(environment.items()):
         if value:
             lines.append(f"Traefik needs the variable {name}{f'={MASK}' if hidden else f'={value}'}.")

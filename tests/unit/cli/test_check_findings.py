@@ -58,7 +58,7 @@ def test_contents_of_a_store() -> None:
     """Routes, unreadable records, the peer's keys, and foreign ones."""
     assert [one.said for one in findings.contents(HELD)] == ["It holds 1 route."]
     odd = replace(HELD, entries={**HELD.entries, "x-kvp": Entry("x-kvp", {"http/routers/x-kvp/rule": "1"}, {})})
-    assert "keys of 1 route without a record that can be read: 'x-kvp'" in findings.contents(odd)[1].said
+    assert "keys of 1 route without a readable record: 'x-kvp'" in findings.contents(odd)[1].said
     peers = {key.removeprefix("traefik/"): value for key, value in PEERS.items() if key.startswith("traefik/")}
     [_, left, others] = findings.contents(
         replace(HELD, foreign={**peers, "http/routers/mine/rule": "x"}), "kvproxy migrate --now"
@@ -82,7 +82,7 @@ def test_other_hubs_and_what_was_set_aside_are_told_of() -> None:
     _, aside, others = findings.contents(odd)
     assert (aside.level, aside.said) == (
         Level.WARNING,
-        "A hub could not read 1 record and has set aside: '/user/eve/'.",
+        "A hub has set aside 1 record that it could not read: '/user/eve/'.",
     )
     assert others == findings.ok("store contents", "It holds 1 key of other hubs.")
 
@@ -101,7 +101,7 @@ def test_notifications_matter_where_there_are_many_routes() -> None:
     assert findings.notifications(True, "Do it.", 2).level is Level.OK
     assert findings.notifications(True, "Do it.", 1000) == findings.warning(
         "notifications",
-        "The store wakes Traefik for each key of a change, and each time Traefik reads all routes again.",
+        "The store notifies Traefik per key of a change, and each time Traefik reads all routes again.",
         "Do it.",
     )
 
@@ -212,8 +212,8 @@ def test_a_certificate_for_others_is_told_of(host: str) -> None:
 @pytest.mark.parametrize(
     ("begin", "end", "level", "said"),
     [
-        (-YEAR, -timedelta(days=1), "error", "has expired on 2030-01-14"),
-        (timedelta(days=1), YEAR, "error", "valid from 2030-01-16 on only"),
+        (-YEAR, -timedelta(days=1), "error", "expired on 2030-01-14"),
+        (timedelta(days=1), YEAR, "error", "not valid before 2030-01-16"),
         (-YEAR, timedelta(days=7), "warning", "expires on 2030-01-22"),
     ],
 )
@@ -259,9 +259,9 @@ def test_the_certificate_shown_to_users_is_checked() -> None:
     assert levels(certificates.served("h:1", der(GOOD[0]), GOOD[0], "", NOW)) == ["ok"]
     assert levels(certificates.served("h:1", der(GOOD[0]), None, "elsewhere", NOW)) == ["ok", "error"]
     [renewed] = certificates.served("h:1", der(GOOD[0]), other[0], "", NOW)
-    assert renewed.said == "h:1 shows another certificate than ssl_cert."
+    assert renewed.said == "h:1 serves a different certificate than ssl_cert."
     stand_in = placeholder_certificate(b"0" * 32)[0].encode()
-    assert "only a stand-in" in certificates.served("h:1", der(stand_in), None, "", NOW)[0].said
+    assert "a placeholder certificate" in certificates.served("h:1", der(stand_in), None, "", NOW)[0].said
 
 
 def test_certificates_of_a_real_authority(authority: trustme.CA) -> None:

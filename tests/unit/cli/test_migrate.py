@@ -188,13 +188,13 @@ def test_a_plan_says_what_becomes_of_each_route() -> None:
     before = held(moved, bob, eve)
     plan = plan_migration([ada, bob, make_route("/new/", TARGET, {})], [("/bad/", "No.")], before, Layout())
     assert kinds(plan) == {"/user/ada/": "change", "/user/bob/": "keep", "/new/": "add", "/bad/": "refuse"}
-    assert [step.why for step in plan.steps if step.why] == ["leads to http://127.0.0.1:2 up to now", "No."]
+    assert [step.why for step in plan.steps if step.why] == ["now leads to http://127.0.0.1:2", "No."]
     assert {route.routespec for route in after(plan, before).routes.values()} == {
         *("/user/ada/", "/user/bob/", "/user/eve/", "/new/")
     }
     assert missing([ada, bob], after(plan, before)) == []
     assert missing([ada], before) == [ada]
-    assert plan_migration([other], [], before, Layout()).steps[0].why == "has other data up to now"
+    assert plan_migration([other], [], before, Layout()).steps[0].why == "now has other data"
 
 
 def test_existing_routes_are_not_written_again() -> None:

@@ -272,7 +272,7 @@ def test_the_page_says_what_is_wrong_first(filled: Filled) -> None:
     ).splitlines()
     assert lines[0] == "[1] http://one: version 3.7.15, has loaded what the store holds"
     assert lines[1] == "[2] http://two: version 3.7.15, has not loaded what the store holds"
-    assert lines[2] == "2 routes in the store, below 'traefik'; 1 is not as it should be."
+    assert lines[2] == "2 routes in the store, below 'traefik'; 1 differs."
     assert lines[5].split()[:5] == ["/user/bob/", TARGET, "/user/bob/", "served", "pending"]
     assert lines[5].rstrip().endswith("Traefik does not know the router yet.")
     assert lines[6].split() == ["/user/ada/", TARGET, "/user/ada/", "served", "served"]
@@ -283,7 +283,7 @@ def test_the_page_says_what_is_wrong_first(filled: Filled) -> None:
     [
         ("empty", "0 routes in the store, below 'traefik'."),
         ("filtered", "2 routes in the store, below 'traefik'; all served by Traefik."),
-        ("unreachable", "2 routes in the store, below 'traefik'; not every Traefik says which it serves."),
+        ("unreachable", "2 routes in the store, below 'traefik'; not every Traefik answers."),
     ],
 )
 def test_the_page_claims_only_what_was_seen(filled: Filled, kind: str, said: str) -> None:
@@ -297,7 +297,7 @@ def test_the_page_claims_only_what_was_seen(filled: Filled, kind: str, said: str
     rows = [] if kind == "empty" else list(compare(held, seen, filled.layout))
     lines = rendered(plain_console(width=160), page("below 'traefik'", held, seen, rows, [])).splitlines()
     assert lines[1] == said
-    assert lines[2:] == ([] if kind == "empty" else ["None of them is what --prefix and --differing ask for."])
+    assert lines[2:] == ([] if kind == "empty" else ["None of them matches --prefix and --differing."])
 
 
 def test_texts_from_the_store_are_no_markup(filled: Filled) -> None:

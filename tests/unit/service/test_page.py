@@ -66,7 +66,7 @@ def test_a_failed_edit_is_shown_with_its_reason() -> None:
     (line,) = cells(soup)
     assert line[3:] == ["rejected", "", "the middleware x does not exist."]
     text = " ".join(soup.text.split())
-    assert "1 is not as it should be" in text
+    assert "1 differs" in text
     assert "1 route wanted by the hub and not in the store: /user/bob/" in text
     assert soup.title is not None
     assert soup.title.text.startswith("1 problems: ")
@@ -148,7 +148,7 @@ def test_five_thousand_routes_open_well_within_a_second(capsys: pytest.CaptureFi
     times = f"opens in {min(opening):.2f} s of CPU, compared in {time.process_time() - opened:.2f} s"
     with capsys.disabled():
         print(f"\n5,000 routes: {times}, {len(html) / 1000:.0f} kB")
-    assert "<strong>5000 routes</strong> in the store.\nLooking who serves them …" in html
+    assert "<strong>5000 routes</strong> in the store.\nChecking which Traefik serves them …" in html
     assert "<strong>5000 routes</strong> in the store.\nAll are served." in compared
     assert (min(opening) < 0.9, len(html) < 100_000) == (True, True)
 
