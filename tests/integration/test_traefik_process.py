@@ -241,5 +241,5 @@ async def test_the_end_of_a_task_that_is_not_awaited_is_logged(caplog: pytest.Lo
     with contextlib.suppress(RuntimeError, asyncio.CancelledError):
         await asyncio.gather(*tasks, return_exceptions=True)
     await asyncio.sleep(0)
-    assert errors(caplog) == ["The task of the test has ended by an error of kvproxy's. Restart the hub."]
+    assert errors(caplog) == ["The task of the test has ended with an internal error of kvproxy. Restart the hub."]
     assert "RuntimeError: of mine" in caplog.text
