@@ -1,7 +1,7 @@
 """JupyterHub proxies that keep their routes in a key-value store and let Traefik serve them.
 
 The names here are the API for authors of plugins; docs/reference/api.md says what else is stable. Importing them starts
-nothing and needs neither JupyterHub nor a store's client library. The proxy class that a backend derives from is
+nothing and needs neither JupyterHub nor a store's client library. The base class of a backend's proxy is
 ``kvproxy.proxy.KVTraefikProxy``: it is not here because it imports JupyterHub, which takes seconds.
 """
 

@@ -1,4 +1,4 @@
-"""``python -m kvproxy``: the command line, where the command itself is not on PATH."""
+"""``python -m kvproxy``: the command line, if the command itself is not on PATH."""
 
 from .cli import main
 

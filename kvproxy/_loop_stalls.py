@@ -1,7 +1,7 @@
-"""Time for which the hub's own event loop did not run, which is no one else's fault.
+"""The time for which the hub's own event loop was stalled.
 
-JupyterHub works in the same loop, and some of that work blocks it for many seconds. A deadline that passes meanwhile
-says nothing about the store or Traefik: their answers may have come long ago and could not be read.
+JupyterHub runs in the same loop, and some of its work blocks it for many seconds. A deadline that passes meanwhile
+proves nothing about the store or Traefik: their answers may have arrived long ago without being read.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ _BUSY: Final = 0.25
 
 
 class LoopStalls:
-    """Measures how long the running event loop stood still, by a beat that comes late."""
+    """Measures how long the running event loop was stalled, by a beat that comes late."""
 
     def __init__(self) -> None:
         self._lost = 0.0
@@ -30,14 +30,14 @@ class LoopStalls:
         self._beat()
 
     def aclose(self) -> None:
-        """Stop to measure."""
+        """Stop measuring."""
         if self._timer is not None:
             self._timer.cancel()
         self._timer = self._due = None
 
     @property
     def lost(self) -> float:
-        """Seconds lost since the start, this moment's delay included."""
+        """Seconds lost since the start, including a stall that has not ended yet."""
         late = 0.0 if self._due is None else asyncio.get_running_loop().time() - self._due
         return self._lost + (late if late > _BUSY else 0.0)
 
@@ -48,10 +48,10 @@ class LoopStalls:
         self._timer = loop.call_at(self._due, self._beat)
 
     async def wait(self, future: asyncio.Future[T], timeout: float) -> float:
-        """Wait for a future, for some seconds in which the loop runs. The future is not cancelled.
+        """Wait for a future, with a timeout that counts only time in which the loop runs. The future is not cancelled.
 
         Returns:
-            seconds for which the loop stood still meanwhile, whether the future is done or not.
+            the seconds for which the loop was stalled meanwhile, also if the future is not done.
         """
         loop = asyncio.get_running_loop()
         begin, lost = loop.time(), self.lost

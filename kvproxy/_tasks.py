@@ -1,4 +1,4 @@
-"""Tasks that run as long as the hub does, and that nobody awaits."""
+"""Tasks that run as long as the hub does and are never awaited."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from .errors import KVProxyError
 
 
 def begin(work: Coroutine[Any, Any, None], what: str, log: Log) -> asyncio.Task[None]:
-    """Start a task whose end by an error is logged at once, instead of never.
+    """Start a task whose failure is logged at once, instead of never.
 
     Args:
         work: the task.
-        what: names it at the beginning of a sentence.
+        what: the task's name, as the beginning of a sentence.
         log: the hub's logger.
     """
 
@@ -24,7 +24,7 @@ def begin(work: Coroutine[Any, Any, None], what: str, log: Log) -> asyncio.Task[
         if isinstance(error, KVProxyError):
             log.error("%s", error)
         elif error is not None:
-            log.critical("%s has ended by an error of kvproxy's. Restart the hub.", what, exc_info=error)
+            log.critical("%s has ended with an internal error of kvproxy. Restart the hub.", what, exc_info=error)
 
     task = asyncio.get_running_loop().create_task(work)
     task.add_done_callback(ended)

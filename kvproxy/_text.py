@@ -1,17 +1,17 @@
-"""Texts for a log or a terminal: numbers of things, and texts of users, stores and Traefik made safe."""
+"""Texts for a log or a terminal: plurals, and texts of users, stores and Traefik made safe."""
 
 from __future__ import annotations
 
 from typing import Final
 
-#: Characters of a text that a log may have to take.
+#: Maximum characters of a text in a log.
 LIMIT: Final = 2000
-#: Things that are named in a sentence, if there are more.
+#: Maximum items that a sentence lists.
 NAMED: Final = 3
 
 
 def counted(number: int, noun: str) -> str:
-    """A number of things.
+    """Return a number and its noun, in the singular or the plural.
 
     >>> counted(1, "route"), counted(2, "route")
     ('1 route', '2 routes')
@@ -20,7 +20,7 @@ def counted(number: int, noun: str) -> str:
 
 
 def and_more(number: int) -> str:
-    """The end of a sentence's list of things, of which the first :data:`NAMED` are named.
+    """Return the end of a sentence's list of items, of which the first :data:`NAMED` are listed.
 
     >>> "a, b, c" + and_more(5), "a, b" + and_more(2)
     ('a, b, c and 2 more', 'a, b')
@@ -29,8 +29,9 @@ def and_more(number: int) -> str:
 
 
 def printable(text: str) -> str:
-    """A text without characters that a terminal or a reader of logs obeys, such as escapes, line breaks and marks
-    that change the direction of writing.
+    """Escape the characters that control a terminal or a log viewer.
+
+    Those are, for example, line breaks and marks that change the direction of writing.
 
     >>> print(printable("a\\x1b[2Jü"))
     a\\x1b[2Jü
@@ -39,7 +40,7 @@ def printable(text: str) -> str:
 
 
 def shown(text: str, limit: int = LIMIT) -> str:
-    """A printable text of bounded length, which says how much was cut off.
+    """Return a printable text of limited length, with the number of characters that were cut off.
 
     >>> shown("a" * 12, 10)
     'aaaaaaaaaa… (2 more)'
@@ -48,12 +49,12 @@ def shown(text: str, limit: int = LIMIT) -> str:
 
 
 def cut(text: str, limit: int, more: int = 0) -> str:
-    """The beginning of a text.
+    """Return the beginning of a text.
 
     Args:
-        text: what may be too long.
-        limit: characters that are kept.
-        more: characters behind the text that have been left out already.
+        text: a text that may be too long.
+        limit: maximum characters to keep.
+        more: characters after the text that were cut off before.
     """
     left_out = max(len(text) - limit, 0) + max(more, 0)
     return f"{text[:limit]}… ({left_out} more)" if left_out else text

@@ -1,7 +1,7 @@
-"""Every error that kvproxy raises on purpose.
+"""The errors that kvproxy raises on purpose.
 
-Each carries one sentence for an administrator: what failed, which setting or server, what to do. None of them
-ever contains a password, a token or a URL with credentials in it.
+Each carries one sentence for an administrator: what failed, which setting or server, what to do. None of them ever
+contains a password, a token or a URL with credentials.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from typing import Final
 
 from ._text import shown
 
-#: Characters of an error's sentence that are shown at most; a part of it may be what a store has said.
+#: Maximum characters of an error's sentence, a part of which may come from a store.
 _LIMIT: Final = 5000
 
 
@@ -26,17 +26,17 @@ class ConfigurationError(KVProxyError):
 
 
 class InvalidRouteError(KVProxyError, ValueError):
-    """A routespec, target or data that cannot be routed. Nothing has been written."""
+    """A routespec, target or data is invalid. Nothing has been written."""
 
 
 class HookError(InvalidRouteError):
-    """A hook failed for a route, or gave it a configuration that cannot be used; the message names both.
+    """A hook failed for a route, or returned an invalid configuration for it; the message names both.
 
     Nothing has been written: a route whose hook fails may lack what protects it, so it is not served at all.
 
     Args:
         message: the sentence.
-        routespec: of the route.
+        routespec: the route's routespec.
     """
 
     def __init__(self, message: str, routespec: str) -> None:
@@ -53,26 +53,26 @@ class RouteRejectedError(KVProxyError):
 
 
 class StoreError(KVProxyError):
-    """A store answered with an error that waiting will not mend."""
+    """A store answered with an error that waiting does not cure."""
 
 
 class StoreUnavailableError(StoreError):
-    """A store cannot be reached, or is loading; trying again later may work."""
+    """A store is unreachable, or is loading; a later retry may work."""
 
 
 class StoreChangedError(StoreUnavailableError):
-    """A store is not as it was left: it was emptied, has gone back to old data, or somebody else has written to it.
+    """A store is not as it was left: it was emptied, has gone back to old data, or another client has written to it.
 
-    Nothing has been written. Whoever reads it again may go on.
+    Nothing has been written. After reading the store again, a retry may work.
     """
 
 
 class StoreWriteRefusedError(StoreUnavailableError):
-    """A store can be read, and takes no changes for now: it is full, read-only or cannot save its data.
+    """A store can be read but accepts no changes for now: it is full, read-only or cannot save its data.
 
     Args:
         message: the sentence.
-        certain: whether nothing of the refused transaction is going to be applied later either.
+        certain: True if the refused transaction is certainly not going to be applied later either.
     """
 
     def __init__(self, message: str, *, certain: bool = True) -> None:
@@ -81,11 +81,11 @@ class StoreWriteRefusedError(StoreUnavailableError):
 
 
 class StoreAuthError(StoreError):
-    """A store refused the credentials, or these may not do what kvproxy needs."""
+    """A store refused the credentials, or they lack a right that kvproxy needs."""
 
 
 class OwnershipError(StoreError):
-    """Another hub is at work on the same routes; the message says which."""
+    """Another hub uses the same routes; the message names it."""
 
 
 class TraefikError(KVProxyError):
@@ -97,4 +97,4 @@ class TraefikSilentError(TraefikError):
 
 
 class StoppedError(KVProxyError):
-    """The proxy has been stopped, so it takes no more routes."""
+    """The proxy has been stopped, so it accepts no more routes."""

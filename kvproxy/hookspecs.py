@@ -1,8 +1,8 @@
-"""The hooks that a plugin can implement: which backends it has, what it changes in a route, what it wants to be told.
+"""The hooks that a plugin can implement: to provide backends, to change routes, and to observe them.
 
-A plugin is a distribution with an entry point in the group ``kvproxy`` that names a module; the module has functions
-named like the hooks here and marked with :data:`hookimpl`, at least one of them; each may leave out arguments that it
-has no use for. The backends that come with kvproxy are made the same way.
+A plugin is a distribution with an entry point in the group ``kvproxy`` that names a module. The module has at least one
+function that is named like a hook here and marked with :data:`hookimpl`. A function may leave out arguments that it
+does not use. The backends that come with kvproxy are made the same way.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ hookimpl = pluggy.HookimplMarker(PROJECT)
 
 @dataclass(frozen=True)
 class Backend:
-    """A kind of store that routes can be kept in.
+    """A kind of store for routes.
 
     Args:
-        name: a short name, such as ``"redis"``; no two backends may share one.
-        schemes: the schemes of the URLs that lead to it, such as ``("redis", "rediss")``; likewise.
+        name: a short unique name, such as ``"redis"``.
+        schemes: the schemes of its URLs, such as ``("redis", "rediss")``; also unique.
         proxy_class: ``"module:ClassName"`` of its :class:`~kvproxy.proxy.base.KVTraefikProxy`. It is imported only
-            when it is used, so that a missing client library hurts nobody else.
+            when it is used, so that a missing client library does not affect other backends.
         url_trait: name of the trait of that class that takes the URL.
 
     Example::
@@ -46,7 +46,7 @@ class Backend:
 
 @hookspec
 def kvproxy_backends() -> Iterable[Backend]:  # type: ignore[empty-body]
-    """The backends that this plugin provides. Called once, when a backend is looked for.
+    """Return the backends that this plugin provides. Called once, when a backend is looked up.
 
     Importing the module and calling the hook must not need the store's client library.
 
@@ -62,24 +62,25 @@ def kvproxy_backends() -> Iterable[Backend]:  # type: ignore[empty-body]
 
 @hookspec
 def kvproxy_route_configuration(route: Route, configuration: dict[str, Any]) -> dict[str, Any] | None:
-    """Change what Traefik is told of a route, in place or by giving back another configuration.
+    """Change the configuration of a route that Traefik gets, in place or by returning another one.
 
-    Called before a route is written and, at the hub's start, for each that the store holds. The answer must follow from
-    the route alone: it is compared with what stands in the store. The function must not be asynchronous.
+    Called before a route is written and, at the hub's start, for each route in the store. The result must depend on the
+    route alone, as it is compared with the contents of the store. The function must not be asynchronous.
 
-    The plugins are called in pluggy's order, then ``c.TraefikProxy.route_hook``, each with what the one before made.
+    The plugins are called in pluggy's order, then ``c.TraefikProxy.route_hook``, each with the one before's result.
 
     Args:
-        route: with ``routespec``, ``target``, ``data`` (a copy) and ``spec`` (host and decoded segments of the path).
-        configuration: in the words of Traefik's file provider: ``router`` (its ``middlewares``, ``tls`` and
-            ``observability``), ``service`` (a ``loadBalancer`` with its ``servers``) and ``middlewares``, by names that
-            count for this route only. They are used in the order in which the router names them; those that it does
-            not name follow in the order in which they stand here. A name that is not among them is that of a
-            middleware elsewhere: of ``c.TraefikProxy.extra_dynamic_config``, or ``name@provider``.
+        route: the route, with ``routespec``, ``target``, ``data`` (a copy) and ``spec`` (host and decoded segments of
+            the path).
+        configuration: the sections ``router`` (its ``middlewares``, ``tls`` and ``observability``), ``service`` (a
+            ``loadBalancer`` with its ``servers``) and ``middlewares``, with the fields of Traefik's file provider. The
+            names of ``middlewares`` are valid for this route only. They are used in the order in which the router
+            names them; those that it does not name follow in the order of this section. Any other name in the router
+            refers to a middleware elsewhere: in ``c.TraefikProxy.extra_dynamic_config``, or ``name@provider``.
 
     Raises:
-        Exception: anything; the hub gets a :class:`~kvproxy.errors.HookError` and the route is not served so. What
-            Traefik could not read, or what is kvproxy's own, comes to the same.
+        Exception: any exception; the hub gets a :class:`~kvproxy.errors.HookError` and the route is not served. The
+            same happens if Traefik could not read the result, or if it changes a part that belongs to kvproxy.
 
     Example::
 
@@ -94,11 +95,11 @@ def kvproxy_route_configuration(route: Route, configuration: dict[str, Any]) -> 
 
 @hookspec
 def kvproxy_route_added(route: Route, seconds: float) -> Awaitable[None] | None:
-    """A route, or a change of one, is served by every Traefik. May be asynchronous; a failure is only logged.
+    """Handle a new or changed route that every Traefik serves. May be asynchronous; a failure is only logged.
 
     Args:
-        route: as the hub asked for it.
-        seconds: from when the hub asked for it.
+        route: the route as the hub added it.
+        seconds: seconds since the hub asked for it.
 
     Example::
 
@@ -112,10 +113,10 @@ def kvproxy_route_added(route: Route, seconds: float) -> Awaitable[None] | None:
 
 @hookspec
 def kvproxy_route_deleted(routespec: str) -> Awaitable[None] | None:
-    """A route is gone from the store. May be asynchronous; a failure is only logged.
+    """Handle a route that is gone from the store. May be asynchronous; a failure is only logged.
 
     Args:
-        routespec: as the hub had it.
+        routespec: the route's routespec in the hub.
 
     Example::
 
@@ -129,10 +130,10 @@ def kvproxy_route_deleted(routespec: str) -> Awaitable[None] | None:
 
 @hookspec
 def kvproxy_route_failed(routespec: str, error: Exception) -> Awaitable[None] | None:
-    """A route could not be added or changed, or not be removed in time. May be asynchronous; a failure is only logged.
+    """Handle a failed route, one not added, changed or removed in time. May be asynchronous; a failure is only logged.
 
     Args:
-        routespec: as the hub has it.
+        routespec: the route's routespec in the hub.
         error: one of :mod:`kvproxy.errors`, with a sentence for the administrator.
 
     Example::

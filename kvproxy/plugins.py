@@ -1,4 +1,4 @@
-"""Finds the backends and hooks of installed plugins, and says clearly what is wrong with those that it cannot use."""
+"""Finding the backends and hooks of installed plugins, with clear errors about unusable ones."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ from .hookspecs import PROJECT, Backend
 
 @dataclass(frozen=True)
 class Backends:
-    """What the installed plugins provide.
+    """The backends of the installed plugins.
 
     Args:
         by_scheme: scheme of a URL -> the backend that takes it.
         origin: name of a backend -> name of the plugin that provides it.
-        broken: name of a plugin that cannot be used -> why.
-        clashes: scheme -> what is wrong, where two plugins provide the same scheme or name.
+        broken: name of an unusable plugin -> the reason.
+        clashes: scheme -> the error, if two plugins provide the same scheme or name.
     """
 
     by_scheme: Mapping[str, Backend]
@@ -36,10 +36,10 @@ class Backends:
     clashes: Mapping[str, str] = field(default_factory=dict)
 
     def for_url(self, url: str) -> Backend:
-        """The backend of a store's URL.
+        """Return the backend for a store's URL.
 
         Raises:
-            ConfigurationError: that says what is installed, and what is broken.
+            ConfigurationError: if there is none, with the installed and the broken ones.
         """
         scheme = urlsplit(url).scheme
         if scheme in self.clashes:
@@ -55,24 +55,24 @@ class Backends:
 
 
 def load_backends(found: Iterable[EntryPoint] | None = None) -> Backends:
-    """Ask all installed plugins for their backends; one that is broken does not keep the others from being used.
+    """Ask all installed plugins for their backends; a broken plugin does not affect the others.
 
     Args:
         found: the plugins' entry points; those of the group ``kvproxy`` if None.
     """
     manager, broken = _register(found)
     provided: list[tuple[str, Backend]] = []
-    # In the order in which they are installed: pluggy would call the last one first.
+    # In the order of installation: pluggy would call the last one first.
     for name in reversed(_implementing(manager, "kvproxy_backends")):
         try:
             provided += [(name, backend) for backend in _backends_of(manager, name)]
-        except Exception as error:  # a plugin may raise whatever it likes; the administrator is told
+        except Exception as error:  # a plugin may raise anything; the administrator gets a message
             broken[name] = f"{type(error).__name__}: {error}"
     return _sort(provided, broken)
 
 
 def load_hooks(found: Iterable[EntryPoint] | None = None) -> Hooks:
-    """The hooks of all installed plugins, in pluggy's order.
+    """Return the hooks of all installed plugins, in pluggy's order.
 
     Args:
         found: the plugins' entry points; those of the group ``kvproxy`` if None.
@@ -91,7 +91,7 @@ def load_hooks(found: Iterable[EntryPoint] | None = None) -> Hooks:
 
 
 def _register(found: Iterable[EntryPoint] | None) -> tuple[pluggy.PluginManager, dict[str, str]]:
-    """All plugins that can be loaded, and why others cannot, by their names."""
+    """Return the plugins that can be loaded, and the errors of the others by name."""
     manager = pluggy.PluginManager(PROJECT)
     manager.add_hookspecs(hookspecs)
     broken: dict[str, str] = {}
@@ -102,21 +102,21 @@ def _register(found: Iterable[EntryPoint] | None) -> tuple[pluggy.PluginManager,
             manager.check_pending()
             if not manager.get_hookcallers(plugin):
                 raise TypeError("it implements none of kvproxy's hooks")
-        except Exception as error:  # a plugin may raise whatever it likes; the administrator is told
+        except Exception as error:  # a plugin may raise anything; the administrator gets a message
             broken[entry.name] = f"{type(error).__name__}: {error}"
-            # Its faults must not be found again when the next plugin is checked.
+            # Its errors must not be found again when the next plugin is checked.
             if manager.has_plugin(entry.name):
                 manager.unregister(name=entry.name)
     return manager, broken
 
 
 def _implementing(manager: pluggy.PluginManager, hook: str) -> list[str]:
-    """Names of the plugins that implement a hook, in the order in which pluggy calls them."""
+    """Return the names of the plugins that implement a hook, in the order in which pluggy calls them."""
     return [found.plugin_name for found in reversed(getattr(manager.hook, hook).get_hookimpls())]
 
 
 def _caller(manager: pluggy.PluginManager, hook: str, name: str) -> Callable[..., list[Any]]:
-    """Calls a hook of one plugin only, by keywords."""
+    """Return a function that calls a hook of one plugin only, by keywords."""
     others = [plugin for other, plugin in manager.list_name_plugin() if other != name]
     return manager.subset_hook_caller(hook, remove_plugins=others)
 
@@ -128,7 +128,7 @@ def _hooks_of(manager: pluggy.PluginManager, hook: str) -> tuple[Hook, ...]:
         caller = _caller(manager, hook, name)
 
         def call(*said: Any) -> Any:
-            # pluggy leaves out answers that are None, and gives a plugin those arguments only that it names.
+            # pluggy leaves out results that are None, and passes to a plugin only the arguments that it names.
             answers = caller(**dict(zip(arguments, said, strict=True)))
             return answers[0] if answers else None
 
@@ -143,7 +143,7 @@ def _backends_of(manager: pluggy.PluginManager, name: str) -> list[Backend]:
         raise TypeError("its hook kvproxy_backends returns nothing")
     for backend in backends:
         if not isinstance(backend, Backend):
-            raise TypeError(f"its hook kvproxy_backends returned {backend!r}, which is no Backend")
+            raise TypeError(f"its hook kvproxy_backends returned {backend!r}, which is not a Backend")
     return backends
 
 
@@ -166,9 +166,9 @@ def _sort(provided: list[tuple[str, Backend]], broken: Mapping[str, str]) -> Bac
 
 
 def rivals(found: Iterable[EntryPoint] | None = None) -> list[str]:
-    """Names of proxies of kvproxy's that other distributions register too, each as ``name (distribution)``.
+    """Return the names of kvproxy's proxies that other distributions register too, each as ``name (distribution)``.
 
-    JupyterHub takes the one that it finds last, without a word.
+    JupyterHub silently uses the one that it finds last.
 
     Args:
         found: entry points; those of the group ``jupyterhub.proxies`` if None.
@@ -180,7 +180,7 @@ def rivals(found: Iterable[EntryPoint] | None = None) -> list[str]:
 
 
 def proxy_classes(found: Iterable[EntryPoint] | None = None) -> dict[str, EntryPoint]:
-    """Names of the classes of all proxies that are installed, and their entry points; kvproxy's win.
+    """Return the class names of all installed proxies with their entry points; kvproxy's win.
 
     Args:
         found: entry points; those of the group ``jupyterhub.proxies`` if None.
@@ -190,25 +190,25 @@ def proxy_classes(found: Iterable[EntryPoint] | None = None) -> dict[str, EntryP
 
 
 def proxy_class_for(name: str, found: Iterable[EntryPoint] | None = None) -> str:
-    """What to write as ``proxy_class`` for kvproxy's class of this name, so that no other package's is meant.
+    """Return the unambiguous ``proxy_class`` for kvproxy's class of this name.
 
     Args:
-        name: of a class, which may be another package's, such as ``TraefikRedisProxy``.
+        name: name of a class, which may be another package's, such as ``TraefikRedisProxy``.
         found: entry points; those of the group ``jupyterhub.proxies`` if None.
 
     Returns:
-        The class in full, such as ``kvproxy_redis.TraefikRedisProxy``; empty if kvproxy has none of that name.
+        the class in full, such as ``kvproxy_redis.TraefikRedisProxy``; empty if kvproxy has none of that name.
     """
     entry = proxy_classes(found).get(name)
     if entry is None or not _is_ours(entry) or (named := _load_proxy(entry)) is None:
         return ""
-    # Where the name is a former one, the class before it is the one to write.
+    # A class with a former name derives from the present class.
     cls = named.__mro__[1] if named.successor else named
     return f"{entry.module}.{cls.__name__}"
 
 
 def proxy_names(found: Iterable[EntryPoint] | None = None) -> list[str]:
-    """Names of kvproxy's own proxies, as ``proxy_class`` takes them, without former ones.
+    """Return the names of kvproxy's own proxies, as ``proxy_class`` takes them, without former names.
 
     Args:
         found: entry points; those of the group ``jupyterhub.proxies`` if None.
@@ -218,20 +218,20 @@ def proxy_names(found: Iterable[EntryPoint] | None = None) -> list[str]:
 
 
 def _load_proxy(entry: EntryPoint) -> type[Any] | None:
-    """The class of an entry point, None if it cannot be loaded or is no proxy of kvproxy's kind."""
+    """Return the class of an entry point, None if it cannot be loaded or is not a proxy of kvproxy."""
     try:
         cls: type[Any] = entry.load()
-    except Exception:  # a plugin may raise whatever it likes
+    except Exception:  # a plugin may raise anything
         return None
     return cls if hasattr(cls, "successor") else None
 
 
 def warn_of_rivals(used: type[Any], named: str, log: Logger | LoggerAdapter[Any]) -> None:
-    """Say which of two proxies of one name the hub uses, if there are two, and the configuration leaves that open.
+    """Warn if two packages provide proxies of the same name and the configuration does not choose between them.
 
     Args:
-        used: the class of the proxy.
-        named: ``c.JupyterHub.proxy_class`` as the configuration has it: a name, or a class in full.
+        used: the class of the hub's proxy.
+        named: ``c.JupyterHub.proxy_class`` as configured: a name, or a class in full.
         log: the hub's logger.
     """
     if "." not in named and (others := rivals()):
@@ -248,7 +248,7 @@ def _is_ours(entry: EntryPoint) -> bool:
 
 
 def import_proxy_class(backend: Backend) -> type[Any]:
-    """The proxy class of a backend.
+    """Return the proxy class of a backend.
 
     Raises:
         ConfigurationError: if it cannot be imported.

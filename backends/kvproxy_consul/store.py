@@ -295,7 +295,7 @@ class ConsulStore(Store):
         if UNKNOWN in text and self._welcome:
             return StoreUnavailableError(
                 f"{where} does not know the token any more; either it was removed (consul_token), or Consul "
-                "has lost its data and is to be told its tokens again."
+                "has lost its data and needs its tokens again."
             )
         if UNKNOWN in text:
             return StoreAuthError(f"{where} does not know the token; check consul_token.")

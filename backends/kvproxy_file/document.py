@@ -140,7 +140,7 @@ def _records(text: str) -> Iterator[tuple[str, str]]:
                 raise ValueError
         except ValueError:
             line = text.count("\n", 0, match.start()) + 1
-            raise BrokenFileError(line, "this is no record of kvproxy's, or the second one of a route") from None
+            raise BrokenFileError(line, "this is not a record of kvproxy, or the second one of a route") from None
         seen.add(key)
         yield key, value
 

@@ -32,7 +32,7 @@ _REFUSED: Final = {
     "ssl_keyfile_password": "Traefik takes no encrypted keys; decrypt the key's file",
     "ssl_password": "Traefik takes no encrypted keys; decrypt the key's file",
     "credential_provider": "Traefik takes only a fixed username and password",
-    "connection_pool": "Traefik could not be told where it leads; use redis_url",
+    "connection_pool": "Traefik could not use the same server; use redis_url",
     "sentinel_kwargs": "give them as redis_sentinel_username and redis_sentinel_password",
     "decode_responses": "kvproxy needs the answers as they are",
     "encoding": "kvproxy and Traefik write UTF-8",
@@ -152,7 +152,7 @@ def _from_url(url: str) -> dict[str, Any]:
         several = "," in parts.netloc.rpartition("@")[2]
         host, port = ("", None) if several else (parts.hostname, parts.port)
     except ValueError:
-        raise ConfigurationError("redis_url is no proper URL; it should look like redis://host:6379/0.") from None
+        raise ConfigurationError("redis_url is not a valid URL; it should look like redis://host:6379/0.") from None
     if parts.scheme not in _SCHEMES:
         given = f", not with {parts.scheme}://" if parts.scheme and parts.netloc else ""
         raise ConfigurationError(
@@ -221,7 +221,7 @@ def _tls(settings: Mapping[str, Any]) -> Tls:
     files = {name: settings.get(name, "") for name in ("ssl_ca_certs", "ssl_certfile", "ssl_keyfile")}
     for name, file in files.items():
         if file and not Path(file).is_file():
-            raise ConfigurationError(f"The Redis option {name} names {str(file)!r}, which is no file.")
+            raise ConfigurationError(f"The Redis option {name} names {str(file)!r}, which is not a file.")
     if bool(files["ssl_certfile"]) != bool(files["ssl_keyfile"]):
         raise ConfigurationError("The Redis options ssl_certfile and ssl_keyfile go together; one is missing.")
     paths = {name: str(Path(file).absolute()) if file else "" for name, file in files.items()}

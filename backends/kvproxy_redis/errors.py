@@ -73,7 +73,7 @@ def explain_sentinel(error: Exception, connection: Connection, place: str) -> KV
     where = f"The sentinel at {place}"
     if "unknown command" in str(error).lower():
         return ConfigurationError(
-            f"{where} is none, but a server that knows no SENTINEL command; redis_sentinels takes the addresses of "
+            f"{where} is a server without the SENTINEL command; redis_sentinels takes the addresses of "
             "sentinels, whose port is 26379 by default."
         )
     user = connection.sentinels.username if connection.sentinels is not None else ""
@@ -128,8 +128,8 @@ def _refused(error: Exception, where: str) -> StoreError | None:
         return StoreWriteRefusedError(f"{where} is full (maxmemory); give it more memory or remove other keys.")
     if text.startswith("MISCONF"):
         return StoreWriteRefusedError(
-            f"{where} takes no changes as it cannot save its data to disk (MISCONF); its log tells why: mostly the "
-            "disk is full, or it may not write to its directory."
+            f"{where} takes no changes as it cannot save its data to disk (MISCONF); its log has the reason. Mostly "
+            "the disk is full, or it may not write to its directory."
         )
     if isinstance(error, ReadOnlyError):
         return StoreWriteRefusedError(

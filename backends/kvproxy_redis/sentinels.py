@@ -109,7 +109,7 @@ def _address(text: str) -> tuple[str, int]:
         host, port = None, None
     if not host or (":" in host and not text.startswith("[")):
         raise ConfigurationError(
-            f"redis_sentinels holds {text!r}, which is no address; it should look like 'sentinel-1:{_PORT}' or "
+            f"redis_sentinels holds {text!r}, which is not an address; it should look like 'sentinel-1:{_PORT}' or "
             f"'[::1]:{_PORT}'."
         )
     return host, _PORT if port is None else port

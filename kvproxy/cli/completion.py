@@ -26,7 +26,7 @@ SHELLS: Final = ("bash", "zsh", "fish")
 def command(context: click.Context, shell: str | None) -> None:
     """Print a shell completion script.
 
-    Without SHELL, it is for the shell that you use ($SHELL).
+    Without SHELL, it is for your own shell ($SHELL).
     """
     name = shell or PurePath(os.environ.get("SHELL", "")).name
     made = get_completion_class(name) if name in SHELLS else None

@@ -1,4 +1,4 @@
-"""Printing: colours and tables on a terminal, plain lines elsewhere."""
+"""Output: colours and tables on a terminal, plain lines elsewhere."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ if TYPE_CHECKING:
 
 __all__ = ["console", "dump", "file_for_all", "on_terminal", "printable"]
 
-#: Control characters that JSON lets stand as they are, and some terminals obey.
+#: Control characters that JSON does not escape and that some terminals obey.
 _CONTROLS: Final = re.compile("[\x7f-\x9f]")
 
 
 def on_terminal(stream: IO[str] | None = None) -> bool:
-    """Whether a stream, standard output if None, is a terminal."""
+    """Return True if a stream, standard output if None, is a terminal."""
     return (stream or sys.stdout).isatty()
 
 
 def file_for_all(stream: IO[str]) -> bool:
-    """True if a stream goes to a file that every user of the machine can read, as a shell's ``>`` usually makes it."""
+    """Return True if a stream is a file that every user of the machine can read, as a shell's ``>`` makes it."""
     try:
         mode = os.fstat(stream.fileno()).st_mode
     except (OSError, ValueError):
@@ -35,14 +35,14 @@ def file_for_all(stream: IO[str]) -> bool:
 
 
 def console(stderr: bool = False) -> Console:
-    """Where to print. Texts are printed as they are: nothing in them is taken for markup."""
+    """Return a console that prints texts as they are, without interpreting markup."""
     from rich.console import Console
 
     return Console(stderr=stderr, highlight=False, markup=False, emoji=False)
 
 
 def dump(value: Any, indent: int | None = None) -> str:
-    """JSON, in one line if it is not indented, that a terminal may be shown.
+    """Return JSON that is safe for a terminal, on one line if it is not indented.
 
     >>> dump({"ü": "\\x9b2J"})
     '{"ü": "\\\\u009b2J"}'

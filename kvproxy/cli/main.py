@@ -1,7 +1,7 @@
-"""The command ``kvproxy`` and what all its commands have in common.
+"""The command ``kvproxy`` and the common parts of its subcommands.
 
-Nothing here, and no module of a command, imports JupyterHub before a command runs: help and completion must not wait a
-second for it.
+No module of a command imports JupyterHub before the command runs: that takes a second, for which help and completion
+must not wait.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ from ..errors import ConfigurationError, KVProxyError
 
 F = TypeVar("F", bound=Callable[..., Any])
 
-#: Commands, in the order of their help, and what each is for in a line.
+#: The commands in the order of the help, each with its one-line help.
 COMMANDS: Final = {
     "demo": "Start a complete hub on this machine, to try things out.",
-    "check": "Check configuration, store and Traefik, and say what to do.",
-    "routes": "Show which routes there are, and who serves them.",
+    "check": "Check configuration, store and Traefik, and show remedies.",
+    "routes": "Show all routes, and which Traefik serves them.",
     "static-config": "Print the static configuration for a Traefik of your own.",
     "migrate": "Copy routes from another store or from jupyterhub-traefik-proxy.",
     "completion": "Print a shell completion script.",
@@ -29,21 +29,21 @@ COMMANDS: Final = {
 
 
 class Wrong(click.ClickException):
-    """Ends the command with a sentence, where the hub's configuration cannot be used."""
+    """Ends the command with a message if the hub's configuration cannot be used."""
 
-    #: Click's own for wrong arguments.
+    #: Click's own exit code for wrong arguments.
     exit_code = 2
 
 
 class Commands(click.Group):
-    """The commands, each imported when it is used; kvproxy's errors become sentences."""
+    """The commands, each imported when it is used; kvproxy's errors become messages."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        """Their names."""
+        """Return the names of all commands."""
         return list(COMMANDS)
 
     def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
-        """One of them, None if there is none of that name."""
+        """Return a command, None if there is none of that name."""
         if name not in COMMANDS:
             return None
         command: click.Command = import_module(f".{name.replace('-', '_')}", __package__).command
@@ -53,7 +53,7 @@ class Commands(click.Group):
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
-        """Find the command that is asked for; name the one that may be meant if there is none."""
+        """Find a command; suggest a similar one if there is none of that name."""
         try:
             return super().resolve_command(ctx, args)
         except click.UsageError as error:
@@ -73,18 +73,18 @@ class Commands(click.Group):
 
 
 def examples(*lines: str) -> str:
-    """The end of a command's help: what one types."""
+    """Return the examples at the end of a command's help."""
     return "\b\nExamples:\n" + "\n".join(f"  {line}" for line in lines)
 
 
 def hub_options(function: F) -> F:
-    """The options that say which hub is meant."""
+    """Add the options that select the hub."""
     argument = click.option(
         "--hub-argument",
         "hub_arguments",
         multiple=True,
         metavar="ARGUMENT",
-        help="An argument that the hub is started with besides -f, such as --JupyterHub.ip=10.0.0.1; may be repeated.",
+        help="Another argument of the hub besides -f, such as --JupyterHub.ip=10.0.0.1; may be repeated.",
     )
     file = click.option(
         "-f",
@@ -99,7 +99,7 @@ def hub_options(function: F) -> F:
 
 
 def json_option(function: F) -> F:
-    """The option for an output that programs read."""
+    """Add the option for machine-readable output."""
     return click.option("--json", "as_json", is_flag=True, help="Print JSON.")(function)
 
 
@@ -115,12 +115,12 @@ def json_option(function: F) -> F:
 )
 @click.version_option(package_name="kvproxy", prog_name="kvproxy")
 def group() -> None:
-    """Look after a JupyterHub whose routes are in a key-value store and served by Traefik.
+    """Manage a JupyterHub whose routes are kept in a key-value store and served by Traefik.
 
-    The hub's configuration is read as the hub reads it. No command writes to the store but `migrate --execute`.
+    The hub's configuration is read as the hub reads it. Only `migrate --execute` writes to the store.
     """
 
 
 def main(arguments: Sequence[str] | None = None, prog_name: str = "kvproxy") -> None:
-    """Run the command line and end the program with its exit status."""
+    """Run the command line and exit with its status."""
     group.main(args=arguments, prog_name=prog_name)

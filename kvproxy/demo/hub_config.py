@@ -27,18 +27,18 @@ c.TraefikRedisProxy.redis_traefik_password = setting("TRAEFIK_REDIS_PASSWORD")
 c.TraefikProxy.traefik_api_url = f"http://127.0.0.1:{setting('API_PORT')}"
 c.TraefikProxy.static_config_file = os.path.join(home, "traefik.toml")
 
-# Where it listens.
+# Addresses.
 c.JupyterHub.bind_url = f"http://127.0.0.1:{setting('PORT')}"
 c.JupyterHub.hub_bind_url = f"http://127.0.0.1:{setting('HUB_PORT')}"
 c.Spawner.ip = "127.0.0.1"
 
-# Any name with the one password.
+# Any user name with the same password.
 c.JupyterHub.authenticator_class = "dummy"
 c.DummyAuthenticator.password = setting("USER_PASSWORD")
 c.Authenticator.allow_all = True
 c.JupyterHub.allow_named_servers = True
 
-# JupyterLab as the user who started the demo, with a home directory for each name.
+# JupyterLab, run by the user that started the demo, with a home directory for each name.
 c.JupyterHub.spawner_class = "simple"
 c.SimpleLocalProcessSpawner.home_dir_template = os.path.join(home, "home", "{username}")
 c.Spawner.cmd = [sys.executable, "-m", "jupyterhub.singleuser"]

@@ -1,8 +1,8 @@
 """A complete JupyterHub on this machine, for trying things out: ``python -m kvproxy.demo``.
 
-Starts a private Redis, JupyterHub with ``proxy_class = "traefik_redis"`` (which starts Traefik) and, for
-who logs in, JupyterLab. Everything listens on 127.0.0.1 only and is kept in one temporary directory.
-Ctrl-C, SIGTERM or a closed terminal stop it all and remove the directory.
+Starts a private Redis, JupyterHub with ``proxy_class = "traefik_redis"`` (which starts Traefik) and, for each user that
+logs in, JupyterLab. Everything listens on 127.0.0.1 only and is kept in one temporary directory. Ctrl-C, SIGTERM or a
+closed terminal stops everything and removes the directory.
 """
 
 from __future__ import annotations
@@ -35,11 +35,11 @@ _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 class Stopped(Exception):
-    """Somebody asked the demo to stop."""
+    """Raised when a signal has asked the demo to stop."""
 
 
 class StopRequest:
-    """Remembers that a signal asked for the end; all else goes on, so that cleaning up is never cut short."""
+    """Records a signal to stop. Nothing else is interrupted, so that the cleanup always completes."""
 
     def __init__(self) -> None:
         self._made = False
@@ -60,8 +60,11 @@ class StopRequest:
 class Demo:
     """The demo's processes.
 
-    directory: where all their files are. port: the public TCP port on 127.0.0.1.
-    request: asked again and again whether to stop. verbose: print the hub's log while it grows.
+    Args:
+        directory: the folder of all their files.
+        port: the public TCP port on 127.0.0.1.
+        request: polled for a request to stop.
+        verbose: True to print the hub's log while it grows.
     """
 
     def __init__(self, directory: Path, port: int, request: StopRequest, verbose: bool = False):
@@ -71,11 +74,11 @@ class Demo:
         self._request = request
         self._verbose = verbose
         self._shown = 0  # bytes of the hub's log
-        # Every descendant seen so far: when the hub dies, its children can no longer be found through it.
+        # Every descendant seen so far, as the children of a dead hub can no longer be found through it.
         self._family: set[psutil.Process] = set()
         data = directory / "redis"
         data.mkdir(mode=0o700)
-        # A user of Traefik's own, whom the hub lets in when its routes are there; see docs/how-to/redis.md.
+        # A separate Redis user for Traefik, which the hub admits when its routes are there; see docs/how-to/redis.md.
         self._traefik_password = secrets.token_urlsafe(24)
         self.redis = RedisServer(password=secrets.token_urlsafe(24), appendonly=True, directory=data)
         config = Path(__file__).with_name("hub_config.py")
@@ -84,7 +87,7 @@ class Demo:
 
     @property
     def url(self) -> str:
-        """What to open in a browser."""
+        """The URL to open in a browser."""
         return f"http://127.0.0.1:{self.port}"
 
     def start(self) -> None:
@@ -98,7 +101,7 @@ class Demo:
         self.hub.wait_ready(self._hub_answers, START_SECONDS)
 
     def watch(self) -> None:
-        """Return never: raises Stopped when asked to stop, ServerError when the hub or Redis ends."""
+        """Wait forever; raise Stopped when asked to stop, and ServerError when the hub or Redis ends."""
         while True:
             self._tick()
             for program, name in ((self.hub, "JupyterHub"), (self.redis, "Redis")):
@@ -107,7 +110,7 @@ class Demo:
             time.sleep(0.3)
 
     def stop(self) -> None:
-        """End all processes: first the hub, which ends users' servers and Traefik, then what is left."""
+        """Stop all processes: first the hub, which stops users' servers and Traefik, and then the rest."""
         self._note_family()
         self.hub.stop(STOP_SECONDS)
         _end(self._family)
@@ -129,7 +132,7 @@ class Demo:
 
     def _hub_answers(self) -> bool:
         self._tick()
-        # The machine's web proxy has no business with a loopback address.
+        # Requests to a loopback address must not go to the machine's web proxy.
         opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
         try:
             with opener.open(f"{self.url}/hub/health", timeout=2) as reply:
@@ -157,7 +160,7 @@ class Demo:
 
 
 def _end(processes: set[psutil.Process]) -> None:
-    """End processes that outlived the hub, politely and then not."""
+    """Stop processes that have outlived the hub, at first by SIGTERM and then by SIGKILL."""
     for process in processes:
         with contextlib.suppress(psutil.Error):
             process.terminate()
@@ -169,7 +172,7 @@ def _end(processes: set[psutil.Process]) -> None:
 def choose_port(wanted: int) -> int:
     """The wanted TCP port if it is free on 127.0.0.1, else a free one."""
     with socket.socket() as probe:
-        # As servers do: a port whose old connections are only waiting to be forgotten counts as free.
+        # As servers do: a port with connections in TIME_WAIT only counts as free.
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind(("127.0.0.1", wanted))
@@ -181,13 +184,13 @@ def choose_port(wanted: int) -> int:
 
 
 def say(text: str) -> None:
-    """Print at once; a terminal that is gone is no reason to leave processes behind."""
+    """Print at once, and ignore a closed terminal, so that no processes are left behind."""
     with contextlib.suppress(OSError):
         print(text, flush=True)
 
 
 def greeting(demo: Demo) -> str:
-    """What the user must know once the hub answers."""
+    """Return the instructions for the user once the hub answers."""
     return (
         "\nJupyterHub is ready.\n"
         f"  Open:      {demo.url}\n"
@@ -199,7 +202,7 @@ def greeting(demo: Demo) -> str:
 
 
 def check_parts() -> None:
-    """Raises ServerError with a sentence when a part of the demo is not installed."""
+    """Check that all parts of the demo are installed; raise ServerError with a sentence otherwise."""
     find_traefik()
     for package in ("redis", "jupyterlab"):
         if importlib.util.find_spec(package) is None:
@@ -225,14 +228,14 @@ def run(demo: Demo) -> int:
 
 
 def port_number(text: str) -> int:
-    """A TCP port. Raises ArgumentTypeError if it is none."""
+    """Parse a TCP port; raise ArgumentTypeError if it is invalid."""
     if not (text.isdecimal() and 0 < int(text) < 65536):
         raise argparse.ArgumentTypeError(f"{text} is not a port; ports go from 1 to 65535")
     return int(text)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """The command line; returns the exit status."""
+    """Run the command line, and return the exit status."""
     parser = argparse.ArgumentParser(prog="python -m kvproxy.demo", description=__doc__.partition("\n")[0])
     parser.add_argument("--port", type=port_number, default=8000, help="public port on 127.0.0.1 (default: 8000)")
     parser.add_argument("--verbose", action="store_true", help="show the hub's log here too")

@@ -25,7 +25,7 @@ from ..errors import HookError, InvalidRouteError
 from ..routing.names import Names
 from ..routing.route import Route, parse_target
 from ..traefik.schema import MIDDLEWARE, ROUTER, SERVICE, Fields
-from ..traefik.validation import SchemaError, checked
+from ..traefik.validation import SchemaError, validate
 
 #: A hook's input and answer.
 Configuration: TypeAlias = dict[str, Any]
@@ -154,7 +154,7 @@ def check_configuration(given: Any) -> Configuration:
     if not isinstance(given, Mapping):
         raise SchemaError(f"a {type(given).__name__} instead of a configuration or None")
     if unknown := [part for part in given if part not in _PARTS]:
-        raise SchemaError(f"{unknown[0]!r}, which is none of {', '.join(_PARTS)}")
+        raise SchemaError(f"{unknown[0]!r}, which is not one of {', '.join(_PARTS)}")
     if missing := [part for part in _PARTS if not isinstance(given.get(part), Mapping)]:
         raise SchemaError(f"no mapping {missing[0]!r}")
     configuration = {
@@ -173,7 +173,7 @@ def _check_router(router: Mapping[str, Any]) -> dict[str, Any]:
     kind = Fields(ROUTER.known, may_be_empty=True)
     # An empty list says nothing.
     given = {field: value for field, value in router.items() if field != "middlewares" or value not in ([], ())}
-    return {"middlewares": [], **checked(given, kind, "router")}
+    return {"middlewares": [], **validate(given, kind, "router")}
 
 
 def _check_service(service: Mapping[str, Any]) -> dict[str, Any]:
@@ -181,7 +181,7 @@ def _check_service(service: Mapping[str, Any]) -> dict[str, Any]:
         raise SchemaError("a service without a loadBalancer")
     if not service["loadBalancer"].get("servers"):
         raise SchemaError("a service without servers")
-    found: dict[str, Any] = checked(service, SERVICE, "service")
+    found: dict[str, Any] = validate(service, SERVICE, "service")
     for server in found["loadBalancer"]["servers"]:
         if "url" not in server:
             raise SchemaError("a server without a url")
@@ -195,7 +195,7 @@ def _check_service(service: Mapping[str, Any]) -> dict[str, Any]:
 def _check_middleware(name: Any, one: Any) -> dict[str, Any]:
     if not isinstance(name, str) or not _NAME.fullmatch(name):
         raise SchemaError(f"a middleware with the name {name!r}; at most 40 of A-Z, a-z, 0-9, '-' and '_' make one")
-    found: dict[str, Any] = checked(one, MIDDLEWARE, f"middlewares.{name}")
+    found: dict[str, Any] = validate(one, MIDDLEWARE, f"middlewares.{name}")
     if len(found) > 1:
         raise SchemaError(f"middlewares.{name} of several kinds, {', '.join(found)}; make one of each")
     return found

@@ -176,7 +176,7 @@ def check_directory(file: Path) -> str:
         ) from None
     if not stat.S_ISDIR(found.st_mode):
         raise ConfigurationError(
-            f"c.TraefikProxy.static_config_file = {str(file)!r} cannot be written: {directory} is no directory."
+            f"c.TraefikProxy.static_config_file = {str(file)!r} cannot be written: {directory} is not a directory."
         )
     advice = "Choose a directory of the hub's own: c.TraefikProxy.static_config_file."
     if found.st_mode & stat.S_IWOTH and not found.st_mode & stat.S_ISVTX:

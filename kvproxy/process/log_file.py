@@ -125,7 +125,7 @@ class TraefikLog:
         try:
             self._open()
         except FileNotFoundError:
-            self._log.warning("Traefik's log %s is gone; what it says is lost until it is started again.", self._path)
+            self._log.warning("Traefik's log %s is gone; its messages are lost until it is restarted.", self._path)
             return
         assert self._file is not None  # noqa: S101 - for the type checker
         self._file.seek(0, os.SEEK_END)

@@ -1,4 +1,4 @@
-"""Limits for Traefik's lines in the hub's log, as values: a user's server can make it say the same for ever."""
+"""Limits for Traefik's lines in the hub's log, as values: a user's server can make it repeat itself forever."""
 
 from __future__ import annotations
 

@@ -31,10 +31,10 @@ class Restarts:
 
 
 class Standstill:
-    """Decides when a Traefik that runs and does not work is to be restarted.
+    """Decides when a Traefik that runs but does not work is restarted.
 
     Args:
-        patience: seconds for which it may be so; 0 for ever.
+        patience: seconds for which Traefik may not work; 0 for no limit.
     """
 
     def __init__(self, patience: float) -> None:

@@ -41,10 +41,10 @@ class TraefikSupervisor:
         config_file: where the static configuration stands.
         launch: what Traefik is started with.
         log: the hub's logger.
-        secrets: texts that are blotted out of what Traefik logs.
+        secrets: strings redacted from Traefik's log.
         provider: name of the provider by which it reads the store.
-        stuck_timeout: seconds for which it may run without working; 0 for ever.
-        outlives: whether Traefik is to go on when the hub ends.
+        stuck_timeout: seconds for which it may hang before it is restarted; 0 for no limit.
+        outlives: True if Traefik is to keep running when the hub stops.
     """
 
     def __init__(
@@ -238,11 +238,11 @@ class TraefikSupervisor:
 
     async def _look(self, traefik: ChildProcess) -> None:
         # An error is no answer: a Traefik of which nothing is known just now may serve all users.
-        if self._try("Looking whether Traefik runs", lambda: traefik.alive) is False:
+        if self._try("The check that Traefik runs", lambda: traefik.alive) is False:
             await self._start_again(traefik)
             return
         self._keep_record(traefik)
-        problem = self._try("Looking whether Traefik works", self._stuck) or ""
+        problem = self._try("The check that Traefik works", self._stuck) or ""
         # One that has never worked is not helped by another start.
         if self._standstill.over(self._now(), problem) and self._worked:
             await self._replace(traefik, problem)

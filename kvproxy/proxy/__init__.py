@@ -1,4 +1,4 @@
-"""The proxies as JupyterHub sees them."""
+"""The proxy classes that JupyterHub uses."""
 
 from .base import KVTraefikProxy
 from .traits import TraefikProxy

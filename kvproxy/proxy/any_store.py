@@ -1,4 +1,4 @@
-"""``c.JupyterHub.proxy_class = "traefik_kv"``: whatever store a URL leads to."""
+"""``c.JupyterHub.proxy_class = "traefik_kv"``: a proxy for any store that a URL names."""
 
 from __future__ import annotations
 
@@ -17,25 +17,25 @@ from .setting_names import AcceptedSettings
 
 
 class TraefikKVProxy(KVTraefikProxy):
-    """A proxy that finds its backend by the scheme of ``store_url``, among those that installed plugins provide.
+    """A proxy that finds its backend by the scheme of ``store_url``, among the backends of installed plugins.
 
     Further settings of a backend are those of its own class, such as ``c.TraefikRedisProxy.redis_password``.
     """
 
     store_url = Unicode(
         config=True,
-        help="""Where the routes are kept: `redis://…`, `etcd://…`, `consul://…`, `file:///…`, or what else an installed
-        plugin takes.""",
+        help="""URL of the store that keeps the routes: `redis://…`, `etcd://…`, `consul://…`, `file:///…`, or any other
+        scheme that an installed plugin takes.""",
     )
 
     _backend_proxy: KVTraefikProxy | None = None
 
     @property
     def backend_proxy(self) -> KVTraefikProxy:
-        """The backend's own proxy class, with its traits from the configuration; it is asked, never started.
+        """The backend's own proxy, with its traits from the configuration; it is only asked, never started.
 
         Raises:
-            ConfigurationError: if there is none for this URL, with what is installed.
+            ConfigurationError: if there is none for this URL, with the installed ones.
         """
         if self._backend_proxy is None:
             if not self.store_url:
@@ -53,7 +53,7 @@ class TraefikKVProxy(KVTraefikProxy):
         return self._backend_proxy
 
     def _backend_config(self) -> Config:
-        """The hub's configuration without ``store_url``, which the backend's class would say it does not know."""
+        """Return the hub's configuration without ``store_url``, which the backend's class would report as unknown."""
         config = deepcopy(self.config)
         for section in self.section_names():
             if section in config:

@@ -1,4 +1,4 @@
-"""JupyterHub's view of kvproxy: traits, and thin methods over the reconciler and the launcher."""
+"""The base class of kvproxy's proxies: traits, and thin methods over the reconciler and the Traefik process."""
 
 from __future__ import annotations
 
@@ -28,21 +28,21 @@ from ..reconcile.reconciler import Reconciler
 from ..reconcile.startup import serves_already, wait_for_store, wait_for_traefik, warn_once
 from ..routing.route import make_route, parse_routespec
 from ..store.renewal import tell_renewals
-from ..traefik.features import Features, look_at
+from ..traefik.features import Features, probe_features
 from ..traefik.replicas import Replica
 from ..traefik.static_config import groups_allowed
 from .preparation import PreparedProxy
 from .session import Session
 from .succession import SucceedingProxy
 
-#: Seconds after the first route for which JupyterHub's check of all routes is waited for at most.
+#: Maximum seconds to wait for JupyterHub's check of all routes, from the first route on.
 _LONGEST_START: Final = 10.0
 
 
 class KVTraefikProxy(SucceedingProxy, PreparedProxy):
     """A proxy whose routes are in a key-value store that Traefik reads.
 
-    A backend derives from it, names the provider, and says how to open its store and how Traefik is to open it, both
+    A backend derives from it, names the provider, opens its store, and configures Traefik to read the same store, both
     from the same traits::
 
         class MyProxy(KVTraefikProxy):
@@ -64,33 +64,33 @@ class KVTraefikProxy(SucceedingProxy, PreparedProxy):
 
     @property
     def traefik_pid(self) -> int | None:
-        """Process id of the Traefik that the hub started, None if it started none or it does not run just now."""
+        """Process id of the Traefik that the hub started, None if it started none, or it does not run at the moment."""
         return self._session.traefik_pid if self._session is not None else None
 
     @property
     def traefik_replicas(self) -> list[Replica]:
-        """Every replica of Traefik and what has been seen of it last; none before the proxy has begun to work."""
+        """Every replica of Traefik with its last known state; none before the proxy has started."""
         return self._session.replicas if self._session is not None else []
 
     def store_certificates(self) -> list[str]:
-        """Names of the files with which Traefik comes to the store by TLS; some may be the contents instead."""
+        """Return the names of the TLS files for Traefik's connection to the store; some may be contents instead."""
         with contextlib.suppress(ConfigurationError):
             return certificate_files(self.traefik_provider())
-        # A Traefik of somebody else's, to which the hub's settings do not lead.
+        # An external Traefik, which the hub's settings cannot configure.
         return []
 
     async def start(self) -> None:
         """Start Traefik and bring the store to the desired state; stop what was started if that fails.
 
         Raises:
-            KVProxyError: with one sentence that says what to do.
+            KVProxyError: with one sentence that names the remedy.
         """
         try:
             await self._start()
         except KVProxyError as error:
             self.log.critical("%s", error)
             await self._close(failed=True)
-            # The sentence says it all: spare the administrator what the hub would print of our inner life.
+            # The sentence is sufficient; a traceback in the hub's log would only hide it.
             raise error.with_traceback(None) from None
         except BaseException:
             await self._close(failed=True)
@@ -117,7 +117,7 @@ class KVTraefikProxy(SucceedingProxy, PreparedProxy):
         if isinstance(decision, Start):
             check_ports()
         allowed = groups_allowed(self.route_layout, version)
-        # A Traefik that an earlier hub has left serves on until the store is reached.
+        # A Traefik that an earlier hub has left keeps serving until the store is reached.
         able, adopts = Features(version, metrics=True, ping=True), isinstance(decision, Adopt)
         session, reconciler = await self._begin(
             (), allowed, able, there_already=adopts, provider_error=process.provider_error
@@ -163,10 +163,11 @@ class KVTraefikProxy(SucceedingProxy, PreparedProxy):
         for warning in await wait_for_store(store.check, timeout, setting, self.log):
             self.log.warning("%s", shown(warning))
         if not self.should_start:
-            self.dynamic_config(able := await look_at(await members()))
+            self.dynamic_config(able := await probe_features(await members()))
 
         async def serves() -> bool:
-            # Of a hub it is known that its check of all routes comes; without one, only what is seen counts.
+            # A hub checks all routes later, so an unknown Traefik may count as serving until then. Without a hub, that
+            # check never comes, and only a Traefik that is seen to serve counts.
             unknown = self.app is not None and not self.should_start
             return await serves_already(await members(), unknown=unknown)
 
@@ -189,13 +190,13 @@ class KVTraefikProxy(SucceedingProxy, PreparedProxy):
         await wait_for_store(reconciler.start, timeout, setting, self.log)
         session.work(reconciler)
         if files := self.store_certificates():
-            session.begin(tell_renewals(files, self.log), "The look at certificates' files")
+            session.begin(tell_renewals(files, self.log), "The check for renewed certificates")
         if self.tracks_activity:
             session.track_activity(reconciler, sets_up=self.sets_up)
         return session, reconciler
 
     async def _running(self) -> Reconciler:
-        """The reconciler; if the hub does not start the proxy, it begins to work when it is first used."""
+        """Return the reconciler; if the hub does not start the proxy, the first use starts it."""
         if self._reconciler is None and self.should_start:
             raise StoppedError("The proxy is not running: it was not started, or has been stopped.")
         if self._starting is None:
@@ -214,7 +215,7 @@ class KVTraefikProxy(SucceedingProxy, PreparedProxy):
             self.log.critical("%s", error)
             await self._close()
             raise error.with_traceback(None) from None
-        session.first_look = session.begin(self._check_external(session, reconciler), "The first look at Traefik")
+        session.first_look = session.begin(self._check_external(session, reconciler), "The first check of Traefik")
 
     async def _check_external(self, session: Session, reconciler: Reconciler) -> None:
         await self._look_at_external(await session.discovery.members(), reconciler.revision, reconciler.desired)
@@ -222,10 +223,10 @@ class KVTraefikProxy(SucceedingProxy, PreparedProxy):
         await reconciler.log_notification_cost()
 
     async def stop(self) -> None:
-        """Stop Traefik; the routes stay in the store. Further calls wait for the same end."""
+        """Stop Traefik; the routes stay in the store. Concurrent calls wait for the same stop."""
         if self._stopping is None or self._stopping.done():
             self._stopping = asyncio.create_task(self._stop())
-        # JupyterHub calls it once per signal. A caller that is cancelled must not leave the others half stopped.
+        # JupyterHub calls this once per signal. Cancelling one caller must not interrupt the stop for the others.
         await asyncio.shield(self._stopping)
 
     async def _stop(self) -> None:
@@ -263,10 +264,11 @@ class KVTraefikProxy(SucceedingProxy, PreparedProxy):
     async def delete_route(self, routespec: str) -> None:
         """Remove a route and return when it is gone from the store. A missing one is no error.
 
-        If the store is away for longer than ``store_timeout``, that is logged, and done as soon as it is back.
+        If the store is unreachable for longer than ``store_timeout``, that is logged, and the route is removed as soon
+        as the store is back.
 
         Raises:
-            StoreError: if it cannot be removed; this is logged too, as JupyterHub swallows it.
+            StoreError: if it cannot be removed; this is logged too, as JupyterHub drops the error.
         """
         routespec = self.validate_routespec(routespec)
         try:
@@ -276,7 +278,7 @@ class KVTraefikProxy(SucceedingProxy, PreparedProxy):
         try:
             await (await self._running()).delete(key, self.store_timeout)
         except StoppedError:
-            # The hub stops its users' servers and the proxy side by side; nobody serves the route any more.
+            # The hub stops its users' servers and the proxy concurrently; no Traefik serves the route any more.
             self.log.info("The proxy is stopped; the route %r is left to the check at the hub's next start.", routespec)
         except StoreUnavailableError as error:
             self.log.error("The route %r is removed as soon as the store is back. %s", routespec, error)
@@ -285,9 +287,9 @@ class KVTraefikProxy(SucceedingProxy, PreparedProxy):
             raise
 
     async def get_route(self, routespec: str) -> dict[str, Any] | None:
-        """One route, None if there is none. Costs the same at any number of routes.
+        """Return one route, None if there is none, at the same cost for any number of routes.
 
-        Its data are as they were given, with what is known of ``last_activity`` (see :meth:`get_all_routes`).
+        Its data are as they were given, with ``last_activity`` if that is known (see :meth:`get_all_routes`).
         """
         routespec = self.validate_routespec(routespec)
         try:
@@ -298,10 +300,10 @@ class KVTraefikProxy(SucceedingProxy, PreparedProxy):
         return self._session.annotate(self.names.route(key), route) if self._session is not None else route
 
     async def get_all_routes(self) -> dict[str, dict[str, Any]]:
-        """All routes, by routespec, after a full read of the store; what differs from what the hub wants is repaired.
+        """Return all routes by routespec, after a full read of the store; differences from the hub's are repaired.
 
-        The data of a route are as they were given, with ``last_activity`` (UTC, ISO 8601) if Traefik has been seen to
-        answer requests for it since this hub was started, and ``track_last_activity`` is True.
+        The data of a route are as they were given, with ``last_activity`` (UTC, ISO 8601) if ``track_last_activity`` is
+        True and Traefik has answered requests for it since this hub was started.
 
         Raises:
             StoreError: if the store cannot be read.

@@ -1,4 +1,4 @@
-"""Settings of jupyterhub-traefik-proxy that have other names here, as traits."""
+"""Traits for the settings of jupyterhub-traefik-proxy that have other names here."""
 
 from __future__ import annotations
 
@@ -16,22 +16,22 @@ from .setting_names import AcceptedSettings, Remark, Weight, is_set, remarks, wi
 
 
 def former_name(of: str) -> Any:
-    """A trait that is the former name of another one of its class, and hands its value on to that."""
+    """Return a trait with the former name of another trait of its class, to which it passes its value."""
     return AnyTrait(config=True, help=f"Deprecated: the former name of `{of}`.").tag(former_name_of=of)
 
 
 class FormerNames(Proxy):
-    """A proxy that takes settings under their former names too, and names settings that nothing reads."""
+    """A proxy that accepts settings under their former names too, and reports settings without effect."""
 
     #: Former name of the section of this class.
     former_section: ClassVar[str] = ""
-    #: The ``proxy_class`` to write instead, if the class is there for its former name only.
+    #: The ``proxy_class`` to use instead, if the class exists for its former name only.
     successor: ClassVar[str] = ""
 
     kv_separator = Unicode(
         "/",
         config=True,
-        help="""Deprecated: what separates the parts of a key in the store. Traefik knows no other than `/`.""",
+        help="""Deprecated: the separator between the parts of a key in the store. Traefik accepts only `/`.""",
     )
 
     def __init__(self, **kwargs: Any) -> None:
@@ -41,12 +41,12 @@ class FormerNames(Proxy):
 
     @classmethod
     def section_names(cls) -> list[str]:
-        """Names of the sections that are read, each after its former name."""
+        """Return the names of the sections that are read, each after its former name."""
         return with_former(super().section_names(), cls._former_sections())
 
     @property
     def accepted_settings(self) -> AcceptedSettings:
-        """The sections and settings that this proxy takes."""
+        """The sections and settings that this proxy accepts."""
         return AcceptedSettings(
             type(self).__name__,
             self.section_names(),
@@ -58,15 +58,15 @@ class FormerNames(Proxy):
         )
 
     def setting_remarks(self) -> list[Remark]:
-        """Everything that is to be said about the names of sections and settings in the hub's configuration."""
+        """Return all remarks about the names of sections and settings in the hub's configuration."""
         proxies = {*proxy_classes(), *_below(Proxy)}
         return remarks(_names(self.config), self.accepted_settings, proxies, _below(Configurable) - proxies)
 
     def tell_oddities(self) -> None:
-        """Log what is odd about the configuration.
+        """Log the remarks about the configuration.
 
         Raises:
-            ConfigurationError: if a setting cannot be followed.
+            ConfigurationError: if a setting cannot be honoured.
         """
         found = self.setting_remarks()
         for remark in found:
@@ -92,12 +92,12 @@ class FormerNames(Proxy):
 
 
 def _names(config: Mapping[str, Any]) -> dict[str, list[str]]:
-    """The sections of a configuration and the names of the settings in them."""
+    """Return the sections of a configuration with the names of their settings."""
     return {name: list(section) if isinstance(section, Config) else [] for name, section in config.items()}
 
 
 def _below(cls: type[Configurable]) -> set[str]:
-    """Names of the classes that derive from this one and that this process has loaded."""
+    """Return the names of the loaded classes that derive from this one."""
     found: set[str] = set()
     waiting = [cls]
     while waiting:

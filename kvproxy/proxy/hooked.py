@@ -1,4 +1,4 @@
-"""The traits by which an administrator changes routes and is told of them, beside the hooks of installed plugins."""
+"""The traits with an administrator's own hooks, which are called beside those of installed plugins."""
 
 from __future__ import annotations
 
@@ -17,26 +17,26 @@ from .former_names import FormerNames
 
 
 class HookedProxy(FormerNames):
-    """A proxy whose routes can be changed and watched by functions of the administrator's."""
+    """A proxy whose routes can be changed and observed by the administrator's functions."""
 
     route_hook = Callable(
         None,
         allow_none=True,
         config=True,
-        help="""Called as `route_hook(route, configuration)` for each route before it is written: changes what Traefik
-        is told of it, in place or by giving back another configuration.
+        help="""Called as `route_hook(route, configuration)` for each route before it is written, to change the route's
+        configuration, in place or by returning another one.
 
         `route` has `routespec`, `target` and `data`. `configuration` has the sections `router`, `service` and
-        `middlewares`, in the words of Traefik's file provider. The function must not be asynchronous, and its answer
-        must follow from the route alone. If it fails, the route is not served. See docs/how-to/write-a-hook.md.
+        `middlewares`, with the fields of Traefik's file provider. The function must not be asynchronous, and its result
+        must depend on the route alone. If it fails, the route is not served. See docs/how-to/write-a-hook.md.
         """,
     )
     route_added_hook = Callable(
         None,
         allow_none=True,
         config=True,
-        help="""Called as `route_added_hook(route, seconds)` when a route, or a change of one, is served, so many
-        seconds after the hub asked for it. May be asynchronous.""",
+        help="""Called as `route_added_hook(route, seconds)` when a new or changed route is served, with the seconds
+        since the hub asked for it. May be asynchronous.""",
     )
     route_deleted_hook = Callable(
         None,
@@ -48,7 +48,7 @@ class HookedProxy(FormerNames):
         None,
         allow_none=True,
         config=True,
-        help="""Called as `route_failed_hook(routespec, error)` when a route cannot be added or changed, or not be
+        help="""Called as `route_failed_hook(routespec, error)` when a route cannot be added or changed, or is not
         removed in time. May be asynchronous.""",
     )
 
@@ -58,17 +58,17 @@ class HookedProxy(FormerNames):
     def _valid_route_hook(self, proposal: Any) -> Any:
         if inspect.iscoroutinefunction(proposal.value):
             raise ConfigurationError(
-                "c.TraefikProxy.route_hook is asynchronous. What changes a route has to be a plain function; fetch "
-                "what it needs beforehand."
+                "c.TraefikProxy.route_hook is asynchronous. A hook that changes routes must be a plain function; fetch "
+                "the data that it needs beforehand."
             )
         return proposal.value
 
     @property
     def hooks(self) -> Hooks:
-        """Those of installed plugins, and behind them, so that they have the last word, those of the configuration.
+        """The hooks of installed plugins, and after them, so that they decide, those of the configuration.
 
         Raises:
-            ConfigurationError: if a plugin cannot be used.
+            ConfigurationError: if a plugin cannot be loaded.
         """
         if self._hooks is None:
             self._hooks = load_hooks()
@@ -86,7 +86,7 @@ class HookedProxy(FormerNames):
         return () if call is None else (Hook(f"c.TraefikProxy.{trait}", call),)
 
     def observer(self) -> Observer:
-        """Who counts, and tells hooks of, what happens to routes."""
+        """Return the observer that updates the metrics and calls the hooks."""
         hooks = self.hooks
         if names := hooks.changing:
             self.log.info("Routes are changed by %s.", ", then ".join(names))

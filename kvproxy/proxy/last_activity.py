@@ -1,4 +1,4 @@
-"""``last_activity`` of routes: each Traefik is asked what it has counted, whenever the hub asks for all routes.
+"""``last_activity`` of routes: each Traefik's counters are read whenever the hub asks for all routes.
 
 The hub does so every few minutes (``JupyterHub.last_activity_interval``) and at its start, and needs it no more often.
 """
@@ -17,18 +17,18 @@ from ..routing.entry import Entry
 from ..traefik.api import TraefikApi
 from ..traefik.request_counts import Activity, Sample, many_counters
 
-#: Seconds for which the hub waits at most for what Traefik has counted. What comes later counts the next time.
+#: Maximum seconds that the hub waits for Traefik's counters. A later answer counts the next time.
 _PATIENCE: Final = 3.0
 
 
 class ActivityTracker:
-    """Asks the replicas, and adds what is known to routes.
+    """Reads the counters of all replicas, and adds the last activity to routes.
 
     Args:
-        members: which replicas there are; never raises.
-        prepare: awaited before they are asked.
-        log: where to say that one of them does not count.
-        set_up: whether kvproxy sets up the router by which they show what they have counted.
+        members: returns the replicas; never raises.
+        prepare: awaited before the replicas are asked.
+        log: takes the message that a replica does not count.
+        set_up: True if kvproxy sets up the router to the replicas' counters.
     """
 
     def __init__(
@@ -50,21 +50,21 @@ class ActivityTracker:
 
     @property
     def memory(self) -> dict[str, float]:
-        """Bytes of memory that each replica used when it was asked last, by its place."""
-        return {replica.place: used for replica, used in self._memory.items()}
+        """Bytes of memory that each replica used when it was asked last, by its label."""
+        return {replica.label: used for replica, used in self._memory.items()}
 
     async def get_all(self, reading: Awaitable[dict[str, Any]], entries: Mapping[str, Entry]) -> dict[str, Any]:
-        """All routes with what is known of their activity, which is asked for while they are read.
+        """Return all routes with their last activity, which is read at the same time.
 
         Args:
-            reading: gives the routes by routespec, which are changed in place.
+            reading: returns the routes by routespec; they are changed in place.
             entries: the same routes by name.
 
         Raises:
-            StoreError: whatever the reading raises.
+            StoreError: the error of reading.
         """
         if self._looking is None or self._looking.done():
-            self._looking = begin(self._look(entries), "The look at what Traefik has counted", self._log)
+            self._looking = begin(self._look(entries), "The task that reads Traefik's counters", self._log)
         routes = await reading
         await asyncio.wait([self._looking], timeout=_PATIENCE)
         for name in self._activity.names:
@@ -74,14 +74,14 @@ class ActivityTracker:
         return routes
 
     def annotate(self, name: str, route: dict[str, Any] | None) -> dict[str, Any] | None:
-        """A route with what is known of its activity, which nobody is asked for; it is changed in place."""
+        """Add the last known activity to a route, in place and without a request, and return the route."""
         last = self._activity.last(name)
         if route is not None and last is not None:
             route["data"]["last_activity"] = last
         return route
 
     async def aclose(self) -> None:
-        """Ask nobody any more."""
+        """Cancel all requests."""
         tasks = [*self._asking.values(), *([self._looking] if self._looking is not None else [])]
         for task in tasks:
             task.cancel()
@@ -99,7 +99,7 @@ class ActivityTracker:
         for member in members:
             if member not in self._asking or self._asking[member].done():
                 self._asking[member] = asyncio.create_task(self._ask(member))
-        # Who did not answer the last time is asked, but holds nobody up.
+        # A replica that did not answer the last time is asked too, but not waited for.
         if waited := [self._asking[member] for member in members if member not in self._silent]:
             await asyncio.wait(waited)
 
@@ -112,21 +112,21 @@ class ActivityTracker:
         self._memory = {replica: used for replica, used in self._memory.items() if replica in members}
 
     async def _may_count(self, replica: TraefikApi) -> bool:
-        """Whether a Traefik that shows no metrics may do so soon.
+        """Return True if a Traefik that shows no metrics may do so soon.
 
-        Before it has loaded the hub's first commit its API answers nothing, and the router of its metrics is written
-        when it has said that it has some.
+        Before it has loaded the hub's first commit, its API does not answer, and the router to its metrics is written
+        only after it has shown that it has some.
         """
         return await replica.revision() is None or (self._set_up and await replica.has_metrics())
 
     def _look_at_size(self, replica: TraefikApi, sample: Sample) -> None:
-        """Note how large a Traefik is, and warn once of each server that makes it grow."""
+        """Record the memory of a Traefik, and warn once of each server that makes it grow."""
         if sample.memory is not None:
             self._memory[replica] = sample.memory
         for name in sample.many.keys() - self._named.get(replica, set()):
             entry = self._entries.get(name)
             what = entry.route.routespec if entry is not None and entry.route is not None else name
-            self._log.warning("%s", many_counters(replica.place, what, sample.many[name], sample.memory))
+            self._log.warning("%s", many_counters(replica.label, what, sample.many[name], sample.memory))
         self._named[replica] = set(sample.many)
 
     async def _ask(self, replica: TraefikApi) -> None:
@@ -135,12 +135,12 @@ class ActivityTracker:
             sample = await replica.sample()
             counts = sample is not None or await self._may_count(replica)
         except TraefikError as error:
-            # Whoever waits for routes says in the log that it does not answer.
-            self._log.debug("What Traefik has counted is not known. %s", error)
+            # The code that waits for routes logs that it does not answer.
+            self._log.debug("Traefik's counters could not be read. %s", error)
             self._silent.add(replica)
             return
         except Exception:
-            self._log.exception("%s shows metrics that kvproxy does not understand.", replica.place)
+            self._log.exception("%s shows metrics that kvproxy does not understand.", replica.label)
             return
         self._silent.discard(replica)
         if sample is not None:
@@ -152,5 +152,5 @@ class ActivityTracker:
                 "%s shows no metrics, so JupyterHub does not learn which servers are in use unless they report it "
                 "themselves. Regenerate Traefik's static configuration with `kvproxy static-config`, or set "
                 "c.TraefikProxy.track_last_activity = False.",
-                replica.place,
+                replica.label,
             )

@@ -1,4 +1,4 @@
-"""Everything that can be refused before a start opens, writes or starts anything: the hub and ``kvproxy check`` ask."""
+"""The checks before a start that open, write and start nothing; the hub and ``kvproxy check`` share them."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ class Prepared:
         binary: path of its binary.
         version: its version.
         environment: its environment variables, on top of the hub's own.
-        settings: what its static configuration is made from.
-        warnings: what is not as it should be, and lets it start all the same.
+        settings: the values that its static configuration is made from.
+        warnings: sentences about faults that do not prevent the start.
     """
 
     binary: str
@@ -39,12 +39,12 @@ class Prepared:
 
 
 class PreparedProxy(StoreTraits):
-    """A proxy that can say, without a server, whether it would start."""
+    """A proxy that can check its settings without a server."""
 
     async def prepare(self) -> Prepared | None:
-        """Refuse settings that cannot work. Nothing is written, started or asked over the network.
+        """Refuse settings that cannot work. Nothing is written, started or requested over the network.
 
-        A start begins with this, and so does ``kvproxy check``: neither knows a mistake that the other does not.
+        A start and ``kvproxy check`` both begin with this, so both find the same mistakes.
 
         Returns:
             the Traefik that the hub is about to start; None if it starts none.
@@ -80,7 +80,7 @@ class PreparedProxy(StoreTraits):
         return Prepared(binary, version, environment, settings, (exposed,) if exposed else ())
 
     def _check_certificate(self) -> None:
-        """JupyterHub takes a certificate without its key, and either from files that are not there."""
+        """Refuse a certificate without its key, and missing files, which JupyterHub accepts."""
         given: dict[str, Any] = {"ssl_cert": self.ssl_cert, "ssl_key": self.ssl_key}
         if len(set(map(bool, given.values()))) > 1:
             raise ConfigurationError("c.JupyterHub.ssl_cert and ssl_key go together; one is missing.")
@@ -96,7 +96,7 @@ class PreparedProxy(StoreTraits):
                 ) from None
 
     def _check_hooks(self) -> None:
-        """Refuse hooks that leave the hub's own route unusable: without it the hub does not start."""
+        """Refuse hooks that make the hub's own route unusable: without it the hub does not start."""
         layout = self.layout(() if self.should_start else (self.traefik_entrypoint,))
         if layout.customize is None or self.app is None:
             return

@@ -1,4 +1,4 @@
-"""One run of a proxy: everything that a start makes and a stop closes."""
+"""One run of a proxy: the parts that a start creates and a stop closes."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ from ..reconcile.metrics import GAUGES
 from ..reconcile.reconciler import Reconciler
 from ..store.base import Store
 from ..traefik.discovery import ReplicaDiscovery
-from ..traefik.features import Features, look_at
+from ..traefik.features import Features, probe_features
 from ..traefik.replicas import Replica
 from .last_activity import ActivityTracker
 
 
 class Session:
-    """The parts of one run, from the first that is opened to the last that is closed.
+    """The parts of one run.
 
     Args:
         log: the hub's logger.
-        store: where the routes go, not yet connected.
+        store: the store, not yet connected.
         discovery: the replicas of Traefik.
-        set_up_for: returns the dynamic configuration that is not about routes, for a Traefik with these features.
+        set_up_for: returns the dynamic configuration that is not about routes, for a Traefik with the given features.
         adjusts: True for Traefiks that the hub sets up and does not start, whose features may change.
     """
 
@@ -45,11 +45,11 @@ class Session:
         self.discovery = discovery
         self._set_up_for = set_up_for
         self._adjusts = adjusts
-        #: Keeps the store equal to the table; None before it has begun to work.
+        #: The reconciler; None before it was started.
         self.reconciler: Reconciler | None = None
-        #: The Traefik that the hub starts; None if it starts none, or has not begun to.
+        #: The Traefik that the hub starts; None if it starts none, or has not started it yet.
         self.supervisor: TraefikSupervisor | None = None
-        #: The first look at a Traefik that the hub has not started.
+        #: The first check of a Traefik that the hub has not started.
         self.first_look: asyncio.Task[None] | None = None
         self._tracker: ActivityTracker | None = None
 
@@ -60,22 +60,22 @@ class Session:
 
     @property
     def replicas(self) -> list[Replica]:
-        """Every replica of Traefik and what has been seen of it last."""
+        """Every replica of Traefik with its last known state."""
         return self.reconciler.replicas if self.reconciler is not None else []
 
     def work(self, reconciler: Reconciler) -> None:
-        """Take over a reconciler that has begun to work."""
+        """Take over a started reconciler."""
         self.reconciler = reconciler
         GAUGES.watch(reconciler)
 
     def begin(self, work: Coroutine[Any, Any, None], name: str) -> asyncio.Task[None]:
-        """Run something beside the rest until the end of the session."""
+        """Start a task that is cancelled at the end of the session."""
         task = begin(work, name, self._log)
         self._tasks.append(task)
         return task
 
     def track_activity(self, reconciler: Reconciler, *, sets_up: bool) -> None:
-        """Count the requests of each user's server from now on.
+        """Track the requests to each user's server from now on.
 
         Args:
             reconciler: knows the routes.
@@ -86,29 +86,29 @@ class Session:
         GAUGES.watch_memory(self._tracker)
 
     async def adjust(self, reconciler: Reconciler) -> None:
-        """Set up an external Traefik for what it can do by now; as long as none answers, all stays as it is."""
-        if self._adjusts and (able := await look_at(await self.discovery.members())):
+        """Set up an external Traefik for its present features; nothing changes as long as no replica answers."""
+        if self._adjusts and (able := await probe_features(await self.discovery.members())):
             reconciler.set_up(self._set_up_for(able))
 
     def annotate(self, name: str, route: dict[str, Any] | None) -> dict[str, Any] | None:
-        """Add what is known of its activity to a route, in place."""
+        """Add the last known activity to a route, in place, and return the route."""
         return self._tracker.annotate(name, route) if self._tracker is not None else route
 
     async def get_all(
         self, reading: Coroutine[Any, Any, dict[str, dict[str, Any]]], reconciler: Reconciler
     ) -> dict[str, dict[str, Any]]:
-        """Await all routes, and add what is known of their activity.
+        """Await all routes, and add their last activity.
 
         Raises:
-            StoreError: whatever the reading raises.
+            StoreError: the error of reading.
         """
         return await (self._tracker.get_all(reading, reconciler.desired) if self._tracker is not None else reading)
 
     async def aclose(self, *, failed: bool = False) -> None:
-        """End all parts, each though another fails.
+        """Close all parts, each even if another one fails.
 
         Args:
-            failed: True if the start has failed: a Traefik that serves is left to the next start.
+            failed: True if the start has failed; then a Traefik that serves is left to the next start.
         """
         for task in self._tasks:
             task.cancel()
@@ -124,5 +124,5 @@ class Session:
             try:
                 await end()
             except Exception:
-                # The others must end all the same: Traefik above all, then the hub's lease on the store.
-                self._log.exception("A part of kvproxy did not end as it should.")
+                # The other parts must be closed too: above all Traefik, and then the hub's lease on the store.
+                self._log.exception("A part of kvproxy could not be stopped properly.")

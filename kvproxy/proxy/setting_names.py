@@ -1,4 +1,4 @@
-"""Sections and settings of the hub's configuration: those with former names, and those that no proxy reads."""
+"""Remarks about the hub's configuration: sections and settings with former names, and those without effect."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from difflib import get_close_matches
 from enum import Enum
 from typing import Final
 
-#: Sections that are meant for a proxy, by their names.
+#: Names of sections that are meant for a proxy.
 _FOR_A_PROXY: Final = re.compile(r"(?i)^(?:traefik|kv|tkv|configurablehttp)|proxy$")
 #: The section for the settings that every proxy has.
 _FOR_ALL: Final = "TraefikProxy"
@@ -17,11 +17,11 @@ _HUBS_OWN: Final = "ConfigurableHTTPProxy"
 
 
 class Weight(str, Enum):
-    """The consequence of a remark."""
+    """The severity of a remark."""
 
     #: Nothing is wrong.
     INFO = "info"
-    #: The hub works, and somebody should change a line.
+    #: The hub works, but a line should be changed.
     WARNING = "warning"
     #: The hub cannot start.
     ERROR = "error"
@@ -29,12 +29,12 @@ class Weight(str, Enum):
 
 @dataclass(frozen=True)
 class Remark:
-    """Something to be said about the configuration. It holds names only, no values.
+    """A remark about the configuration. It contains names only, no values.
 
     Args:
-        weight: its consequence.
+        weight: its severity.
         said: a sentence.
-        advice: the line to write, a sentence; empty if there is nothing to do.
+        advice: a sentence with the line to write; empty if there is nothing to do.
     """
 
     weight: Weight
@@ -47,16 +47,16 @@ class Remark:
 
 @dataclass(frozen=True)
 class AcceptedSettings:
-    """The settings that a proxy takes from the configuration.
+    """The settings that a proxy accepts.
 
     Args:
         name: name of its class.
         sections: names of the sections that it reads, former ones included.
-        settings: names of the settings that it takes.
+        settings: names of the settings that it accepts.
         former_sections: former name of a section -> its name.
         former_settings: former name of a setting -> its name.
-        refused: a setting that cannot be followed -> the reason, a sentence.
-        successor: the ``proxy_class`` to write instead, where the one that is used is a former name.
+        refused: a setting that cannot be honoured -> the reason, a sentence.
+        successor: the ``proxy_class`` to use instead, if the configured one is a former name.
     """
 
     name: str
@@ -68,7 +68,7 @@ class AcceptedSettings:
     successor: str = ""
 
     def beside(self, other: AcceptedSettings) -> AcceptedSettings:
-        """Both as one, under this one's name: for a proxy that leaves a part of its work to another one."""
+        """Combine these settings with those of another proxy, to which this one delegates a part of its work."""
         return AcceptedSettings(
             self.name,
             [*self.sections, *other.sections],
@@ -81,7 +81,7 @@ class AcceptedSettings:
 
 
 def with_former(names: Iterable[str], former_sections: Mapping[str, str]) -> list[str]:
-    """Names of sections, each after its former name, so that the present name wins.
+    """Return the names of sections, each after its former name, so that the present name wins.
 
     >>> with_former(["Proxy", "KVTraefikProxy"], {"TKvProxy": "KVTraefikProxy"})
     ['Proxy', 'TKvProxy', 'KVTraefikProxy']
@@ -91,7 +91,7 @@ def with_former(names: Iterable[str], former_sections: Mapping[str, str]) -> lis
 
 
 def is_set(name: str, config: Mapping[str, Collection[str]], sections: Iterable[str]) -> bool:
-    """Whether a setting is set in one of these sections."""
+    """Return True if a setting is set in one of these sections."""
     return any(name in config.get(section, ()) for section in sections)
 
 
@@ -101,15 +101,15 @@ def remarks(
     known: Collection[str],
     others: Collection[str] = (),
 ) -> list[Remark]:
-    """Everything that is to be said about the names in a configuration.
+    """Return the remarks about the names in a configuration.
 
-    Settings that are unknown in a section that is read are left to traitlets, which names them itself.
+    Unknown settings in a section that is read are left to traitlets, which reports them itself.
 
     Args:
-        config: section -> names of the settings in it.
-        accepted: the proxy that is used.
-        known: names of the classes of all proxies that are installed.
-        others: names of the classes that are no proxies, whatever they look like.
+        config: section -> names of its settings.
+        accepted: the settings of the proxy in use.
+        known: class names of all installed proxies.
+        others: class names that look like proxies and are none.
     """
     found = [_successor(accepted)] if accepted.successor else []
     for section, names in config.items():
@@ -128,7 +128,7 @@ def remarks(
 def _successor(accepted: AcceptedSettings) -> Remark:
     return Remark(
         Weight.WARNING,
-        f"{accepted.name} is the former name of the proxy class {accepted.successor!r}, and works as that does.",
+        f"{accepted.name} is the former name of the proxy class {accepted.successor!r}, and works the same way.",
         f'Write c.JupyterHub.proxy_class = "{accepted.successor}".',
     )
 
@@ -151,15 +151,15 @@ def _former_setting(
 
 
 def _refused(section: str, name: str, accepted: AcceptedSettings) -> Remark:
-    said = f"c.{section}.{name} cannot be followed: {accepted.refused[name]}"
+    said = f"c.{section}.{name} is not supported: {accepted.refused[name]}"
     return Remark(Weight.ERROR, said, f"Remove c.{section}.{name}.")
 
 
 def _unread(section: str, names: Collection[str], accepted: AcceptedSettings, known: Collection[str]) -> Remark:
     common = sorted(name for name in names if name in accepted.settings)
-    wanted = f"Remove it, or write c.{_FOR_ALL} where it is meant for this proxy: {', '.join(common)}."
+    wanted = f"Remove it, or write c.{_FOR_ALL} for the settings that are meant for this proxy: {', '.join(common)}."
     if section == _HUBS_OWN:
-        said = f"c.{section}{_listed(names)} means nothing any more, as the hub uses {accepted.name}."
+        said = f"c.{section}{_listed(names)} has no effect any more, as the hub uses {accepted.name}."
         return Remark(Weight.WARNING, said, wanted if common else "Remove it.")
     if section in known:
         said = f"c.{section}{_listed(names)} is not used, as the hub uses {accepted.name}."

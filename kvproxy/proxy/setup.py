@@ -1,4 +1,4 @@
-"""What every proxy makes of its traits for Traefik: layout, set-up, access to the API, the replicas."""
+"""The parts of every proxy that are made from its traits: layout, setup, access to the API, and the replicas."""
 
 from __future__ import annotations
 
@@ -31,21 +31,21 @@ from ..traefik.static_config import deep_merge, further_providers, setup_configu
 from ..traefik.validation import Reader
 from .traits import TraefikProxy
 
-#: Where the words of the page for a server that does not answer are.
+#: The folder with the text of the page for a server that does not answer.
 TEMPLATES: Final = str(Path(__file__).with_name("templates"))
 
 
 class TraefikSetUp(TraefikProxy):
-    """What a proxy writes for Traefik besides routes; what only its backend can say of that is left to the backend."""
+    """A proxy's setup of Traefik besides the routes; a backend adds the parts about its store."""
 
     def __init__(self, **traits: Any) -> None:
         super().__init__(**traits)
-        # Behind the administrator's own, which come first.
+        # After the administrator's own templates, which take precedence.
         if (paths := getattr(self.app, "template_paths", None)) is not None and TEMPLATES not in paths:
             paths.append(TEMPLATES)
 
     def open_store(self, roots: Roots) -> Store:
-        """A store with these roots, not yet connected.
+        """Return a store with these roots, not yet connected.
 
         Args:
             roots: :attr:`roots`, or others in the same store that a migration reads.
@@ -56,29 +56,29 @@ class TraefikSetUp(TraefikProxy):
         raise NotImplementedError
 
     def traefik_provider(self) -> dict[str, Any]:
-        """The section of Traefik's static configuration that makes it read the same store.
+        """Return the section of Traefik's static configuration that makes it read the same store.
 
         Raises:
-            ConfigurationError: if Traefik cannot follow where the hub goes.
+            ConfigurationError: if Traefik cannot use the hub's settings.
         """
         raise NotImplementedError
 
     def traefik_environment(self) -> dict[str, str]:
-        """What makes Traefik read the same store as well, where its configuration has no place for it."""
+        """Return environment variables that Traefik needs to read the same store."""
         return {}
 
     @property
     def says_provider(self) -> bool:
-        """True if `extra_static_config` says how Traefik comes to the store, so that nobody else knows."""
+        """True if `extra_static_config` replaces the provider's section, so that kvproxy does not know it."""
         providers = self.extra_static_config.get("providers")
         return isinstance(providers, Mapping) and bool(providers.get(self.provider_name))
 
     def reader(self) -> Reader:
-        """The properties of Traefik's provider: as the strictest one that is known, unless the backend knows better."""
+        """Return the properties of Traefik's provider; by default those of the strictest one."""
         return Reader()
 
     def refused_login(self, provider_error: str) -> str:
-        """Say what to do if the store refuses Traefik's login for good; empty for any other error.
+        """Return the remedy if the store refuses Traefik's login permanently; empty for any other error.
 
         Args:
             provider_error: the last error of Traefik's provider, in its own words; empty if there is none.
@@ -86,11 +86,11 @@ class TraefikSetUp(TraefikProxy):
         return ""
 
     def store_secrets(self) -> list[str]:
-        """Texts that must never be logged."""
+        """Return the strings that must never be logged."""
         return []
 
     def layout(self, entry_points: tuple[str, ...]) -> Layout:
-        """How routes are laid out as keys, on these entry points or, if there are none, on Traefik's default ones."""
+        """Return the layout of routes as keys, for these entry points or, if there are none, Traefik's default ones."""
         hosts = bool(self.hub_host) or (self.app is not None and self.host_routing)
         return Layout(
             entry_points,
@@ -104,7 +104,7 @@ class TraefikSetUp(TraefikProxy):
         )
 
     def _roots_of_routes(self, hosts: bool) -> RootRouters | None:
-        """What is in front of all routes; nothing where several hubs are told apart by more than one host or path."""
+        """Return the root routers in front of all routes; none if several hubs differ by more than a host or path."""
         if self.hub_id and hosts and not self.hub_host:
             return None
         base = urlsplit(self.public_url).path or "/"
@@ -122,7 +122,7 @@ class TraefikSetUp(TraefikProxy):
 
     def _certificate(self, secret: bytes) -> tuple[str, str] | None:
         if any(map(of_default_store, flatten(self.extra_dynamic_config))):
-            # A certificate comes before one that a resolver is to get (Traefik 3.7, `getDefaultCertificate`).
+            # Otherwise this certificate would win over one from a resolver (Traefik 3.7, `getDefaultCertificate`).
             return None
         if self.ssl_cert and self.ssl_key and not self.hub_id:
             return str(Path(self.ssl_cert).absolute()), str(Path(self.ssl_key).absolute())
@@ -132,22 +132,22 @@ class TraefikSetUp(TraefikProxy):
 
     @property
     def gives_placeholder(self) -> bool:
-        """True if Traefik gets a placeholder as its default certificate where the hub has no certificate.
+        """True if Traefik gets a placeholder as its default certificate when the hub has no certificate.
 
-        Two providers with a default certificate cancel each other out (Traefik 3.7, ``mergeConfiguration``), so an own
-        one would be displaced. Only of a Traefik that the hub starts is it known what else that reads. Of several hubs,
-        none may speak for the others.
+        If two providers have a default certificate, Traefik serves neither (3.7, ``mergeConfiguration``), so the
+        placeholder would displace the administrator's own. Only for a Traefik that the hub starts are all providers
+        known. A hub that shares its Traefik may not decide for the others.
         """
         if self.placeholder_certificate is not None:
             return bool(self.placeholder_certificate) and not self.hub_id
         return bool(self.should_start) and not further_providers(self.extra_static_config, self.provider_name)
 
     def advice(self, version: tuple[int, ...], shown: Mapping[str, Any] | None = None) -> list[str]:
-        """Sentences about what Traefik's public entry point would do to users' requests.
+        """Return sentences about unwanted effects of Traefik's public entry point on users' requests.
 
         Args:
-            version: Traefik's.
-            shown: what its API says of the entry point; None for a Traefik that the hub starts.
+            version: Traefik's version.
+            shown: the API's description of the entry point; None for a Traefik that the hub starts.
         """
         public_https = self.users_come_by_https
         bind_url = str(self.config.get("JupyterHub", {}).get("bind_url", ""))
@@ -160,14 +160,14 @@ class TraefikSetUp(TraefikProxy):
         return [*found, *plain_https_advice(bind_url, shown)]
 
     async def _look_at_own(self, traefik: TraefikApi, version: tuple[int, ...], entries: Mapping[str, Entry]) -> None:
-        """Say what is not as it should be at a Traefik that the hub has started."""
+        """Log the faults of a Traefik that the hub has started."""
         warn_once(self.advice(version), self.log)
         await check_certificate([traefik], given_certificate(entries), self.log)
 
     async def _look_at_external(
         self, replicas: Sequence[TraefikApi], revision: int, entries: Mapping[str, Entry]
     ) -> None:
-        """Say what is not as it should be at Traefiks that the hub has not started."""
+        """Log the faults of Traefiks that the hub has not started."""
         timeout, entry_point, layout = self.check_route_timeout, self.traefik_entrypoint, self.route_layout
         await check_replicas(replicas, revision, timeout, entry_point, layout, self.log, self.advice)
         await check_certificate(replicas, given_certificate(entries), self.log)
@@ -178,10 +178,10 @@ class TraefikSetUp(TraefikProxy):
 
     @property
     def servers_transport(self) -> str:
-        """Traefik's name of the serversTransport for servers with an https URL, empty for its default one.
+        """Name of Traefik's serversTransport for servers with an https URL, empty for its default one.
 
         Raises:
-            ConfigurationError: if there has to be one and nobody sets it up.
+            ConfigurationError: if one is required and none is set up.
         """
         own = self.traefik_servers_transport
         return transport_name(internal_ssl=self._internal_ssl, own=own, set_up=self.sets_up, names=self.names)
@@ -194,19 +194,19 @@ class TraefikSetUp(TraefikProxy):
 
     @property
     def key_in_store(self) -> bool:
-        """True if the store holds the private key with which Traefik comes to users' servers (``internal_ssl``)."""
+        """True if the store holds the private key for Traefik's connections to users' servers (``internal_ssl``)."""
         return self._internal_ssl and self.sets_up and not self.should_start and not self.traefik_servers_transport
 
     @property
     def _hub_url(self) -> str:
-        """Where Traefik reaches the hub's pages; empty if it does not, or nobody sets that up."""
+        """URL at which Traefik reaches the hub's pages; empty if it does not, or that is not set up."""
         url = str(getattr(self.hub, "url", ""))
         return url if self.sets_up and url.startswith(("http://", "https://")) else ""
 
     def _public(self, able: Features, entry_points: tuple[str, ...]) -> dict[str, Any]:
-        """What the public entry point answers by itself, and the hub's pages.
+        """Return the configuration of the hub's pages and of the entry point's own answers.
 
-        They are set up without `error_pages` too: so no router ever names a middleware that is not there any more.
+        The pages are set up without `error_pages` too, so that no router ever names a missing middleware.
         """
         url, names = self._hub_url, self.names
         pages = pages_configuration(url, self.servers_transport, names, able.version) if url else {}
@@ -214,13 +214,13 @@ class TraefikSetUp(TraefikProxy):
         return deep_merge(pages, public_configuration(names, entry_points, not_found, able.ping))
 
     def dynamic_config(self, able: Features | None = None) -> dict[str, Any]:
-        """:attr:`extra_dynamic_config` as Traefik reads it from this store; empty if kvproxy does not write it.
+        """Return :attr:`extra_dynamic_config` as Traefik reads it from this store; empty if kvproxy does not write it.
 
         Args:
-            able: the abilities of the Traefik that reads it; any version if None.
+            able: the features of the Traefik that reads it; any version if None.
 
         Raises:
-            ConfigurationError: if Traefik could not read it, or would read something else.
+            ConfigurationError: if Traefik could not read it, or would read it differently.
         """
         if not self.sets_up:
             return {}
@@ -260,14 +260,14 @@ class TraefikSetUp(TraefikProxy):
         return api_trust(self.traefik_api_ca, self.traefik_api_validate_cert)
 
     def _fleet(self, access: ApiAccess) -> ReplicaDiscovery:
-        """The APIs of all replicas; of the one Traefik that the hub starts, there is one.
+        """Return the APIs of all replicas; a Traefik that the hub starts has one.
 
         Raises:
             ConfigurationError: if the authority's certificate cannot be used.
         """
         tls = self.api_trust
 
-        def make(url: str, place: str | None) -> TraefikApi:
+        def make(url: str, host_address: str | None) -> TraefikApi:
             return TraefikApi(
                 url,
                 self.provider_name,
@@ -275,7 +275,7 @@ class TraefikSetUp(TraefikProxy):
                 password=access.password,
                 tls=tls,
                 names=self.names,
-                address=place or self.loopback,
+                address=host_address or self.loopback,
             )
 
         return ReplicaDiscovery(self.traefik_api_urls, make, self.log, resolve=not self.should_start)

@@ -1,4 +1,4 @@
-"""The traits of every proxy with a store, and the names that the routes have there."""
+"""The traits of every proxy with a store, and the roots of the routes there."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from .setup import TraefikSetUp
 
 
 class StoreTraits(TraefikSetUp):
-    """Everything about the store that does not depend on its kind."""
+    """The traits about the store that do not depend on its kind."""
 
     kv_traefik_prefix = Unicode(
         "traefik",
         config=True,
-        help="""The root of what Traefik reads from the store (its `rootKey`), with or without slashes at its ends.
+        help="""The root of the keys that Traefik reads from the store (its `rootKey`), with or without outer slashes.
 
         Keys that you add below it are picked up by Traefik and left alone by kvproxy. No other root in the same store
         may begin with the same characters.
@@ -23,37 +23,37 @@ class StoreTraits(TraefikSetUp):
     kv_jupyterhub_prefix = Unicode(
         "jupyterhub",
         config=True,
-        help="""The root of what the hub keeps in the store about its routes, with or without slashes at its ends.""",
+        help="""The root of the hub's own records of its routes in the store, with or without outer slashes.""",
     )
     store_timeout = Float(
         60,
         min=0,
         config=True,
-        help="""Seconds that the store may be late when the hub starts, or away while a route is removed.""",
+        help="""Seconds that the store may be unreachable when the hub starts, or while a route is removed.""",
     )
 
     store_check_interval = Float(
         2,
         min=0,
         config=True,
-        help="""Seconds between two looks, at least, whether the store still holds what the hub wrote; if not, it is put
-        right. Large tables are read more rarely: it takes a fiftieth of the time at most. That a store was emptied, or
-        has gone back to old data, is noticed within a second at any size. 0 switches both off.
+        help="""Minimum seconds between two checks that the store still holds what the hub wrote; differences are
+        repaired. Large tables are read less often: the checks take at most a fiftieth of the time. A store that was
+        emptied, or has gone back to old data, is noticed within a second at any size. 0 switches both off.
         """,
     )
 
     def store_place(self) -> str:
-        """Where in the store the routes are, for the log."""
+        """Return the location of the routes in the store, for messages."""
         return str(self.roots)
 
     @property
     def traefik_root(self) -> str:
-        """:attr:`kv_traefik_prefix` without slashes at its ends."""
+        """:attr:`kv_traefik_prefix` without outer slashes."""
         return self.roots.traefik
 
     @property
     def jupyterhub_root(self) -> str:
-        """:attr:`kv_jupyterhub_prefix` without slashes at its ends."""
+        """:attr:`kv_jupyterhub_prefix` without outer slashes."""
         return self.roots.jupyterhub
 
     @property

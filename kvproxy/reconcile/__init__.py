@@ -1,1 +1,1 @@
-"""The desired routes, the store and Traefik are brought together."""
+"""Keeping the store and Traefik in sync with the desired routes."""

@@ -1,4 +1,4 @@
-"""What the log says of the routes as a whole: what they cost, and what keeps them from being in groups."""
+"""Log lines about the routes as a whole: their cost, and what keeps them out of groups."""
 
 from __future__ import annotations
 
@@ -13,31 +13,31 @@ from ..routing.route import make_route
 from ..routing.table import DesiredTable
 from ..store.base import Snapshot, Store
 
-#: A route like any other, to count its keys by, and the number of them from which on their cost is worth a warning.
+#: A typical route, whose keys are counted, and the number of routes from which on their cost is worth a warning.
 _USUAL: Final = make_route("/user/name/", "http://127.0.0.1:1", {"user": "name"})
 _MANY: Final = 50
 
 
 async def log_notification_cost(store: Store, table: DesiredTable, log: Log) -> None:
-    """Warn of what an added route costs Traefik, if the store wakes it for each key and there are many routes.
+    """Warn of the cost of each added route if the store notifies Traefik per key and there are many routes.
 
     Args:
-        store: is asked whether it does.
-        table: the routes; what hooks add to one is not counted.
-        log: where to say it.
+        store: the store, which knows if it does.
+        table: the routes; keys that hooks add are not counted.
+        log: takes the warning.
     """
     try:
         await store.disable_key_notifications()
         noisy = table.count >= _MANY and await store.notifies_per_key()
     except StoreError as error:
-        log.info("Whether the store wakes Traefik more often than needed cannot be said. %s", error)
+        log.info("Cannot determine how often the store notifies Traefik of a change. %s", error)
         return
     if noisy:
-        # The route's own keys, the revision, and the message that is all a quiet store sends.
+        # The route's own keys, the revision, and the one message that a store without such notifications sends.
         reads = len(table.entry(_USUAL, plain=True).config) + 2
         log.warning(
-            "With the present %s, each one that is added makes Traefik read all of them %d times instead of "
-            "once, as the store wakes it for each key. %s",
+            "With the present %s, each added route makes Traefik read all of them %d times instead of "
+            "once, as the store notifies it per key. %s",
             counted(table.count, "route"),
             reads,
             store.notification_advice,
@@ -45,12 +45,12 @@ async def log_notification_cost(store: Store, table: DesiredTable, log: Log) -> 
 
 
 def make_way(table: DesiredTable, snapshot: Snapshot, log: Log) -> list[str]:
-    """Leave Traefik's default certificate to somebody else's keys in the store, and say so once.
+    """Leave Traefik's default certificate to keys in the store that the hub did not write, and log that once.
 
     Args:
-        table: what the store is to hold.
-        snapshot: what it holds.
-        log: where to say it.
+        table: the desired contents of the store.
+        snapshot: its present contents.
+        log: takes the message.
 
     Returns:
         the names of the entries that this has changed.
@@ -71,7 +71,7 @@ def make_way(table: DesiredTable, snapshot: Snapshot, log: Log) -> list[str]:
 
 
 def log_forced_flat(table: DesiredTable, log: Log) -> bool:
-    """Say that a route keeps all from being in groups though they were to be; gives back whether there is one."""
+    """Warn of a route that keeps all routes out of groups; return True if there is one."""
     if routespec := table.forced_flat:
         log.warning(
             "A hook gives the route %r tls or observability of its own, which Traefik allows outside of groups only. "

@@ -1,8 +1,8 @@
 """The first commit over a store without routes, held back while Traefik serves those of an earlier start.
 
-A store that was emptied while the hub was down looks like that of a new hub. JupyterHub says its routes at the end of
-its start, in ``check_routes``, after all services run. Until then the hub's own configuration would be all that Traefik
-finds, and every user would get 404. So nothing is written: Traefik keeps what it has loaded.
+A store that was emptied while the hub was down looks like that of a new hub. JupyterHub adds its routes at the end of
+its start, in ``check_routes``, when all services run. A commit before that would hold the hub's own configuration only,
+and every user would get 404. So nothing is written until then, and Traefik keeps what it has loaded.
 """
 
 from __future__ import annotations
@@ -12,16 +12,16 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Final
 
-#: Seconds without a further route after which JupyterHub's check has said all: it adds them at the same time.
+#: Seconds without a further route after which JupyterHub's check has added all of them: it adds them concurrently.
 _QUIET: Final = 0.1
 
 
 class FirstRoutes:
-    """Tells when all routes of a start are known.
+    """Decides when all routes of a start are known.
 
     Args:
-        complete: called once, when they are.
-        longest: seconds after the first route after which they count as known, though JupyterHub's check has not come.
+        complete: called once, when they are known.
+        longest: seconds after the first route after which they count as known even without JupyterHub's check.
     """
 
     def __init__(self, complete: Callable[[], None], longest: float) -> None:
@@ -32,7 +32,7 @@ class FirstRoutes:
 
     @contextmanager
     def checking(self) -> Iterator[None]:
-        """Enclose JupyterHub's check of all routes. A check that fails has said nothing."""
+        """Enclose JupyterHub's check of all routes. A check that fails does not count."""
         self._checking = True
         self._wait(None)
         try:
@@ -45,19 +45,19 @@ class FirstRoutes:
         self.over()
 
     def added(self) -> None:
-        """Note that a route is wanted."""
+        """Record that a route was added."""
         if self._checking:
             self._wait(_QUIET)
         elif self._timer is None:
             self._wait(self._longest)
 
     def over(self) -> None:
-        """Wait for no further route."""
+        """Stop waiting for further routes, and report that all are known."""
         self.aclose()
         self._complete()
 
     def aclose(self) -> None:
-        """Stop without having seen the end."""
+        """Stop waiting without a report."""
         self._over = True
         if self._timer is not None:
             self._timer.cancel()

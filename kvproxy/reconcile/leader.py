@@ -1,4 +1,4 @@
-"""Keeping a hub's claim to its roots in the store; see :mod:`kvproxy.reconcile.lease`."""
+"""Acquiring, renewing and releasing a hub's lease in the store; see :mod:`kvproxy.reconcile.lease`."""
 
 from __future__ import annotations
 
@@ -15,21 +15,21 @@ import psutil
 from .._types import Log
 from ..errors import OwnershipError, StoreError, StoreWriteRefusedError
 from ..store.base import Store
-from .lease import LEASE_DURATION, RENEW_INTERVAL, Lease, conflict, decode, must_yield
+from .lease import LEASE_DURATION, RENEW_INTERVAL, Lease, conflict_message, decode, must_yield
 
-#: Seconds between two looks at the claim of a hub that may be dead.
+#: Seconds between two reads of the lease of a hub that may be dead.
 _LOOK: Final = 0.5
-#: Seconds that giving up the claim to the store may take.
+#: Seconds that releasing the lease may take.
 _FAREWELL: Final = 2.0
 
 
 class LeaseHolder:
-    """The time for which a hub is the one at work.
+    """Holds a hub's lease on its roots in the store.
 
     Args:
-        store: where the claim is; one that keeps none lets everybody work.
-        place: where the routes are, for sentences: ``below 'traefik' and 'jupyterhub'``.
-        log: where to say whom it waits for.
+        store: keeps the lease; a store that keeps none does not exclude other hubs.
+        place: location of the routes, for messages: ``below 'traefik' and 'jupyterhub'``.
+        log: takes a message if the lease of another hub is waited for.
     """
 
     def __init__(self, store: Store, place: str, log: Log) -> None:
@@ -43,11 +43,11 @@ class LeaseHolder:
         self._conflict: str | None = None
 
     async def acquire(self) -> None:
-        """Become the hub at work.
+        """Acquire the lease.
 
         Raises:
-            OwnershipError: if another one is.
-            StoreError: whatever the store says.
+            OwnershipError: if another hub holds it.
+            StoreError: the store's error.
         """
         text = await self._store.read_lease()
         found = decode(text)
@@ -63,20 +63,20 @@ class LeaseHolder:
             await asyncio.sleep(_LOOK)
             now = await self._store.read_lease()
             if now != text and (found := decode(now)) is not None:
-                raise OwnershipError(conflict(found, self._place, taken_over=False))
+                raise OwnershipError(conflict_message(found, self._place, taken_over=False))
             if now is None:
                 return
 
     def pause(self, now: float) -> float:
-        """Seconds until the next beat."""
+        """Seconds until the next renewal."""
         return max(self._next - now, 0.0)
 
     async def renew(self) -> bool:
-        """Renew the claim if it is time to; says whether the roots have come back from another hub.
+        """Renew the lease if it is due; return True if the roots have come back from another hub.
 
         Raises:
-            OwnershipError: if another hub has taken over; nothing may be written then.
-            StoreError: whatever the store says.
+            OwnershipError: if another hub has taken over; then nothing may be written.
+            StoreError: the store's error.
         """
         if self._now() < self._next:
             if self._conflict is not None:
@@ -86,7 +86,8 @@ class LeaseHolder:
         found = decode(text)
         if found is not None and must_yield(self._mine, found):
             if not self._silent(text) and not is_dead(found):
-                self._conflict, self._next = conflict(found, self._place, taken_over=True), self._now() + RENEW_INTERVAL
+                self._conflict = conflict_message(found, self._place, taken_over=True)
+                self._next = self._now() + RENEW_INTERVAL
                 raise OwnershipError(self._conflict)
             self._mine = self._mine.after(found)
         back, self._conflict = self._conflict is not None, None
@@ -95,7 +96,7 @@ class LeaseHolder:
         return back
 
     async def release(self) -> None:
-        """Give the claim up, so that another hub need not wait. A failure, or a store that is slow, does not matter."""
+        """Release the lease, so that another hub need not wait. Errors and timeouts of the store are ignored."""
         with contextlib.suppress(StoreError, asyncio.TimeoutError):
             await asyncio.wait_for(self._release(), _FAREWELL)
 
@@ -105,13 +106,13 @@ class LeaseHolder:
             await self._store.write_lease(None)
 
     def _silent(self, text: str | None) -> bool:
-        """Whether the other's claim has stayed as it is for so long that it must be dead."""
+        """Return True if another hub's lease has not changed for so long that the hub must be dead."""
         if text != self._other:
             self._other, self._other_since = text, self._now()
         return self._now() - self._other_since >= LEASE_DURATION
 
     async def _write(self) -> None:
-        # A full store can be read and served from all the same; commits tell that it is full.
+        # A full store can still be read and served from; the next commit reports that it is full.
         with contextlib.suppress(StoreWriteRefusedError):
             await self._store.write_lease(self._mine.encode())
         self._next = self._now() + RENEW_INTERVAL
@@ -122,7 +123,7 @@ class LeaseHolder:
 
 
 def new_lease() -> Lease:
-    """What this process says of itself; another instance at each call."""
+    """Return a lease of this process, with a new instance at each call."""
     now = datetime.now(timezone.utc).isoformat(timespec="seconds")
     born = str(psutil.Process().create_time())
     return Lease(secrets.token_hex(8), socket.gethostname(), _machine(), os.getpid(), born, now)
@@ -132,12 +133,12 @@ def _machine() -> str:
     return f"{socket.gethostname()} {psutil.boot_time():.0f}"
 
 
-def is_dead(claim: Lease) -> bool:
-    """Whether a claim is that of a process of this machine that has ended. Of other machines nobody knows."""
-    if claim.machine != _machine():
+def is_dead(lease: Lease) -> bool:
+    """Return True if a lease belongs to an ended process of this machine. Other machines' processes are unknown."""
+    if lease.machine != _machine():
         return False
     try:
-        return str(psutil.Process(claim.pid).create_time()) != claim.born
+        return str(psutil.Process(lease.pid).create_time()) != lease.born
     except psutil.NoSuchProcess:
         return True
     except psutil.Error:

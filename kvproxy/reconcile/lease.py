@@ -1,9 +1,9 @@
-"""Which hub is at work on a store: two that write to the same roots by mistake must notice it, not mix their routes.
+"""The lease of a hub on its roots in a store: two hubs on the same roots must notice it, not mix their routes.
 
-A hub keeps a record of itself in the store, its *claim*, which it changes every few seconds. One that starts and sees
-another's claim change refuses to start; one whose claim stays as it is has died, and the newcomer takes over with a
-higher *term*. A hub that was only held up, and finds a higher term than its own when it goes on, writes no more.
-No clocks are compared: what counts is whether a claim changes while it is looked at.
+A hub keeps a record of itself in the store, its *lease*, and changes it every few seconds. A hub that starts and sees
+another hub's lease change refuses to start. A lease that does not change belongs to a dead hub, so the new hub takes
+over with a higher *term*. A hub that was only suspended and finds a higher term than its own stops writing.
+No clocks are compared: what counts is that a lease changes while it is watched.
 """
 
 from __future__ import annotations
@@ -14,27 +14,27 @@ from typing import Final
 
 from .._text import shown
 
-#: Seconds between two changes of a claim.
+#: Seconds between two changes of a lease.
 RENEW_INTERVAL: Final = 2.0
-#: Seconds for which a claim must stay as it is to be taken for that of a dead hub.
+#: Seconds without a change after which a lease counts as that of a dead hub.
 LEASE_DURATION: Final = 6.0
-#: Characters of a text in a claim that are shown; anybody who may write to the store can write one.
+#: Characters of a text in a lease that are shown; anybody with write access to the store can write one.
 _SHOWN: Final = 255
 _TYPES: Final = [str, str, str, int, str, str, int, int]
 
 
 @dataclass(frozen=True)
 class Lease:
-    """What a hub says of itself.
+    """A hub's record of itself.
 
     Args:
-        instance: differs for each start of a hub.
+        instance: an identifier of each start of a hub.
         host: name of its machine.
-        machine: tells machines and their boots apart.
+        machine: an identifier of each boot of each machine.
         pid: its process id there.
-        born: when that process was started, by the machine's clock, to tell it from another one of the same number.
-        since: when the hub started, for people.
-        term: a hub that takes over has a higher one than the hub before.
+        born: start time of that process by the machine's clock, as process ids are reused.
+        since: start time of the hub, for people.
+        term: higher than the term of the hub that it has taken over from.
         beat: changes every :data:`RENEW_INTERVAL` seconds.
     """
 
@@ -48,33 +48,33 @@ class Lease:
     beat: int = 0
 
     def encode(self) -> str:
-        """As text for a store."""
+        """Return the lease as text for a store."""
         return json.dumps(asdict(self), separators=(",", ":"))
 
     def next(self) -> Lease:
-        """The same hub's next one."""
+        """Return the same hub's next lease."""
         return replace(self, beat=self.beat + 1)
 
     def after(self, other: Lease | None) -> Lease:
-        """The claim of a hub that takes over from another."""
+        """Return the lease of this hub when it takes over from another."""
         return self if other is None else replace(self, term=other.term + 1)
 
     def __str__(self) -> str:
-        return f"process {self.pid} on {shown(self.host, _SHOWN)}, at work since {shown(self.since, _SHOWN)}"
+        return f"process {self.pid} on {shown(self.host, _SHOWN)}, running since {shown(self.since, _SHOWN)}"
 
 
 def decode(text: str | None) -> Lease | None:
-    """A claim from a store, None if there is none that can be read."""
+    """Parse a lease from a store; None if there is none, or it is invalid."""
     try:
         fields = json.loads(text or "")
-        claim = Lease(**fields)
-        return claim if [*map(type, asdict(claim).values())] == _TYPES else None
+        lease = Lease(**fields)
+        return lease if [*map(type, asdict(lease).values())] == _TYPES else None
     except (ValueError, TypeError, RecursionError):
         return None
 
 
 def must_yield(mine: Lease, found: Lease | None) -> bool:
-    """Whether a hub at work has to give way to the claim that it finds in the store."""
+    """Return True if a hub has to give way to the lease that it finds in the store."""
     if found is None or found.instance == mine.instance:
         return False
     return (found.term, found.instance) > (mine.term, mine.instance)
@@ -87,17 +87,17 @@ _APART: Final = (
 )
 
 
-def conflict(found: Lease, roots: str, taken_over: bool) -> str:
-    """A sentence about another hub on the same roots.
+def conflict_message(found: Lease, roots: str, taken_over: bool) -> str:
+    """Return a message about another hub on the same roots.
 
     Args:
-        found: its claim.
-        roots: what both write to.
-        taken_over: whether this hub was at work before.
+        found: the other hub's lease.
+        roots: the location of the routes that both write.
+        taken_over: True if this hub held the lease before.
     """
     if taken_over:
         return (
             f"Another hub ({found}) has taken over the routes {roots}, so this one changes nothing there any more. "
             f"Stop one of them. {_APART}"
         )
-    return f"Another hub ({found}) is at work on the routes {roots}. Stop it first. {_APART}"
+    return f"Another hub ({found}) is using the routes {roots}. Stop it first. {_APART}"

@@ -18,22 +18,22 @@ from ..traefik.replicas import Replica
 from .observer import Observer
 
 _PREFIX: Final = f"{metrics_prefix}_kvproxy"
-#: Seconds; from a quiet small hub to a store that is away.
+#: Seconds; from an idle small hub to an unreachable store.
 _BUCKETS: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
 
 COMMITS: Final = Histogram(
     f"{_PREFIX}_commit_duration_seconds", "Duration of a commit to the store, all its transactions", buckets=_BUCKETS
 )
 OPERATIONS: Final = Counter(f"{_PREFIX}_operations", "Keys that were set or deleted in the store")
-STORE_FAILURES: Final = Counter(f"{_PREFIX}_store_failures", "Times that the store could not do what it was asked for")
+STORE_FAILURES: Final = Counter(f"{_PREFIX}_store_failures", "Errors of the store")
 REPAIRS: Final = Counter(f"{_PREFIX}_repairs", "Entries in the store that were not as the hub left them")
-TELLINGS: Final = Counter(
+RENOTIFICATIONS: Final = Counter(
     f"{_PREFIX}_traefik_renotifications", "Times that Traefik had to be notified again of a change"
 )
 READY: Final = Histogram(
     f"{_PREFIX}_route_ready_seconds", "Time from add_route until Traefik serves the route", buckets=_BUCKETS
 )
-NOT_READY: Final = Counter(f"{_PREFIX}_routes_not_ready", "Routes that were asked for and did not come to be served")
+NOT_READY: Final = Counter(f"{_PREFIX}_routes_not_ready", "Routes that were added and not served in time")
 
 
 class Counters(Observer):
@@ -54,7 +54,7 @@ class Counters(Observer):
 
     def told_again(self) -> None:
         """See :meth:`kvproxy.reconcile.observer.Observer.told_again`."""
-        TELLINGS.inc()
+        RENOTIFICATIONS.inc()
 
     def served(self, route: Route, seconds: float) -> None:
         """See :meth:`kvproxy.reconcile.observer.Observer.served`."""
@@ -66,19 +66,19 @@ class Counters(Observer):
 
 
 class State(Protocol):
-    """What is looked at when somebody asks for the metrics."""
+    """The state of a proxy that is read when the metrics are scraped."""
 
     @property
     def count(self) -> int:
-        """How many routes the hub wants."""
+        """The number of desired routes."""
 
     @property
     def waiting(self) -> int:
-        """How many entries are still to be written to the store."""
+        """The number of entries that are still to be written to the store."""
 
     @property
     def revision(self) -> int:
-        """The revision that Traefik was told of last."""
+        """The revision that Traefik was notified of last."""
 
     @property
     def replicas(self) -> Iterable[Replica]:
@@ -86,51 +86,51 @@ class State(Protocol):
 
 
 class Measured(Protocol):
-    """What knows how large each Traefik is."""
+    """A source of the memory that each Traefik uses."""
 
     @property
     def memory(self) -> Mapping[str, float]:
-        """Bytes of memory that each replica used when it was asked last, by its place."""
+        """Bytes of memory that each replica used when it was asked last, by its label."""
 
 
 class Gauges(Collector):
-    """Says how things stand, each time somebody asks, over all proxies of this process; a hub has one."""
+    """Reads the state of all proxies of this process at each scrape; a hub has one proxy."""
 
     def __init__(self) -> None:
         self._states: list[State] = []
         self._measured: list[Measured] = []
 
     def watch(self, state: State) -> None:
-        """Ask this one too."""
+        """Read this state too."""
         self._states.append(state)
 
     def forget(self, state: State) -> None:
-        """Ask this one no more; one that is not asked is no error."""
+        """Stop reading this state; one that is not read is no error."""
         self._states = [other for other in self._states if other is not state]
 
     def watch_memory(self, measured: Measured) -> None:
-        """Ask this one for the memory of its Traefiks."""
+        """Read the memory of this source's Traefiks too."""
         self._measured.append(measured)
 
     def forget_memory(self, measured: Measured | None) -> None:
-        """Ask this one no more; one that is not asked, or None, is no error."""
+        """Stop reading this source; None, or a source that is not read, is no error."""
         self._measured = [other for other in self._measured if other is not measured]
 
     def collect(self) -> Iterator[Metric]:
         """See ``prometheus_client``."""
         routes = sum(state.count for state in self._states)
         waiting = sum(state.waiting for state in self._states)
-        yield GaugeMetricFamily(f"{_PREFIX}_routes", "Routes that the hub wants", value=routes)
+        yield GaugeMetricFamily(f"{_PREFIX}_routes", "Routes that the hub has added", value=routes)
         yield GaugeMetricFamily(f"{_PREFIX}_edits_waiting", "Entries still to be written", value=waiting)
         up = GaugeMetricFamily(f"{_PREFIX}_replica_up", "Whether a replica of Traefik answers", labels=["replica"])
         lag = GaugeMetricFamily(
             f"{_PREFIX}_replica_lag_seconds",
-            "How much older the configuration is that a replica has loaded than the one it was told of last",
+            "Age of a replica's configuration, relative to the last one that it was notified of",
             labels=["replica"],
         )
         for state in self._states:
             for replica in state.replicas:
-                where = _where(replica.view.place)
+                where = _where(replica.view.label)
                 up.add_metric([where], replica.problem is None)
                 if replica.seen is not None:
                     # Revisions are milliseconds since 1970, as the hub's clock has them.
@@ -143,15 +143,15 @@ class Gauges(Collector):
             labels=["replica"],
         )
         for measured in self._measured:
-            for place, used in measured.memory.items():
-                memory.add_metric([_where(place)], used)
+            for label, used in measured.memory.items():
+                memory.add_metric([_where(label)], used)
         yield memory
 
 
-def _where(place: str) -> str:
-    return place.removeprefix("Traefik's API at ")
+def _where(label: str) -> str:
+    return label.removeprefix("Traefik's API at ")
 
 
-#: The one that the registry asks.
+#: The collector in the registry.
 GAUGES: Final = Gauges()
 REGISTRY.register(GAUGES)

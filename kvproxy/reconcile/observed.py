@@ -1,4 +1,4 @@
-"""What a store is believed to hold: as it was read last, and with what was written since."""
+"""The observed state of a store: as it was last read, with what was written since."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ _KEPT: Final = 16 * 1024
 
 @dataclass(frozen=True)
 class Drift:
-    """What a full read has come to.
+    """The differences that a full read has found.
 
     Args:
-        wrong: names of the entries that are not as they should be.
-        changed: names of those that are not as they were believed to be.
-        set_aside: keys under which records that nobody can read are going to be kept.
+        wrong: names of the entries that differ from the desired state.
+        changed: names of the entries that differ from the state observed before.
+        set_aside: keys under which unreadable records are going to be kept.
         words: the same in a sentence.
-        others: whether keys have changed that are no kvproxy's.
+        others: True if keys that kvproxy does not write have changed.
     """
 
     wrong: list[str]
@@ -38,16 +38,16 @@ class Drift:
 
     @property
     def unreadable(self) -> str:
-        """A sentence about the records that nobody can read; empty if there are none."""
+        """A sentence about unreadable records; empty if there are none."""
         kept = shown(", ".join(self.set_aside))
         return f"The store holds records of routes that kvproxy cannot read. They are kept, as {kept}." if kept else ""
 
 
 class ObservedState:
-    """The entries and the raw keys that a store is believed to hold.
+    """The entries and the raw keys that a store was last seen to hold.
 
     Args:
-        names: how the hub calls its routers and services.
+        names: the hub's names of routers and services.
     """
 
     def __init__(self, names: Names) -> None:
@@ -59,7 +59,7 @@ class ObservedState:
         self._foreign: dict[str, str] = {}
 
     def applied(self, operations: Iterable[Operation]) -> None:
-        """Learn which keys were written."""
+        """Record the keys that were written."""
         if self._spaces is not None:
             for operation in operations:
                 if operation.value is None:
@@ -68,11 +68,11 @@ class ObservedState:
                     self._spaces[operation.space][operation.key] = operation.value
 
     def invalidate(self) -> None:
-        """Forget the raw keys: nobody knows what a write that failed has come to."""
+        """Forget the raw keys: a failed write may have been applied."""
         self._spaces = None
 
     def matches(self, snapshot: Snapshot) -> bool:
-        """Whether just this is what was read."""
+        """Return True if the store has not changed."""
         return self._spaces == {Space.CONFIG: snapshot.config, Space.RECORDS: snapshot.records}
 
     @property
@@ -81,18 +81,18 @@ class ObservedState:
         return self._spaces[Space.CONFIG].get(self._names.revision_key) if self._spaces is not None else None
 
     def release(self) -> tuple[Operation, ...]:
-        """What lets Traefik load the store again; nothing if it is not kept from it."""
+        """Return the operation that lets Traefik load the store again; none if the hub does not prevent it."""
         key = self._names.hold_key
         held = self._spaces is not None and key in self._spaces[Space.CONFIG]
         return (Operation(Space.CONFIG, key, None),) if held else ()
 
     def beside(self, setup: Mapping[str, str]) -> dict[str, str]:
-        """The configuration without the setup and this hub's hold, as far as it is known."""
+        """Return the known configuration without the setup and without this hub's hold."""
         config = self._spaces[Space.CONFIG] if self._spaces is not None else {}
         return {k: v for k, v in config.items() if k not in setup and k != self._names.hold_key}
 
     def update(self, name: str, entry: Entry | None) -> bool:
-        """Learn what an entry is; says whether that is another one than before."""
+        """Record an entry, or its removal; return True if it has changed."""
         changed = self.entries.get(name) is not entry
         if entry is None:
             self.entries.pop(name, None)
@@ -101,18 +101,18 @@ class ObservedState:
         return changed
 
     def difference(self, name: str, wanted: Entry | None) -> list[tuple[Operation, ...]]:
-        """Batches of operations that make an entry what it should be, see :func:`.transactions`."""
+        """Return the batches of operations that bring an entry to its desired state, see :func:`.transactions`."""
         return apart((*self._aside.pop(name, ()), *diff(self.entries.get(name), wanted)))
 
     def compare(
         self, snapshot: Snapshot, found: Mapping[str, Entry], desired: Mapping[str, Entry], known: int
     ) -> Drift:
-        """Learn what was read.
+        """Record what was read, and return the differences.
 
         Args:
             snapshot: the raw keys.
             found: the same, as entries.
-            desired: what should be there.
+            desired: the desired entries.
             known: the revision that was written last.
         """
         before, self._foreign = self._foreign, _foreign(snapshot.config)
@@ -140,9 +140,9 @@ def _foreign(config: Mapping[str, str]) -> dict[str, str]:
 
 
 def _set_aside(found: Entry, names: Names) -> tuple[Operation, ...]:
-    """The operations that keep the records of an entry that nobody can read, out of the way; none if they are fine.
+    """Return the operations that keep the unreadable records of an entry under other keys; none if all are readable.
 
-    The diff that removes the entry removes the records from their old place in the same transaction.
+    The diff that removes the entry removes the old keys of the records in the same transaction.
     """
     if route_of(found) is not None or group_of(found, names) is not None:
         return ()
@@ -154,24 +154,24 @@ def _set_aside(found: Entry, names: Names) -> tuple[Operation, ...]:
 
 
 def _describe(wrong: Sequence[str], found: Mapping[str, Entry], desired: Mapping[str, Entry], older: bool) -> str:
-    """A sentence about a store that is not as the hub left it.
+    """Return a sentence about a store that is not as the hub left it.
 
     Args:
         wrong: names of the entries that differ.
-        found: what the store holds, by name.
-        desired: what it is to hold.
-        older: whether the store holds an earlier revision than the one that was written last.
+        found: the entries in the store, by name.
+        desired: the desired entries, by name.
+        older: True if the store holds an earlier revision than the one that was written last.
     """
     if not found:
-        return f"The store has lost everything that the hub wrote; writing all {len(desired)} entries again."
+        return f"The store has lost everything that the hub wrote; rewriting all {len(desired)} entries."
     strangers = [route for name in wrong if name not in desired and (route := route_of(found[name]))]
     many = f"{len(wrong)} {'entry differs' if len(wrong) == 1 else 'entries differ'}"
     if older:
-        return f"The store has gone back to what it held earlier; {many} and will be put right."
-    removed = f" Routes that the hub did not make are removed: {_some(strangers)}." if strangers else ""
+        return f"The store has gone back to old data; {many} and will be repaired."
+    removed = f" Routes that the hub did not add are removed: {_some(strangers)}." if strangers else ""
     others = [entry.route for name in wrong if (entry := desired.get(name)) and entry.route is not None]
-    put_right = f" Put right are: {_some(others)}." if others else ""
-    return f"The store is not as the hub left it: {many}.{put_right}{removed}"
+    repaired = f" Repaired: {_some(others)}." if others else ""
+    return f"The store is not as the hub left it: {many}.{repaired}{removed}"
 
 
 def _some(routes: Sequence[Route]) -> str:

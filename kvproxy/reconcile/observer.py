@@ -1,4 +1,4 @@
-"""What is worth counting or telling, and the seam to whoever does: the loops know no metrics library and no hooks."""
+"""The interface by which the loops report events to metrics and hooks, which they do not know."""
 
 from __future__ import annotations
 
@@ -12,52 +12,52 @@ from ..routing.route import Route
 
 
 class Observer:
-    """Is told of what happens. This one does nothing with it. No method may raise or take long."""
+    """Receives events; this base class ignores them. No method may raise or take long."""
 
     def committed(self, operations: int, seconds: float) -> None:
-        """A commit of so many operations is in the store; it took so many seconds."""
+        """Handle a commit: its number of operations, and the seconds that it took."""
 
     def store_failed(self) -> None:
-        """The store could not do what it was asked for; it is going to be asked again."""
+        """Handle an error of the store; the request is going to be retried."""
 
     def repaired(self, entries: int) -> None:
-        """So many entries were not as the hub left them, and are put right."""
+        """Handle a repair: the number of entries that were not as the hub left them."""
 
     def told_again(self) -> None:
-        """Traefik did not catch up, and was told again."""
+        """Handle a repeated notification of a Traefik that did not catch up."""
 
     def served(self, route: Route, seconds: float) -> None:
-        """A route, or a change of one, is served, so many seconds after it was asked for."""
+        """Handle a new or changed route that is served, and the seconds since it was asked for."""
 
     def not_served(self, routespec: str, error: Exception) -> None:
-        """A route was asked for and is not served as it should be."""
+        """Handle a route that was asked for and is not served."""
 
     def removed(self, routespec: str) -> None:
-        """A route is gone from the store."""
+        """Handle a route that is gone from the store."""
 
     def not_removed(self, routespec: str, error: Exception) -> None:
-        """A route was to be removed, and that has not come about in time."""
+        """Handle a route that could not be removed in time."""
 
     async def aclose(self) -> None:
-        """There is nothing more to come."""
+        """Handle the end of all events."""
 
 
 def log_refused_routes(
     refused: Sequence[HookError], observer: Observer, log: logging.Logger | logging.LoggerAdapter[Any]
 ) -> None:
-    """Say that routes from the store are not served, as a hook refuses them.
+    """Log and report the routes from the store that are not served because a hook refuses them.
 
     Args:
-        refused: what each hook says.
-        observer: is told of each route.
-        log: where to say it to the administrator.
+        refused: the hooks' errors.
+        observer: receives each route.
+        log: takes the message.
     """
     for error in refused:
         observer.not_served(error.routespec, error)
     if refused:
         log.error(
-            "%s of the store %s known but not served, for lack of what may protect them: a hook fails. "
-            "Correct it and restart the hub. %s%s",
+            "%s in the store %s not served, as a failing hook may be what protects them. "
+            "Correct the hook and restart the hub. %s%s",
             counted(len(refused), "route"),
             "is" if len(refused) == 1 else "are",
             " ".join(map(str, refused[:NAMED])),

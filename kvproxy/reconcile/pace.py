@@ -1,22 +1,22 @@
-"""How quickly Traefik loads what it is told, and when to notify it again."""
+"""The time that Traefik takes to load a revision, and the schedule for notifying it again."""
 
 from __future__ import annotations
 
 from typing import Final
 
-#: A Traefik that has not caught up is told again after this many times as long as it took last, in seconds from the
-#: least to the most.
+#: A Traefik that has not caught up is notified again after this multiple of the time that it took last, within limits
+#: in seconds.
 _TIMES_AS_LONG: Final = 4
 _LEAST: Final = 2.0
 _MOST: Final = 120.0
-#: The pause is doubled each time, up to so many seconds if it is not longer anyway.
+#: Seconds up to which the pause is doubled after each notification, if it is not longer anyway.
 _LAST_TELLING: Final = 30.0
-#: Tellings in vain after which something must be wrong.
+#: Repeated notifications without effect after which something must be wrong.
 _IN_VAIN: Final = 1
 
 
 class Pace:
-    """How quickly Traefik catches up, and when it is to be told again because it does not. Times are in seconds."""
+    """Measures how fast Traefik catches up, and decides when to notify it again. Times are in seconds."""
 
     def __init__(self) -> None:
         self._stalled = 0.0
@@ -27,38 +27,39 @@ class Pace:
 
     @property
     def usual(self) -> float:
-        """Seconds after which a Traefik that has made no progress has most likely missed the message."""
+        """Seconds after which a Traefik that has made no progress has most likely missed the notification."""
         return min(max(_LEAST, _TIMES_AS_LONG * self._took), _MOST)
 
     @property
     def in_vain(self) -> bool:
-        """True if it was notified so often that something must be wrong."""
+        """True if Traefik was notified so often that something must be wrong."""
         return self._tellings > _IN_VAIN
 
     @property
     def since(self) -> float:
-        """When it made progress last, or was told of something new after it had caught up."""
+        """Time of Traefik's last progress, or of the first notification after it had caught up."""
         return self._stalled
 
     def stalled(self, now: float) -> float:
-        """Seconds since the last progress."""
+        """Return the seconds since the last progress."""
         return now - self._stalled
 
     def begin(self, now: float) -> None:
-        """Say that Traefik, which had caught up, has been told of something new."""
+        """Record that Traefik was up to date and has just been notified of a new revision."""
         self._stalled = now
 
     def not_seen(self) -> None:
-        """Say that it could not be asked, so that nobody knows how long it takes for what it is at."""
+        """Record that Traefik could not be asked, so the time that it takes at present cannot be measured."""
         self._unseen = True
 
     def progress(self, now: float, *, all_of_it: bool) -> None:
-        """Say that it has loaded something new.
+        """Record that Traefik has loaded a newer revision.
 
         Args:
-            now: when that was seen.
-            all_of_it: whether it was told of nothing newer. Else it has followed an earlier message, however often it
-                was told again: unless that is learned, one that is slower than it is waited for is told again for ever.
+            now: the time at which that was seen.
+            all_of_it: True if Traefik was not notified of anything newer. Otherwise it is still applying an earlier
+                notification. That time is recorded as well, or a Traefik slower than the pause is notified again
+                forever.
         """
         if not self._unseen and (not self._tellings or not all_of_it):
             self._took = now - self._stalled
@@ -67,11 +68,11 @@ class Pace:
         self._tellings = 0
 
     def due(self, now: float) -> bool:
-        """True if it is time to notify it again."""
+        """Return True if it is time to notify Traefik again."""
         pause = max(self.usual, min(self.usual * 2.0**self._tellings, _LAST_TELLING))
         return now - max(self._stalled, self._told) >= pause
 
     def told(self, now: float) -> None:
-        """Say that it has been told again."""
+        """Record that Traefik was notified again."""
         self._told = now
         self._tellings += 1

@@ -1,4 +1,4 @@
-"""The smallest commit that turns what is into what should be, cut into transactions that a store can take.
+"""The smallest commit from the observed to the desired state, split into transactions within the store's limits.
 
 >>> now = Entry("r", {"a": "1", "b": "2"}, {})
 >>> [(o.key, o.value) for o in diff(now, Entry("r", {"a": "1", "c": "3"}, {}))]
@@ -21,7 +21,7 @@ NOTHING: Final = Entry("", {}, {})
 
 
 def diff(current: Entry | None, desired: Entry | None) -> tuple[Operation, ...]:
-    """The operations that turn one entry into another; keys that are equal are not touched."""
+    """Return the operations that turn one entry into another; equal keys are not touched."""
     if current is desired:
         return ()
     before, after = current or NOTHING, desired or NOTHING
@@ -44,8 +44,8 @@ def _deletes(space: Space, before: Mapping[str, str], after: Mapping[str, str]) 
 def apart(operations: Iterable[Operation]) -> list[tuple[Operation, ...]]:
     """Split the operations of one entry into batches that need not stay together.
 
-    There may be more routers of another proxy to be put behind ours than one transaction takes keys, and each is so by
-    itself.
+    Another proxy may have left more routers than one transaction takes keys. Each of them gets its lower priority by
+    a key of its own, so these operations are independent.
     """
     together: list[Operation] = []
     alone: list[tuple[Operation, ...]] = []
@@ -58,9 +58,9 @@ def apart(operations: Iterable[Operation]) -> list[tuple[Operation, ...]]:
 
 
 def singly(batches: Sequence[tuple[Operation, ...]], capabilities: Capabilities) -> list[tuple[Operation, ...]]:
-    """Batches as they are or, if one is more than a transaction takes, each operation by itself.
+    """Return the batches as they are or, if one exceeds a transaction, each operation by itself.
 
-    Traefik must then be kept from loading a part of them.
+    In that case Traefik must be kept from loading a part of them.
     """
     if all(_fits(_measure(batch), capabilities) for batch in batches):
         return list(batches)
@@ -68,12 +68,12 @@ def singly(batches: Sequence[tuple[Operation, ...]], capabilities: Capabilities)
 
 
 def revision_operation(names: Names, revision: int) -> Operation:
-    """Give the configuration this revision; all revisions are texts of one length."""
+    """Return the operation that writes a revision; all revisions have the same length as text."""
     return Operation(Space.CONFIG, names.revision_key, f"{revision:013d}")
 
 
 def hold_operation(names: Names) -> Operation:
-    """Keep Traefik from loading anything."""
+    """Return the operation that keeps Traefik from loading anything."""
     return Operation(Space.CONFIG, names.hold_key, "true")
 
 
@@ -94,14 +94,14 @@ def commit(
     hold: Sequence[Operation] = (),
     release: Sequence[Operation] = (),
 ) -> list[Transaction]:
-    """The transactions of one commit; the last one notifies Traefik, if there is something new for it.
+    """Return the transactions of one commit; the last one notifies Traefik, if there is something new for it.
 
     Args:
         batches: see :func:`transactions`.
         capabilities: the limits of a transaction.
         last: the revision, if Traefik is to be notified of one.
         hold: keeps Traefik from loading the store until everything is written, if that takes several transactions.
-        release: lets it load again.
+        release: lets Traefik load the store again.
     """
     wake = bool(last)
     planned = transactions(batches, capabilities, [*last, *release], wake)
@@ -120,14 +120,14 @@ def transactions(
     """Pack batches of operations into as few transactions as their order allows.
 
     Args:
-        batches: each the operations of one route, which stay together. Only where others have left more below its name
-            than a transaction takes do the deletions follow in transactions of their own.
+        batches: the operations of one route each, which stay together. If others have left more keys below its name
+            than a transaction takes, the deletions follow in transactions of their own.
         capabilities: the limits of a transaction.
-        last: operations in the last transaction, which is made if only for these.
+        last: operations for the last transaction; they get one of their own if there is no other.
         wake: True if the last transaction notifies Traefik; the others never do.
 
     Raises:
-        StoreError: if what one batch sets is more than a transaction can take.
+        StoreError: if the keys that one batch sets exceed a transaction.
     """
     packed: list[list[Operation]] = []
     size = Size(0, 0)
@@ -146,11 +146,12 @@ def transactions(
 
 
 def _parts(batch: Sequence[Operation], capabilities: Capabilities) -> list[tuple[Sequence[Operation], Size]]:
-    """The parts of a batch that have to stay together, with their sizes."""
+    """Return the parts of a batch that have to stay together, with their sizes."""
     size = _measure(batch)
     if _fits(size, capabilities):
         return [(batch, size)] if batch else []
     sets = [operation for operation in batch if operation.value is not None]
+    # A batch that is too large only because of its deletions: the route is written whole, then the rest is deleted.
     parts = [sets] if sets else []
     parts += [[operation] for operation in batch if operation.value is None]
     return [(part, _measure(part)) for part in parts]

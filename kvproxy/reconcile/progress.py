@@ -1,4 +1,4 @@
-"""Where the two loops meet: how far each has come, and the callers that wait for that.
+"""The state that the two loops share: the progress of each, and the callers that wait for it.
 
 The store loop writes ``told``, the Traefik loop writes ``loaded``; each wakes the other by an event. Nothing in here
 reads a store or asks a Traefik.
@@ -26,10 +26,10 @@ class Waiter:
 
     Args:
         entry: the entry that Traefik is to serve.
-        fallback: the entry to go back to if that does not come about.
+        fallback: the entry to go back to if that fails.
         done: resolved when Traefik serves it, or set to an error.
         revision: the revision that Traefik must have loaded, None as long as the entry is not in the store.
-        verdict: what was seen last.
+        verdict: the last answer about the entry.
         rejected_at: the revision at which Traefik was first seen to reject it, None if never.
     """
 
@@ -58,18 +58,18 @@ class Progress:
         self._commits: dict[str, list[Done]] = {}
         self._reads: list[Done] = []
         self._polls: list[Done] = []
-        #: Set when the store loop has something to do.
+        #: Set when the store loop has work to do.
         self.store_due = asyncio.Event()
-        #: Set when Traefik is to be asked often, as somebody waits for it.
+        #: Set when Traefik is to be polled often, as a caller waits for it.
         self.traefik_due = asyncio.Event()
         #: The revision that Traefik was notified of last, and the loop's time from which it is waited for.
         self.told = 0
         self.told_at = 0.0
         #: True if Traefik is to be notified of a new revision, though nothing else may have changed.
         self.notification_due = False
-        #: True if the store has lost the revision that Traefik was told, so that waiting for it is in vain.
+        #: True if the store has lost the revision that Traefik was notified of, so that waiting for it is useless.
         self.told_is_lost = False
-        #: True once Traefik may read the store; until then commits do not wait for it.
+        #: True once Traefik has been granted access to the store; until then commits do not wait for it.
         self.admitted = False
         #: The revision that Traefik has loaded, None if none of ours.
         self.loaded: int | None = None
@@ -77,7 +77,7 @@ class Progress:
         self.problem: str | None = None
         #: The oldest version among the replicas, None as long as none was asked.
         self.version: tuple[int, ...] | None = None
-        #: How quickly Traefik loads.
+        #: The time that Traefik takes to load a revision.
         self.pace = Pace()
         #: The generation of each entry that Traefik has been seen to serve, by name.
         self.served: dict[str, int] = {}
@@ -93,9 +93,9 @@ class Progress:
 
     @property
     def in_sync(self) -> bool:
-        """True if Traefik is known to have loaded exactly the revision that it was told last.
+        """True if Traefik is known to have loaded exactly the revision that it was notified of last.
 
-        It may show a later one: that of an earlier hub, which a store has lost that has gone back to old data.
+        It may show a later revision: one of an earlier hub, which the store has lost by going back to old data.
         """
         return self.problem is None and self.loaded is not None and self.told == self.loaded
 
@@ -123,7 +123,7 @@ class Progress:
         self.problem, self.version = problem, version
         now, was = loaded or 0, before or 0
         if problem is not None or now < was:
-            # It has been restarted, or has lost something: what it serves now is unknown.
+            # It was restarted or has lost a part of its configuration: what it serves now is unknown.
             self.served.clear()
         if problem is not None:
             self.pace.not_seen()
@@ -136,7 +136,7 @@ class Progress:
     # Callers that wait for Traefik.
 
     def expect(self, entry: Entry, fallback: Entry | None) -> Waiter:
-        """Register a caller; it is looked after once :meth:`committed` has been called for it."""
+        """Register a caller; Traefik is asked on its behalf once :meth:`committed` has been called for it."""
         waiter = Waiter(entry, fallback, asyncio.get_running_loop().create_future())
         self._waiters.setdefault(entry.name, []).append(waiter)
         return waiter
@@ -155,7 +155,7 @@ class Progress:
             self._waiters.pop(name, None)
 
     def committed(self, waiters: Iterable[Waiter]) -> None:
-        """Record that the entries of these callers are in the store, at the latest since the revision told last."""
+        """Record that the entries of these callers are in the store, at the latest since the last revision."""
         for waiter in waiters:
             waiter.revision = self.told
             if not self.traefik_due.is_set():
@@ -164,12 +164,12 @@ class Progress:
 
     @property
     def idle(self) -> bool:
-        """True if nobody waits for Traefik, and it has loaded what it was told."""
+        """True if no caller waits for Traefik, and Traefik is in sync."""
         waiting = any(w.revision is not None and not w.done.done() for ws in self._waiters.values() for w in ws)
         return not waiting and self.told == (self.loaded or 0)
 
     def due(self) -> dict[str, Entry]:
-        """The entries to look at, by name: those that Traefik must have loaded by now, and that a caller waits for."""
+        """Return the entries to ask Traefik about, by name: loaded by now, and waited for by a caller."""
         loaded = self.loaded or 0
         return {
             name: _in_store(waiters)[-1].entry
@@ -180,7 +180,7 @@ class Progress:
     def judged(self, entry: Entry, verdict: Verdict) -> None:
         """Record what Traefik shows of an entry, and answer the callers that wait for it."""
         waiters = _in_store(self._waiters.get(entry.name, ()))
-        # The last one counts: the edits of the others have been overtaken.
+        # The last caller counts: its edit has replaced those of the others.
         if not waiters or not waiters[-1].entry.is_generation_of(entry):
             return
         if isinstance(verdict, Ready):
@@ -193,10 +193,10 @@ class Progress:
                 self._rejected(waiter, verdict)
 
     def _rejected(self, waiter: Waiter, verdict: Rejected) -> None:
-        """Believe a rejection only of a later read of the store than the one that first showed it.
+        """Accept a rejection only if Traefik repeats it after a further read of the store.
 
-        A store without snapshots may have shown Traefik a part of the route only. A further revision, which the
-        rejection asks for, is in a read that began when all of it was there.
+        A store without snapshots may have shown Traefik only a part of the route. The first rejection requests a
+        further revision; a read that contains it began when the route was complete.
         """
         if waiter.rejected_at is None:
             waiter.rejected_at = self.loaded
@@ -205,18 +205,18 @@ class Progress:
             waiter.fail(RouteRejectedError(f"Traefik rejects the route: {verdict.why}"))
 
     def next_poll(self) -> Done:
-        """Return a future that is resolved when Traefik has been asked once more, in a poll that begins after this."""
+        """Return a future that is resolved after the next poll of Traefik that begins from now on."""
         self._polls.append(done := _future())
         self.traefik_due.set()
         return done
 
     def take_polls(self) -> list[Done]:
-        """Hand over the futures of :meth:`next_poll`, to be settled after the poll that begins now."""
+        """Return, and forget, the futures of :meth:`next_poll`, to be settled after the poll that begins now."""
         polls, self._polls = self._polls, []
         return polls
 
     def fail_waiters(self, error: Exception) -> None:
-        """Let every caller fail that waits for Traefik."""
+        """Fail every caller that waits for Traefik."""
         for waiters in list(self._waiters.values()):
             for waiter in list(waiters):
                 waiter.fail(error)
@@ -224,7 +224,7 @@ class Progress:
     # Callers that wait for the store.
 
     def next_commit(self, name: str) -> Done:
-        """Return a future that is resolved when the entry of this name that is desired now is in the store."""
+        """Return a future that is resolved when the present desired entry of this name is in the store."""
         self._commits.setdefault(name, []).append(done := _future())
         return done
 
@@ -236,36 +236,36 @@ class Progress:
 
     @property
     def read_wanted(self) -> bool:
-        """True if somebody waits for a read."""
+        """True if a caller waits for a read."""
         return bool(self._reads)
 
     def take_commits(self, names: Iterable[str]) -> dict[str, list[Done]]:
-        """Hand over the futures of these entries, to be settled or put back."""
+        """Return, and forget, the futures of these entries, to be settled or put back."""
         return {name: self._commits.pop(name, []) for name in names}
 
     def put_back_commits(self, commits: Mapping[str, list[Done]]) -> None:
-        """Let these wait on."""
+        """Have these futures wait for a later commit."""
         for name, futures in commits.items():
             self._commits[name] = futures + self._commits.get(name, [])
 
     def take_reads(self) -> list[Done]:
-        """Hand over the futures of reads, to be settled or put back."""
+        """Return, and forget, the futures of reads, to be settled or put back."""
         reads, self._reads = self._reads, []
         return reads
 
     def put_back_reads(self, reads: Sequence[Done]) -> None:
-        """Let these wait on."""
+        """Have these futures wait for a later read."""
         self._reads = [*reads, *self._reads]
 
     def fail_commits_and_reads(self, error: Exception) -> None:
-        """Let every caller fail that waits for the store."""
+        """Fail every caller that waits for the store."""
         for futures in self.take_commits(list(self._commits)).values():
             settle(futures, error)
         settle(self.take_reads(), error)
 
 
 def settle(futures: Iterable[Done], error: Exception | None = None) -> None:
-    """Resolve futures that are not resolved yet, or let them fail."""
+    """Resolve futures that are not resolved yet, or fail them."""
     for future in futures:
         if future.done():
             continue

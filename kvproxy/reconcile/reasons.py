@@ -1,4 +1,4 @@
-"""Why a route is not served, or why Traefik does not follow the store: one sentence from what is known.
+"""The reason that a route is not served, or that Traefik does not follow the store, as one sentence.
 
 A cause is named only if there is evidence of it. Otherwise the sentence says what was seen, and lists what may be the
 cause.
@@ -14,9 +14,9 @@ from typing import Final
 from ..routing.names import is_hold
 from ..traefik.key_check import Suspects, named
 
-#: Seconds for which a hub's event loop has to stand still to be a cause.
+#: Seconds from which on a stalled event loop of the hub counts as a cause.
 _LONG: Final = 1.0
-#: What Traefik says of a key that it cannot decode (paerser, `decodeToNode` and `setValue`, and Go's `strconv`, 3.7).
+#: Traefik's errors about a key that it cannot decode (paerser, `decodeToNode` and `setValue`, and Go's `strconv`, 3.7).
 _DECODING: Final = re.compile(r"\bnode: |\bstrconv\.|time: (?:invalid|missing|unknown)|field not found")
 _NODE: Final = re.compile(r"\bnode: ([\w.-]+)")
 
@@ -30,7 +30,7 @@ class Loaded(Enum):
 
     @classmethod
     def of(cls, seen: int | None, wanted: int) -> Loaded:
-        """The same, from the revision that the API shows, None if none, and the one that it should show."""
+        """Compare the revision that the API shows, None if it shows none, with the one that it should show."""
         if seen is None:
             return cls.NOTHING
         return cls.EARLIER if seen < wanted else cls.LATEST
@@ -38,22 +38,22 @@ class Loaded(Enum):
 
 @dataclass(frozen=True)
 class Facts:
-    """What is known.
+    """Observations from which a reason is derived.
 
     Args:
-        stored: whether the change that somebody waits for is in the store.
-        behind_traefik: whether it is not, because the store's earlier contents have to be loaded first.
-        held_back: whether it is not, because JupyterHub has not checked all routes yet.
-        store_problem: why the store failed last, in a sentence; empty if it works.
-        api_problem: why Traefik's API could not be asked; empty if it answers.
-        api_silent: whether it did not answer in time.
+        stored: True if the change that a caller waits for is in the store.
+        behind_traefik: True if it is not, because Traefik has to load the store's earlier contents first.
+        held_back: True if it is not, because JupyterHub has not checked all routes yet.
+        store_problem: the store's last error, a sentence; empty if it works.
+        api_problem: the error of the last request to Traefik's API; empty if it answers.
+        api_silent: True if the API did not answer in time.
         loaded: the configuration that the API shows.
-        told_in_vain: whether Traefik has been told several times that there is something new.
-        verdict: what the API shows of the route; empty if nobody waits for one.
-        provider_error: the last error of Traefik's provider since Traefik made progress last; empty if there is none,
-            None if its log is not known.
+        told_in_vain: True if Traefik was notified several times without effect.
+        verdict: what the API shows of the route; empty if no caller waits for one.
+        provider_error: the last error of Traefik's provider since Traefik's last progress; empty if there is none,
+            None if Traefik's log is not known.
         suspects: keys in the store that may keep Traefik from reading it.
-        stood_still: seconds for which the hub's own event loop did not run while somebody waited.
+        stood_still: seconds for which the hub's own event loop was stalled while a caller waited.
     """
 
     stored: bool = True
@@ -71,10 +71,10 @@ class Facts:
 
 
 def explain(facts: Facts) -> str:
-    """Say why, in a sentence or two.
+    """Return the reason, in a sentence or two.
 
-    >>> explain(Facts(stored=False, store_problem="The store is away."))
-    'The store is away.'
+    >>> explain(Facts(stored=False, store_problem="The store is unreachable."))
+    'The store is unreachable.'
     >>> explain(Facts(provider_error="dial tcp 127.0.0.1:6379: connect: connection refused"))
     "Traefik has not loaded the store's latest contents. It cannot read the store; its provider says: dial tcp \
 127.0.0.1:6379: connect: connection refused."
@@ -91,7 +91,7 @@ def explain(facts: Facts) -> str:
 
 
 def advice(facts: Facts) -> str:
-    """Say why Traefik has not loaded what the store holds, or what may be the cause."""
+    """Return the reason that Traefik has not loaded the store's contents, or the possible causes."""
     if facts.suspects.evidence:
         return facts.suspects.evidence
     if facts.provider_error and not _is_hold(facts.provider_error):
@@ -104,16 +104,17 @@ def advice(facts: Facts) -> str:
     if facts.stood_still >= _LONG:
         return _own_loop(facts)
     if hears_nothing(facts):
-        return "Its log tells of no error and it reads nothing, so its connection to the store is most likely dead."
+        return "Its log shows no error and it reads nothing, so its connection to the store is most likely dead."
     if facts.loaded is Loaded.NOTHING:
         return "Check that its provider names the same store, database, credentials and rootKey."
     return f"Look for 'Provider error' in its log. {_candidates(facts.suspects)}"
 
 
 def hears_nothing(facts: Facts) -> bool:
-    """Tell if Traefik works, as far as can be seen, and yet hears nothing of the store, which works too.
+    """Return True if Traefik and the store both work, as far as can be seen, and yet Traefik receives no changes.
 
-    So it is where a firewall or a proxy between has forgotten its connection: it waits on it for minutes, or for ever.
+    That happens when a firewall or a proxy between them has dropped the connection: Traefik waits on it for minutes, or
+    forever.
     """
     return (
         facts.loaded is Loaded.EARLIER
@@ -124,7 +125,7 @@ def hears_nothing(facts: Facts) -> bool:
 
 
 def stuck(facts: Facts) -> str:
-    """Say what keeps a Traefik that runs from working and may end if it is started anew; empty if there is nothing.
+    """Return the fault of a running Traefik that a restart may cure; empty if there is none.
 
     >>> stuck(Facts(api_problem="It did not answer within 5 s.", api_silent=True))
     'It hangs. It did not answer within 5 s.'
@@ -137,7 +138,7 @@ def stuck(facts: Facts) -> str:
 
 
 def is_decoding(provider_error: str) -> bool:
-    """Tell if an error of Traefik's provider is about a key that it cannot decode.
+    """Return True if an error of Traefik's provider is about a key that it cannot decode.
 
     >>> is_decoding("field not found, node: rool"), is_decoding("the WatchTree channel is closed")
     (True, False)
@@ -154,12 +155,12 @@ def _not_stored(facts: Facts) -> str:
         return ""
     if facts.stood_still >= _LONG:
         return f"It is not in the store yet. {_own_loop(facts)}"
-    return "The store has not answered yet to what it was asked for."
+    return "The store has not answered the request yet."
 
 
 def _own_loop(facts: Facts) -> str:
     return (
-        f"This hub's own event loop stood still for {facts.stood_still:.0f} s, in which nothing could be asked; look "
+        f"This hub's own event loop was blocked for {facts.stood_still:.0f} s, so no answer could be read; look "
         "for 'Event loop was unresponsive' in its log."
     )
 
@@ -176,7 +177,7 @@ def _candidates(suspects: Suspects) -> str:
 
 
 def _is_hold(provider_error: str) -> bool:
-    """A commit of several transactions is under way: Traefik is to fail then."""
+    """Return True if Traefik fails on purpose, as a commit of several transactions is under way."""
     found = _NODE.search(provider_error)
     return found is not None and is_hold(f"http/{found[1]}")
 

@@ -1,4 +1,4 @@
-"""What JupyterHub asks of a routing table, and how long each of its calls has to wait.
+"""The operations on the routing table that JupyterHub calls, each of which waits until it has taken effect.
 
 The state is in two places, each with a loop of its own: :mod:`~kvproxy.reconcile.store_loop` brings the store to the
 desired state, :mod:`~kvproxy.reconcile.traefik_loop` follows what Traefik has loaded. A call here changes what is
@@ -47,7 +47,7 @@ from .traefik_loop import TraefikLoop
 
 #: Seconds that a failed add_route waits for its own rollback before it raises all the same.
 _ROLLBACK_WAIT: Final = 5.0
-#: Seconds that the last look at the store and at Traefik may take before a deadline counts.
+#: Seconds that the last read of the store and the last poll of Traefik may take before a deadline counts.
 _LAST_LOOK: Final = 1.0
 _FIRST: Final = asyncio.FIRST_COMPLETED
 
@@ -56,21 +56,21 @@ class Reconciler(Status):
     """Keeps a store equal to a routing table.
 
     Args:
-        store: where the table goes.
-        fleet: who reads it there.
+        store: takes the table.
+        fleet: the replicas of Traefik that read the store.
         log: the hub's logger.
-        layout: how routes are laid out as keys.
+        layout: the layout of routes as keys.
         setup: dynamic configuration that is not about routes.
-        patience: seconds for which a commit waits at most for Traefik to have loaded the one before.
-        grace: seconds for which one replica of Traefik that does not answer is waited for, if another one does.
-        interval: seconds between two full reads of the store that nobody has asked for, at least; 0 for none.
-        place: where in the store the routes are, for sentences; None to let other hubs write there too.
-        observer: is told of what is done.
+        patience: seconds for which a commit waits at most until Traefik has loaded the commit before.
+        grace: seconds for which a replica of Traefik that does not answer is waited for, if another one does.
+        interval: minimum seconds between two regular full reads of the store; 0 for none.
+        place: location of the routes in the store, for messages; None to let other hubs write there too.
+        observer: receives the events.
         concurrency: requests to Traefik's API under way at once.
-        groups_allowed: whether Traefik can read groups of routes; if None, it is asked for its version.
-        serves_already: see :class:`~kvproxy.reconcile.store_loop.StoreLoop`; None if no Traefik is there yet.
+        groups_allowed: True if Traefik supports groups of routes; None to ask it for its version.
+        serves_already: see :class:`~kvproxy.reconcile.store_loop.StoreLoop`; None if no Traefik runs yet.
         provider_error: see :class:`~kvproxy.reconcile.traefik_loop.TraefikLoop`.
-        longest: seconds after the first route for which JupyterHub's check of all routes is waited for, if it is.
+        longest: maximum seconds to wait for JupyterHub's check of all routes, from the first route on.
     """
 
     def __init__(
@@ -122,8 +122,8 @@ class Reconciler(Status):
         """Read the store, bring it to the desired state, and begin to work.
 
         Raises:
-            OwnershipError: if another hub is at work there.
-            StoreError: whatever the store says; nothing runs then.
+            OwnershipError: if another hub uses the same roots.
+            StoreError: the store's error; nothing runs then.
         """
         if self._lease is not None:
             await self._lease.acquire()
@@ -140,9 +140,9 @@ class Reconciler(Status):
         self._running = self._serving = True
 
     async def leave_traefik(self) -> None:
-        """Ask Traefik nothing more, as it is about to be stopped; routes can still be removed from the store.
+        """Stop polling Traefik, which is about to be stopped; routes can still be removed from the store.
 
-        Whoever waits for Traefik gets a :class:`StoppedError`.
+        Callers that wait for Traefik get a :class:`StoppedError`.
         """
         self._serving = False
         if self._following is not None:
@@ -151,7 +151,7 @@ class Reconciler(Status):
         self._progress.fail_waiters(_stopped())
 
     async def aclose(self) -> None:
-        """Stop; whoever still waits gets a :class:`StoppedError`. The store is left as it is."""
+        """Stop; callers that still wait get a :class:`StoppedError`. The store is left as it is."""
         self._running = self._serving = False
         self._first.aclose()
         self._stalls.aclose()
@@ -167,19 +167,19 @@ class Reconciler(Status):
         await self._observer.aclose()
 
     async def log_notification_cost(self) -> None:
-        """Say what an added route costs Traefik at the present number, if the store wakes it for each key.
+        """Log the cost of an added route at the present number, if the store notifies Traefik per key.
 
-        To be called when Traefik is there: it is Traefik that makes a store noisy.
+        To be called when Traefik runs, as Traefik switches these notifications on.
         """
         await log_notification_cost(self._store, self._table, self._log)
 
     def get(self, key: str) -> dict[str, Any] | None:
-        """One route as JupyterHub knows it, None if there is none with this key. Costs the same at any size."""
+        """Return a route as JupyterHub knows it, None if there is none with this key, at the same cost at any size."""
         entry = self._table.entries.get(self._table.names.route(key))
         return entry.route.as_dict() if entry is not None and entry.route is not None else None
 
     def set_up(self, configuration: Mapping[str, Any]) -> None:
-        """Want another dynamic configuration that is not about routes."""
+        """Change the desired dynamic configuration that is not about routes."""
         entry = encode_setup(configuration)
         if self._table.asked != entry:
             self._store_loop.want(entry)
@@ -197,13 +197,13 @@ class Reconciler(Status):
             yield
 
     def let_load(self) -> None:
-        """Let Traefik load what there is, as no Traefik serves anything that could be lost."""
+        """Let Traefik load the present routes, as no Traefik serves any that could be lost."""
         self._first.over()
 
     async def all(self, timeout: float) -> dict[str, dict[str, Any]]:
-        """Read the store in full, start the repair of what differs, and give back all routes.
+        """Read the store in full, start the repair of differences, and return all routes.
 
-        Only the first read of all takes over what the store holds. After that, the hub knows better.
+        Only the first read takes over the routes in the store. After that, the hub's own routes count.
 
         Raises:
             StoreError: if the store could not be read within ``timeout`` seconds.
@@ -216,11 +216,11 @@ class Reconciler(Status):
     async def add(self, route: Route, timeout: float) -> None:
         """Add a route, or change it, and return when Traefik serves it.
 
-        A route that is in the store and served as it is costs nothing. If it fails or is cancelled, what was there
-        before is put back.
+        A route that is stored and served already costs nothing. After a failure or a cancellation, the earlier route
+        is put back.
 
         Raises:
-            InvalidRouteError: before anything is written; a HookError if it is a hook that fails.
+            InvalidRouteError: before anything is written; a HookError if a hook fails.
             RouteRejectedError: with Traefik's reason.
             RouteNotReadyError: after ``timeout`` seconds, with what was and was not seen.
             StoreError: if the store refuses the write.
@@ -239,7 +239,7 @@ class Reconciler(Status):
             self._observer.served(route, asyncio.get_running_loop().time() - start)
 
     async def _add(self, route: Route, timeout: float) -> bool:
-        """Do what :meth:`add` says; returns True if there was anything to do."""
+        """Do the work of :meth:`add`; return True if there was any."""
         entry = self._table.entry(route)
         self._check_size(route, entry)
         before = self._table.entries.get(entry.name)
@@ -264,7 +264,7 @@ class Reconciler(Status):
         """Remove a route and return when it is gone from the store. A missing one is no error.
 
         Raises:
-            StoreError: if that did not come about within ``timeout`` seconds; it is still going to be removed.
+            StoreError: if that took more than ``timeout`` seconds; the route is still going to be removed.
         """
         self._check_running()
         name = self._table.names.route(key)
@@ -301,7 +301,7 @@ class Reconciler(Status):
         try:
             await self._stalls.wait(done, timeout)
             if not done.done():
-                why = self._store_loop.problem or "other work is still before it"
+                why = self._store_loop.problem or "other work is still ahead of it"
                 raise StoreUnavailableError(f"The store could not be {verb} within {timeout:g} s: {why}")
             done.result()
         finally:
@@ -328,7 +328,7 @@ class Reconciler(Status):
             raise
 
     async def _look_once_more(self, waiter: Waiter) -> None:
-        """Read the store and ask Traefik before a deadline counts: what they did last may not have been seen yet."""
+        """Read the store and poll Traefik before a deadline counts: their latest state may not have been seen yet."""
         end = asyncio.get_running_loop().time() + _LAST_LOOK
         if waiter.revision is None and not self._store_loop.held_back:
             await asyncio.wait(

@@ -1,4 +1,4 @@
-"""Changing the groups of routes, one step after another: each is in the store and loaded before the next is taken."""
+"""Changing the groups of routes step by step: each step is stored and loaded before the next one begins."""
 
 from __future__ import annotations
 
@@ -10,49 +10,49 @@ from ..store.base import Store
 from ..traefik.static_config import PARENTS_SINCE
 from .progress import Progress
 
-#: Routes and groups that one step may change where Traefik reads the whole store again for each of their keys.
+#: Routes and groups that one step may change if Traefik reads the whole store again for each of their keys.
 _NOISY_STEP: Final = 4
 
 
 class Regrouper:
-    """Takes the steps.
+    """Takes these steps.
 
     Args:
-        store: where the groups are; a noisy one gets smaller steps.
-        progress: what Traefik has loaded, and the callers that wait for it.
-        table: the routes that are to be in groups.
+        store: holds the groups; one that notifies per key gets smaller steps.
+        progress: the revision that Traefik has loaded, and the callers that wait for it.
+        table: the desired routes and groups.
     """
 
     def __init__(self, store: Store, progress: Progress, table: DesiredTable) -> None:
         self._store = store
         self._progress = progress
         self._table = table
-        # Names of what has to be in the store before the next step.
+        # Names of the entries that have to be in the store before the next step.
         self._open: set[str] = set()
 
     def wait_for(self, names: Iterable[str]) -> None:
-        """Take no step before these entries are as they should be."""
+        """Take no step before these entries are committed."""
         self._open.update(names)
 
     def committed(self, names: Iterable[str]) -> None:
-        """Say that these entries are in the store."""
+        """Record that these entries are in the store."""
         self._open.difference_update(names)
 
     async def step(self, dirty: Collection[str]) -> list[str]:
         """Take one step, if Traefik has loaded the last one.
 
         Args:
-            dirty: names of what is about to change anyway.
+            dirty: names of the entries that are about to change anyway.
 
         Returns:
             the names of the desired entries that this has changed.
 
         Raises:
-            StoreError: whatever the store says.
+            StoreError: the store's error.
         """
         if self._open or not self._progress.in_sync:
             return []
-        # The oldest replica decides, and there may be an older one than at the start.
+        # The oldest replica decides, and an older one may have appeared since the start.
         allowed = (self._progress.version or (3,)) >= PARENTS_SINCE
         changed = [] if self._table.groups_allowed is allowed else self._table.allow_groups(allowed)
         if not self._table.restless:

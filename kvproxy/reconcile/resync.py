@@ -1,30 +1,30 @@
-"""When to read a store that nobody has asked for.
+"""The schedule for reading the store without a request.
 
 A store can be restarted empty or with old data, fail over to a node that lags, or be changed by hand. Most of that
-shows in one key, the revision, which is looked at every second. For the rest all is read anew, as often as that costs a
-small part of the time only.
+shows in one key, the revision, which is probed every second. The rest is found by full reads, as often as they cost
+only a small part of the time.
 """
 
 from __future__ import annotations
 
 from typing import Final
 
-#: Seconds between two looks at the revision.
+#: Seconds between two probes of the revision.
 _PROBE: Final = 1.0
-#: Seconds for which the last look is good enough for a commit: else a store that was just emptied would get that alone,
-#: and Traefik would load it, before the rest is written again.
+#: Seconds for which the last probe is good enough for a commit. Otherwise a store that was just emptied would get that
+#: commit alone, and Traefik would load it before the rest is rewritten.
 _BEFORE_COMMIT: Final = 0.05
-#: Of all time, reading in full may take one part in so many.
+#: Full reads take at most one part in this number of all time.
 _SHARE: Final = 50
-#: Seconds until a look that is not wanted.
+#: Seconds until the next probe if there are to be none.
 _NEVER: Final = 3600.0
 
 
 class ResyncSchedule:
-    """Decides when to look.
+    """Decides when to probe the revision and when to read everything.
 
     Args:
-        interval: seconds between two full reads at least; 0 for no look at all.
+        interval: minimum seconds between two full reads; 0 for no reads and no probes.
     """
 
     def __init__(self, interval: float) -> None:
@@ -34,7 +34,7 @@ class ResyncSchedule:
         self._read = 0.0
 
     def pause(self, now: float) -> float:
-        """Seconds until the next look."""
+        """Return the seconds until the next probe."""
         return max(self._probed + self._probe - now, 0.0) if self._interval else _NEVER
 
     @property
@@ -42,19 +42,19 @@ class ResyncSchedule:
         return min(_PROBE, self._interval)
 
     def probe_due(self, now: float, committing: bool) -> bool:
-        """Whether the revision is to be looked at; before a commit that is so at almost any time."""
+        """Return True if the revision is to be probed; before a commit that is almost always so."""
         pause = min(_BEFORE_COMMIT, self._interval) if committing else self._probe
         return bool(self._interval) and now >= self._probed + pause
 
     def read_due(self, now: float) -> bool:
-        """Whether all is to be read."""
+        """Return True if everything is to be read."""
         return bool(self._interval) and now >= self._read + max(self._interval, _SHARE * self._cost)
 
     def probed(self, now: float) -> None:
-        """Say that the revision was looked at."""
+        """Record that the revision was probed."""
         self._probed = now
 
     def read(self, start: float, end: float) -> None:
-        """Say that all has been read, and compared, between two moments."""
+        """Record that everything was read and compared between these two times."""
         self._read = self._probed = end
         self._cost = end - start

@@ -1,4 +1,4 @@
-"""While a store does not do what it is asked for: what the hub's log says, and when it is tried again."""
+"""Logging and retries while the store is failing."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ from ..errors import OwnershipError, StoreChangedError, StoreError, StoreWriteRe
 from ..store.base import Store
 from .observer import Observer
 
-#: Seconds between two tries while the store is away: doubled from the first to the second.
+#: Seconds before the first retry while the store is failing. They are doubled at each retry, up to the second number.
 _FIRST_RETRY: Final = 0.1
 _LAST_RETRY: Final = 2.0
-#: Seconds between two looks at a store that tells whether it is away.
+#: Seconds between two checks of a store that can tell cheaply that it is unreachable.
 _LOOK: Final = 0.02
 
 
 class StoreRetry:
-    """The time from the first error to the next success; each is logged once.
+    """Handles the time from the first error to the next success, and logs each of the two once.
 
     Args:
-        store: what is tried again.
-        observer: is told of each error.
+        store: the store that fails.
+        observer: receives each error.
         log: the hub's logger.
     """
 
@@ -31,15 +31,15 @@ class StoreRetry:
         self._observer = observer
         self._log = log
         self._retry = _FIRST_RETRY
-        #: What the store said last, None if it works.
+        #: The store's last error, None if it works.
         self.problem: str | None = None
-        # Whether it refuses changes, so that only a change tells that this is over; and whether one has been made.
+        # True if it refuses changes, so that only a change can prove that it works again; True if one has been made.
         self._refuses = self._written = False
 
     def failed(self, error: Exception) -> None:
-        """The store could not do what it was asked for."""
+        """Record an error of the store."""
         if isinstance(error, StoreChangedError):
-            # No failure: it is read again at once, and the log says then what is put right.
+            # Not a failure: the store is read again at once, and the repair is logged then.
             return
         if not isinstance(error, StoreError):
             self._leaked(error)
@@ -50,19 +50,19 @@ class StoreRetry:
         self._observer.store_failed()
 
     async def wait(self) -> None:
-        """Until it is worth trying again: as soon as the store is seen to be back, else after a while."""
+        """Wait for the next retry: until the store is reachable again if it can tell, otherwise for a back-off."""
         seconds, self._retry = self._retry, min(2 * self._retry, _LAST_RETRY)
-        if not await self._is_away():
+        if not await self._is_unreachable():
             await asyncio.sleep(seconds)
             return
         loop = asyncio.get_running_loop()
         end = loop.time() + seconds
         while loop.time() < end:
             await asyncio.sleep(_LOOK)
-            if not await self._is_away():
+            if not await self._is_unreachable():
                 return
 
-    async def _is_away(self) -> bool:
+    async def _is_unreachable(self) -> bool:
         try:
             return await self._store.unreachable()
         except Exception as error:
@@ -70,14 +70,14 @@ class StoreRetry:
             return False
 
     def _leaked(self, error: Exception) -> None:
-        self._log.error("A store of kvproxy leaked an error that it should have named.", exc_info=error)
+        self._log.error("A store's backend raised an error that is not a StoreError.", exc_info=error)
 
     def wrote(self) -> None:
         """Record that the store has taken a change."""
         self._written = True
 
     def over(self) -> None:
-        """Record that the store has done all that it was asked for. After a refused change, reading proves nothing."""
+        """Record that the store works again. After a refused change, only an accepted one proves that."""
         if self._refuses and not self._written:
             return
         if self.problem is not None:

@@ -1,4 +1,4 @@
-"""Waiting, at start, for the parts that may come up later than the hub."""
+"""Waiting at start for the store and Traefik, which may come up later than the hub."""
 
 from __future__ import annotations
 
@@ -22,22 +22,22 @@ T = TypeVar("T")
 
 _FIRST_PAUSE: Final = 0.05
 _LAST_PAUSE: Final = 2.0
-#: Seconds that a part may be late without a word.
+#: Seconds that a part may be late before that is logged.
 _SILENCE: Final = 1.0
 
 
 async def wait_for_store(action: Callable[[], Awaitable[T]], timeout: float, setting: str, log: Log) -> T:
-    """Do something with the store, again and again while it is unavailable; say so once.
+    """Retry an action on the store while it is unavailable, and log that once.
 
     Args:
-        action: what to do.
+        action: the action.
         timeout: seconds after which to give up.
         setting: name of the timeout's setting, for the error.
-        log: where to say that the store is late.
+        log: takes the message that the store is late.
 
     Raises:
-        StoreUnavailableError: when time has run out.
-        StoreError: at once, for anything that waiting will not mend.
+        StoreUnavailableError: after ``timeout`` seconds.
+        StoreError: at once, for an error that waiting does not cure.
     """
     loop = asyncio.get_running_loop()
     deadline, pause, told = loop.time() + timeout, _FIRST_PAUSE, False
@@ -55,13 +55,13 @@ async def wait_for_store(action: Callable[[], Awaitable[T]], timeout: float, set
 
 
 async def first_step(loop: StoreLoop, progress: Progress) -> None:
-    """Read the store and bring it to the desired state, as far as it takes changes.
+    """Read the store and bring it to the desired state, as far as it accepts changes.
 
-    A store that is full, and holds what an earlier hub has written, is enough to begin with: Traefik serves that, and
-    the rest is written as soon as the store takes it.
+    A full store that holds an earlier hub's routes is enough to begin with: Traefik serves those, and the rest is
+    written as soon as the store accepts it.
 
     Raises:
-        StoreError: whatever the store says.
+        StoreError: the store's error.
     """
     try:
         await loop.step()
@@ -72,12 +72,12 @@ async def first_step(loop: StoreLoop, progress: Progress) -> None:
 
 
 async def serves_already(replicas: Sequence[TraefikView], *, unknown: bool, timeout: float = 2.0) -> bool:
-    """Tell whether a Traefik has loaded a configuration of an earlier start.
+    """Return True if a Traefik has loaded a configuration of an earlier start.
 
     Args:
         replicas: the APIs of all replicas.
-        unknown: the answer for those that cannot be asked.
-        timeout: seconds after which one counts as such.
+        unknown: the answer for a replica that cannot be asked.
+        timeout: seconds after which a replica counts as such.
     """
 
     async def loaded(traefik: TraefikView) -> bool:
@@ -97,18 +97,18 @@ async def wait_for_traefik(
     check_alive: Callable[[], None] = lambda: None,
     provider_error: Callable[[], str] = str,
 ) -> None:
-    """Wait until Traefik has loaded what is in the store.
+    """Wait until Traefik has loaded a revision.
 
     Args:
         api: Traefik's API.
         revision: the revision that it must have loaded.
         timeout: seconds after which to give up.
-        log: where to say that Traefik is late.
-        check_alive: raises if waiting is in vain.
-        provider_error: tells the last error of Traefik's provider; empty if there is none, or it is not known.
+        log: takes the message that Traefik is late.
+        check_alive: raises an error if waiting is useless.
+        provider_error: returns the last error of Traefik's provider; empty if there is none, or it is not known.
 
     Raises:
-        TraefikError: when time has run out, with what was seen.
+        TraefikError: after ``timeout`` seconds, with what was seen.
     """
     loop = asyncio.get_running_loop()
     start, pause, told = loop.time(), _FIRST_PAUSE, False
@@ -142,16 +142,17 @@ async def check_replicas(
     log: Log,
     advise: Callable[[tuple[int, ...], Mapping[str, Any]], Sequence[str]] = lambda version, shown: (),
 ) -> None:
-    """Tell the administrator early what a Traefik lacks that the hub has not started; who adds a route waits himself.
+    """Log early what an external Traefik lacks; a caller that adds a route waits by itself.
 
     Args:
         replicas: the APIs of all replicas.
         revision: the revision that they must have loaded.
-        timeout: seconds after which to say that one has not.
+        timeout: seconds after which a replica that has not loaded it is logged.
         entry_point: name of the entry point that each must have.
         layout: ``route_layout``.
-        log: where to say it.
-        advise: sentences about the entry point of a Traefik of this version; each is said once for all replicas.
+        log: takes the messages.
+        advise: returns sentences about an entry point of a Traefik of this version; each is logged once for all
+            replicas.
     """
 
     async def check(traefik: TraefikApi) -> Sequence[str]:
@@ -161,7 +162,7 @@ async def check_replicas(
             if shown is None:
                 log.error(
                     "%s has no entry point %r; set c.TraefikProxy.traefik_entrypoint to its public one.",
-                    traefik.place,
+                    traefik.label,
                     entry_point,
                 )
             log.info("Traefik %s serves the routes.", version)
@@ -176,16 +177,16 @@ async def check_replicas(
 
 
 def warn_once(sentences: Iterable[str], log: Log) -> None:
-    """Warn of each sentence once."""
+    """Log each sentence once, as a warning."""
     for sentence in dict.fromkeys(sentences):
         log.warning("%s", sentence)
 
 
 def given_certificate(entries: Mapping[str, Entry]) -> bytes | None:
-    """The default certificate that Traefik is given, DER; None for none, or one that cannot be read here.
+    """Return the default certificate that Traefik is given, in DER; None if there is none, or it is unreadable here.
 
     Args:
-        entries: what a store holds, or is to hold, by name.
+        entries: the present or desired entries of a store, by name.
     """
     entry = entries.get(SETUP)
     if entry is None or DEFAULT_CERTIFICATE not in entry.config:
@@ -197,18 +198,18 @@ def given_certificate(entries: Mapping[str, Entry]) -> bytes | None:
 
 
 async def check_certificate(replicas: Sequence[TraefikApi], certificate: bytes | None, log: Log) -> None:
-    """Tell the administrator that a Traefik does not serve the default certificate that it was given.
+    """Log that a Traefik does not serve the default certificate that it was given.
 
     Args:
-        replicas: the APIs of all replicas, which have loaded the set-up.
-        certificate: the certificate in DER; None if Traefik was given none, or it cannot be read here.
-        log: where to say it.
+        replicas: the APIs of all replicas, which have loaded the setup.
+        certificate: the certificate in DER; None if Traefik was given none, or it is unreadable here.
+        log: takes the messages.
     """
 
     async def check(traefik: TraefikApi) -> None:
         try:
             if certificate is not None and await traefik.has_certificate(certificate) is False:
-                log.error("%s %s", traefik.place, CERTIFICATE_LOST)
+                log.error("%s %s", traefik.label, CERTIFICATE_LOST)
         except TraefikError as error:
             log.error("%s", error)
 

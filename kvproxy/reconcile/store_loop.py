@@ -1,9 +1,9 @@
 """The loop that brings a store to the desired state, in as few commits as the edits allow.
 
-An edit changes the *desired* entry of a name and marks the name dirty; the loop takes all dirty names at
-once, compares desired with *observed* (what the store is known to hold) and commits the difference. A new route, a
-repaired one, a start over an old store and a rollback all take this way. The store is also read without being asked
-for, so that whatever happens to it is noticed within seconds.
+An edit changes the *desired* entry of a name and marks the name dirty. The loop takes all dirty names at once, compares
+the desired with the *observed* entries (the last known contents of the store) and commits the difference. A new route,
+a repaired one, a start over an old store and a rollback all take this path. The store is also read regularly without a
+request, so that any change to it is noticed within seconds.
 """
 
 from __future__ import annotations
@@ -44,11 +44,11 @@ class View(Enum):
 
 
 class NextCommit(Enum):
-    """How much of the next commit Traefik may load before the rest is written."""
+    """The part of the next commit that Traefik may load before the rest is written."""
 
-    #: Any part of it: each transaction leads every request right.
+    #: Any part of it: after each transaction, every request still reaches the right server.
     IN_PARTS = "in parts"
-    #: Only all of it: what a part of it says would lead requests wrong. It stays so until nothing is left to write.
+    #: Only all of it: a part of it would misroute requests. It stays so until nothing is left to write.
     WHOLE = "whole"
 
 
@@ -57,14 +57,14 @@ class StoreLoop:
 
     Args:
         store: the store.
-        progress: the callers that wait, and how far Traefik has come.
+        progress: the callers that wait, and the revision that Traefik has loaded.
         table: the desired entries.
-        observed: what the store is known to hold.
-        schedule: when to look at the store though nobody asks for it.
+        observed: the last known contents of the store.
+        schedule: decides when to read the store without a request.
         lease: keeps the lease on the store; None to let others write too.
-        serves_already: returns True if Traefik may serve routes of an earlier start. It is asked if there are none in
-            the store: then nothing is written before :meth:`let_load`.
-        observer: is told of what is done.
+        serves_already: returns True if Traefik may serve routes of an earlier start. It is called if the store holds
+            none; if it returns True, nothing is written before :meth:`let_load`.
+        observer: receives the events.
         log: the hub's logger.
     """
 
@@ -120,12 +120,12 @@ class StoreLoop:
         self._mark(entry.name, *self.table.put(entry))
 
     def drop(self, name: str) -> None:
-        """Want no entry of this name."""
+        """Make the desired state hold no entry of this name."""
         self._mark(name, *self.table.drop(name))
 
     def _mark(self, *names: str) -> None:
         if self.table.take_rerooted():
-            # Routers have come behind the root routers, or out from there.
+            # Routers have moved behind the root routers, or out of them.
             self._next_commit = NextCommit.WHOLE
         if names:
             self._dirty.update(dict.fromkeys(names))
@@ -136,11 +136,11 @@ class StoreLoop:
         return name in self.desired or name in self._observed.entries or name in self._dirty
 
     def holds(self, entry: Entry) -> bool:
-        """Return True if the store holds this very entry and is not about to change it."""
+        """Return True if the store holds this very entry and no change to it is waiting."""
         return entry.is_generation_of(self._observed.entries.get(entry.name)) and entry.name not in self._dirty
 
     def let_load(self) -> None:
-        """Write what was held back; Traefik loads it all at once."""
+        """Write everything that was held back; Traefik loads it all at once."""
         if self.held_back:
             self.held_back, self._next_commit = False, NextCommit.WHOLE
             self._progress.store_due.set()
@@ -165,7 +165,7 @@ class StoreLoop:
                 self._retry.over()
 
     def _resync(self) -> None:
-        """Read the store, which may be another one now. Traefik is to read it, too: it may have a part of each."""
+        """Read the store, which may be another server now, and notify Traefik, which may have loaded parts of both."""
         self._doubt()
         self._progress.require_notification()
 
@@ -179,7 +179,7 @@ class StoreLoop:
         self._progress.store_due.set()
 
     async def _rest(self) -> None:
-        """Sleep until there is something to do, or it is time to look at the store."""
+        """Sleep until there is work, or until the next probe or renewal is due."""
         pause = self._schedule.pause(self._now())
         if self._lease is not None:
             pause = min(pause, self._lease.pause(self._now()))
@@ -190,7 +190,7 @@ class StoreLoop:
         self._progress.store_due.clear()
 
     async def _probe(self) -> None:
-        """Notice that the store is not what it was, or not ours any more."""
+        """Notice that the store has changed, or that another hub has taken over."""
         if self._lease is not None and await self._lease.renew():
             self._doubt()
         now = self._now()
@@ -211,7 +211,7 @@ class StoreLoop:
         return asyncio.get_running_loop().time()
 
     def failed(self, error: Exception) -> None:
-        """Have everything that may be wrong after an error of the store's read again."""
+        """Handle an error of the store: have everything read again that it leaves unknown."""
         self._retry.failed(error)
         if isinstance(error, OwnershipError):
             self._progress.fail_commits_and_reads(error)
@@ -221,10 +221,10 @@ class StoreLoop:
         self._observed.invalidate()
 
     async def step(self) -> None:
-        """Do what there is to do now.
+        """Do the work that is due now.
 
         Raises:
-            StoreError: whatever the store says; what was not done stays to be done.
+            StoreError: the store's error; the work that was not done stays due.
         """
         if self._view in {View.UNREAD, View.STALE} or self._progress.read_wanted:
             await self._read()
@@ -232,11 +232,14 @@ class StoreLoop:
             return
         if not self._progress.notification_due:
             self._mark(*await self._regrouper.step(self._dirty))
+        # Edits may arrive while the commit is awaited: they mark names dirty again, and belong to the next step.
         names = self._take_due()
         captured = {name: self.desired.get(name) for name in names}
         commits = self._progress.take_commits(names)
         waiters = {name: self._progress.waiters(name) for name in names}
         batches = [operations for name in names for operations in self._difference(name, captured[name])]
+        # Only deletions are committed while Traefik is behind. They need no notification of their own: the next one
+        # covers them.
         notify = (bool(batches) or self._progress.notification_due) and not self._progress.behind
         try:
             await self._commit(batches, notify)
@@ -253,11 +256,11 @@ class StoreLoop:
                 self._progress.served.pop(name, None)
             settle(commits[name])
             if entry is None:
-                # Callers that waited for this route have been overtaken by its deletion.
+                # The deletion has replaced the edits that callers waited for.
                 settle([waiter.done for waiter in waiters[name]])
             else:
                 for last in waiters[name][-1:]:
-                    # Its place among the routers may have changed since it was added.
+                    # The routing tree may have moved it to another group since it was added.
                     last.entry = entry
                 self._progress.committed(waiters[name])
         if not self._progress.admitted:
@@ -286,7 +289,7 @@ class StoreLoop:
         return split
 
     def _take_due(self) -> list[str]:
-        """Take everything that is dirty; while Traefik is behind only deletions, which nobody waits to see there."""
+        """Take all dirty names; while Traefik is behind only deletions, for which no caller waits on Traefik."""
         behind = self._progress.behind
         due = [name for name in self._dirty if not (behind and name in self.desired)]
         for name in due:
@@ -302,6 +305,7 @@ class StoreLoop:
 
     async def _commit(self, batches: list[tuple[Operation, ...]], notify: bool) -> None:
         progress = self._progress
+        # Above every revision that Traefik can have loaded, even from a store that has since gone back to old data.
         revision = max(progress.told + 1, (progress.loaded or 0) + 1, time.time_ns() // 1_000_000)
         last = [plan.revision_operation(self._names, revision)] if notify else []
         hold = [plan.hold_operation(self._names)] if self._next_commit is NextCommit.WHOLE else []
@@ -318,11 +322,11 @@ class StoreLoop:
             progress.notified(revision)
 
     async def _read(self) -> None:
-        """Learn what the store holds; entries that differ become dirty."""
+        """Read the whole store; entries that differ from the desired ones become dirty."""
         reads, start = self._progress.take_reads(), self._now()
         first = self._view is View.UNREAD
         if self._view is View.STALE:
-            # Before the read: another store may take over meanwhile, which is to be read as well.
+            # Before the read: if another server takes over meanwhile, the view becomes stale again, and it is read too.
             self._view = View.IN_STEP
         try:
             snapshot = await self._store.snapshot()
@@ -351,21 +355,21 @@ class StoreLoop:
         revision = snapshot.config.get(self._names.revision_key, "")
         if first:
             log_refused_routes(self.table.restore(found), self._observer, self._log)
-            # Traefik may not have seen the last revision of an earlier hub.
+            # Wait for the last revision of an earlier hub, which Traefik may not have loaded.
             progress.notified(stored_revision(revision) or 0)
         drift = self._observed.compare(snapshot, found, self.desired, progress.told)
         for name in drift.changed:
             progress.served.pop(name, None)
         self._dirty.update(dict.fromkeys(drift.wrong))
         self._regrouper.wait_for(name for name in drift.wrong if self.table.is_group(name))
-        # A key that kept Traefik from following may just have been removed: have it try again.
+        # A key that kept Traefik from loading the store may just have been removed: notify it, so that it retries.
         retry = not first and not progress.in_sync
         other = revision != plan.revision_operation(self._names, progress.told).value
-        # Traefik may serve routes that the store has lost.
+        # Traefik may still serve routes that the store has lost; it must not load the store before they are back.
         progress.told_is_lost = other and not first
         if progress.told_is_lost or self.table.take_rerooted():
             self._next_commit = NextCommit.WHOLE
-        # A store that is kept quiet does not notify Traefik of what somebody else has written.
+        # Without notifications per key, Traefik does not learn of other writers' keys by itself.
         if retry or other or self._observed.release() or (drift.others and not first):
             progress.notification_due = True
         if drift.wrong and not first:

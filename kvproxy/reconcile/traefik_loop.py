@@ -1,11 +1,11 @@
 """The loop that polls Traefik's API, on behalf of everything that waits for Traefik.
 
-Every commit that Traefik is notified of carries a new *revision*, a number that Traefik's API shows. Once it does,
-Traefik has read the store after that commit, so what it says about a router is not left over from before. That takes
-one small request for all that wait; only then are their routers and services asked for.
+Every commit that Traefik is notified of carries a new *revision*, a number that Traefik's API shows. A Traefik that
+shows it has read the store after that commit, so its answer about a router is not left over from before. That takes
+one small request for all waiting callers; their routers and services are requested only after that.
 
-It polls now and then even if nobody waits. A Traefik that shows an older revision than it was told has missed the
-notification, as after a failover of the store, or follows nothing: it is notified again, more and more rarely.
+It polls now and then even if no caller waits. A Traefik that shows an older revision than the last one has missed the
+notification, as after a failover of the store, or does not follow the store: it is notified again, with growing pauses.
 """
 
 from __future__ import annotations
@@ -26,29 +26,29 @@ from .observer import Observer
 from .progress import Progress, settle
 from .reasons import Facts, Loaded, explain
 
-#: Seconds between two polls: an eighth of the time since the commit, so that a wait is lengthened by an eighth at most
-#: and a busy Traefik is not asked hundreds of times.
+#: Limits of the seconds between two polls. The pause is an eighth of the time since the commit, so that a wait is
+#: lengthened by an eighth at most and a busy Traefik is not asked hundreds of times.
 _FIRST_PAUSE: Final = 0.003
 _LONGEST_PAUSE: Final = 0.5
-#: Seconds between two polls if nobody waits for anything.
+#: Seconds between two polls if no caller waits.
 _IDLE_PAUSE: Final = 2.0
 
 
 class TraefikLoop:
-    """Follows what Traefik has loaded.
+    """Follows the revision that Traefik has loaded.
 
     Args:
         fleet: the replicas to ask.
-        progress: where the answers go, and the callers that wait for them.
+        progress: takes the answers, and holds the callers that wait for them.
         table: the desired entries.
-        observed: what the store holds, for reasons.
+        observed: the last known contents of the store, for reasons.
         provider_error: returns the last error of Traefik's provider since a moment of the loop's time; None if
             Traefik's log is not known.
         grace: seconds for which one replica that does not answer is waited for.
         stalls: measures for how long the hub's own event loop stands still.
         concurrency: requests under way at once.
-        observer: is told when Traefik has to be notified again.
-        log: where to say that Traefik cannot be reached.
+        observer: receives each repeated notification of Traefik.
+        log: takes the message that Traefik cannot be reached.
     """
 
     def __init__(
@@ -77,7 +77,7 @@ class TraefikLoop:
         self.replicas = Replicas(fleet, grace=grace, stalls=stalls, concurrency=concurrency, log=log)
 
     async def run(self) -> None:
-        """Poll forever: often while there is something to wait for, and now and then if there is not."""
+        """Poll forever: often while a caller waits, and now and then if none does."""
         failing = False
         try:
             while True:
@@ -87,7 +87,7 @@ class TraefikLoop:
                     failing = False
                 except Exception:
                     if not failing:
-                        self._log.exception("kvproxy does not understand what it sees of Traefik. Looking again.")
+                        self._log.exception("kvproxy does not understand Traefik's answers. Retrying.")
                     failing = True
                 if self._progress.idle:
                     self._progress.traefik_due.clear()
@@ -127,7 +127,7 @@ class TraefikLoop:
 
     def _notify_again(self) -> None:
         progress, pace = self._progress, self._progress.pace
-        # As long as it was told nothing, it has missed nothing: it may serve the routes of an earlier start.
+        # Before the first notification there is none to miss; Traefik may serve the routes of an earlier start.
         if progress.told in {0, progress.loaded} or not pace.due(self._now()):
             return
         pace.told(self._now())
@@ -138,16 +138,16 @@ class TraefikLoop:
             self._log.error("Traefik does not follow the store: %s", explain(self.facts()))
 
     def facts(self, revision: int | None = None) -> Facts:
-        """Return what is known of Traefik.
+        """Return the observations about Traefik.
 
         Args:
-            revision: the one that it should have loaded; None for the one that it was told last.
+            revision: the one that it should have loaded; None for the last one that it was notified of.
         """
         keys = self._observed.beside(self._table.setup.config)
         return replace(self.facts_without_keys(revision), suspects=suspects(keys))
 
     def facts_without_keys(self, revision: int | None = None) -> Facts:
-        """Return the same without the suspects, for which every key in the store is looked at."""
+        """Return the same without the suspects, which take a look at every key in the store."""
         progress = self._progress
         return Facts(
             api_problem=progress.problem or "",
@@ -158,7 +158,7 @@ class TraefikLoop:
         )
 
     def _complain(self) -> None:
-        # A Traefik that was never there is reported by the code that waits for it at start.
+        # A Traefik that has never answered is reported by the code that waits for it at start.
         if self._progress.problem is None:
             if self._complained:
                 self._log.info("Traefik's API answers again.")

@@ -12,7 +12,7 @@ def flatten(configuration: Mapping[str, Any]) -> Keys:
     """Traefik's dynamic configuration, a nested mapping, as the flat keys that its key-value providers read.
 
     Lists become numbered keys, booleans ``true`` and ``false``. An empty mapping becomes the value ``true``, which is
-    how Traefik's decoder is told of an option without fields (``tls = true``). None is left out.
+    the form of an option without fields for Traefik's decoder (``tls = true``). None is left out.
 
     >>> flatten({"http": {"routers": {"r": {"entryPoints": ["a", "b"], "tls": {}}}}})
     {'http/routers/r/entryPoints/0': 'a', 'http/routers/r/entryPoints/1': 'b', 'http/routers/r/tls': 'true'}

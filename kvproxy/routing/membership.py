@@ -19,7 +19,7 @@ class Node:
 
     Args:
         parent: the group it is in, None for the root.
-        active: whether requests may pass it.
+        active: True if requests may pass it.
     """
 
     parent: Group | None
@@ -27,10 +27,10 @@ class Node:
 
 
 class Membership:
-    """The present places, and which parents have too many children or too few.
+    """The present group of each route and group, and the parents with too many children or too few.
 
     Args:
-        limits: how many are too many, or too few.
+        limits: the numbers that are too many, or too few.
     """
 
     def __init__(self, limits: Limits) -> None:

@@ -126,7 +126,7 @@ def parse_excepted(paths: Iterable[str]) -> tuple[RouteSpec, ...]:
             found.append(parse_routespec(path if path.endswith("/") else path + "/"))
         except InvalidRouteError as error:
             raise ConfigurationError(
-                f"c.TraefikProxy.error_pages_except has {path!r}, which is no path. {error}"
+                f"c.TraefikProxy.error_pages_except has {path!r}, which is not a valid path. {error}"
             ) from None
     return tuple(found)
 

@@ -300,7 +300,7 @@ class DesiredTable:
             return False
         kind = self._layout.kind if self.groups_allowed else "flat"
         if kind == "auto":
-            # It changes back at half of the number only, so that one route more or less cannot make it change for ever.
+            # It changes back at half of the number only, so that one route more or less cannot flip it each time.
             return self.count > (self._layout.threshold if self._tree.empty else self._layout.threshold // 2)
         return kind == "tree"
 

@@ -1,10 +1,10 @@
 """The routing tree: which group every route and every group is in, and the next step towards where it belongs.
 
-Traefik reads a store while it is being written, and several Traefiks read it at different times. So each step is such
-that a request leads to the same place before it, after it, and wherever a reader sees any part of it; and no step is
-taken before every Traefik has loaded the one before. A group comes into use in three steps: it is written with a rule
-that no request fits, it is given its rule, and then routes move into it, each by a change of one key. It goes the same
-way back. A route that is not yet, or no longer, in its group is beside it and comes before it.
+Traefik reads a store while it is being written, and several Traefiks read it at different times. So a request must
+reach the same server before a step, after it, and for a reader that sees any part of it. No step is taken before every
+Traefik has loaded the one before. A group is introduced in three steps: it is written with a rule that matches no
+request, it gets its real rule, and then routes move into it, each by a change of one key. It is removed in the reverse
+order. A route that is not yet, or no longer, in its group is beside it and has precedence over it.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ class RoutingTree(Membership):
     """Membership of routes in groups.
 
     Args:
-        limits: when groups are made and given up.
-        hosts: whether routes with a host may be grouped. Only if none is without: where a request in such a group
-            leads if no route in it fits would depend on its path.
+        limits: the sizes at which groups are made and given up.
+        hosts: True if routes with a host may be grouped. That requires that all routes have one: otherwise the fallback
+            of a request in such a group, if no route in it matches, would depend on the request's path.
     """
 
     def __init__(self, limits: Limits | None = None, hosts: bool = False) -> None:
@@ -41,15 +41,15 @@ class RoutingTree(Membership):
     # -- routes come and go
 
     def put(self, name: str, stem: str) -> list[Group]:
-        """A route is there, and put in its :meth:`place`.
+        """Add a route in its :meth:`place`.
 
         Returns:
-            the groups whose requests may now lead elsewhere if no route in them fits.
+            the groups whose fallback may have changed, for requests that match no route in them.
         """
         return [] if name in self._stems else self._put(name, stem, self._best(stem))
 
     def restore_route(self, name: str, stem: str, parent: Group | None) -> None:
-        """A route was found in a group, or in none; it is left there, unless no request could get there."""
+        """Add a route that was found in a group, or in none; it stays there unless no request could reach it."""
         usable = parent is None or (parent in self._open and parent.covers(stem))
         self._put(name, stem, parent if usable else self._best(stem))
 
@@ -61,7 +61,7 @@ class RoutingTree(Membership):
         return self.under(stem)
 
     def drop(self, name: str) -> list[Group]:
-        """A route is gone; gives back what :meth:`put` does."""
+        """Remove a route; return the same as :meth:`put`."""
         if name not in self._stems:
             return []
         stem = self._stems.pop(name)
@@ -71,10 +71,10 @@ class RoutingTree(Membership):
         return self.under(stem)
 
     def expose(self, name: str) -> list[Item]:
-        """Take a route out of all groups at once, as it has something that Traefik forbids there.
+        """Take a route out of all groups at once, as it has an option that Traefik forbids there.
 
-        The groups are given up, step by step. Beside them the route comes before each that reaches it, so what is below
-        it comes out at once as well. One for all paths of all hosts comes after every group.
+        The groups are given up, step by step. Beside them the route has precedence over each group that covers it, so
+        the routes below it are taken out at once as well. A route for all paths of all hosts comes after every group.
 
         Returns:
             the routes to be rewritten.
@@ -90,20 +90,22 @@ class RoutingTree(Membership):
         return changed
 
     def place(self, name: str, stem: str) -> Group | None:
-        """The group that a route is in, or would be put in; None for the root."""
+        """Return the group that a route is in, or would be added to; None for the root."""
         return self._parents[name] if name in self._parents else self._best(stem)
 
     def _best(self, stem: str) -> Group | None:
-        """Find the place where a new route is reached at once, and takes no request of another.
+        """Find the group in which a new route is reached at once, and takes no request from another route.
 
-        That is the innermost group open to it, unless a route above it is still on its way there, or one below it on
-        its way out: a route comes before a group that reaches it.
+        That is the innermost open group that covers it, unless a route above it is still on its way into that group, or
+        one below it on its way out: a route has precedence over a group beside it.
         """
         best = self._open.inner(stem)
         for above in above_stem(stem):
+            # A route above that is still outside would win over the group, and so over this route in it: join it there.
             if (name := self._names.get(above)) in self._misplaced:
                 best = min(best, self._parents[str(name)], key=depth)
         if self._leaving:
+            # Beside a group that is given up, it would win over routes below it that are still inside: join them there.
             for item in self._misplaced:
                 parent = self._parent(item)
                 if parent is not None and parent.covers(stem) and stem in self._above(item):
@@ -111,7 +113,7 @@ class RoutingTree(Membership):
         return best
 
     def restore(self, found: Iterable[tuple[Group, Group | None, bool]]) -> None:
-        """Begin with the groups that a store holds: each with its parent, and whether it is active."""
+        """Start from the groups in a store, each with its parent and True if it is active."""
         known = {group: Node(parent, active) for group, parent, active in found}
         for group, node in known.items():
             self.nodes[group] = node
@@ -130,11 +132,12 @@ class RoutingTree(Membership):
             self._thin[group] = None
 
     def _may_be_in(self, group: Group, parent: Group | None) -> bool:
-        """True if requests can get from there to a group, if they are to get to it at all."""
+        """Return True if requests that pass the parent can reach the group, or need not reach it yet."""
         if parent is None:
             return True
         if parent == group:
             return False
+        # An inactive parent passes no requests on, so only an inactive group may be below it.
         ready = parent in self.nodes and (self.nodes[parent].active or not self.nodes[group].active)
         return ready and parent.covers(group.prefix)
 
@@ -149,26 +152,28 @@ class RoutingTree(Membership):
         """Take the next step. Every Traefik must have loaded the last one.
 
         Args:
-            dividing: whether there are to be groups at all.
-            held: names of routes that must not be moved now.
-            budget: how many routes and groups may change, None for any number.
+            dividing: True if there are to be groups at all.
+            held: returns True for the name of a route that must not be moved now.
+            budget: maximum number of routes and groups to change, None for no limit.
 
         Returns:
-            the routes and groups to be rewritten or, if they are not known any more, removed.
+            the routes and groups to be rewritten or, if they are no longer known, removed.
         """
         changed: list[Item] = []
+        # The order matters: the groups activated by the last step are loaded now, so members may move in from here on.
         self._open_activated()
         if not dividing:
             self._leave(self.nodes)
         changed += self._retreat(budget)
         changed += self._activate()
         changed += self._move(held, budget)
+        # New groups only when nothing is moving: they are chosen by the members that each parent has now.
         if dividing and not changed and not self._misplaced:
             changed += self._reshape(budget)
         return changed
 
     def _open_activated(self) -> None:
-        """The activated group is loaded by now: find its members."""
+        """Open the activated groups, which are loaded by now, and find their future members."""
         parents: dict[Group | None, None] = {}
         for group in self._activated:
             parents[self._nearest_open(group)] = None
@@ -177,6 +182,7 @@ class RoutingTree(Membership):
             self._thin[group] = None
         self._activated.clear()
         for parent in parents:
+            # Only members of the group around a new one can belong in the new one.
             for item in self._children[parent]:
                 if self._ideal(item) != parent:
                     self._misplaced[item] = None
@@ -188,7 +194,7 @@ class RoutingTree(Membership):
         return parent
 
     def _retreat(self, budget: int | None) -> list[Group]:
-        """Groups that nothing is in any more: first no request may pass them, then they go."""
+        """Take empty groups out of use, in two steps: deactivate a group first, and remove it when that is loaded."""
         changed = []
         for group in list(self._leaving)[:budget]:
             node = self.nodes[group]
@@ -212,7 +218,7 @@ class RoutingTree(Membership):
         return changed
 
     def _move(self, held: Callable[[str], bool], budget: int | None) -> list[Item]:
-        """Move what can be moved without a moment in which a route comes before the group of one below it."""
+        """Move the routes and groups that no other has to precede, see :meth:`_waiting`."""
         changed: list[Item] = []
         waiting = self._waiting()
         for item in list(self._misplaced):
@@ -222,27 +228,33 @@ class RoutingTree(Membership):
                 continue
             del self._misplaced[item]
             before, after = self._parent(item), self._ideal(item)
+            # The groups may have changed since the item was found to be misplaced.
             if before != after:
                 self._set_parent(item, after)
                 changed.append(item)
         return changed
 
     def _above(self, item: Item) -> Iterator[str]:
-        """Stems of the routes above: what a group reaches may be below its prefix, as that of a host and no path."""
+        """Return the stems of the routes above an item; a group's are those above the stems that it reaches."""
         return above_stem(self._stems[item]) if isinstance(item, str) else item.above
 
     def _waiting(self) -> set[Item]:
-        """The misplaced routes that others go before: on the way in those above, on the way out those below."""
+        """Return the misplaced routes and groups that have to wait for others.
+
+        A route beside a group has precedence over the routes in it. So on the way in, a route above moves before those
+        below it; on the way out, the routes below move before the one above.
+        """
         waiting: set[Item] = set()
         for item in self._misplaced:
             inwards = depth(self._ideal(item)) > depth(self._parent(item))
             for above in self._above(item):
                 if (name := self._names.get(above)) is not None and name in self._misplaced:
+                    # Inwards the lower one waits, outwards the upper one.
                     waiting.add(item if inwards else name)
         return waiting
 
     def _reshape(self, budget: int | None) -> list[Group]:
-        """New groups where a parent has too many children; groups with too few of them begin to leave."""
+        """Make new groups in parents with too many children, and begin to give up groups with too few."""
         made: list[Group] = []
         most = None if budget is None else max(budget // _KEYS, 1)
         for parent in list(self._crowded):
@@ -261,7 +273,7 @@ class RoutingTree(Membership):
         among = Lookup()
         for group in new:
             among.add(group)
-        # The outer ones first; those that there is no room for are found again when these are in use.
+        # The outer ones first; those beyond the budget are found again when these are in use.
         outer = sorted(new, key=lambda group: (len(group.prefix), group.symbols))[:most]
         if len(outer) < len(new):
             self._crowded[parent] = None
@@ -273,7 +285,7 @@ class RoutingTree(Membership):
 
     def _too_thin(self, group: Group) -> bool:
         count = len(self._children[group])
-        # The parent must not at once have to be divided again.
+        # Hysteresis: the parent must not have to be divided again as soon as it takes these children back.
         room = self.limits.most - self.limits.least // 2
         beside = len(self._children[self.nodes[group].parent])
         return count == 0 or (2 * count < self.limits.least and beside + count <= room)

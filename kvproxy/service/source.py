@@ -16,7 +16,7 @@ from .._tasks import begin
 from ..cli.check.findings import Finding, error
 from ..cli.check.run import examine
 from ..cli.hub.config import Hub
-from ..cli.routes.compare import Held, Row, hold
+from ..cli.routes.compare import Row, StoreState, store_state
 from ..cli.routes.observe import look_steadily, opened, replicas
 from ..errors import KVProxyError
 from .view import HubSide, Observation
@@ -24,7 +24,7 @@ from .view import HubSide, Observation
 _LOG: Final = logging.getLogger(__name__)
 #: Seconds for which a page waits for news; otherwise it shows what was seen last.
 _WAIT: Final = 0.5
-#: Of all time, looking may take one part in so many, however many look at the page.
+#: Looks take at most one part in this number of all time, for any number of viewers of the page.
 _SHARE: Final = 10
 #: Seconds for which one look at the routes serves everybody.
 _FRESH: Final = 2.0
@@ -88,7 +88,7 @@ def numbers_in(metrics: str) -> dict[str, float]:
     }
 
 
-def first_sight(place: str, held: Held) -> Observation:
+def first_sight(place: str, held: StoreState) -> Observation:
     """The routes in the store, of which no Traefik has been asked yet."""
     rows = [Row(name, route, "", {}) for name, route in held.routes.items()]
     return Observation(
@@ -183,7 +183,7 @@ class Source:
             self._tell(await self._look())
         except Exception as problem:
             # The first look is waited for, so it must have a result; the log has the whole of it.
-            self._tell(Observation("", Held({}), problem=f"{type(problem).__name__}: {problem}"))
+            self._tell(Observation("", StoreState({}), problem=f"{type(problem).__name__}: {problem}"))
             raise
 
     def _tell(self, observation: Observation) -> None:
@@ -197,10 +197,10 @@ class Source:
             async with opened(self._hub.proxy) as store, replicas(self._hub) as asked:
                 if self._observation is None:
                     # So the page is there before thousands of routes have been compared.
-                    self._tell(first_sight(place, hold(await store.snapshot(), self._hub.proxy.names)))
+                    self._tell(first_sight(place, store_state(await store.snapshot(), self._hub.proxy.names)))
                 held, seen, rows = await look_steadily(self._hub, store, asked)
         except KVProxyError as problem:
-            return Observation(place, Held({}), hub=self._hub_side, problem=str(problem))
+            return Observation(place, StoreState({}), hub=self._hub_side, problem=str(problem))
         return Observation(place, held, seen, rows, self._hub_side)
 
     async def _ask_hub(self) -> None:

@@ -13,7 +13,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from .._text import counted, printable
 from ..cli.check.findings import Finding, Level
-from ..cli.routes.compare import Held, Row, Seen
+from ..cli.routes.compare import Row, StoreState, TraefikState
 from ..cli.routes.output import Choice, whose
 from ..routing.decode import parent_name
 
@@ -52,8 +52,8 @@ class Observation:
     """
 
     place: str
-    held: Held
-    seen: Sequence[Seen] = ()
+    held: StoreState
+    seen: Sequence[TraefikState] = ()
     rows: Sequence[Row] = ()
     hub: HubSide = field(default_factory=HubSide)
     problem: str = ""
@@ -168,7 +168,7 @@ def _moment(given: Any) -> str:
     return given[:19].replace("T", " ") if isinstance(given, str) else ""
 
 
-def _replica(seen: Seen, held: Held) -> tuple[str, str, str, bool]:
+def _replica(seen: TraefikState, held: StoreState) -> tuple[str, str, str, bool]:
     """Name, version, what is to be said, and whether all is well."""
     if seen.problem:
         return seen.name, "", printable(seen.problem), False
@@ -185,7 +185,7 @@ def _missing(observation: Observation) -> list[str]:
     return sorted(printable(spec) for spec in observation.hub.routes if spec not in stored)
 
 
-def _groups(held: Held) -> tuple[int, int]:
+def _groups(held: StoreState) -> tuple[int, int]:
     """The number of groups, and how many of them are within each other at most."""
     groups = held.groups
     within = {name: parent_name(held.entries[name], held.names) for name in groups}

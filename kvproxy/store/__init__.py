@@ -1,4 +1,4 @@
-"""The seam between kvproxy and a store: what a plugin implements."""
+"""The interface between kvproxy and a store, which a plugin implements."""
 
 from .base import Capabilities, Operation, Roots, Snapshot, Space, Store, Transaction, make_roots, normalise_root
 

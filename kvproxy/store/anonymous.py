@@ -10,14 +10,14 @@ from .http import HttpClient
 
 
 async def open_door(connection: HttpConnection, method: str, path: str, body: Any, close: str) -> list[str]:
-    """The warning about a server that does something for a client that gives neither a login nor a certificate.
+    """Return a warning if a server accepts a client without a login and a certificate; none otherwise.
 
     Args:
         connection: the hub's.
-        method: of a request that needs all rights and changes nothing.
-        path: of the request.
-        body: of the request, as JSON.
-        close: a sentence that tells how to close the server.
+        method: the method of a request that needs all rights and changes nothing.
+        path: the path of the request.
+        body: the body of the request, as JSON.
+        close: a sentence that explains how to close the server.
     """
     stranger = connection.stranger
     client = HttpClient(stranger)

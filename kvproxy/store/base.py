@@ -1,8 +1,8 @@
-"""The seam between kvproxy and a key-value store.
+"""The interface between kvproxy and a key-value store.
 
 A store has two spaces: the *configuration*, which Traefik watches below its ``rootKey``, and the hub's *records*, one
-JSON value a route, kept where Traefik does not look. Keys are relative to the root of their space; a
-store adds the root. One transaction spans both spaces, all or nothing.
+JSON value per route, kept where Traefik does not look. Keys are relative to the root of their space; a store adds the
+root. One transaction spans both spaces, all or nothing.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from ..errors import ConfigurationError
 
 
 class Space(Enum):
-    """Which of a store's two spaces a key is in."""
+    """The two spaces of a store."""
 
     CONFIG = "config"
     RECORDS = "records"
@@ -32,19 +32,19 @@ class Operation:
 
     @property
     def size(self) -> int:
-        """Bytes of key and value in UTF-8, without the root and whatever the store's protocol adds."""
-        # A file's text can hold half of a surrogate pair, which UTF-8 has no bytes for.
+        """Bytes of key and value in UTF-8, without the root and the overhead of the store's protocol."""
+        # A file's text can hold half of a surrogate pair, which UTF-8 cannot encode.
         taken = len(self.key.encode(errors="surrogatepass"))
         return taken if self.value is None else taken + len(self.value.encode(errors="surrogatepass"))
 
 
 @dataclass(frozen=True, slots=True)
 class Transaction:
-    """Operations that a store applies all or not at all.
+    """Operations that a store applies atomically.
 
     Args:
-        operations: no key stands in it twice.
-        wake: tell Traefik to read again, once. A store that notifies Traefik by itself ignores it.
+        operations: the operations, at most one per key.
+        wake: True to notify Traefik once, so that it reads again. A store that notifies Traefik by itself ignores it.
     """
 
     operations: tuple[Operation, ...]
@@ -53,7 +53,7 @@ class Transaction:
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """All keys and values of both spaces, keys relative to their roots; keys of others under the root included."""
+    """All keys and values of both spaces, keys relative to their roots, including keys of other writers."""
 
     config: dict[str, str] = field(default_factory=dict, repr=False)
     records: dict[str, str] = field(default_factory=dict, repr=False)
@@ -61,12 +61,12 @@ class Snapshot:
 
 @dataclass(frozen=True, slots=True)
 class Capabilities:
-    """Limits and guarantees of a store; the core plans its transactions by these, and the conformance kit tests them.
+    """Limits and guarantees of a store. Transactions are planned by these, and the conformance kit tests them.
 
     Args:
-        max_operations: operations in one transaction at most, None for no limit.
-        max_bytes: sum of :attr:`Operation.size` in one transaction at most, None for no limit.
-        fenced: whether :meth:`Store.apply` refuses to write to a store that is not as it was left, see there.
+        max_operations: maximum operations in one transaction, None for no limit.
+        max_bytes: maximum sum of :attr:`Operation.size` in one transaction, None for no limit.
+        fenced: True if :meth:`Store.apply` refuses to write to a store that is not as it was left, see there.
     """
 
     max_operations: int | None = None
@@ -121,15 +121,15 @@ class Store(abc.ABC):
 
     @abc.abstractmethod
     async def apply(self, transaction: Transaction) -> None:
-        """Apply a transaction. It may be sent again after an error, which must have the same result.
+        """Apply a transaction. It may be repeated after an error, and the result must be the same.
 
-        A *fenced* store compares atomically: if somebody else has written, or the store was emptied or has gone back to
-        old data, since this object read everything or wrote last, it writes nothing. Otherwise the new keys would stand
-        there alone, and Traefik would load them, before the rest is written again. An object that has done neither, or
-        whose last transaction has failed, takes the store as it is.
+        A *fenced* store checks atomically that nothing has changed since this object last read everything or wrote. If
+        another client has written, or the store was emptied or has gone back to old data, it writes nothing. Otherwise
+        Traefik could load the new keys alone, before the rest is rewritten. An object that has done neither, or whose
+        last transaction has failed, accepts the store as it is.
 
         Raises:
-            StoreChangedError: if a fenced store is not as it was left. Reading it again mends that.
+            StoreChangedError: if a fenced store is not as it was left. After :meth:`snapshot`, a retry may work.
         """
 
     @abc.abstractmethod
@@ -144,37 +144,37 @@ class Store(abc.ABC):
         return (await self.snapshot()).config.get(key)
 
     def watch(self, changed: Callable[[], None]) -> None:
-        """Start to look out for another server taking over, until :meth:`aclose`.
+        """Start to watch for a failover to another server, until :meth:`aclose`.
 
         Args:
-            changed: to be called when the store may not be as it was left. It is then read at once instead of at the
-                next regular read.
+            changed: to be called when the store may not be as it was left. The store is then read at once instead of
+                at the next regular read.
         """
         return
 
     async def unreachable(self) -> bool:
-        """Return True if no server answers, or none that can work yet; False if only a request for keys would tell.
+        """Return True if no server answers, or none is ready; False if only a request for keys would tell.
 
-        Called many times a second after an error, so it should cost next to nothing. Raises no error.
+        Called many times per second after an error, so it must be cheap. Raises no error.
         """
         return False
 
     async def write_lease(self, text: str | None) -> None:
-        """Keep a text that says which hub is at work, or remove it if None. It is in neither of the two spaces.
+        """Write the text of the hub's lease, or remove it if None. It is in neither of the two spaces.
 
-        Notifies nobody. Without it, two hubs that write to the same roots go unnoticed.
+        No watcher is notified. Without a lease, two hubs that write to the same roots go unnoticed.
         """
         return
 
     async def read_lease(self) -> str | None:
-        """Return the text that a hub with the same roots wrote last by :meth:`write_lease`, None if there is none."""
+        """Return the last text that a hub with the same roots wrote by :meth:`write_lease`, None if there is none."""
         return None
 
     async def admit_traefik(self) -> None:
-        """Let Traefik read from now on: what it finds is complete. Also called when it may read already.
+        """Let Traefik read the store, which is complete now. Also called if it may read already.
 
-        A store that can shut Traefik out of a server that was just started, until this is called, keeps it from loading
-        a store that was emptied, or has gone back to old data.
+        A store that shuts Traefik out of a newly started server until this is called keeps Traefik from loading a store
+        that was emptied, or has gone back to old data.
 
         Raises:
             StoreChangedError: if a fenced store is not as it was left.
@@ -182,7 +182,7 @@ class Store(abc.ABC):
         return
 
     async def traefik_admitted(self) -> bool:
-        """Return True if Traefik may read the store. Called every second, so it should cost little.
+        """Return True if Traefik may read the store. Called every second, so it should be cheap.
 
         A store with :meth:`admit_traefik` returns False for a server that has been restarted or replaced.
         """
@@ -191,28 +191,28 @@ class Store(abc.ABC):
     async def notifies_per_key(self) -> bool:
         """Return True if watchers are notified once per key rather than once per transaction; False if unknown.
 
-        kvproxy then keeps transactions small. Changes nothing in the two spaces and notifies nobody. Unlike the other
-        methods, it may be called while another one is at work.
+        If True, kvproxy keeps transactions small. Changes nothing in the two spaces and notifies no watcher. Unlike the
+        other methods, it may be called while another one is running.
         """
         return False
 
     async def disable_key_notifications(self) -> None:
-        """Switch notifications per key off again where nobody but Traefik has asked for them.
+        """Switch notifications per key off again if only Traefik has switched them on.
 
-        Called when Traefik has connected and about once a second after that.
+        Called when Traefik has connected and about once per second after that.
         """
         return
 
     def in_clear_text(self) -> list[str]:
-        """Return warnings, for ``kvproxy check``, about a connection that others can read along. Asks no server."""
+        """Return warnings for ``kvproxy check`` about a connection that others can read. Sends no request."""
         return []
 
     async def server_time(self) -> float | None:
-        """Return the store's own time, in seconds since 1970 in UTC, None if it does not tell."""
+        """Return the store's own time, in seconds since 1970 in UTC, None if it does not report one."""
         return None
 
     async def purge(self) -> None:
-        """Remove the keys that the store keeps beside the two spaces; called when nobody uses the roots any more."""
+        """Remove the keys that the store keeps beside the two spaces; called when the roots are no longer used."""
         return
 
 
@@ -233,12 +233,12 @@ class Roots:
 
 
 def make_roots(traefik_prefix: str, jupyterhub_prefix: str, hub: str) -> Roots:
-    """The roots that a proxy's settings name.
+    """Return the roots that a proxy's settings name.
 
     Args:
         traefik_prefix: ``kv_traefik_prefix``.
         jupyterhub_prefix: ``kv_jupyterhub_prefix``.
-        hub: ``hub_id``; the records of a hub that has one are below a root of its own.
+        hub: ``hub_id``; the records of a hub that has one are below a root of their own.
 
     Raises:
         ConfigurationError: see :func:`normalise_root`; or if Traefik would read the records as its configuration.
@@ -254,10 +254,10 @@ def make_roots(traefik_prefix: str, jupyterhub_prefix: str, hub: str) -> Roots:
 
 
 def normalise_root(prefix: str, setting: str) -> str:
-    """A key prefix without its slashes at both ends: ``"/traefik/"`` and ``"traefik"`` are the same root.
+    """Return a key prefix without slashes at its ends: ``"/traefik/"`` and ``"traefik"`` are the same root.
 
     Raises:
-        ConfigurationError: if nothing is left, or it holds what a store or Traefik cannot use in a root.
+        ConfigurationError: if nothing is left, or it has characters that a store or Traefik cannot use in a root.
 
     >>> normalise_root("/some/prefix/", "kv_traefik_prefix")
     'some/prefix'

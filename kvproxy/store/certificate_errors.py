@@ -1,4 +1,4 @@
-"""Certificates that a client does not trust: OpenSSL's reason, and what to do about it."""
+"""Certificates that a client does not trust: OpenSSL's reason, and the remedy."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ _MADE_FOR_ANOTHER: Final = "have it made for the name or address by which the se
 
 
 def reason(text: str) -> str:
-    """What an error of OpenSSL says after all the names and numbers.
+    """Return the reason in an error of OpenSSL, without its prefixes and numbers.
 
     >>> reason("Cannot connect to host h:1 ssl:True [SSLError: (1, '[SSL: X] wrong version number (_ssl.c:1006)')]")
     'wrong version number'
@@ -17,13 +17,13 @@ def reason(text: str) -> str:
 
 
 def untrusted(where: str, text: str, ca: str, url: str) -> str:
-    """The sentence about a server's certificate that is not trusted.
+    """Return a sentence about a server's certificate that is not trusted.
 
     Args:
         where: the server.
         text: the client's error.
         ca: name of the setting for the authority's certificate.
-        url: name of the setting that names the server; empty if it is not a setting that does.
+        url: name of the setting that names the server; empty if no setting does.
 
     >>> untrusted("Redis at h", "[SSL: X] certificate verify failed: certificate has expired (_ssl.c:1)", "ca", "url")
     'Redis at h has a certificate that is not trusted (certificate has expired); renew it at the server.'

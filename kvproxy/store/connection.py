@@ -1,6 +1,6 @@
-"""One description of how to reach a store that speaks HTTP, from which the hub's client and Traefik's are both made.
+"""A description of how to reach a store by HTTP, from which the hub's client and Traefik's are both made.
 
-A backend says in a :class:`Dialect` how its settings are called, and translates its own options to :data:`OPTIONS`.
+A backend gives the names of its settings in a :class:`Dialect`, and translates its own options to :data:`OPTIONS`.
 """
 
 from __future__ import annotations
@@ -16,19 +16,19 @@ from ..errors import ConfigurationError
 from .clear_text import clear_text
 from .renewal import Stamp, stamp
 
-#: What can be said besides the URL, in the words of this module.
+#: The options besides the URL, by this module's names.
 OPTIONS: Final = {"host", "port", "username", "password", "token", "ca", "cert", "key", "verify", "timeout"}
 _PEM: Final = "-----BEGIN"
 
 
 @dataclass(frozen=True)
 class Dialect:
-    """How one kind of store is spoken of.
+    """The names of a kind of store and of its settings, for messages.
 
     Args:
         name: the store's name in sentences, such as ``"etcd"``.
-        scheme: of its URLs; an ``s`` at the end means TLS. ``http`` and ``https`` are always taken as well.
-        port: the TCP port if none is given.
+        scheme: the scheme of its URLs; an ``s`` at the end means TLS. ``http`` and ``https`` are always accepted too.
+        port: the default TCP port.
         url: name of the setting that holds the URL.
         login: names of the settings with user and password (or token), for sentences.
         ca: name of the setting for the authority's certificate.
@@ -48,13 +48,13 @@ class Dialect:
 
 @dataclass(frozen=True)
 class Tls:
-    """How to speak TLS. Paths are absolute; an empty text means not set.
+    """Options of TLS. Paths are absolute; an empty string means not set.
 
     Args:
         ca: path, or PEM text, of the authorities to trust; empty for the system's.
         cert: path of the client certificate.
         key: path of its key.
-        verify: whether the server's certificate and name are checked.
+        verify: True if the server's certificate and name are verified.
     """
 
     ca: str = ""
@@ -63,20 +63,20 @@ class Tls:
     verify: bool = True
 
     def section(self) -> dict[str, Any]:
-        """The section ``tls`` of a provider in Traefik's static configuration."""
+        """Return the section ``tls`` of a provider in Traefik's static configuration."""
         named = {"ca": self.ca, "cert": self.cert, "key": self.key}
         section: dict[str, Any] = {name: value for name, value in named.items() if value}
         return section | ({} if self.verify else {"insecureSkipVerify": True})
 
     def stamp(self) -> Stamp:
-        """What is another one when one of the files was renewed."""
+        """Return a value that changes when one of the files is renewed."""
         return stamp([self.ca, self.cert, self.key])
 
     def context(self) -> ssl.SSLContext:
-        """The same for Python's client.
+        """Return the same options for Python's client.
 
         Raises:
-            ConfigurationError: if a file cannot be read, or is not what it should be.
+            ConfigurationError: if a file cannot be read or used.
         """
         what = self.ca
         try:
@@ -84,7 +84,7 @@ class Tls:
             context = ssl.create_default_context(cafile=None if pem else self.ca or None, cadata=pem)
             if self.cert:
                 what = self.cert
-                # Without an answer of our own, OpenSSL would ask for the key's password at the terminal.
+                # Without a callback, OpenSSL would ask for the key's password at the terminal.
                 context.load_cert_chain(self.cert, self.key, password=lambda: "")
         except (OSError, ValueError) as error:
             shown = "the authority's certificate" if _PEM in what else what
@@ -99,15 +99,15 @@ class Tls:
 
 @dataclass(frozen=True)
 class HttpConnection:
-    """Where a store is and as whom to come.
+    """A store's endpoints and credentials.
 
     Args:
-        dialect: how to speak of it.
-        endpoints: ``host:port``, at least one; all lead to the same store.
-        username: empty for nobody.
+        dialect: names for messages.
+        endpoints: ``host:port``, at least one; all belong to the same store.
+        username: empty for none.
         password: never shown.
         token: never shown.
-        tls: None for none.
+        tls: None for a connection without TLS.
         timeout: seconds that one endpoint may take for a request.
     """
 
@@ -126,23 +126,23 @@ class HttpConnection:
 
     @property
     def secrets(self) -> list[str]:
-        """What must never be shown."""
+        """The strings that must never be shown."""
         return [secret for secret in (self.password, self.token) if secret]
 
     def redact(self, text: str) -> str:
-        """A text without the secrets."""
+        """Return a text without the secrets."""
         for secret in self.secrets:
             text = text.replace(secret, "…")
         return text
 
     @property
     def stranger(self) -> HttpConnection:
-        """The same servers for a client that gives neither a login nor a certificate."""
+        """The same servers for a client without a login and a certificate."""
         tls = replace(self.tls, cert="", key="") if self.tls else None
         return replace(self, username="", password="", token="", tls=tls)
 
     def in_clear_text(self) -> list[str]:
-        """Warnings about a connection that others can read along, see :func:`kvproxy.store.clear_text.clear_text`."""
+        """Return warnings about a connection that others can read, see :func:`kvproxy.store.clear_text.clear_text`."""
         dialect, tls = self.dialect, self.tls
         return clear_text(
             dialect.name,
@@ -154,31 +154,31 @@ class HttpConnection:
         )
 
     def at(self, endpoint: str) -> str:
-        """One endpoint for a sentence, such as ``etcd at etcds://hub@host:2379``."""
-        who = f"{self.username}@" if self.username else ""
-        return f"{self.dialect.name} at {self.dialect.scheme}{'s' if self.tls else ''}://{who}{endpoint}"
+        """Return one endpoint for a message, such as ``etcd at etcds://hub@host:2379``."""
+        user = f"{self.username}@" if self.username else ""
+        return f"{self.dialect.name} at {self.dialect.scheme}{'s' if self.tls else ''}://{user}{endpoint}"
 
     def __str__(self) -> str:
         return self.at(",".join(self.endpoints))
 
 
 def parse_http_connection(dialect: Dialect, url: str, *layers: Mapping[str, Any]) -> HttpConnection:
-    """Put together what a URL and further settings say.
+    """Combine a URL and further settings.
 
     Args:
-        dialect: how the store is spoken of.
-        url: ``scheme://[user[:password]@]host[:port][,host[:port]…][?option=…]``; several URLs, each with its scheme,
-            may stand there as well, separated by commas.
-        layers: further settings, named as in :data:`OPTIONS`; a later one wins, and what is empty says nothing.
+        dialect: names for messages.
+        url: ``scheme://[user[:password]@]host[:port][,host[:port]…][?option=…]``; or several URLs, each with its
+            scheme, separated by commas.
+        layers: further settings, named as in :data:`OPTIONS`; a later one wins, and an empty value does not count.
 
     Raises:
-        ConfigurationError: if it makes no sense.
+        ConfigurationError: if they cannot be used.
     """
     tls, endpoints, settings = _from_url(dialect, url)
     for layer in layers:
         settings |= {name: value for name, value in layer.items() if value is not None and value != ""}
     if unknown := sorted(settings.keys() - OPTIONS):
-        raise ConfigurationError(f"{dialect.url} or its companions hold the unknown option {unknown[0]!r}.")
+        raise ConfigurationError(f"{dialect.url} or a related setting has the unknown option {unknown[0]!r}.")
     if "host" in settings or "port" in settings:
         host, _, port = endpoints[0].rpartition(":")
         endpoints = (_endpoint(dialect, str(settings.get("host", host)).strip("[]"), settings.get("port", port)),)
@@ -214,7 +214,7 @@ def _from_url(dialect: Dialect, url: str) -> tuple[bool, tuple[str, ...], dict[s
 
 
 def _from_part(dialect: Dialect, url: str) -> tuple[str, dict[str, Any]]:
-    wrong = ConfigurationError(f"{dialect.url} is no proper URL; it should look like {dialect.scheme}://host:port.")
+    wrong = ConfigurationError(f"{dialect.url} is not a valid URL; it should look like {dialect.scheme}://host:port.")
     try:
         parts = urlsplit(url)
         host, port = parts.hostname, parts.port
@@ -223,7 +223,7 @@ def _from_part(dialect: Dialect, url: str) -> tuple[str, dict[str, Any]]:
     if not host:
         raise wrong
     if parts.path.strip("/") or parts.fragment:
-        raise ConfigurationError(f"{dialect.url} holds a path, which Traefik cannot follow; give only host and port.")
+        raise ConfigurationError(f"{dialect.url} has a path, which Traefik cannot use; give only host and port.")
     said: dict[str, Any] = dict(parse_qsl(parts.query))
     said |= {"username": unquote(parts.username)} if parts.username else {}
     said |= {"password": unquote(parts.password)} if parts.password else {}
@@ -263,7 +263,7 @@ def _file(setting: str, file: Any) -> str:
     if not file or _PEM in str(file):
         return str(file)
     if not Path(file).is_file():
-        raise ConfigurationError(f"{setting} names {str(file)!r}, which is no file.")
+        raise ConfigurationError(f"{setting} names {str(file)!r}, which is not a file.")
     return str(Path(file).absolute())
 
 

@@ -19,25 +19,25 @@ from ..errors import ConfigurationError, StoreAuthError, StoreChangedError, Stor
 from .certificate_errors import reason, untrusted
 from .connection import HttpConnection
 
-#: Seconds that a server may take to accept a connection, and be silent as long as there is another one to ask. A
-#: cluster that has lost its leader has a new one by then; a server that is paused or cut off is silent for ever.
+#: Seconds that a server may take to accept a connection, or to answer as long as there is another one to ask. A cluster
+#: that has lost its leader has a new one by then; a server that is suspended or cut off never answers.
 _PATIENCE: Final = 3.0
-#: Below the root of the records, the key that every transaction looks at and changes.
+#: The key below the root of the records that every transaction compares and changes.
 FENCE: Final = "kvproxy-fence"
-#: What a kept-alive connection says whose server has been restarted.
+#: Errors of a kept-alive connection whose server has been restarted.
 _STALE: Final = (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError)
 
 
 @dataclass(frozen=True)
 class Answer:
-    """What a store said.
+    """An answer of a store.
 
     Args:
         status: HTTP status.
-        body: as it came.
-        endpoint: which endpoint said it, ``host:port``.
-        date: when, as its header says.
-        alone: whether the request was sent only once, so that this answer says all about what has come of it.
+        body: the unchanged body.
+        endpoint: the endpoint that gave it, ``host:port``.
+        date: its ``Date`` header.
+        alone: True if the request was sent only once, so that this answer is the complete result.
     """
 
     status: int
@@ -48,7 +48,7 @@ class Answer:
 
     @property
     def text(self) -> str:
-        """The body for a sentence: one line, not too long."""
+        """The body for a message: one line, not too long."""
         return " ".join(self.body.decode(errors="replace").split())[:300].rstrip(".")
 
     def json(self) -> Any:
@@ -56,13 +56,13 @@ class Answer:
         try:
             return json.loads(self.body)
         except (ValueError, RecursionError):
-            # The latter comes of tens of thousands of brackets.
+            # Tens of thousands of brackets raise a RecursionError.
             return None
 
 
 @dataclass(frozen=True)
 class _Request:
-    """What is sent, to whichever endpoint."""
+    """A request, for any endpoint."""
 
     method: str
     path: str
@@ -71,16 +71,16 @@ class _Request:
 
 
 class HttpClient:
-    """Requests to a store, at whichever of its endpoints answers. They may be sent twice.
+    """Sends requests to a store, to any endpoint that answers. A request may be sent twice.
 
-    Connects when it is first used. Give it requests that come to the same when they are repeated.
+    Connects when it is first used. Repeating a request must have the same result.
 
     Args:
-        connection: where the store is; of its credentials only `authorization` is sent by itself.
-        headers: to be sent with each request.
-        authorization: whether user and password are sent with each request, as HTTP basic authentication.
-        passing: the error for an answer by which a server says that it cannot help at the moment, as one does that has
-            lost the rest of its cluster; None for any other answer.
+        connection: the endpoints and credentials; of the latter, only those for `authorization` are sent.
+        headers: headers of each request.
+        authorization: True if user and password are sent with each request, as HTTP basic authentication.
+        passing: returns the error for an answer of a server that cannot help at the moment, such as one that has lost
+            the rest of its cluster; None for any other answer.
     """
 
     def __init__(
@@ -95,7 +95,7 @@ class HttpClient:
         self._passing = passing
         self._headers = {"User-Agent": "kvproxy", **(headers or {})}
         if authorization and connection.username:
-            # aiohttp has two ways to make this header, of which each version has but one.
+            # aiohttp has two ways to make this header, and each version has only one of them.
             login = base64.b64encode(f"{connection.username}:{connection.password}".encode()).decode()
             self._headers["Authorization"] = f"Basic {login}"
         self._stamp = connection.tls.stamp() if connection.tls else ()
@@ -106,17 +106,17 @@ class HttpClient:
     async def request(
         self, method: str, path: str, body: Any = None, headers: Mapping[str, str] | None = None
     ) -> Answer:
-        """Ask the endpoint that helped last, and each of the others if it is silent or says that it cannot help.
+        """Ask the endpoint that answered last, and then each of the others if it is silent or cannot help.
 
         Args:
-            method: such as ``"POST"``.
-            path: with a slash at its beginning; a query may follow.
-            body: to be sent as JSON; None for none.
-            headers: for this request.
+            method: the method, such as ``"POST"``.
+            path: the path with a slash at its beginning; a query may follow.
+            body: the body, sent as JSON; None for none.
+            headers: further headers of this request.
 
         Raises:
-            StoreUnavailableError: if no endpoint helps in time, with what is wrong with each.
-            StoreError: if one cannot be trusted or speaks another language.
+            StoreUnavailableError: if no endpoint helps in time, with the error of each.
+            StoreError: if one cannot be trusted or speaks another protocol.
         """
         request = self._request(method, path, body, headers)
         problems: list[str] = []
@@ -131,10 +131,10 @@ class HttpClient:
     async def ask_each(
         self, method: str, path: str, body: Any = None, headers: Mapping[str, str] | None = None
     ) -> list[Answer | StoreUnavailableError]:
-        """Ask every endpoint, one after another, for what :meth:`request` asks one.
+        """Send a request to every endpoint, one after another.
 
         Raises:
-            StoreError: if one cannot be trusted or speaks another language.
+            StoreError: if one cannot be trusted or speaks another protocol.
         """
         request = self._request(method, path, body, headers)
         return [await self._try(at, request, others=True) for at in range(len(self._connection.endpoints))]
@@ -151,7 +151,7 @@ class HttpClient:
         return _Request(method, path, data, {**self._headers, **kind, **(headers or {})})
 
     async def _try(self, at: int, request: _Request, *, others: bool) -> Answer | StoreUnavailableError:
-        """Ask the endpoint of that number, with less time if there are others to be asked."""
+        """Ask the endpoint of this index, with less time if there are others to ask."""
         silence = min(_PATIENCE, self._connection.timeout) if others else None
         timeout = aiohttp.ClientTimeout(self._connection.timeout, sock_connect=_PATIENCE, sock_read=silence)
         try:
@@ -161,7 +161,7 @@ class HttpClient:
         return self._passing(answer) or answer
 
     async def _renew(self) -> None:
-        """Use the TLS files as they are now. Those before are good enough while new ones are not complete."""
+        """Reload renewed TLS files. The old ones stay in use while the new ones are incomplete."""
         tls = self._connection.tls
         if tls is None or (now := tls.stamp()) == self._stamp:
             return
@@ -171,14 +171,14 @@ class HttpClient:
 
     async def _ask(self, at: int, request: _Request, timeout: aiohttp.ClientTimeout) -> Answer:
         await self._renew()
-        # aiohttp repeats requests of some methods by itself, so it is asked how often this one has gone out.
+        # aiohttp repeats requests of some methods by itself, so every transmission of this one is recorded.
         sent: list[str] = []
         for last in (False, True):
             try:
                 return replace(await self._send(at, request, timeout, sent), alone=len(sent) == 1)
             except (aiohttp.ClientError, asyncio.TimeoutError, OSError, ValueError) as error:
-                # Connections that were kept do not outlive a restart of the server, and tell it only when they are
-                # used: with new ones the request is sent once more.
+                # Kept-alive connections do not survive a restart of the server, which shows only when they are used.
+                # The request is repeated once over a new connection.
                 if last or not isinstance(error, _STALE) or isinstance(error, aiohttp.ClientConnectorError):
                     raise self._explain(self._connection.endpoints[at], error) from None
                 await self.aclose()
@@ -191,7 +191,7 @@ class HttpClient:
                 connector=connector, cookie_jar=aiohttp.DummyCookieJar(), trace_configs=[_sending()]
             )
         url = self._connection.urls[at] + request.path
-        # A stream, as aiohttp warns of large bodies that are not one.
+        # A stream, as aiohttp warns about large bodies that are not streams.
         stream = None if request.data is None else io.BytesIO(request.data)
         async with self._session.request(
             request.method,
@@ -206,7 +206,7 @@ class HttpClient:
             return Answer(answer.status, await answer.read(), endpoint, date)
 
     def _explain(self, endpoint: str, error: Exception) -> StoreError:
-        """One of kvproxy's errors for one of the client's."""
+        """Return kvproxy's error for an error of the client."""
         connection, dialect = self._connection, self._connection.dialect
         where = connection.at(endpoint)
         text = connection.redact(str(error).strip().rstrip(".")) or type(error).__name__
@@ -238,7 +238,7 @@ class HttpClient:
 
 
 def _sending() -> aiohttp.TraceConfig:
-    """Has aiohttp note, in the list that is a request's context, each time that the request goes out."""
+    """Make aiohttp record each transmission of a request in the list that is the request's context."""
 
     async def note(session: Any, context: Any, request: aiohttp.TraceRequestHeadersSentParams) -> None:
         context.trace_request_ctx.append(request.method)
@@ -249,7 +249,7 @@ def _sending() -> aiohttp.TraceConfig:
 
 
 def time_of(date: str) -> float | None:
-    """What a ``Date`` header says, in seconds since 1970, in the middle of its second; None if there is none.
+    """Return the time in a ``Date`` header in seconds since 1970, in the middle of its second; None if it has none.
 
     >>> time_of("Thu, 01 Jan 1970 00:01:00 GMT")
     60.5
@@ -261,17 +261,17 @@ def time_of(date: str) -> float | None:
 
 
 def moved(connection: HttpConnection) -> StoreChangedError:
-    """The error for a fence that is not where it was left."""
+    """Return the error for a fence that is not as it was left."""
     return StoreChangedError(f"{connection} is not as kvproxy left it.")
 
 
 def strange(connection: HttpConnection) -> StoreError:
-    """The error for an answer of another form than that of this kind of store."""
+    """Return the error for an answer that does not have the form of this kind of store."""
     return StoreError(f"{connection} gives an answer that kvproxy does not understand.")
 
 
 def wrong_protocol(connection: HttpConnection, answer: Answer) -> StoreError | None:
-    """The error for an answer that only a server gives that wants TLS, None for any other."""
+    """Return the error for an answer that only a server with TLS gives, None for any other answer."""
     if answer.status == 400 and b"HTTP request to an HTTPS server" in answer.body:
         dialect = connection.dialect
         return StoreError(

@@ -1,4 +1,4 @@
-"""Files with certificates that are renewed while the hub runs."""
+"""Certificate files that are renewed while the hub runs."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from typing import Final, TypeAlias
 
 from .._types import Log
 
-#: Of each file when it was changed, and which one it is; None if there is none.
+#: The modification time and the inode of each file; None for a missing one.
 Stamp: TypeAlias = tuple[tuple[int, int] | None, ...]
 
-#: Seconds between two looks.
+#: Seconds between two checks.
 _PAUSE: Final = 30.0
 
 
 def stamp(files: Sequence[str]) -> Stamp:
-    """What is another one when a file was written or replaced; what is no file's name counts as a missing file."""
+    """Return a value that changes when a file is written or replaced; an invalid name counts as a missing file."""
     return tuple(map(_stamp, files))
 
 
@@ -30,10 +30,10 @@ def _stamp(file: str) -> tuple[int, int] | None:
 
 
 async def tell_renewals(files: Sequence[str], log: Log) -> None:
-    """Say, for ever, when files have been renewed that Traefik reads at its start only.
+    """Log, forever, renewals of files that Traefik reads only at its start.
 
     Args:
-        files: with which Traefik comes to the store.
+        files: the files of Traefik's connection to the store.
         log: the hub's logger.
     """
     before = stamp(files)
@@ -43,7 +43,7 @@ async def tell_renewals(files: Sequence[str], log: Log) -> None:
         if changed := [file for file, old, new in zip(files, before, now, strict=True) if new not in (old, None)]:
             log.warning(
                 "%s changed. The hub uses the new contents for its next connection to the store; Traefik has read them "
-                "at its start only (its version 3.7), so restart it before the old ones are no longer taken.",
+                "at its start only (its version 3.7), so restart it before the old ones are no longer accepted.",
                 ", ".join(changed) + (" have" if len(changed) > 1 else " has"),
             )
             before = now

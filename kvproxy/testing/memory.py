@@ -209,7 +209,7 @@ class MemoryTraefik:
         ):
             self._loaded = dict(self._store.config)
 
-    place = "Traefik's API in memory"
+    label = "Traefik's API in memory"
 
     async def members(self) -> list[MemoryTraefik]:
         """See :meth:`kvproxy.traefik.replicas.Fleet.members`: this one alone."""

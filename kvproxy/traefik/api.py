@@ -45,7 +45,7 @@ class TraefikView(Protocol):
     """The reconciler's questions to one Traefik. Each method raises :class:`TraefikError` without an answer."""
 
     @property
-    def place(self) -> str:
+    def label(self) -> str:
         """The name of this Traefik in sentences: ``Traefik's API at http://…``."""
 
     async def revision(self) -> int | None:
@@ -102,8 +102,8 @@ class TraefikApi:
         self._address = address
 
     @property
-    def place(self) -> str:
-        """See :attr:`TraefikView.place`."""
+    def label(self) -> str:
+        """See :attr:`TraefikView.label`."""
         return f"Traefik's API at {self._url}" + (f" ({self._address})" if self._address else "")
 
     @property
@@ -179,7 +179,7 @@ class TraefikApi:
             # Of thousands of services that takes a while.
             return await asyncio.get_running_loop().run_in_executor(None, sieve.sample, self._provider)
         except ValueError:
-            raise TraefikError(f"{self.place} shows metrics that kvproxy does not understand.") from None
+            raise TraefikError(f"{self.label} shows metrics that kvproxy does not understand.") from None
 
     async def aclose(self) -> None:
         """Close the connection."""
@@ -193,7 +193,7 @@ class TraefikApi:
     async def _get(self, path: str) -> Mapping[str, Any] | None:
         answer = await self._ask(path, lambda response: response.json(content_type=None))
         if answer is not None and not isinstance(answer, dict):
-            raise TraefikError(f"{self.place} gave no proper answer to {path}; {_STRANGER}.")
+            raise TraefikError(f"{self.label} gave no proper answer to {path}; {_STRANGER}.")
         return answer
 
     async def _ask(
@@ -207,7 +207,7 @@ class TraefikApi:
             self._session = aiohttp.ClientSession(
                 headers=self._headers, timeout=self._timeout, trust_env=False, connector=connector
             )
-        where, url = self.place, self._url + path
+        where, url = self.label, self._url + path
         try:
             async with self._session.get(url, ssl=self._tls, allow_redirects=False, headers=headers) as response:
                 if response.status == 404:

@@ -30,7 +30,7 @@ class Features:
     ping: bool = False
 
 
-async def look_at(replicas: Sequence[TraefikApi], timeout: float = 2.0) -> Features | None:
+async def probe_features(replicas: Sequence[TraefikApi], timeout: float = 2.0) -> Features | None:
     """Return the features of all replicas that answer; None if none does.
 
     Args:

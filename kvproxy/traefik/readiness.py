@@ -17,7 +17,7 @@ Answer: TypeAlias = Mapping[str, Any] | None
 
 @dataclass(frozen=True)
 class Ready:
-    """Traefik serves the route as it should be."""
+    """Traefik serves the route as it is stored."""
 
 
 @dataclass(frozen=True)
@@ -40,13 +40,13 @@ Verdict: TypeAlias = Ready | Pending | Rejected
 def judge(entry: Entry, router: Answer, service: Answer) -> Verdict:
     """Compare a route with what Traefik's API shows (``/api/http/routers/…``, ``/api/http/services/…``, 3.x).
 
-    A router that is listed is not yet one that works, and one that works may still lead to the old target: its
-    status, rule and target are compared, not its existence, and with which certificates it speaks to the target.
+    A router that is listed may not work yet, and one that works may still lead to the old target. So its fields, its
+    target and its status are compared, not only its existence, and so are the certificates for its target.
 
     Args:
         entry: the route as it stands in the store.
         router: the API's answer about the router, None if it knows none.
-        service: likewise about the service.
+        service: the API's answer about the service, None if it knows none.
     """
     if router is None:
         return Pending("Traefik does not know the router yet")
@@ -63,6 +63,8 @@ def judge(entry: Entry, router: Answer, service: Answer) -> Verdict:
         return Pending(f"Traefik still leads to {', '.join(urls) or 'nothing'} instead of {', '.join(expected)}")
     if transport not in _transports(service):
         return Pending("Traefik still has an older service (its serversTransport differs)")
+    # Last, as only a router and a service with the present fields can be rejected: an older one may have been disabled
+    # for a fault that the change has cured.
     for answer in map(_mapping, (router, service)):
         if answer.get("status") == "disabled":
             return Rejected("; ".join(map(str, _list(answer.get("error")))) or "no reason given")
@@ -74,12 +76,14 @@ def _wanted(entry: Entry) -> dict[str, Any]:
     start = f"http/routers/{entry.name}/"
     keys = {key.removeprefix(start): value for key, value in entry.config.items() if key.startswith(start)}
     wanted: dict[str, Any] = {"rule": keys["rule"], "service": keys["service"]}
+    # Traefik's default priority is the length of the rule.
     wanted["priority"] = int(keys.get("priority", len(keys["rule"])))
     if values := [value for key, value in sorted(keys.items()) if key.startswith("entryPoints/")]:
         wanted["entryPoints"] = values
     for field in ("middlewares", "parentRefs"):
         if text := keys.get(field):
             wanted[field] = text.split(",")
+    # Only the presence of tls is compared, see _seen.
     if any(key == "tls" or key.startswith("tls/") for key in keys):
         wanted["tls"] = True
     return wanted
@@ -91,10 +95,11 @@ def _seen(router: Answer, field: str, wanted: Any) -> Any:
     if field == "priority":
         return _integer(value or len(str(router.get("rule"))))
     if field == "tls":
-        # The rest of it was written in the same commit as the revision that was seen.
+        # Its options were written in the same commit as the revision that Traefik has loaded.
         return value is not None
     if isinstance(value, list):
-        # One with a provider was written so by a hook. The first ones may be the entry point's own (`applyModel`, 3.7).
+        # The API adds the provider to each name; a hook may have written one itself. An entry point's own middlewares
+        # come first (`applyModel`, 3.7), so the last ones are those of the route.
         names = [text if (text := str(item)) in wanted else text.partition("@")[0] for item in value]
         return names[-len(wanted) :] if field == "middlewares" else names
     return str(value).partition("@")[0] if field == "service" else value
@@ -106,7 +111,7 @@ def _urls(service: Answer) -> list[str]:
 
 
 def _transports(service: Answer) -> tuple[str, ...]:
-    """The ways to write the name that is shown; Traefik adds the provider once it has built the service (3.7)."""
+    """Return the name with and without its provider, which Traefik adds once it has built the service (3.7)."""
     shown = str(_mapping(_mapping(service).get("loadBalancer")).get("serversTransport") or "")
     return shown, shown.partition("@")[0]
 

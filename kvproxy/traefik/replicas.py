@@ -149,8 +149,8 @@ class Replicas:
             # It may come back as another one.
             replica.version = None
         except Exception:
-            self._log.exception("%s gave an answer that kvproxy does not understand.", replica.view.place)
-            replica.problem = f"{replica.view.place} gave an answer that kvproxy does not understand."
+            self._log.exception("%s gave an answer that kvproxy does not understand.", replica.view.label)
+            replica.problem = f"{replica.view.label} gave an answer that kvproxy does not understand."
             replica.silent = False
         else:
             replica.problem, replica.silent, replica.answered = None, False, self._now()
@@ -173,10 +173,10 @@ class Replicas:
                 self._log.warning(
                     "%s Routes no longer wait for this replica (%s) until it answers.",
                     replica.problem,
-                    replica.view.place,
+                    replica.view.label,
                 )
             if replica.lost and replica.problem is None:
-                self._log.info("%s answers again.", replica.view.place)
+                self._log.info("%s answers again.", replica.view.label)
             replica.lost = replica.problem is not None and (replica.lost or (anybody and silent))
 
     @staticmethod
@@ -196,7 +196,7 @@ class Replicas:
         return {name: _worst(said[name] for said in answers) for name in due}
 
     async def _judge(self, replica: Replica, due: Mapping[str, Entry], rows: int) -> dict[str, Verdict]:
-        several = f" ({replica.view.place})" if len(self._all) > 1 else ""
+        several = f" ({replica.view.label})" if len(self._all) > 1 else ""
         try:
             if len(due) * _TABLE_ROWS_PER_REQUEST > rows:
                 table = await replica.view.table()

@@ -118,18 +118,18 @@ def parse_sample(text: str, provider: str) -> Sample:
     return Sample(counts, started, memory)
 
 
-def many_counters(place: str, what: str, count: int, memory: float | None) -> str:
+def many_counters(label: str, what: str, count: int, memory: float | None) -> str:
     """The warning about a server that makes Traefik grow.
 
     Args:
-        place: which Traefik.
+        label: the Traefik, for messages.
         what: the server's route.
         count: counters that Traefik keeps for it.
         memory: bytes that Traefik uses; None if it does not say.
     """
     used = f" It uses {memory / 1e6:.0f} MB now." if memory is not None else ""
     return (
-        f"{place} keeps {count} counters for {what}, whose server gives answers of very many kinds (status, method). "
+        f"{label} keeps {count} counters for {what}, whose server gives answers of very many kinds (status, method). "
         f"They make Traefik grow, for all users, until the route is gone.{used} Give Traefik a memory limit, and look "
         "at that server (docs/how-to/activity-and-error-pages.md)."
     )

@@ -110,8 +110,8 @@ def check_network(text: str) -> str:
         network = ipaddress.ip_network(text, strict=False)
     except ValueError:
         raise ConfigurationError(
-            f"c.TraefikProxy.trusted_proxies has {text!r}, which is no network; give addresses such as '10.0.0.0/8', "
-            "'192.168.1.5' or 'fd00::/8', not names."
+            f"c.TraefikProxy.trusted_proxies has {text!r}, which is not a network; give addresses such as "
+            "'10.0.0.0/8', '192.168.1.5' or 'fd00::/8', not names."
         ) from None
     return str(network)
 

@@ -59,8 +59,8 @@ class Reader:
     version: Version = (3,)
 
 
-def checked(value: Any, kind: Kind, where: str) -> Any:
-    """A copy of a value of this kind, without what is None in it, for any store.
+def validate(value: Any, kind: Kind, where: str) -> Any:
+    """Return a copy of a value of this kind, without its members that are None, for any store.
 
     Args:
         value: anything.
@@ -99,7 +99,7 @@ class Checker:
     unsets: bool = False
 
     def check(self, value: Any, kind: Kind, where: str) -> Any:
-        """See :func:`checked`."""
+        """See :func:`validate`."""
         if isinstance(kind, Fields):
             return self._fields(value, kind, where)
         if isinstance(kind, Entries):
@@ -145,7 +145,7 @@ class Checker:
     def _named(self, value: Any, where: str, may_be_empty: bool = False) -> dict[str, Any]:
         if not isinstance(value, Mapping):
             hint = "; {} stands for one without any field" if may_be_empty and value is True else ""
-            raise SchemaError(f"{where} that is no mapping but of type {type(value).__name__}{hint}")
+            raise SchemaError(f"{where} that is not a mapping but of type {type(value).__name__}{hint}")
         for name in value:
             if not isinstance(name, str) or not _STEP.fullmatch(name) or not _plain(name):
                 place = where or "a section"
@@ -162,7 +162,7 @@ class Checker:
 
     def _items(self, value: Any, where: str) -> list[Any]:
         if not isinstance(value, (list, tuple)):
-            raise SchemaError(f"{where} that is no list but of type {type(value).__name__}")
+            raise SchemaError(f"{where} that is not a list but of type {type(value).__name__}")
         if not value and not self.unsets:
             raise SchemaError(f"{where} with nothing in it")
         return list(value)
@@ -186,11 +186,11 @@ class Checker:
         if not _plain(text):
             raise SchemaError(f"{where} with half of a surrogate pair")
         if kind == "whole" and (isinstance(value, bool) or not _is_whole(text)):
-            raise SchemaError(f"{where} that is no whole number")
+            raise SchemaError(f"{where} that is not a whole number")
         if kind == "flag" and text not in {"true", "false"}:
             raise SchemaError(f"{where} that is neither True nor False")
         if kind == "time" and (isinstance(value, bool) or not _is_time(text)):
-            raise SchemaError(f"{where} that is no duration such as 10s")
+            raise SchemaError(f"{where} that is not a duration such as 10s")
         return value
 
     def _any(self, value: Any, where: str, may_be_empty: bool = False) -> Any:
@@ -208,7 +208,7 @@ class Checker:
         except RecursionError:
             raise SchemaError(f"{where} that is nested too deep") from None
         if may_be_empty:
-            raise SchemaError(f"{where} that is no mapping but of type {type(value).__name__}")
+            raise SchemaError(f"{where} that is not a mapping but of type {type(value).__name__}")
         return self._scalar(value, "text", where)
 
     def _any_entry(self, value: Any, where: str) -> Any:

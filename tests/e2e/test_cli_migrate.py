@@ -83,7 +83,7 @@ async def test_nothing_is_written_unless_it_is_asked_for(redis: RedisKeys, tmp_p
     assert "add     /user/ada/ -> http://127.0.0.1:4001" in done.out
     assert "9 to add." in done.out
     assert "--delete-old" in done.out
-    assert "Nothing was written, and --execute is refused as long as that is so." in done.out
+    assert "Nothing was written; --execute is refused until that is resolved." in done.out
     done = await migrate(tmp_path, "--from-peer", "--delete-old")
     assert done.out.endswith("9 to add.\nNothing was written; --execute does it.\n")
     assert redis.all() == before
@@ -143,7 +143,7 @@ async def test_routes_that_a_hub_has_gone_on_without_do_not_come_back(
     await proxy.stop()
     done = await migrate(tmp_path, "--from-peer", "--delete-old", "--execute")
     assert (done.status, done.err) == (0, "")
-    assert "Not copied: 9 older ones" in done.out
+    assert "Not copied: 9 outdated routes" in done.out
     assert redis.peers() == set()
     records = redis.all()["jupyterhub/routes"]
     assert sorted(records) == ["/", "/user/ada/", "setup"]

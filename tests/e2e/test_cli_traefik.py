@@ -198,7 +198,9 @@ async def test_a_traefik_of_ones_own_before_the_hubs_first_start(own: Own, tmp_p
     write_config(tmp_path, settings_of(own()))
     done = await check(tmp_path)
     assert about(done.out, "Traefik API") == []
-    assert "Traefik API: It is not there yet: the hub writes its router to the store at its first start." in done.out
+    assert (
+        "Traefik API: It is not available yet: the hub writes its router to the store at its first start." in done.out
+    )
 
 
 @pytest.mark.parametrize("status", [200, 404])

@@ -51,7 +51,7 @@ def test_settings_that_nothing_reads_and_one_that_cannot_be_followed(hub_factory
     ignored = {"TraefikReidsProxy.redis_password": "wr0ng-0ne", "TraefikEtcdProxy.etcd_password": "wr0ng-0ne"}
     hub = hub_factory({**ignored, "TKvProxy.kv_separator": "."})
     assert why_it_failed(hub, 60) == (
-        "c.TKvProxy.kv_separator cannot be followed: Traefik takes only '/' between the parts of a key. Remove "
+        "c.TKvProxy.kv_separator is not supported: Traefik takes only '/' between the parts of a key. Remove "
         "c.TKvProxy.kv_separator."
     )
     assert hub.log_text.count("c.TraefikReidsProxy (redis_password) is not used: there is no proxy class of that ") == 1

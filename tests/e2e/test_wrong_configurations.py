@@ -52,8 +52,8 @@ TRAITS: list[tuple[dict[str, Any], str]] = [
     ({f"{T}.traefik_api_url": ["http://a:1/x", "http://b:1/y"]}, r"traefik_api_url .* same api\.basePath"),
     ({f"{T}.traefik_api_url": []}, r"'traefik_api_url'"),
     ({f"{T}.hub_id": "Big Hub"}, r"hub_id = 'Big Hub'"),
-    ({f"{T}.hub_host": "a b"}, r"hub_host = 'a b' is no host name"),
-    ({f"{T}.hub_host": "https://hub.example.org"}, r"hub_host = .* is no host name"),
+    ({f"{T}.hub_host": "a b"}, r"hub_host = 'a b' is not a host name"),
+    ({f"{T}.hub_host": "https://hub.example.org"}, r"hub_host = .* is not a host name"),
     ({f"{T}.static_config_file": "traefik.json"}, r"static_config_file = .* must end in \.toml, \.yaml or \.yml"),
     ({f"{T}.error_pages_except": ["services"]}, r"error_pages_except"),
     ({f"{T}.trusted_proxies": ["10.0.0.0/33"]}, r"trusted_proxies .*10\.0\.0\.0/33"),
@@ -80,13 +80,13 @@ TRAITS: list[tuple[dict[str, Any], str]] = [
     ({f"{K}.kv_traefik_prefix": "my routes"}, r"kv_traefik_prefix = 'my routes' cannot be used"),
     ({f"{K}.kv_jupyterhub_prefix": "traefik"}, r"begins with kv_traefik_prefix .* choose another"),
     ({f"{K}.kv_jupyterhub_prefix": "/traefik/hub/"}, r"begins with kv_traefik_prefix .* choose another"),
-    ({"TKvProxy.kv_separator": "."}, r"kv_separator cannot be followed: .* Remove c\.TKvProxy\.kv_separator"),
+    ({"TKvProxy.kv_separator": "."}, r"kv_separator is not supported: .* Remove c\.TKvProxy\.kv_separator"),
 ]
 STORES: list[tuple[dict[str, Any], str]] = [
     ({f"{R}.redis_url": "http://127.0.0.1"}, r"redis_url must begin with redis://.*, not with http://"),
     ({f"{R}.redis_url": "127.0.0.1:6379"}, r"redis_url must begin with redis://"),
     ({f"{R}.redis_url": "redis://a:1,b:2"}, r"redis_url names several servers.*redis_sentinels"),
-    ({f"{R}.redis_url": "redis://127.0.0.1:99999"}, r"redis_url is no proper URL; it should look like redis://"),
+    ({f"{R}.redis_url": "redis://127.0.0.1:99999"}, r"redis_url is not a valid URL; it should look like redis://"),
     ({f"{R}.redis_url": "redis://127.0.0.1/hub"}, r"db 'hub' is not a number"),
     ({f"{R}.redis_url": "redis://127.0.0.1/3?db=5"}, r"redis_url names two databases.*leave one of them out"),
     ({f"{R}.redis_url": "redis://127.0.0.1?socket_timeout=long"}, r"socket_timeout = 'long' is not a number"),
@@ -102,7 +102,7 @@ STORES: list[tuple[dict[str, Any], str]] = [
     ({f"{R}.redis_sentinels": ["127.0.0.1:port"]}, r"redis_sentinels"),
     ({f"{R}.redis_sentinels": ["127.0.0.1"], f"{R}.redis_url": "redis://10.0.0.1"}, r"Leave host and port out"),
     ({**ETCD, "TraefikEtcdProxy.etcd_url": "ftp://127.0.0.1"}, r"etcd_url must begin with etcd://"),
-    ({**ETCD, "TraefikEtcdProxy.etcd_url": "etcd://127.0.0.1/hub"}, r"etcd_url holds a path.* give only host and port"),
+    ({**ETCD, "TraefikEtcdProxy.etcd_url": "etcd://127.0.0.1/hub"}, r"etcd_url has a path.* give only host and port"),
     ({**ETCD, "TraefikEtcdProxy.etcd_username": "hub"}, r"etcd_password"),
     ({**ETCD, "TraefikEtcdProxy.etcd_url": "etcds://h", "TraefikEtcdProxy.etcd_client_ca_cert": "/none"}, r"ca_cert"),
     ({**CONSUL, "TraefikConsulProxy.consul_url": "redis://127.0.0.1"}, r"consul_url must begin with consul://"),
@@ -361,7 +361,7 @@ async def test_check_lets_traefik_try_the_dynamic_configuration(
     """The hub starts with such a router, which Traefik does not serve; what others bring is none of its business."""
     configure(directory, {f"{R}.redis_url": redis_server.url, f"{T}.extra_dynamic_config": {"http": http}})
     done = await asyncio.to_thread(kvproxy, directory, "check")
-    found = re.findall(r"^error   Traefik: It complains of extra_dynamic_config: (.*)$", done.out, re.MULTILINE)
+    found = re.findall(r"^error   Traefik: It does not accept extra_dynamic_config: (.*)$", done.out, re.MULTILINE)
     assert (len(found), done.status) == (bool(pattern), int(bool(pattern))), done.out
     assert not pattern or re.search(pattern, found[0]), found
     assert [path.name for path in directory.iterdir()] == ["jupyterhub_config.py"]

@@ -116,7 +116,7 @@ async def test_a_route_of_the_store_whose_hook_fails_is_known_and_not_served(cap
         with pytest.raises(HookError, match="nobody knows ada"):
             await it.add(route("ada", data="ada"), SOON)
         assert of(store, "ada") == []
-    assert "1 route of the store is known but not served" in caplog.text
+    assert "1 route in the store is not served" in caplog.text
     assert "LookupError: nobody knows ada" in caplog.text
     async with running(store, layout=hooked(limit)) as it:
         assert of(store, "ada")

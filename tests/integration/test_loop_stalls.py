@@ -65,7 +65,7 @@ async def test_a_route_that_traefik_does_not_serve_is_given_up_with_what_is_know
         adding = asyncio.create_task(it.add(route("ada"), PATIENCE))
         await asyncio.sleep(0.1)
         block()
-        with pytest.raises(RouteNotReadyError, match="stood still for 2 s"):
+        with pytest.raises(RouteNotReadyError, match="was blocked for 2 s"):
             await adding
         assert time.monotonic() - start >= BLOCKED + PATIENCE - 0.3
     finally:

@@ -75,7 +75,7 @@ def test_a_second_hub_on_the_same_roots_does_not_start() -> None:
         first, second = site.hub(), site.hub()
         await first.start()
         await first.add(route("ada"), SOON)
-        with pytest.raises(OwnershipError, match=r"Another hub \(process \d+ on .*\) is at work on the routes below"):
+        with pytest.raises(OwnershipError, match=r"Another hub \(process \d+ on .*\) is using the routes below"):
             await second.start()
         await first.add(route("bob"), SOON)
         assert site.records() == {"/user/ada/", "/user/bob/"}

@@ -511,7 +511,7 @@ def test_an_unintelligible_answer_does_not_end_the_watch(
         await adding
 
     play(scene)
-    assert caplog.text.count("kvproxy does not understand what it sees of Traefik. Looking again.") == 1
+    assert caplog.text.count("kvproxy does not understand Traefik's answers. Retrying.") == 1
     assert caplog.text.count("RuntimeError: not understood") == 1
 
 

@@ -182,8 +182,8 @@ def test_no_error_ends_the_look_after_traefik(play: Play, caplog: pytest.LogCapt
         world.had[-1].trouble = None
         await asyncio.sleep(10)
         assert len(errors(caplog)) == 1
-        assert "Looking whether Traefik runs fails. OSError: [Errno 24] Too many open files" in errors(caplog)[0]
-        assert caplog.text.count("Looking whether Traefik runs works again.") == 1
+        assert "The check that Traefik runs fails. OSError: [Errno 24] Too many open files" in errors(caplog)[0]
+        assert caplog.text.count("The check that Traefik runs works again.") == 1
         assert await world.kill() <= 1.5
 
     play(scene)
@@ -241,5 +241,5 @@ async def test_the_end_of_a_task_that_is_not_awaited_is_logged(caplog: pytest.Lo
     with contextlib.suppress(RuntimeError, asyncio.CancelledError):
         await asyncio.gather(*tasks, return_exceptions=True)
     await asyncio.sleep(0)
-    assert errors(caplog) == ["The task of the test has ended by an error of kvproxy's. Restart the hub."]
+    assert errors(caplog) == ["The task of the test has ended with an internal error of kvproxy. Restart the hub."]
     assert "RuntimeError: of mine" in caplog.text

@@ -1,4 +1,4 @@
-"""Docstrings, comments and names of tests are plain sentences, where CONTRIBUTING.md asks for them."""
+"""Docstrings, comments and names of tests are plain sentences, as CONTRIBUTING.md asks for."""
 
 from __future__ import annotations
 
@@ -12,19 +12,18 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-FOLDERS = [
-    "kvproxy/traefik",
-    "kvproxy/process",
-    "kvproxy/routing",
-    "kvproxy/hooks",
-    "kvproxy/service",
-    "kvproxy/testing",
-]
-FOLDERS += ["backends", "benchmarks", "tests"]
+FOLDERS = ["kvproxy", "backends", "benchmarks", "tests"]
 FILES = sorted(file for folder in FOLDERS for file in (ROOT / folder).rglob("*.py"))
+
+PAGES = [ROOT / name for name in ("CONTRIBUTING.md", "README.md")]
 
 #: A sentence that is a clause, and so has no verb of its own; a question has one.
 _CLAUSE = re.compile(r"(?:^|[.:] )((?:What|Who|Whoever|Whatever|Whether|Whose)\b[^.?]*)(?:\.|$)")
+#: Words that are not English here; "restart", "forever", "per key", "notified of", "unreachable" and so on are.
+_FOREIGN = re.compile(
+    r"\b(?:anew|for ever|so many|once a (?:key|change)|told of|comes? to the same|that is none|belongs? into"
+    r"|(?:is|are) away)\b"
+)
 _NAME = re.compile(r"test_(?:what|who|whom|whoever|whatever|whether|nobody)_")
 
 
@@ -65,6 +64,14 @@ def test_no_docstring_begins_with_a_question_word(file: Path) -> None:
     assert [text for text in found if begin.match(text)] == []
 
 
+@pytest.mark.parametrize(
+    "file", [*(file for file in FILES if file.parts[len(ROOT.parts)] in {"kvproxy", "backends"}), *PAGES], ids=str
+)
+def test_the_words_are_those_of_the_field(file: Path) -> None:
+    """In code, messages and the pages for developers."""
+    assert [line for line in file.read_text(encoding="utf-8").splitlines() if _FOREIGN.search(line)] == []
+
+
 def test_names_of_tests_say_the_behaviour() -> None:
     """With a noun as their subject."""
     names = [
@@ -82,3 +89,4 @@ def test_a_clause_is_found() -> None:
     assert clauses("Whether it runs.") == ["Whether it runs"]
     assert clauses("Ask. What is\nmissing is none.") == ["What is missing is none"]
     assert clauses("True if it runs, whether or not. What does it cost?") == []
+    assert _FOREIGN.search("It is started anew.")

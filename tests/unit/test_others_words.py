@@ -26,7 +26,7 @@ from kvproxy.process.log_file import TraefikLog
 from kvproxy.process.log_limit import Repetition
 from kvproxy.process.redaction import Blotter
 from kvproxy.process.supervisor import TraefikSupervisor
-from kvproxy.reconcile.lease import Lease, conflict, decode
+from kvproxy.reconcile.lease import Lease, conflict_message, decode
 
 #: As an administrator may choose it, with whatever needs quoting somewhere.
 SECRET = 'pa"ss\\wo rd<é&@😀\x01%'
@@ -176,7 +176,7 @@ def test_another_hubs_lease_is_shown_without_control_characters() -> None:
     claim = Lease("i", "host\n[C] all is lost\x1b[2J" + "x" * 10**6, "m", 1, "b", "then\r")
     found = decode(claim.encode())
     assert found == claim
-    said = conflict(claim, "below 'x'", taken_over=True)
+    said = conflict_message(claim, "below 'x'", taken_over=True)
     assert harmless(said)
     assert len(said) < 1000
 

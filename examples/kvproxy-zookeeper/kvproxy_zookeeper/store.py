@@ -43,7 +43,7 @@ class ZooKeeperStore(Store):
 
     The configuration is below ``/<traefik_root>``, the records are below ``/<jupyterhub_root>/routes``, by their
     percent-encoded keys. Beside them stands a node that each transaction changes: a read that sees another version of
-    it afterwards than before begins anew, and a write that was planned on another version is refused.
+    it afterwards than before starts over, and a write that was planned on another version is refused.
 
     Args:
         connection: where ZooKeeper is. What a user creates is this user's alone.

@@ -1,4 +1,4 @@
-"""What is to be said about a certificate: PEM and DER in, findings out."""
+"""Findings about certificates in PEM and DER."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from cryptography.x509.oid import NameOID
 from .findings import Finding, Level, error, ok, warning
 
 _SOON: Final = timedelta(days=21)
-#: Who is named in certificates that are only there so that there is one.
+#: Common names of placeholder certificates.
 _STAND_INS: Final = {"kvproxy placeholder", "TRAEFIK DEFAULT CERT"}
 
 
 def pair(cert_pem: bytes, key_pem: bytes, host: str, now: datetime) -> list[Finding]:
-    """Whether a certificate and its key, as files have them, can be used.
+    """Check the certificate and the key in two files.
 
     Args:
-        cert_pem: the certificate, those of its authorities after it.
+        cert_pem: the certificate, followed by those of its authorities.
         key_pem: its key.
-        host: the name that users give; empty if it is not known.
+        host: the name by which users come; empty if it is not known.
         now: the present time, with a time zone.
     """
     try:
@@ -44,41 +44,41 @@ def pair(cert_pem: bytes, key_pem: bytes, host: str, now: datetime) -> list[Find
 
 
 def served(where: str, der: bytes, configured: bytes | None, host: str, now: datetime) -> list[Finding]:
-    """Whether users are shown the right certificate.
+    """Check the certificate that users get.
 
     Args:
-        where: the address that it comes from.
+        where: the address of the server.
         der: the certificate.
         configured: ssl_cert, PEM; None if there is none.
-        host: the name that users give; empty if it is not known.
+        host: the name by which users come; empty if it is not known.
         now: the present time, with a time zone.
     """
     certificate = x509.load_der_x509_certificate(der)
     if common_name(certificate) in _STAND_INS:
-        said = f"{where} shows a certificate that is only a stand-in, which no browser trusts."
+        said = f"{where} serves a placeholder certificate, which no browser trusts."
         return [error("certificate", said, "Give c.JupyterHub.ssl_cert and ssl_key, or set Traefik up to have one.")]
     if configured is not None and x509.load_pem_x509_certificates(configured)[0] != certificate:
         advice = "Traefik rereads it when its configuration changes; restart the hub, or whatever answers there."
-        return [warning("certificate", f"{where} shows another certificate than ssl_cert.", advice)]
+        return [warning("certificate", f"{where} serves a different certificate than ssl_cert.", advice)]
     return [*validity(where, certificate, now), *names(where, certificate, host)]
 
 
 def validity(what: str, certificate: x509.Certificate, now: datetime) -> list[Finding]:
-    """Whether a certificate is valid now and will be for some time."""
+    """Check that a certificate is valid now and for some time to come."""
     begin, end = _utc(certificate, "not_valid_before"), _utc(certificate, "not_valid_after")
     if now < begin:
-        return [error("certificate", f"{what} is valid from {begin:%Y-%m-%d} on only.", "Look at the clock, or wait.")]
+        return [error("certificate", f"{what} is not valid before {begin:%Y-%m-%d}.", "Check the clock, or wait.")]
     if now >= end:
-        return [error("certificate", f"{what} has expired on {end:%Y-%m-%d}.", "Renew it.")]
+        return [error("certificate", f"{what} expired on {end:%Y-%m-%d}.", "Renew it.")]
     if end - now < _SOON:
         return [warning("certificate", f"{what} expires on {end:%Y-%m-%d}.", "Renew it.")]
     return [ok("certificate", f"{what} is valid until {end:%Y-%m-%d}.")]
 
 
 def of_store(file: str, pem: bytes, now: datetime) -> list[Finding]:
-    """What is wrong with the certificates in a file for the store, which may be a bundle of authorities, or a key.
+    """Check the certificates in a file for the store, which may also be a bundle of authorities, or a key.
 
-    A bundle is as good as its newest authority; in a file with a client's certificate that one counts.
+    In a bundle, the authority that is valid for longest counts; in a file with a client certificate, that one.
     """
     try:
         found = x509.load_pem_x509_certificates(pem)
@@ -97,7 +97,7 @@ def _is_authority(certificate: x509.Certificate) -> bool:
 
 
 def names(what: str, certificate: x509.Certificate, host: str) -> list[Finding]:
-    """Whether a certificate is for the name that users give."""
+    """Check that a certificate is for the name by which users come."""
     try:
         extension = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
     except x509.ExtensionNotFound:
@@ -109,12 +109,12 @@ def names(what: str, certificate: x509.Certificate, host: str) -> list[Finding]:
         ]
     if not host or any(matches(name, host) for name in known):
         return []
-    said = f"{what} is not for {host}, but for {', '.join(known) or 'nobody'}."
-    return [error("certificate", said, "Get one with the name that users give.")]
+    said = f"{what} is not for {host}, but for {', '.join(known) or 'no name'}."
+    return [error("certificate", said, "Get one for the name that users enter.")]
 
 
 def matches(name: str, host: str) -> bool:
-    """Whether a name in a certificate, which may begin with ``*.``, stands for a host.
+    """Return True if a name in a certificate, which may begin with ``*.``, matches a host.
 
     >>> matches("*.example.org", "hub.example.org"), matches("*.example.org", "a.b.example.org")
     (True, False)
@@ -124,12 +124,12 @@ def matches(name: str, host: str) -> bool:
 
 
 def common_name(certificate: x509.Certificate) -> str:
-    """The common name of whom a certificate is for; empty if it has none."""
+    """Return the common name of a certificate's subject; empty if it has none."""
     found = certificate.subject.get_attributes_for_oid(NameOID.COMMON_NAME)
     return str(found[0].value) if found else ""
 
 
 def _utc(certificate: x509.Certificate, name: str) -> datetime:
-    """``not_valid_before`` or ``not_valid_after`` with its time zone, which cryptography gives since version 42."""
+    """Return ``not_valid_before`` or ``not_valid_after`` with a time zone, which cryptography has from 42 on."""
     found: datetime = getattr(certificate, f"{name}_utc", None) or getattr(certificate, name)
     return found.replace(tzinfo=timezone.utc)

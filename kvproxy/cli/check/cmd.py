@@ -31,11 +31,11 @@ _STYLES: Final = {"ok": "green", "warning": "yellow", "error": "bold red"}
 def command(
     context: click.Context, config_file: str, hub_arguments: tuple[str, ...], strict: bool, as_json: bool
 ) -> None:
-    """Check configuration, store and Traefik, and say what to do.
+    """Check configuration, store and Traefik, and show remedies.
 
-    Looks at the configuration, the store (rights, persistence, notifications, contents), Traefik (version, API, entry
-    points, every replica), certificates, files' permissions and clocks. Each line says ok, warning or error. Nothing
-    is written anywhere. Run it as the hub's user in the directory that the hub is started in.
+    Checks the configuration, the store (rights, persistence, notifications, contents), Traefik (version, API, entry
+    points, every replica), certificates, file permissions and clocks. Each line says ok, warning or error. Nothing is
+    written. Run it as the hub's user in the directory in which the hub is started.
 
     The exit status is 0 if there is no error, 1 if there is one, 2 if the configuration cannot be used. With --json, a
     configuration that cannot be used is a finding as well.
@@ -77,7 +77,7 @@ def _print(findings: Sequence[Finding]) -> None:
             click.echo(printable(" ".join(filter(None, (f"{one.level.value:8}{one.about}: {one.said}", one.advice)))))
         return
     table = Table.grid(padding=(0, 2, 0, 0))
-    # A path or URL that is cut off could not be copied.
+    # A truncated path or URL could not be copied.
     for overflow in ("ignore", "fold", "fold"):
         table.add_column(overflow=overflow)
     for one in findings:

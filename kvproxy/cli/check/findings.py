@@ -1,4 +1,4 @@
-"""What `kvproxy check` says about what was found: values in, findings out."""
+"""The findings of `kvproxy check`, made from plain values."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ from ...routing.manifest import of_default_store
 from ...routing.names import is_kvproxys
 from ...traefik.key_check import suspects
 from ...traefik.static_config import groups_allowed, parse_version
-from ..routes.compare import Held, Row, Seen, State
+from ..routes.compare import Row, State, StoreState, TraefikState
 
-#: Seconds by which clocks may differ, and that an answer may take besides.
+#: Seconds by which clocks may differ, the time of an answer included.
 _CLOCKS: Final = 5.0
-#: Routes from which on it is a burden to read them more often than needed.
+#: Number of routes from which on unneeded reads of all of them are a burden.
 _MANY: Final = 50
 
 
 class Level(str, Enum):
-    """How bad it is."""
+    """The severity of a finding."""
 
     OK = "ok"
     WARNING = "warning"
@@ -38,10 +38,10 @@ class Finding:
     """One line of the report.
 
     Args:
-        level: how bad it is.
-        about: what was looked at, in a word or two.
-        said: what was found, a sentence.
-        advice: what to do, a sentence; empty if nothing, or if what was found says it.
+        level: the severity.
+        about: the subject, in a word or two.
+        said: the finding, a sentence.
+        advice: the remedy, a sentence; empty if there is none, or the finding names it.
     """
 
     level: Level
@@ -50,17 +50,17 @@ class Finding:
     advice: str = ""
 
     def as_dict(self) -> dict[str, str]:
-        """As JSON."""
+        """Return the finding for JSON."""
         advice = self.advice or ("" if self.level is Level.OK else remedy_in(self.said))
         return {"level": self.level.value, "about": self.about, "said": self.said, "advice": advice}
 
 
 def remedy_in(said: str) -> str:
-    """The remedy in a sentence of the hub's, which has the trouble before it; empty if there is none.
+    """Return the remedy in a message of the hub, which follows the fault; empty if there is none.
 
     >>> remedy_in("Redis refuses the credentials; check redis_username and redis_password.")
     'Check redis_username and redis_password.'
-    >>> remedy_in("Config option `x` not recognized. Did you mean `y`?"), remedy_in("Redis is away.")
+    >>> remedy_in("Config option `x` not recognized. Did you mean `y`?"), remedy_in("Redis is unreachable.")
     ('Did you mean `y`?', '')
     """
     _, there, after = said.rpartition("; ")
@@ -70,28 +70,28 @@ def remedy_in(said: str) -> str:
 
 
 def ok(about: str, said: str, advice: str = "") -> Finding:
-    """All is well."""
+    """Make a finding without a fault."""
     return Finding(Level.OK, about, said, advice)
 
 
 def warning(about: str, said: str, advice: str = "") -> Finding:
-    """It works, and something is to be said about it."""
+    """Make a finding about a fault that does not stop the hub from working."""
     return Finding(Level.WARNING, about, said, advice)
 
 
 def error(about: str, said: str, advice: str = "") -> Finding:
-    """It does not work."""
+    """Make a finding about a fault that does."""
     return Finding(Level.ERROR, about, said, advice)
 
 
 def exit_status(findings: Iterable[Finding], strict: bool) -> int:
-    """0 if all is well, 1 if there is an error or, with ``strict``, a warning."""
+    """Return 1 if there is an error or, with ``strict``, a warning; 0 otherwise."""
     bad = {Level.ERROR, Level.WARNING} if strict else {Level.ERROR}
     return int(any(finding.level in bad for finding in findings))
 
 
 def each_once(found: Iterable[Finding]) -> list[Finding]:
-    """The findings without those whose sentence was said before."""
+    """Return the findings without repetitions."""
     kept: dict[tuple[Level, str], Finding] = {}
     for one in found:
         kept.setdefault((one.level, one.said), one)
@@ -101,21 +101,21 @@ def each_once(found: Iterable[Finding]) -> list[Finding]:
 # -- the store
 
 
-def contents(held: Held, takeover: str = "") -> list[Finding]:
-    """What a store holds.
+def contents(held: StoreState, takeover: str = "") -> list[Finding]:
+    """Report the contents of a store.
 
     Args:
-        held: what was read there.
-        takeover: the command that takes over what jupyterhub-traefik-proxy has left.
+        held: the contents.
+        takeover: the command that takes over the routes of jupyterhub-traefik-proxy.
     """
     found = [ok("store contents", f"It holds {counted(len(held.routes), 'route')}.")]
     if unreadable := held.unreadable:
         found.append(
             warning(
                 "store contents",
-                f"It holds keys of {counted(len(unreadable), 'route')} without a record that can be read: "
+                f"It holds keys of {counted(len(unreadable), 'route')} without a readable record: "
                 f"{_names(unreadable)}.",
-                "The hub removes them when it reads the store next; nobody else should write below its roots.",
+                "The hub removes them when it reads the store next; no other program should write below its roots.",
             )
         )
     if peers := [key for key in held.foreign if is_peers(key)]:
@@ -129,7 +129,7 @@ def contents(held: Held, takeover: str = "") -> list[Finding]:
         )
     if held.quarantined:
         count, names = counted(len(held.quarantined), "record"), _names(held.quarantined)
-        found.append(warning("store contents", f"A hub could not read {count} and has set aside: {names}."))
+        found.append(warning("store contents", f"A hub has set aside {count} that it could not read: {names}."))
     if hubs := [key for key in held.foreign if is_kvproxys(key)]:
         found.append(ok("store contents", f"It holds {counted(len(hubs), 'key')} of other hubs."))
     if others := [key for key in held.foreign if not is_peers(key) and not is_kvproxys(key)]:
@@ -140,16 +140,16 @@ def contents(held: Held, takeover: str = "") -> list[Finding]:
 
 
 def notifications(noisy: bool, advice: str, routes: int) -> Finding:
-    """Whether a store wakes Traefik more often than needed.
+    """Report whether a store notifies Traefik more often than needed.
 
     Args:
-        noisy: what it says, see :meth:`kvproxy.store.base.Store.notifies_per_key`.
-        advice: what to do about it.
-        routes: how many there are.
+        noisy: the store's answer, see :meth:`kvproxy.store.base.Store.notifies_per_key`.
+        advice: the remedy.
+        routes: the number of routes.
     """
     if not noisy:
-        return ok("notifications", "A change wakes Traefik once.")
-    said = "The store wakes Traefik for each key of a change, and each time Traefik reads all routes again."
+        return ok("notifications", "A change notifies Traefik once.")
+    said = "The store notifies Traefik per key of a change, and each time Traefik reads all routes again."
     if routes < _MANY:
         return ok("notifications", f"{said} With {counted(routes, 'route')} that costs little.")
     return warning("notifications", said, advice)
@@ -159,10 +159,10 @@ def notifications(noisy: bool, advice: str, routes: int) -> Finding:
 
 
 def clocks(offsets: Mapping[str, float | None]) -> list[Finding]:
-    """How far other clocks are from this machine's.
+    """Compare other clocks with this machine's.
 
     Args:
-        offsets: seconds by which a clock is ahead, by whose it is; None if it does not tell.
+        offsets: name of a clock -> seconds by which it is ahead; None if it is unknown.
     """
     told = {name: offset for name, offset in offsets.items() if offset is not None}
     wrong = [
@@ -180,8 +180,8 @@ def clocks(offsets: Mapping[str, float | None]) -> list[Finding]:
 # -- Traefik
 
 
-def versions(seen: Sequence[Seen], layout: str) -> list[Finding]:
-    """The versions of all replicas, and whether they can serve what they are given.
+def versions(seen: Sequence[TraefikState], layout: str) -> list[Finding]:
+    """Check that the versions of all replicas support the layout.
 
     Args:
         seen: the replicas that answered.
@@ -207,12 +207,12 @@ def versions(seen: Sequence[Seen], layout: str) -> list[Finding]:
 
 
 def entry_points(name: str, wanted: Mapping[str, str], there: Mapping[str, Any]) -> list[Finding]:
-    """Whether a replica has the entry points that the hub counts on.
+    """Check that a replica has the entry points that the hub needs.
 
     Args:
-        name: the replica's.
+        name: name of the replica.
         wanted: setting -> name of an entry point.
-        there: name of an entry point -> what the API says about it, for those that there are.
+        there: name of an existing entry point -> the API's description of it.
     """
     found = []
     for setting, entry_point in wanted.items():
@@ -225,8 +225,8 @@ def entry_points(name: str, wanted: Mapping[str, str], there: Mapping[str, Any])
     return found
 
 
-def revisions(held: Held, seen: Sequence[Seen]) -> list[Finding]:
-    """Whether all replicas have loaded what the store holds."""
+def revisions(held: StoreState, seen: Sequence[TraefikState]) -> list[Finding]:
+    """Check that all replicas have loaded the contents of the store."""
     if held.revision is None:
         return [ok("revision", "No hub has written to the store yet.")]
     found = []
@@ -242,8 +242,8 @@ def revisions(held: Held, seen: Sequence[Seen]) -> list[Finding]:
     return found
 
 
-def served(rows: Sequence[Row], seen: Sequence[Seen]) -> list[Finding]:
-    """Whether all replicas serve all routes."""
+def served(rows: Sequence[Row], seen: Sequence[TraefikState]) -> list[Finding]:
+    """Check that all replicas serve all routes."""
     found = []
     for one in seen:
         states = Counter(row.replicas[one.name].state for row in rows)
@@ -257,15 +257,15 @@ def served(rows: Sequence[Row], seen: Sequence[Seen]) -> list[Finding]:
             )
     if odd := [row for row in rows if row.store and row.route is not None]:
         said = f"{counted(len(odd), 'route')} in the store {'is' if len(odd) == 1 else 'are'} not as the hub writes it."
-        found.append(warning("routes", said, "The hub puts it right; see kvproxy routes --differing"))
+        found.append(warning("routes", said, "The hub repairs it; see kvproxy routes --differing"))
     return found
 
 
 def metrics(name: str, there: bool) -> Finding:
-    """Whether a replica counts requests, so that the hub learns when each server was used last."""
+    """Check that a replica counts requests, so that the hub learns when each server was used last."""
     if there:
         return ok("Traefik metrics", f"{name} counts the requests to each server.")
-    said = f"{name} shows no metrics: the hub does not learn which servers are in use that do not report it themselves."
+    said = f"{name} shows no metrics: the hub does not learn which servers are in use unless they report it themselves."
     advice = (
         "Regenerate Traefik's static configuration with kvproxy static-config, or set "
         "c.TraefikProxy.track_last_activity = False."
@@ -274,23 +274,23 @@ def metrics(name: str, there: bool) -> Finding:
 
 
 def advice(name: str, sentences: Iterable[str]) -> list[Finding]:
-    """What an entry point does to users' requests that it should not do."""
+    """Report unwanted effects of an entry point on users' requests."""
     return [warning("entry points", f"{name}: {sentence}") for sentence in sentences]
 
 
 def no_certificate(name: str, overview: Mapping[str, Any], provider: str) -> list[Finding]:
-    """Whether a replica is known to have no default certificate.
+    """Report a replica that is known to have no default certificate.
 
     Args:
-        name: the replica's.
-        overview: what its API says of the whole.
-        provider: the provider that reads the hub's store, in which there is no default certificate.
+        name: name of the replica.
+        overview: the overview of its API.
+        provider: the provider that reads the hub's store, which holds no default certificate.
     """
     certificates = overview.get("certificates")
     if isinstance(certificates, Mapping):
         lacking = certificates.get("total") == 0
     else:
-        # Before 3.7 it does not count them. A file provider may read more than the hub's file.
+        # Before 3.7 the API does not count them. A file provider may read more than the hub's file.
         lacking = str(overview.get("providers")).lower() == str([provider.lower()]) != "['file']"
     if not lacking:
         return []
@@ -303,11 +303,11 @@ def no_certificate(name: str, overview: Mapping[str, Any], provider: str) -> lis
 
 
 def foreign_certificate(foreign: Iterable[str], chosen: bool) -> list[Finding]:
-    """Whether the store holds a default certificate for Traefik that is not the hub's.
+    """Report a default certificate for Traefik in the store that is not the hub's.
 
     Args:
         foreign: keys of the configuration that are not the hub's.
-        chosen: whether the hub was told of a certificate.
+        chosen: True if a certificate is configured in the hub.
     """
     if not (keys := sorted(filter(of_default_store, foreign))):
         return []
@@ -318,11 +318,11 @@ def foreign_certificate(foreign: Iterable[str], chosen: bool) -> list[Finding]:
 
 
 def open_api(name: str, is_open: bool) -> list[Finding]:
-    """Whether Traefik's API answers anybody."""
+    """Report a Traefik whose API needs no password."""
     if not is_open:
         return []
-    said = f"{name} answers without a password, and tells where everybody's server is."
-    advice = "Let nobody else reach it, or leave it to kvproxy: no api.insecure, no router of your own to api@internal."
+    said = f"{name} answers without a password, and shows where all users' servers are."
+    advice = "Restrict access to it, or leave it to kvproxy: no api.insecure, no router of your own to api@internal."
     return [warning("Traefik API", said, advice)]
 
 

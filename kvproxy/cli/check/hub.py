@@ -1,4 +1,4 @@
-"""What `kvproxy check` looks at on this machine: the configuration, and files that hold secrets."""
+"""The checks of `kvproxy check` on this machine: the configuration, and files with secrets."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from ...store.clear_text import clear_text
 from ..hub.config import Hub
 from .findings import Finding, error, ok, warning
 
-#: Errors are told by the preparation of the start.
+#: Errors are reported by the preparation of the start.
 _FINDINGS: Final = {Weight.INFO: ok, Weight.WARNING: warning}
 
 
 def configuration(hub: Hub) -> list[Finding]:
-    """Whether the configuration says what its author meant."""
+    """Report settings that probably do not have the intended effect."""
     proxy = hub.proxy
     found = [ok("configuration", f"{hub.file} makes the hub use {type(proxy).__module__}.{type(proxy).__name__}.")]
     found += [warning("configuration", ended(said)) for said in hub.warnings]
@@ -37,22 +37,22 @@ def configuration(hub: Hub) -> list[Finding]:
 
 
 def cookie_secret(hub: Hub, started: bool) -> Finding:
-    """Whether the hub's cookie secret is there.
+    """Check that the hub's cookie secret exists.
 
     Args:
-        hub: whose it is.
-        started: whether the hub has been started before, as far as can be told.
+        hub: the hub.
+        started: True if the hub has been started before, as far as is known.
     """
     if hub.secret_from:
         return ok("cookie secret", f"It is in {hub.secret_from}.")
     if hub.secret_to_come and not started:
-        return ok("cookie secret", f"There is none yet; the hub makes {hub.secret_to_come} at its first start.")
+        return ok("cookie secret", f"There is none yet; the hub creates {hub.secret_to_come} at its first start.")
     advice = "" if hub.access is None else "Until then the API is asked with traefik_api_password."
     return warning("cookie secret", hub.secret_problem, advice)
 
 
 def ended(said: str) -> str:
-    """A sentence of traitlets', which ends in several ways.
+    """End a sentence of traitlets with one punctuation mark.
 
     >>> ended("Did you mean `x`?."), ended("It is deprecated")
     ('Did you mean `x`?', 'It is deprecated.')
@@ -62,7 +62,7 @@ def ended(said: str) -> str:
 
 
 async def preparation(hub: Hub) -> list[Finding]:
-    """A problem for which the hub would not start, found by the function that the hub itself begins with."""
+    """Report the error with which the hub would refuse to start, by the hub's own first step."""
     try:
         await hub.proxy.prepare()
     except KVProxyError as problem:
@@ -71,7 +71,7 @@ async def preparation(hub: Hub) -> list[Finding]:
 
 
 def network(hub: Hub) -> list[Finding]:
-    """Whether others in the network can read along what the hub says to Traefik's API."""
+    """Check that others in the network cannot read the hub's requests to Traefik's API."""
     proxy = hub.proxy
     parts = [urlsplit(url) for url in proxy.traefik_api_urls]
     found = []
@@ -90,12 +90,12 @@ def network(hub: Hub) -> list[Finding]:
 
 
 def permissions(hub: Hub) -> list[Finding]:
-    """Whether files with secrets are readable by others."""
+    """Check that files with secrets are not readable by others."""
     proxy = hub.proxy
     found = [
-        warning("permissions", f"{path} {why} and can be read by {whom}.", f"Run: chmod {wanted} {path}")
+        warning("permissions", f"{path} {why} and can be read by {readers}.", f"Run: chmod {wanted} {path}")
         for path, why, mask, wanted in _secret_files(hub)
-        if (whom := _whom(path, mask))
+        if (readers := _readers(path, mask))
     ]
     if proxy.should_start:
         found += _directory(Path(proxy.static_config_file))
@@ -111,7 +111,7 @@ def _directory(file: Path) -> list[Finding]:
 
 
 def _secret_files(hub: Hub) -> Iterator[tuple[Path, str, int, str]]:
-    """Path, what is secret in it, permission bits that it should not have, and which it should."""
+    """Return each path with its secret, the permission bits that it should not have, and the right ones."""
     proxy = hub.proxy
     if any(_holds(hub.file, secret) for secret in [*proxy.store_secrets(), proxy.traefik_api_password]):
         yield hub.file, "holds a password", 0o004, "o-r"
@@ -127,8 +127,8 @@ def _holds(path: Path, secret: str) -> bool:
         return False
 
 
-def _whom(path: Path, mask: int) -> str:
-    """Who may read a file of those that the mask is about; empty for nobody."""
+def _readers(path: Path, mask: int) -> str:
+    """Return the users within the mask that can read a file; empty if there are none."""
     try:
         mode = stat.S_IMODE(path.stat().st_mode) & mask
     except OSError:
@@ -139,7 +139,7 @@ def _whom(path: Path, mask: int) -> str:
 
 
 def files_of_certificate(hub: Hub) -> tuple[bytes, bytes] | None:
-    """Certificate and key; None if there are none that can be read, which the preparation of the start tells."""
+    """Return certificate and key; None if they are not readable, which the preparation of the start reports."""
     proxy = hub.proxy
     if not (proxy.ssl_cert and proxy.ssl_key):
         return None

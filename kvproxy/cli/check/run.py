@@ -1,4 +1,4 @@
-"""Everything that `kvproxy check` looks at, in order."""
+"""All checks of `kvproxy check`, in order."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import asyncio
 from ...store.base import Store
 from ..hub.config import Hub
 from ..hub.liveness import hub_answers, hub_at_work
-from ..routes.compare import Held
+from ..routes.compare import StoreState
 from ..routes.observe import api_urls, opened, replicas
 from . import findings
 from .findings import Finding, ok
@@ -18,10 +18,10 @@ from .traefik import examine_traefik, program, strangers
 
 
 async def examine(hub: Hub) -> list[Finding]:
-    """Look at a hub's configuration, store and Traefiks; nothing is changed anywhere.
+    """Check a hub's configuration, store and Traefiks, without changing anything.
 
     Raises:
-        ConfigurationError: if a setting cannot work, so that there is nothing to look at.
+        ConfigurationError: if a setting cannot work, so that there is nothing to check.
     """
     found = [*configuration(hub), *await preparation(hub), *network(hub), *certificates_for(hub)]
     async with opened(hub.proxy) as store:
@@ -29,20 +29,20 @@ async def examine(hub: Hub) -> list[Finding]:
         about, runs = await _hub(hub, store, held)
         started = runs or (held is not None and held.revision is not None)
         found += [cookie_secret(hub, started), *permissions(hub), about, *said]
-        # The start says some of it with the same function, and so in the same words.
+        # The preparation of the start reports some of them by the same function, and so in the same words.
         return findings.each_once(found + await _examine_traefiks(hub, store, held, runs))
 
 
-async def _hub(hub: Hub, store: Store, held: Held | None) -> tuple[Finding, bool]:
-    """Whether the hub runs, as a finding and as such."""
+async def _hub(hub: Hub, store: Store, held: StoreState | None) -> tuple[Finding, bool]:
+    """Check whether the hub runs; return a finding and True if it does."""
     if await hub_answers(hub):
         return ok("hub", f"It answers at {hub.app.hub.url}."), True
-    if held is not None and (who := await hub_at_work(store)):
-        return ok("hub", f"It is at work ({who}), though nobody answers here at {hub.app.hub.url}."), True
+    if held is not None and (holder := await hub_at_work(store)):
+        return ok("hub", f"It is running ({holder}), but does not answer here at {hub.app.hub.url}."), True
     return ok("hub", "None is running here, as far as kvproxy can tell."), False
 
 
-async def _examine_traefiks(hub: Hub, store: Store, held: Held | None, runs: bool) -> list[Finding]:
+async def _examine_traefiks(hub: Hub, store: Store, held: StoreState | None, runs: bool) -> list[Finding]:
     found = await asyncio.to_thread(program, hub)
     async with replicas(hub) as asked:
         said = await examine_traefik(hub, store, held, asked, runs)

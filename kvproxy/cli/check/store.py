@@ -1,4 +1,4 @@
-"""What `kvproxy check` asks the store."""
+"""The checks of `kvproxy check` on the store."""
 
 from __future__ import annotations
 
@@ -11,21 +11,21 @@ from typing import Final
 from ...errors import KVProxyError, StoreError
 from ...store.base import Store
 from ..hub.config import Hub
-from ..routes.compare import Held, hold
+from ..routes.compare import StoreState, store_state
 from . import certificates
 from .findings import Finding, contents, error, notifications, ok, warning
 
 _KEY: Final = (
-    "The same way is taken by the private key with which Traefik comes to users' servers, as internal_ssl is on and "
-    "the hub does not start Traefik."
+    "The same connection carries the private key for Traefik's connections to users' servers, as internal_ssl is on "
+    "and the hub does not start Traefik."
 )
 
 
-async def examine_store(hub: Hub, store: Store) -> tuple[list[Finding], Held | None]:
-    """Whether the store works, and what it holds; None for the latter if it does not."""
+async def examine_store(hub: Hub, store: Store) -> tuple[list[Finding], StoreState | None]:
+    """Check the store; return the findings and its contents, None if it does not work."""
     try:
         warnings = await store.check()
-        held = hold(await store.snapshot(), hub.proxy.names)
+        held = store_state(await store.snapshot(), hub.proxy.names)
     except KVProxyError as problem:
         return [error("store", str(problem))], None
     place, provider = hub.proxy.store_place(), hub.proxy.provider_name
@@ -37,22 +37,22 @@ async def examine_store(hub: Hub, store: Store) -> tuple[list[Finding], Held | N
     try:
         found.append(notifications(await store.notifies_per_key(), store.notification_advice, len(held.routes)))
     except StoreError as problem:
-        found.append(warning("notifications", f"Whether a change wakes Traefik once cannot be said. {problem}"))
+        found.append(warning("notifications", f"Cannot determine how often a change notifies Traefik. {problem}"))
     return found + contents(held, hub.proxy.takeover_command), held
 
 
 def certificates_for(hub: Hub) -> list[Finding]:
-    """What is wrong with the files with which hub and Traefik come to the store by TLS."""
+    """Check the TLS files for the connections of hub and Traefik to the store."""
     found: list[Finding] = []
     for file in hub.proxy.store_certificates():
-        # One that cannot be read is told by the store, and so is a name that is the contents.
+        # The store reports unreadable files. A name may also be the contents of a file.
         with contextlib.suppress(OSError, ValueError):
             found += certificates.of_store(file, Path(file).read_bytes(), datetime.now(timezone.utc))
     return found
 
 
 async def clock_of(store: Store) -> float | None:
-    """Seconds by which the store's clock is ahead of this machine's, None if it does not tell."""
+    """Return the seconds by which the store's clock is ahead of this machine's, None if it is unknown."""
     before = time.time()
     try:
         told = await store.server_time()

@@ -1,4 +1,4 @@
-"""What `kvproxy check` looks at where users come by https."""
+"""The checks of `kvproxy check` on the certificates that users get."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ _EVERYWHERE = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}
 
 
 async def tls_places(hub: Hub, asked: Replicas) -> list[tuple[str, int]]:
-    """Hosts and ports where Traefik speaks TLS with users; none if none answers, or if nobody knows a name to ask for.
+    """Return the hosts and ports at which Traefik serves users by TLS; none if none answers, or no name is known.
 
-    Without a name, a Traefik that has a certificate for each of its hosts shows the one for all others.
+    Without a name in the request, a Traefik with one certificate per host would show its default certificate.
     """
     name, found = hub.proxy.traefik_entrypoint, dict[tuple[str, int], None]()
     for _, api in asked:
@@ -43,18 +43,18 @@ async def tls_places(hub: Hub, asked: Replicas) -> list[tuple[str, int]]:
 
 
 def _place(api: TraefikApi, listens: str) -> tuple[str, int] | None:
-    """Where an entry point of a Traefik is reached from here, None if it is nowhere."""
+    """Return the address of a Traefik's entry point from this machine, None if it has none."""
     host, _, port = listens.partition("/")[0].rpartition(":")
     host = host.strip("[]")
     return (api.host if host in _EVERYWHERE else host, int(port)) if port.isdigit() else None
 
 
 async def examine_tls(hub: Hub, places: Sequence[tuple[str, int]]) -> list[Finding]:
-    """Whether certificates are good, those in files and the one that users are shown.
+    """Check the certificates in files and those that users get.
 
     Args:
-        hub: whose they are.
-        places: where Traefik speaks TLS with users, see :func:`tls_places`.
+        hub: the hub.
+        places: the addresses at which Traefik serves users by TLS, see :func:`tls_places`.
     """
     files, now, host = files_of_certificate(hub), datetime.now(timezone.utc), host_of_users(hub)
     found = certificates.pair(*files, host, now) if files is not None else []
@@ -65,25 +65,23 @@ async def examine_tls(hub: Hub, places: Sequence[tuple[str, int]]) -> list[Findi
         try:
             der = await asyncio.wait_for(shown_certificate(where, port, host), _QUICK)
         except (OSError, asyncio.TimeoutError) as problem:
-            said = f"No certificate can be had from {shown} ({str(problem) or 'no answer'})."
-            found.append(
-                warning("certificate", said, "If users come by another address, check the one they see there.")
-            )
+            said = f"No certificate could be read from {shown} ({str(problem) or 'no answer'})."
+            found.append(warning("certificate", said, "If users come by another address, check the certificate there."))
         else:
             found += certificates.served(shown, der, usable, host, now)
     return found
 
 
 def host_of_users(hub: Hub) -> str:
-    """The host name by which users come, as far as the configuration says; empty if it does not."""
+    """Return the host name by which users come, from the configuration; empty if it is not known."""
     return urlsplit(hub.app.public_url or hub.app.subdomain_host or "").hostname or ""
 
 
 async def shown_certificate(host: str, port: int, name: str) -> bytes:
-    """The certificate that a server shows to those who ask for a name, DER; nothing about it is checked.
+    """Return the certificate of a server for a name, in DER, without verifying it.
 
     Raises:
-        OSError: if there is none to be had.
+        OSError: if the server shows none.
     """
     context = ssl.create_default_context()
     context.check_hostname = False

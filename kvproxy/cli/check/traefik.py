@@ -1,4 +1,4 @@
-"""What `kvproxy check` asks every Traefik, and looks for where the hub is to start one."""
+"""The checks of `kvproxy check` on every Traefik, and on the program that the hub starts."""
 
 from __future__ import annotations
 
@@ -20,23 +20,23 @@ from ...traefik.api import UNKNOWN, TraefikApi
 from ...traefik.setup.certificate import CERTIFICATE_LOST
 from ...traefik.static_config import groups_allowed, parse_version
 from ..hub.config import Hub
-from ..routes.compare import Held
+from ..routes.compare import StoreState
 from ..routes.observe import Replicas, look_steadily
 from . import findings
 from .findings import Finding, Level, error, ok
 from .trials import trials
 
-#: Ends what is said of somebody at the API's place who does not answer as the API does.
+#: The end of a sentence about a program at the API's address that does not answer as the API does.
 _NO_API = (
     "answers, but not as Traefik's API does: another program listens there, or Traefik has no router to its API, which "
     "the hub writes to the store."
 )
-#: Seconds that an answer may take whose time of arrival matters.
+#: Seconds that an answer may take if its time of arrival matters.
 _QUICK = 5.0
 
 
 def program(hub: Hub) -> list[Finding]:
-    """Whether there is a Traefik that the hub can start."""
+    """Check the Traefik that the hub starts."""
     if not hub.proxy.should_start:
         return [ok("Traefik", "The hub does not start it (should_start is False).")]
     try:
@@ -49,15 +49,17 @@ def program(hub: Hub) -> list[Finding]:
     return [found, *findings.advice("the public entry point", hub.proxy.advice(version)), *trials(hub, path, version)]
 
 
-async def examine_traefik(hub: Hub, store: Store, held: Held | None, asked: Replicas, runs: bool) -> list[Finding]:
-    """Whether every Traefik answers, and serves what the store wants.
+async def examine_traefik(
+    hub: Hub, store: Store, held: StoreState | None, asked: Replicas, runs: bool
+) -> list[Finding]:
+    """Check that every Traefik answers and serves the routes in the store.
 
     Args:
-        hub: whose they are.
-        store: where the routes are.
-        held: what it holds, None if that is not known.
+        hub: the hub.
+        store: its store.
+        held: the contents of the store, None if they are not known.
         asked: the Traefiks.
-        runs: whether the hub runs.
+        runs: True if the hub runs.
     """
     answers = [(name, api, await _answer(hub, api)) for name, api in asked]
     problems = [problem for _, _, problem in answers if problem]
@@ -66,13 +68,13 @@ async def examine_traefik(hub: Hub, store: Store, held: Held | None, asked: Repl
         if not runs:
             if any(one.level is Level.ERROR for one in ports):
                 return ports
-            return [ok("Traefik API", "It is not there while the hub is stopped, which starts Traefik."), *ports]
+            return [ok("Traefik API", "It is not available until the hub starts Traefik."), *ports]
         return [
             *(error("Traefik API", problem, "The hub starts Traefik; see its log.") for problem in problems),
             *ports,
         ]
     if not there and _first_start(hub, held) and all(problem.endswith(_NO_API) for problem in problems):
-        said = "It is not there yet: the hub writes its router to the store at its first start."
+        said = "It is not available yet: the hub writes its router to the store at its first start."
         return [ok("Traefik API", said)]
     found = [error("Traefik API", problem) for problem in problems]
     for name, api in there:
@@ -89,14 +91,14 @@ async def examine_traefik(hub: Hub, store: Store, held: Held | None, asked: Repl
     return found + findings.served(rows, well)
 
 
-def _first_start(hub: Hub, held: Held | None) -> bool:
-    """Whether the API of a Traefik of one's own waits for the hub's first start."""
+def _first_start(hub: Hub, held: StoreState | None) -> bool:
+    """Return True if the API of an external Traefik is not set up before the hub's first start."""
     proxy = hub.proxy
     return proxy.sets_up and not proxy.should_start and held is not None and held.revision is None
 
 
 async def _look_at_public(hub: Hub, name: str, api: TraefikApi) -> list[Finding]:
-    """What a Traefik's entry points are, and what the public one of a Traefik of one's own does to requests."""
+    """Check a Traefik's entry points, and the effects of an external Traefik's public one on requests."""
     wanted, there = await _entry_points(hub, api)
     found, shown = findings.entry_points(name, wanted, there), there.get(hub.proxy.traefik_entrypoint)
     if shown is not None and not hub.proxy.should_start:
@@ -104,8 +106,8 @@ async def _look_at_public(hub: Hub, name: str, api: TraefikApi) -> list[Finding]
     return found
 
 
-async def _certificates(hub: Hub, held: Held, there: Replicas) -> list[Finding]:
-    """Whether every Traefik has a default certificate, and serves the one that the hub has set up."""
+async def _certificates(hub: Hub, held: StoreState, there: Replicas) -> list[Finding]:
+    """Check that every Traefik has a default certificate, and serves the one that the hub has set up."""
     found = findings.foreign_certificate(held.foreign, bool(hub.proxy.ssl_cert))
     if held.revision is None:
         return found
@@ -119,24 +121,24 @@ async def _certificates(hub: Hub, held: Held, there: Replicas) -> list[Finding]:
     return found
 
 
-def _setup(held: Held) -> Mapping[str, str]:
+def _setup(held: StoreState) -> Mapping[str, str]:
     entry = held.entries.get(SETUP)
     return entry.config if entry is not None else {}
 
 
 async def _answer(hub: Hub, api: TraefikApi) -> str:
-    """Why a Traefik cannot be asked; empty if it can."""
+    """Return the reason that a Traefik cannot be asked; empty if it can."""
     try:
         known = await api.version() != UNKNOWN
     except TraefikError as problem:
         return " ".join(filter(None, (str(problem), "" if hub.access else hub.secret_problem)))
-    return "" if known else f"{api.place} {_NO_API}"
+    return "" if known else f"{api.label} {_NO_API}"
 
 
 def _ports(hub: Hub, runs: bool) -> list[Finding]:
-    """Findings about the ports that the Traefik of a stopped hub needs.
+    """Check the ports that the Traefik of a stopped hub needs.
 
-    None if the program on its API's port may be an earlier hub's Traefik, or that of the hub that runs.
+    There are no findings if the program on the API's port may be the Traefik of this hub or of an earlier one.
     """
     found = []
     for (host, port), setting in hub.proxy.listen_addresses().items():
@@ -160,16 +162,16 @@ async def _entry_points(hub: Hub, api: TraefikApi) -> tuple[dict[str, str], dict
 
 
 async def _counts(hub: Hub, api: TraefikApi) -> bool:
-    """Whether a Traefik has metrics; those that kvproxy does not set up must be beside the API."""
+    """Return True if a Traefik has metrics; without kvproxy's setup they must be served beside the API."""
     return await api.has_metrics() if hub.proxy.sets_up else await api.sample() is not None
 
 
 async def strangers(hub: Hub, urls: Sequence[str]) -> tuple[list[Finding], dict[str, float | None]]:
-    """What Traefik's APIs say to somebody without a password, and their clocks.
+    """Ask Traefik's APIs without a password, and read their clocks.
 
     Args:
-        hub: whose Traefiks they are.
-        urls: where the APIs are.
+        hub: the hub.
+        urls: URLs of the APIs.
 
     Returns:
         findings, and seconds by which each clock is ahead of this machine's.
@@ -188,6 +190,6 @@ async def strangers(hub: Hub, urls: Sequence[str]) -> tuple[list[Finding], dict[
                     told = time_of(answer.headers.get("Date", ""))
                     offsets[f"Traefik ({url})"] = None if told is None else told - (before + time.time()) / 2
             except (aiohttp.ClientError, asyncio.TimeoutError):
-                # That it does not answer is said already.
+                # An API that does not answer has been reported already.
                 continue
     return found, offsets

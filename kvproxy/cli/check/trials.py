@@ -1,9 +1,9 @@
-"""What Traefik itself says of extra_dynamic_config and of hooks, in `kvproxy check`."""
+"""Trials of extra_dynamic_config and of hooks on the real Traefik, for `kvproxy check`."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import reduce
 from typing import Any, Final
 from urllib.parse import quote, urlsplit
@@ -27,10 +27,10 @@ _TARGET: Final = "http://127.0.0.1:9"
 
 @dataclass(frozen=True)
 class _Sample:
-    """A route as the hub would add it, and what the hooks make of it."""
+    """A route as the hub would add it, and the configuration that hooks give it."""
 
     route: Route
-    configuration: Mapping[str, Any]
+    configuration: Mapping[str, Any] = field(repr=False)
 
 
 def trials(hub: Hub, binary: str, version: tuple[int, ...]) -> list[Finding]:
@@ -92,7 +92,7 @@ def _on(entry_point: str, configuration: dict[str, Any]) -> dict[str, Any]:
 
 
 def _named(hub: Hub, samples: list[_Sample], text: str) -> str:
-    """What Traefik said, by the sample route's name and the hook's own names of middlewares."""
+    """Rewrite what Traefik said with the sample route's name and the hook's own names of middlewares."""
     names = hub.proxy.names
     for sample in samples:
         if (name := names.route(sample.route.key)) in text:

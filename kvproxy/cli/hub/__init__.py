@@ -1,1 +1,1 @@
-"""The hub's configuration as the commands read it."""
+"""Access to a hub's configuration and state for the commands."""

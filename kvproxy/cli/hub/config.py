@@ -1,4 +1,4 @@
-"""jupyterhub_config.py as the hub reads it, and the proxy that it configures. Nothing is started, nothing written."""
+"""Loading a hub's configuration as the hub does, and its proxy, without starting or writing anything."""
 
 from __future__ import annotations
 
@@ -22,30 +22,30 @@ from ...plugins import proxy_class_for, proxy_names
 from ...proxy.base import KVTraefikProxy
 from ...traefik.setup.credentials import ApiAccess
 
-#: What traitlets say about a proxy class that cannot be found.
+#: The error of traitlets about a proxy class that cannot be found.
 _MISNAMED: Final = re.compile(r"'proxy_class' trait .* but '(.*)' could not be imported")
-#: What traitlets say about a proxy class that is a module, or another class.
+#: The error of traitlets about a proxy class that is a module, or another class.
 _NO_PROXY: Final = re.compile(r"'proxy_class' trait .* not the \w+ <?\w* ?'([\w.]+)'")
-#: An object as Python shows it, which says no more to an administrator than its class.
+#: Python's default representation of an object, of which only the class is useful.
 _OBJECT: Final = re.compile(r"<(?:\w+\.)*(\w+) object at 0x[0-9a-f]+>")
-#: The package that names and classes were taken over from.
+#: The package whose names and classes are accepted too.
 _PEER: Final = "jupyterhub_traefik_proxy"
-#: What may be part of a trait's value that nobody should read; its value is left out of sentences.
+#: Names of traits whose value may be secret, so it is left out of messages.
 _SECRET: Final = re.compile(r"password|token|secret|key|kwargs|url|config|env")
 
 
 @dataclass(frozen=True)
 class Hub:
-    """A hub that is configured and does not run.
+    """A hub that is configured but not started.
 
     Args:
         app: JupyterHub's application.
-        proxy: its proxy, made as the hub makes it.
+        proxy: its proxy, created as by the hub.
         file: the configuration file.
-        secret_from: where the cookie secret was found, for sentences; empty if it was not.
+        secret_from: source of the cookie secret, for messages; empty if it was not found.
         secret_problem: a sentence about a cookie secret that was not found; empty if it was.
-        secret_to_come: where the hub makes one at its first start; empty if there is one, here or beside the file.
-        warnings: what traitlets and JupyterHub had to say about the configuration.
+        secret_to_come: the file that the hub creates at its first start; empty if one exists, here or beside the file.
+        warnings: the warnings of traitlets and JupyterHub about the configuration.
     """
 
     app: Any
@@ -58,9 +58,9 @@ class Hub:
 
     @property
     def access(self) -> ApiAccess | None:
-        """How to ask Traefik's API: as the hub does, or else as the user that is configured; None if there is neither.
+        """Credentials for Traefik's API: the hub's, or else those of the configured user; None if there are neither.
 
-        The hub's own token is made from its cookie secret.
+        The hub's own token is derived from its cookie secret.
         """
         proxy = self.proxy
         if self.secret_from or not proxy.sets_up:
@@ -71,11 +71,11 @@ class Hub:
 
 
 class _Refused(Exception):
-    """JupyterHub would have ended here."""
+    """Raised where JupyterHub would exit."""
 
 
 class _Collector(logging.Handler):
-    """Keeps what is logged as a warning or worse."""
+    """Keeps log messages from warnings upwards."""
 
     def __init__(self) -> None:
         super().__init__(logging.WARNING)
@@ -90,7 +90,7 @@ def load_hub(file: str, arguments: Sequence[str] = ()) -> Hub:
 
     Args:
         file: its path.
-        arguments: what else the hub's command line holds.
+        arguments: further arguments of the hub's command line.
 
     Raises:
         ConfigurationError: if the hub would not start with it, or does not use one of kvproxy's proxies.
@@ -102,12 +102,12 @@ def load_hub(file: str, arguments: Sequence[str] = ()) -> Hub:
     collector = _Collector()
     log = logging.Logger("kvproxy", logging.WARNING)
     log.addHandler(collector)
-    # As the hub does, so that a configuration file finds it that asks for the instance.
+    # A configuration file may ask for the instance, as in the hub.
     JupyterHub.clear_instance()
     try:
         app = JupyterHub.instance(log=log)
         app.exit = _refuse  # type: ignore[assignment, method-assign]
-        # What a configuration file prints must not get between the lines of a command's output.
+        # The output of a configuration file must not mix with that of the command.
         with contextlib.redirect_stdout(sys.stderr):
             _load(app, file, arguments, collector)
             secret_from, problem, to_come = _load_secret(app, file)
@@ -122,7 +122,7 @@ def _refuse(status: int = 0) -> NoReturn:
 
 
 def _load(app: Any, file: str, arguments: Sequence[str], collector: _Collector) -> None:
-    """What ``JupyterHub.initialize`` (5.0 to 6.1) does before it logs anything."""
+    """Do the first steps of ``JupyterHub.initialize`` (5.0 to 6.1), before it logs anything."""
     try:
         app.parse_command_line(["-f", file, *arguments])
         if app.extra_args:
@@ -137,12 +137,12 @@ def _load(app: Any, file: str, arguments: Sequence[str], collector: _Collector) 
             f"{file}{_line(error, file)} cannot be run: {_name(error)}.{_without_import(error)}"
         ) from None
     finally:
-        # That it gives up is what the error says.
+        # The error says that it gives up.
         collector.said = [text for text in collector.said if not text.startswith("Bad config encountered")]
 
 
 def _choice() -> str:
-    """The names of kvproxy's proxies, for sentences."""
+    """Return the names of kvproxy's proxies, for messages."""
     *names, last = [f'"{name}"' for name in proxy_names()]
     return f"{', '.join(names)} or {last}"
 
@@ -165,7 +165,7 @@ def _unusable(file: str, error: BaseException | None) -> ConfigurationError:
 
 
 def _trait_text(error: BaseException) -> str:
-    """What traitlets say about a value that a trait cannot have, without the value if it may be secret."""
+    """Return the error of traitlets about an invalid value, without the value if it may be secret."""
     text = _OBJECT.sub(r"a \1", " ".join(str(error).split()))
     trait = re.search(r"'(\w+)' trait", text)
     if trait is not None and _SECRET.search(trait[1]):
@@ -174,7 +174,7 @@ def _trait_text(error: BaseException) -> str:
 
 
 def _line(error: BaseException, file: str) -> str:
-    """``:12`` if the 12th line of the file raised the error."""
+    """Return ``:12`` if the 12th line of the file raised the error."""
     if isinstance(error, SyntaxError) and error.filename and Path(error.filename).name == Path(file).name:
         return f":{error.lineno}"
     frames = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if _same(frame.filename, file)]
@@ -186,7 +186,7 @@ def _same(one: str, other: str) -> bool:
 
 
 def _without_import(error: BaseException) -> str:
-    """What to write instead of importing a class of jupyterhub-traefik-proxy's."""
+    """Return the remedy for an import of a class of jupyterhub-traefik-proxy."""
     if not isinstance(error, ImportError) or (error.name or "").partition(".")[0] != _PEER:
         return ""
     return f" Remove the import and name the class as text: set c.JupyterHub.proxy_class to {_choice()}."
@@ -198,7 +198,7 @@ def _name(error: BaseException) -> str:
 
 
 def _load_secret(app: Any, file: str) -> tuple[str, str, str]:
-    """Load the cookie secret where the hub would, without making one; where from, what is wrong, where it will be."""
+    """Load the hub's cookie secret, without creating one; return its source, the problem, and its future file."""
     variable = app.traits()["cookie_secret"].metadata.get("env")
     path = os.path.abspath(os.path.expanduser(app.cookie_secret_file))
     if app.cookie_secret:
@@ -228,13 +228,13 @@ def _load_secret(app: Any, file: str) -> tuple[str, str, str]:
 
 
 def _make_proxy(app: Any, file: str) -> KVTraefikProxy:
-    """What ``JupyterHub.init_hub`` and ``init_proxy`` make."""
+    """Create the proxy as ``JupyterHub.init_hub`` and ``init_proxy`` do."""
     chosen = app.proxy_class
     if not issubclass(chosen, KVTraefikProxy):
         meant = proxy_class_for(chosen.__name__)
         raise ConfigurationError(
-            f"{file} makes the hub use {chosen.__module__}.{chosen.__name__}, which is none of kvproxy's proxies; set "
-            + (f'c.JupyterHub.proxy_class = "{meant}".' if meant else f"c.JupyterHub.proxy_class to {_choice()}.")
+            f"{file} makes the hub use {chosen.__module__}.{chosen.__name__}, which is not one of kvproxy's proxies; "
+            "set c.JupyterHub.proxy_class " + (f'= "{meant}".' if meant else f"to {_choice()}.")
         )
     try:
         app.init_hub()

@@ -1,4 +1,4 @@
-"""Whether a hub is running: it answers where its servers and its proxy ask it, or says in the store that it is."""
+"""Detection of a running hub, by its API or by its lease in the store."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from ...store.base import Store
 from .config import Hub
 
 _QUICK = 5.0
-#: Seconds between two looks at a hub's claim.
+#: Seconds between two reads of a hub's lease.
 _LOOK = 0.3
 
 
 async def hub_answers(hub: Hub) -> bool:
-    """Whether a JupyterHub answers where this one would; False as well if nobody can tell.
+    """Return True if a JupyterHub answers at this hub's address; False also if that is unknown.
 
-    A hub on a unix socket cannot be asked, and one with internal_ssl only whether it listens.
+    A hub on a unix socket cannot be asked, and a hub with internal_ssl counts as running if its port is open.
     """
     url = f"{hub.app.hub.url}health"
     if not url.startswith(("http://", "https://")):
@@ -38,16 +38,16 @@ async def hub_answers(hub: Hub) -> bool:
 
 
 async def hub_at_work(store: Store) -> str:
-    """The hub that is at work on a store's routes, as its claim there says; empty if there is none, or none alive.
+    """Return the living hub that holds the lease in a store, for messages; empty if there is none.
 
-    Takes some seconds if there is a claim of another machine's: a living hub changes it every few seconds.
+    This takes some seconds if the lease is another machine's: a living hub changes it every few seconds.
 
     Raises:
         StoreError: if the store cannot be read.
     """
     text = await store.read_lease()
-    claim = decode(text)
-    if claim is None or is_dead(claim):
+    lease = decode(text)
+    if lease is None or is_dead(lease):
         return ""
     loop = asyncio.get_running_loop()
     deadline = loop.time() + LEASE_DURATION

@@ -17,12 +17,12 @@ if TYPE_CHECKING:
 
 #: Routes that are listed on a terminal.
 _LISTED: Final = 30
-#: What is done with a route: in words, and the colour of its line.
+#: The steps of a migration, in words, and the colour of each line.
 _KINDS: Final = {
     "add": ("to add", "green"),
     "change": ("to change", "yellow"),
     "keep": ("there already", None),
-    "refuse": ("that cannot be taken", "red"),
+    "refuse": ("that cannot be migrated", "red"),
 }
 
 
@@ -43,22 +43,22 @@ _KINDS: Final = {
     metavar="SOURCE",
     envvar="KVPROXY_MIGRATE_FROM",
     show_envvar=True,
-    help="Where the routes are: a store's URL, or the jupyterhub_config.py of a hub that uses it. Put a "
-    "password into the latter or into the variable, as others can see arguments.",
+    help="The source of the routes: a store's URL, or the jupyterhub_config.py of a hub that uses it. Put a "
+    "password into that file or into the variable, as other users can see arguments.",
 )
-@click.option("--from-peer", "peer", is_flag=True, help="Read what jupyterhub-traefik-proxy has written there.")
+@click.option("--from-peer", "peer", is_flag=True, help="Read the routes of jupyterhub-traefik-proxy there.")
 @click.option(
     "--to-peer",
     "back",
     is_flag=True,
-    help="The other way round: write the routes in the hub's store as jupyterhub-traefik-proxy does, and remove all "
-    "that kvproxy has written there.",
+    help="The reverse: rewrite the routes in the hub's store in the form of jupyterhub-traefik-proxy, and remove "
+    "kvproxy's own keys.",
 )
-@click.option("--from-traefik-prefix", metavar="PREFIX", help="kv_traefik_prefix there, if it is another one.")
-@click.option("--from-jupyterhub-prefix", metavar="PREFIX", help="kv_jupyterhub_prefix there, if it is another one.")
-@click.option("--copy-foreign", is_flag=True, help="Copy keys below the root, too, that are not the proxy's.")
-@click.option("--delete-old", is_flag=True, help="Remove what was copied from where it was, once it is copied.")
-@click.option("--execute", "--yes", "execute", is_flag=True, help="Write. Without it, only say what would be written.")
+@click.option("--from-traefik-prefix", metavar="PREFIX", help="kv_traefik_prefix there, if it differs.")
+@click.option("--from-jupyterhub-prefix", metavar="PREFIX", help="kv_jupyterhub_prefix there, if it differs.")
+@click.option("--copy-foreign", is_flag=True, help="Also copy keys below the root that are not the proxy's.")
+@click.option("--delete-old", is_flag=True, help="Remove the old routes from the source after copying.")
+@click.option("--execute", "--yes", "execute", is_flag=True, help="Write. Without it, only show the changes.")
 @json_option
 def command(
     config_file: str,
@@ -75,13 +75,13 @@ def command(
 ) -> None:
     """Copy routes from another store or from jupyterhub-traefik-proxy.
 
-    The routes go to the store that the hub's configuration names, where the hub finds them at its next start. The hub
-    must be stopped meanwhile; its users' servers need not be. Routes that are there already are kept, unless the source
-    has the same with another target.
+    The routes go to the store in the hub's configuration, where the hub finds them at its next start. The hub must be
+    stopped meanwhile; its users' servers need not be. Existing routes are kept, unless the source has the same route
+    with another target.
 
-    With --from-peer and without --from, the hub's own store is searched for what jupyterhub-traefik-proxy has written
-    there. --to-peer gives the routes in the hub's own store back to jupyterhub-traefik-proxy; its hub is to be started
-    next. Without --execute, nothing is written. What was interrupted is done by running it again.
+    With --from-peer and without --from, the hub's own store is searched for routes of jupyterhub-traefik-proxy.
+    --to-peer returns the routes in the hub's own store to jupyterhub-traefik-proxy; start its hub next. Without
+    --execute, nothing is written. To complete an interrupted migration, run it again.
     """
     if back and (source or peer or from_traefik_prefix or from_jupyterhub_prefix or copy_foreign or delete_old):
         raise click.UsageError("--to-peer is about the hub's own store; it goes with --execute and --json only.")
@@ -105,6 +105,7 @@ def command(
 
 
 def _print(place: str, outcome: Outcome, wish: Wish, next_one: str) -> None:
+    from ..._text import counted
     from ..console import on_terminal
 
     steps = [step for step in outcome.plan.steps if step.kind.value != "keep"]
@@ -117,7 +118,7 @@ def _print(place: str, outcome: Outcome, wish: Wish, next_one: str) -> None:
     told = ", ".join(f"{counts[kind]} {words}" for kind, (words, _) in _KINDS.items() if kind in counts)
     click.echo(f"Routes {place}: {told or 'none were found'}.")
     if outcome.older:
-        click.echo(f"Not copied: {outcome.older} older ones, which a hub that has started since does not need.")
+        click.echo(f"Not copied: {counted(outcome.older, 'outdated route')}, which the hub no longer needs.")
     if outcome.foreign and not wish.copy_foreign:
         what = (
             "1 key below the root there is"
@@ -131,14 +132,17 @@ def _print(place: str, outcome: Outcome, wish: Wish, next_one: str) -> None:
 
 
 def _result(outcome: Outcome, executed: bool, next_one: str) -> str:
-    """What was done, in a sentence or two."""
+    """Return the result, in a sentence or two."""
+    from ..._text import counted
+
     if outcome.written:
-        removed = f" {outcome.removed} old keys were removed." if outcome.removed else ""
-        return f"Written.{removed} Start {next_one} now; it finds the routes and adds what is not about routes."
+        verb = "was" if outcome.removed == 1 else "were"
+        removed = f" {counted(outcome.removed, 'old key')} {verb} removed." if outcome.removed else ""
+        return f"Written.{removed} Start {next_one} now; it finds the routes and adds the rest of its configuration."
     if executed or not outcome.due:
         return "There is nothing to do; nothing was written."
     if outcome.warnings:
-        return "Nothing was written, and --execute is refused as long as that is so."
+        return "Nothing was written; --execute is refused until that is resolved."
     return "Nothing was written; --execute does it."
 
 
@@ -152,7 +156,7 @@ def _line(step: Step) -> str:
 
 @contextlib.contextmanager
 def _bar() -> Iterator[Callable[[int, int], None]]:
-    """Shows on the terminal how much is written."""
+    """Show the progress of writing on the terminal."""
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     from ..console import console

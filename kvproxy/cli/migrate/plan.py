@@ -1,4 +1,4 @@
-"""What a migration writes: routes from elsewhere, and a store that holds some already, as a plan."""
+"""The plan of a migration, made from the routes of a source and the present contents of the target."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from ...routing.entry import Entry, Layout
 from ...routing.route import Route
 from ...routing.table import DesiredTable
 from ...store.base import Operation, Space
-from ..routes.compare import Held
+from ..routes.compare import StoreState
 
 
 class Kind(str, Enum):
-    """What a migration does with a route."""
+    """The action of a migration on a route."""
 
     ADD = "add"
     CHANGE = "change"
@@ -32,10 +32,10 @@ class Step:
     """One route of a migration.
 
     Args:
-        kind: what is done with it.
-        routespec: as JupyterHub gave it.
-        target: URL of the server; of one that is refused, empty.
-        why: why it is refused, or what it leads to up to now.
+        kind: the action.
+        routespec: the route's routespec in JupyterHub.
+        target: URL of the server; empty for a refused route.
+        why: the reason of a refusal, or the present target.
     """
 
     kind: Kind
@@ -44,18 +44,18 @@ class Step:
     why: str = ""
 
     def as_dict(self) -> dict[str, str]:
-        """As JSON."""
+        """Return the step for JSON."""
         return {"step": self.kind.value, "routespec": self.routespec, "target": self.target, "why": self.why}
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What is written.
+    """The operations of a migration.
 
     Args:
-        steps: each route.
-        groups: operations that belong together.
-        copied: how many keys that are not kvproxy's are copied.
+        steps: one for each route.
+        groups: batches of operations that stay together.
+        copied: the number of foreign keys to copy.
     """
 
     steps: Sequence[Step]
@@ -64,11 +64,11 @@ class Plan:
 
     @property
     def counts(self) -> Counter[Kind]:
-        """How many routes of each kind."""
+        """The number of routes of each kind."""
         return Counter(step.kind for step in self.steps)
 
     def as_dict(self) -> dict[str, Any]:
-        """As JSON."""
+        """Return the plan for JSON."""
         counts = {kind.value: self.counts[kind] for kind in Kind}
         return {"counts": counts, "foreign_keys": self.copied, "steps": [step.as_dict() for step in self.steps]}
 
@@ -76,22 +76,22 @@ class Plan:
 def plan_migration(
     routes: Iterable[Route],
     refused: Iterable[tuple[str, str]],
-    held: Held,
+    held: StoreState,
     layout: Layout,
     foreign: Mapping[str, str] | None = None,
 ) -> Plan:
-    """Decide what is written to a store, so that it has all routes from elsewhere besides those that it has.
+    """Plan the changes to a store that add all routes of the source to its own.
 
-    Routes take the places that the hub itself would give them; what is there already is not written again.
+    Routes get the groups that the hub itself would give them; existing routes are not rewritten.
 
     Args:
-        routes: from elsewhere; where one is there already, that from elsewhere wins.
-        refused: routespec and reason of those that cannot be taken.
-        held: what the store holds.
-        layout: how the hub lays out its routes.
-        foreign: keys of the configuration that are to be copied as they are.
+        routes: the routes of the source, which win over existing ones.
+        refused: routespec and reason of the routes that cannot be migrated.
+        held: the contents of the store.
+        layout: the hub's layout of routes.
+        foreign: keys of the configuration that are copied unchanged.
     """
-    # Whether Traefik can read groups is the hub's to ask: there are as many as before.
+    # The hub asks later if Traefik supports groups; until then the present groups are kept.
     table = DesiredTable(layout, encode_setup({}))
     table.restore(held.entries)
     steps = []
@@ -109,7 +109,7 @@ def plan_migration(
 
 
 def _entry(table: DesiredTable, route: Route) -> Entry:
-    """Where a hook fails, the hub is to find the route all the same, and to say why it does not serve it."""
+    """Return the entry of a route; if a hook fails, the hub still has to find the route, and to report the hook."""
     try:
         return table.entry(route)
     except HookError:
@@ -122,28 +122,28 @@ def _step(route: Route, before: Entry | None) -> Step:
         return Step(Kind.KEEP, route.routespec, route.target)
     if old is None:
         return Step(Kind.ADD, route.routespec, route.target)
-    why = f"leads to {old.target} up to now" if old.target != route.target else "has other data up to now"
+    why = f"now leads to {old.target}" if old.target != route.target else "now has other data"
     return Step(Kind.CHANGE, route.routespec, route.target, why)
 
 
-def missing(routes: Iterable[Route], held: Held) -> list[Route]:
-    """The routes that a store does not hold as they are."""
+def missing(routes: Iterable[Route], held: StoreState) -> list[Route]:
+    """Return the routes that a store does not hold unchanged."""
     there = held.routes
     return [route for route in routes if not _same(there.get(held.names.route(route.key)), route)]
 
 
 def _same(held: Route | None, route: Route) -> bool:
-    """Whatever the order of their data, which says nothing: a store that has a key for each gives them in any."""
+    """Compare two routes regardless of the order of their data, which a store with one key per value may change."""
     return held == route or (held is not None and held.as_dict() == route.as_dict())
 
 
 def deletions(groups: Iterable[Sequence[str]]) -> list[list[Operation]]:
-    """The operations that remove keys of the configuration, those together that belong together."""
+    """Return the operations that delete keys of the configuration, in the same batches."""
     return [[Operation(Space.CONFIG, key, None) for key in keys] for keys in groups]
 
 
 def chunks(groups: Iterable[Sequence[str]], most: int | None) -> list[list[str]]:
-    """Groups of keys, none of more than so many."""
+    """Split batches of keys so that none is larger than ``most``."""
     return [
         [*keys[start : start + (most or len(keys))]]
         for keys in groups

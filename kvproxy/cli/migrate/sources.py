@@ -1,4 +1,4 @@
-"""Where a migration reads from: another store of kvproxy's, or what jupyterhub-traefik-proxy has written."""
+"""The sources of a migration: another store of kvproxy, or the keys of jupyterhub-traefik-proxy."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from ...routing.route import Route
 from ...store.base import Operation, Roots, Space, Store, make_roots
 from ..hub.config import Hub, load_hub
 from ..hub.liveness import hub_at_work
-from ..routes.compare import Held, hold
+from ..routes.compare import StoreState, store_state
 from ..routes.observe import opened
 from .plan import chunks, deletions
 
 
 @dataclass(frozen=True)
 class Removal:
-    """What is to be removed from one store: groups of operations, those together that belong together."""
+    """The removals from one store, as batches of operations that stay together."""
 
     store: Store
     groups: Sequence[Sequence[Operation]]
@@ -33,16 +33,16 @@ class Removal:
 
 @dataclass(frozen=True)
 class Source:
-    """What was found.
+    """The contents of a source.
 
     Args:
         routes: the routes.
-        refused: routespec and reason of those that cannot be taken.
-        foreign: keys of the configuration that are neither kvproxy's nor jupyterhub-traefik-proxy's.
-        removals: what removes all that was found but the foreign keys.
-        revision: the revision there, which no other store has; None for jupyterhub-traefik-proxy's.
-        at_work: the hub that is at work there, as far as the store tells; empty if none is.
-        older: how many routes there are besides that the hub has gone on without.
+        refused: routespec and reason of the routes that cannot be migrated.
+        foreign: keys of the configuration that belong neither to kvproxy nor to jupyterhub-traefik-proxy.
+        removals: the removals of everything but the foreign keys.
+        revision: the revision there, which no other store has; None for jupyterhub-traefik-proxy.
+        at_work: the hub that holds the lease there; empty if none does.
+        older: the number of outdated routes, which are not among the routes.
     """
 
     routes: Sequence[Route]
@@ -70,13 +70,13 @@ class Origin:
 
 
 def origin_of(text: str, hub: Hub, prefixes: tuple[str | None, str | None]) -> Origin:
-    """The store to read from.
+    """Find the store to read from.
 
     Args:
         text: a store's URL, or the path of a jupyterhub_config.py; empty for the hub's own store.
-        hub: the hub to migrate to.
-        prefixes: ``kv_traefik_prefix`` and ``kv_jupyterhub_prefix`` there, None for those of its own configuration, or
-            of this hub's.
+        hub: the target hub.
+        prefixes: ``kv_traefik_prefix`` and ``kv_jupyterhub_prefix`` there, None for those of its own configuration or
+            of the target hub.
 
     Raises:
         ConfigurationError: if it is neither.
@@ -105,7 +105,7 @@ def _from_url(url: str, hub: Hub) -> KVTraefikProxy:
 
 
 def same_store(one: Origin, other: Origin) -> bool:
-    """True if two origins are the same keys of the same store, as far as their settings tell."""
+    """Return True if two origins are the same keys of the same store, judging by their settings."""
     return _place(one) == _place(other)
 
 
@@ -116,14 +116,14 @@ def _place(origin: Origin) -> tuple[Any, ...]:
 
 @asynccontextmanager
 async def reading(origin: Origin) -> AsyncIterator[Source]:
-    """Everything that another hub's kvproxy has written; its store is open until the end, for removals.
+    """Read the routes of another hub's kvproxy; its store stays open until the end, for removals.
 
     Raises:
         StoreError: if it cannot be read.
     """
     async with opened(origin.proxy, origin.roots) as store:
         snapshot = await store.snapshot()
-        held = hold(snapshot, origin.proxy.names)
+        held = store_state(snapshot, origin.proxy.names)
         refused = [(name, "There is no readable record of it.") for name in held.unreadable]
         groups = [diff(entry, None) for entry in held.entries.values()]
         key = held.names.revision_key
@@ -135,7 +135,7 @@ async def reading(origin: Origin) -> AsyncIterator[Source]:
 
 @asynccontextmanager
 async def reading_peer(origin: Origin) -> AsyncIterator[Source]:
-    """Everything that jupyterhub-traefik-proxy has written; its store is open until the end, for removals.
+    """Read the routes of jupyterhub-traefik-proxy; its store stays open until the end, for removals.
 
     Raises:
         StoreError: if it cannot be read.
@@ -147,25 +147,25 @@ async def reading_peer(origin: Origin) -> AsyncIterator[Source]:
         removals = [Removal(store, deletions(chunks(peer_groups(config), most)))]
         found = peer_routes(config, config)
         if found.records:
-            # A configuration file, which holds records as well.
+            # A configuration file, which holds the records too.
             removals.append(Removal(store, deletions(chunks(found.records, most))))
             yield Source(found.routes, found.refused, {}, removals, older=found.older)
             return
         async with _records(origin) as (records, keys):
             found = peer_routes(keys, config)
             removals.append(Removal(records, deletions(chunks(found.records, most))))
-            yield Source(found.routes, found.refused, _foreign(hold(snapshot)), removals, older=found.older)
+            yield Source(found.routes, found.refused, _foreign(store_state(snapshot)), removals, older=found.older)
 
 
-def _foreign(held: Held) -> dict[str, str]:
+def _foreign(held: StoreState) -> dict[str, str]:
     return {key: value for key, value in held.foreign.items() if not is_peers(key) and not is_kvproxys(key)}
 
 
 @asynccontextmanager
 async def _records(origin: Origin) -> AsyncIterator[tuple[Store, dict[str, str]]]:
-    """The peer's records as configuration of a store with another root, and all keys there.
+    """Return the peer's records as the configuration of a store with another root, and all keys there.
 
-    The peer takes a slash at the beginning of a prefix for a part of the keys.
+    For the peer, a slash at the beginning of a prefix is a part of the keys.
     """
     proxy, root = origin.proxy, origin.roots.jupyterhub
     async with opened(proxy, configuration_at(root)) as plain:
@@ -178,17 +178,17 @@ async def _records(origin: Origin) -> AsyncIterator[tuple[Store, dict[str, str]]
 
 
 def configuration_at(root: str) -> Roots:
-    """Roots of which the configuration's is this one, and the records' one that no hub has."""
+    """Return this root as the configuration's, and an unused one for the records."""
     return Roots(root, f"{root}/kvproxy-none")
 
 
 async def remove(removal: Removal) -> int:
-    """Remove what was found; gives back how many keys that were.
+    """Run a removal, and return the number of removed keys.
 
     Raises:
-        StoreError: if it could not be; the rest can be removed later.
+        StoreError: if that failed; the rest can be removed later.
     """
-    # It may have the same roots as what has been written to since it was read.
+    # The target may have the same roots, so this store may have changed since it was read.
     await removal.store.snapshot()
     removed = 0
     for transaction in transactions(removal.groups, removal.store.capabilities):

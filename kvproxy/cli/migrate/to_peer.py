@@ -1,4 +1,4 @@
-"""Giving routes back to jupyterhub-traefik-proxy: written as it does, while all that kvproxy has written is removed."""
+"""Returning routes to jupyterhub-traefik-proxy: writing them in its form, and removing kvproxy's own keys."""
 
 from __future__ import annotations
 
@@ -21,18 +21,18 @@ from .sources import Origin, configuration_at, reading, remove
 
 
 async def give_back(hub: Hub, execute: bool, progress: Progress = lambda done, total: None) -> Outcome:
-    """Plan to give back all routes in the hub's own store and, if that is wished, carry it out.
+    """Plan the return of all routes in the hub's own store and, if requested, run it.
 
-    Traefik prefers what is written to what is removed then, so that requests lead to the same servers all along.
+    The new routers have precedence over those that are removed after them, so requests always reach the same servers.
 
     Args:
-        hub: the hub, as it is configured for kvproxy.
-        execute: whether to write.
-        progress: is told what is written.
+        hub: the hub, as configured for kvproxy.
+        execute: True to write.
+        progress: receives the progress of writing.
 
     Raises:
-        KVProxyError: if it must not be done now.
-        StoreError: if the store cannot be read or written. Running it again does what is left.
+        KVProxyError: if it must not run now.
+        StoreError: if the store cannot be read or written. Running it again does the remaining work.
     """
     async with reading(Origin(hub.proxy, hub.proxy.roots)) as source, opened(hub.proxy) as store:
         await store.check()
@@ -66,7 +66,7 @@ def _steps(routes: Sequence[Route], entry_point: str) -> tuple[list[Step], list[
 
 
 def _changes(entry: PeerEntry, config: dict[str, str]) -> list[Operation]:
-    """What gives a route to its router, which may be there, put behind ours."""
+    """Return the operations for a route's router, which may exist with a lower priority than kvproxy's."""
     priority = f"http/routers/{entry.name}/priority"
     lowered = is_lowering(priority, config.get(priority, ""))
     return [*_sets(entry.config), *([Operation(Space.CONFIG, priority, None)] if lowered else [])]
@@ -78,14 +78,14 @@ def _sets(keys: dict[str, str]) -> list[Operation]:
 
 async def _obstacles(hub: Hub, store: Store) -> tuple[str, ...]:
     if await hub_answers(hub):
-        return (f"A hub is running at {hub.app.hub.url}; stop it first, as it would undo what is written.",)
-    who = await hub_at_work(store)
-    return (f"A hub ({who}) is at work on these routes; stop it first.",) if who else ()
+        return (f"A hub is running at {hub.app.hub.url}; stop it first, as it would undo the changes.",)
+    holder = await hub_at_work(store)
+    return (f"A hub ({holder}) is using these routes; stop it first.",) if holder else ()
 
 
 @asynccontextmanager
 async def _records(proxy: KVTraefikProxy, store: Store) -> AsyncIterator[tuple[Store, str]]:
-    """Where the records go, as the configuration of a store with another root, and what their keys begin with there."""
+    """Return the records' store, as the configuration of a store with another root, and the prefix of keys there."""
     if proxy.provider_name == "file":
         yield store, "jupyterhub/"
         return

@@ -20,20 +20,20 @@ from ..main import examples, hub_options
     )
 )
 @hub_options
-@click.option("--prefix", default="", help="Only routes whose routespec begins so.")
+@click.option("--prefix", default="", help="Only routes whose routespec begins with this.")
 @click.option("--differing", is_flag=True, help="Only routes whose stored or served state is wrong.")
-@click.option("--watch", is_flag=True, help="Look again and again, until Ctrl-C; in a pipe, print what changes.")
+@click.option("--watch", is_flag=True, help="Repeat until Ctrl-C; in a pipe, print changes.")
 @click.option(
     "--interval",
     default=2.0,
     show_default=True,
     type=click.FloatRange(min=0.1),
-    help="Seconds between two looks; longer where a look takes long.",
+    help="Seconds between two comparisons; longer if one takes long.",
 )
 @click.option(
     "--json/--table", "as_json", default=None, help="JSON or a table; without either, a table on a terminal only."
 )
-@click.option("--pager/--no-pager", default=True, help="Whether a table that is longer than the terminal is paged.")
+@click.option("--pager/--no-pager", default=True, help="Use a pager for a table that is longer than the terminal.")
 def command(
     config_file: str,
     hub_arguments: tuple[str, ...],
@@ -44,10 +44,11 @@ def command(
     as_json: bool | None,
     pager: bool,
 ) -> None:
-    """Show which routes there are, and who serves them.
+    """Show all routes, and which Traefik serves them.
 
-    For each route: what the store has, and whether each Traefik serves it so; those that differ come first. In a pipe,
-    or with --json, one JSON document with a route a line. With --watch, a line of JSON for each change instead.
+    Each route is shown as the store has it, with its state at each Traefik; routes that differ come first. In a pipe,
+    or with --json, the output is one JSON document with one route per line. With --watch, it is one line of JSON per
+    change.
     """
     from ..console import on_terminal
     from ..hub.config import load_hub

@@ -1,4 +1,4 @@
-"""What a store wants beside what each Traefik serves, route by route."""
+"""Comparison of a store with the Traefiks that read it, route by route."""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ from ...traefik.readiness import Pending, Ready, judge
 
 
 @dataclass(frozen=True)
-class Held:
-    """What a store holds.
+class StoreState:
+    """The contents of a store.
 
     Args:
-        entries: kvproxy's own, by name.
-        revision: the revision that Traefik was told of last, None if of none.
+        entries: the hub's entries, by name.
+        revision: the last revision, None if there is none.
         foreign: keys below the root of the configuration that are not the hub's, with their values.
-        names: how the hub calls its routers and services.
-        quarantined: records that a hub could not read and has set aside.
+        names: the hub's names of routers and services.
+        quarantined: keys of the unreadable records that a hub has set aside.
     """
 
     entries: Mapping[str, Entry]
@@ -41,7 +41,7 @@ class Held:
 
     @cached_property
     def routes(self) -> dict[str, Route]:
-        """The routes that can be read, by name."""
+        """The routes with a readable record, by name."""
         found = {name: route_of(entry) for name, entry in self.entries.items() if name != SETUP}
         return {name: route for name, route in found.items() if route is not None}
 
@@ -58,27 +58,27 @@ class Held:
         return [name for name in self.entries if name not in known]
 
 
-def hold(snapshot: Snapshot, names: Names = ALONE) -> Held:
-    """Sort what a store holds."""
+def store_state(snapshot: Snapshot, names: Names = ALONE) -> StoreState:
+    """Parse a snapshot of a store."""
     entries = parse_snapshot(snapshot.config, snapshot.records, {}, names)
     ours = {key for entry in entries.values() for key in entry.config} | {names.revision_key}
     revision = snapshot.config.get(names.revision_key, "")
     foreign = {key: value for key, value in snapshot.config.items() if key not in ours}
     aside = tuple(key.removeprefix(QUARANTINE) for key in snapshot.records if key.startswith(QUARANTINE))
-    return Held(entries, int(revision) if revision.isdigit() else None, foreign, names, aside)
+    return StoreState(entries, int(revision) if revision.isdigit() else None, foreign, names, aside)
 
 
 @dataclass(frozen=True)
-class Seen:
-    """What one Traefik says.
+class TraefikState:
+    """The answers of one Traefik.
 
     Args:
-        name: tells it from the others.
-        routers: what it says about routers, by name.
-        services: likewise about services.
+        name: its unique name.
+        routers: its descriptions of routers, by name.
+        services: its descriptions of services, by name.
         revision: the revision that it has loaded, None if none of kvproxy's.
         version: such as ``3.7.15``; empty if it was not asked.
-        problem: why it could not be asked; empty if it could.
+        problem: the error of asking it; empty if it answered.
     """
 
     name: str
@@ -90,20 +90,21 @@ class Seen:
 
 
 class State(str, Enum):
-    """How a Traefik stands to a route."""
+    """The state of a route at a Traefik."""
 
     SERVED = "served"
     PENDING = "pending"
     REJECTED = "rejected"
     UNKNOWN = "unknown"
-    #: It serves a route that the store does not want, or rightly does not.
+    #: Traefik serves a route that the store does not hold.
     LEFT_OVER = "left over"
+    #: Traefik rightly does not serve a route that the store does not hold; another Traefik still does.
     GONE = "not served"
 
 
 @dataclass(frozen=True)
-class Sight:
-    """A route at one Traefik; ``why`` is a sentence, empty if all is well."""
+class RouteStatus:
+    """The state of a route at one Traefik; ``why`` is a sentence, empty if the route is served."""
 
     state: State
     why: str = ""
@@ -111,39 +112,39 @@ class Sight:
 
 @dataclass(frozen=True)
 class Row:
-    """One route.
+    """One route in a comparison.
 
     Args:
-        name: of its router and service in Traefik.
-        route: None if the store has no readable record of it.
-        store: what is wrong with it in the store; empty if nothing is.
-        replicas: how each Traefik stands to it, by the Traefik's name.
+        name: name of its router and service in Traefik.
+        route: the route, None if the store has no readable record of it.
+        store: a sentence about its fault in the store; empty if there is none.
+        replicas: its state at each Traefik, by the Traefik's name.
     """
 
     name: str
     route: Route | None
     store: str
-    replicas: Mapping[str, Sight]
+    replicas: Mapping[str, RouteStatus]
 
     @property
     def differs(self) -> bool:
-        """Whether store and Traefiks are not all as the hub wants them."""
+        """True if the store or a Traefik differs from the hub's desired state."""
         return bool(self.store) or any(s.state not in {State.SERVED, State.GONE} for s in self.replicas.values())
 
     def as_dict(self) -> dict[str, Any]:
-        """As JSON."""
+        """Return the row for JSON."""
         known = self.route.as_dict() if self.route is not None else {"routespec": None, "target": None, "data": None}
         seen = {name: {"state": sight.state.value, "why": sight.why} for name, sight in self.replicas.items()}
         return {**known, "name": self.name, "differs": self.differs, "store": self.store, "replicas": seen}
 
 
-def compare(held: Held, seen: Sequence[Seen], layout: Layout) -> list[Row]:
-    """All routes, those first that differ, each kind by routespec.
+def compare(held: StoreState, seen: Sequence[TraefikState], layout: Layout) -> list[Row]:
+    """Compare all routes; those that differ come first, and each kind is sorted by routespec.
 
     Args:
-        held: what the store holds.
-        seen: what each Traefik says.
-        layout: how the hub would lay out its routes.
+        held: the contents of the store.
+        seen: the answers of each Traefik.
+        layout: the hub's layout of routes.
     """
     layout = replace(layout, rooted=is_rooted(held.entries.get(SETUP), held.names))
     routes, groups = held.routes, held.groups
@@ -164,15 +165,15 @@ def compare(held: Held, seen: Sequence[Seen], layout: Layout) -> list[Row]:
 def _wanted(
     entry: Entry, name: str, route: Route, layout: Layout, groups: Mapping[str, Group]
 ) -> tuple[Entry | None, str]:
-    """What the hub would write, or why a hook keeps it from serving the route."""
+    """Return the entry that the hub would write, or the reason that a hook prevents the route from being served."""
     try:
         return encode_route(route, layout, groups.get(parent_name(entry, layout.names) or "")), ""
     except HookError as error:
         return None, f"The hub does not serve it. {error}"
 
 
-def _parents(held: Held, name: str) -> list[str]:
-    """The groups that an entry is in, the innermost first."""
+def _parents(held: StoreState, name: str) -> list[str]:
+    """Return the groups that an entry is in, the innermost first."""
     found: list[str] = []
     while (above := parent_name(held.entries[name], held.names)) is not None and above not in found:
         found.append(above)
@@ -193,29 +194,29 @@ def _wrong_in_store(entry: Entry, wanted: Entry | None, parents: Sequence[str], 
 
 
 def _sight(
-    name: str, entry: Entry, wanted: Entry | None, seen: Seen, parents: Iterable[str], broken: Mapping[str, str]
-) -> Sight:
+    name: str, entry: Entry, wanted: Entry | None, seen: TraefikState, parents: Iterable[str], broken: Mapping[str, str]
+) -> RouteStatus:
     if seen.problem:
-        return Sight(State.UNKNOWN, seen.problem)
+        return RouteStatus(State.UNKNOWN, seen.problem)
     judged = entry if _complete(entry, name) else wanted
     if judged is None:
-        return Sight(State.UNKNOWN, "Its keys are incomplete.")
+        return RouteStatus(State.UNKNOWN, "Its keys are incomplete.")
     verdict = judge(judged, seen.routers.get(name), seen.services.get(name))
     if isinstance(verdict, Ready):
         why = next((broken[parent] for parent in parents if parent in broken), "")
-        return Sight(State.PENDING if why else State.SERVED, why)
-    return Sight(State.PENDING if isinstance(verdict, Pending) else State.REJECTED, verdict.why + ".")
+        return RouteStatus(State.PENDING if why else State.SERVED, why)
+    return RouteStatus(State.PENDING if isinstance(verdict, Pending) else State.REJECTED, verdict.why + ".")
 
 
 def _complete(entry: Entry, name: str) -> bool:
-    """Whether a route's keys are all there that Traefik can be asked about."""
+    """Return True if an entry has all keys that Traefik can be asked about."""
     router, service = f"http/routers/{name}/", f"http/services/{name}/loadBalancer/servers/0/url"
     priority = entry.config.get(f"{router}priority", "0")
     return {f"{router}rule", f"{router}service", service} <= entry.config.keys() and priority.isdigit()
 
 
-def _broken_groups(held: Held, groups: Iterable[str], seen: Seen) -> dict[str, str]:
-    """The groups that a Traefik does not pass requests through, with the reason."""
+def _broken_groups(held: StoreState, groups: Iterable[str], seen: TraefikState) -> dict[str, str]:
+    """Return the groups through which a Traefik passes no requests, with the reason."""
     broken = {}
     for name in groups:
         keys = held.entries[name].config
@@ -237,31 +238,31 @@ def _router_problem(router: Mapping[str, Any] | None, rule: str) -> str:
     return ""
 
 
-def _left_over(entries: Mapping[str, Entry], seen: Sequence[Seen], ours: Names) -> list[Row]:
-    """What Traefiks have of kvproxy's and the store has not."""
+def _left_over(entries: Mapping[str, Entry], seen: Sequence[TraefikState], ours: Names) -> list[Row]:
+    """Return rows for the routes that Traefiks still serve and the store does not hold."""
     owned = {one.name: {ours.owner(f"http/routers/{router}/") for router in one.routers} for one in seen}
     names = sorted({name for names in owned.values() for name in names if name is not None and name not in entries})
-    over, gone = Sight(State.LEFT_OVER, "The store does not hold it any more."), Sight(State.GONE)
+    over, gone = RouteStatus(State.LEFT_OVER, "The store does not hold it any more."), RouteStatus(State.GONE)
     return [
         Row(name, None, "", {one.name: over if name in owned[one.name] else gone for one in seen}) for name in names
     ]
 
 
-def transient(held: Held, later: Held, rows: Iterable[Row], seen: Iterable[Seen]) -> bool:
-    """Whether differences may come from changes that were just under way, so that a second look is worth it.
+def transient(held: StoreState, later: StoreState, rows: Iterable[Row], seen: Iterable[TraefikState]) -> bool:
+    """Return True if differences may come from changes that were in progress, so that a second look may help.
 
     Args:
         held: the store, read before Traefik was asked.
         later: the store, read after that.
         rows: the comparison.
-        seen: what each Traefik said.
+        seen: the answers of each Traefik.
     """
     behind = any(one.revision != later.revision for one in seen if not one.problem)
     return any(row.differs for row in rows) and (behind or held.revision != later.revision)
 
 
 def changes(before: Mapping[str, Row], after: Mapping[str, Row]) -> list[tuple[str, Row]]:
-    """What has changed between two comparisons, each with ``added``, ``changed`` or ``removed``."""
+    """Return the rows that changed between two comparisons, each with ``added``, ``changed`` or ``removed``."""
     found = [
         ("added" if name not in before else "changed", row) for name, row in after.items() if before.get(name) != row
     ]

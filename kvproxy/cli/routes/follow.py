@@ -1,4 +1,4 @@
-"""Looking once, and looking again and again."""
+"""Comparing once, and comparing repeatedly."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ from ...errors import StoreError
 from ...store.base import Store
 from ..console import console, dump, printable
 from ..hub.config import Hub
-from .compare import Held, Row, Seen, changes
-from .observe import Replicas, look, look_steadily, opened, replicas
+from .compare import Row, TraefikState, changes
+from .observe import Comparison, Replicas, look, look_steadily, opened, replicas
 from .output import Choice, page, replica_dict
 
-#: Of all time, looking may take one part in so many.
+#: Comparisons take at most one part in this number of all time.
 _SHARE: Final = 20
 #: Lines that are not routes.
 _HEAD: Final = 4
 
 
-async def look_once(hub: Hub) -> tuple[Held, list[Seen], list[Row]]:
+async def look_once(hub: Hub) -> Comparison:
     """Compare store and Traefiks.
 
     Raises:
@@ -38,16 +38,16 @@ async def look_once(hub: Hub) -> tuple[Held, list[Seen], list[Row]]:
 
 
 async def follow(hub: Hub, choice: Choice, interval: float, as_json: bool) -> None:
-    """Compare for ever, and show it on the terminal or print what changes.
+    """Compare repeatedly until interrupted, and show the result on the terminal or print the changes.
 
     Args:
-        hub: whose routes.
-        choice: which of them.
-        interval: seconds between two looks at least.
-        as_json: whether to print changes.
+        hub: the hub.
+        choice: the routes to show.
+        interval: minimum seconds between two comparisons.
+        as_json: True to print changes.
 
     Raises:
-        KVProxyError: if the store cannot be read at first.
+        KVProxyError: if the store cannot be read the first time.
     """
     async with opened(hub.proxy) as store, replicas(hub) as asked:
         first = await look_steadily(hub, store, asked)
@@ -58,24 +58,24 @@ async def follow(hub: Hub, choice: Choice, interval: float, as_json: bool) -> No
 
 
 class _Looks:
-    """Looks again and again, and takes a small part of all time for it.
+    """Repeats the comparison, and takes only a small part of all time for it.
 
     Args:
-        hub: whose routes.
-        store: where they are.
+        hub: the hub.
+        store: its store.
         asked: all Traefiks.
-        interval: seconds between two looks at least.
+        interval: minimum seconds between two comparisons.
     """
 
     def __init__(self, hub: Hub, store: Store, asked: Replicas, interval: float) -> None:
         self._hub, self._store, self._asked, self._interval = hub, store, asked, interval
         self._took = 0.0
 
-    async def next(self) -> tuple[Held, list[Seen], list[Row]]:
-        """The next comparison.
+    async def next(self) -> Comparison:
+        """Return the next comparison.
 
         Raises:
-            StoreError: if the store cannot be read; the next call tries again.
+            StoreError: if the store cannot be read; the next call retries.
         """
         await asyncio.sleep(max(self._interval, _SHARE * self._took))
         begin = time.monotonic()
@@ -85,7 +85,12 @@ class _Looks:
 
 
 async def _print_changes(
-    hub: Hub, store: Store, asked: Replicas, choice: Choice, interval: float, first: tuple[Held, list[Seen], list[Row]]
+    hub: Hub,
+    store: Store,
+    asked: Replicas,
+    choice: Choice,
+    interval: float,
+    first: Comparison,
 ) -> None:
     looks = _Looks(hub, store, asked, interval)
     _, seen, rows = first
@@ -105,7 +110,7 @@ async def _print_changes(
             continue
         problem = ""
         for one in later:
-            # A new revision alone is no news: every change brings one.
+            # A new revision alone is not reported: every change brings one.
             if _news(one) not in map(_news, seen):
                 _event("replica", replica_dict(one))
         after = _by_name(choice.of(rows))
@@ -114,7 +119,7 @@ async def _print_changes(
         before, seen = after, later
 
 
-def _news(seen: Seen) -> tuple[str, str, str]:
+def _news(seen: TraefikState) -> tuple[str, str, str]:
     return seen.name, seen.version, seen.problem
 
 
@@ -128,7 +133,12 @@ def _event(kind: str, what: Mapping[str, Any]) -> None:
 
 
 async def _show(
-    hub: Hub, store: Store, asked: Replicas, choice: Choice, interval: float, first: tuple[Held, list[Seen], list[Row]]
+    hub: Hub,
+    store: Store,
+    asked: Replicas,
+    choice: Choice,
+    interval: float,
+    first: Comparison,
 ) -> None:
     looks, out = _Looks(hub, store, asked, interval), console()
     held, seen, rows = first

@@ -1,4 +1,4 @@
-"""How `kvproxy routes` shows a comparison: a table for people, JSON for programs."""
+"""The output of `kvproxy routes`: a table for people, JSON for programs."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from rich.text import Text
 
 from ..._text import counted
 from ..console import console, dump, printable
-from .compare import Held, Row, Seen, Sight, State
+from .compare import RouteStatus, Row, State, StoreState, TraefikState
 
 _STYLES: Final = {
     State.SERVED: "green",
@@ -27,55 +27,53 @@ _STYLES: Final = {
 
 @dataclass(frozen=True)
 class Choice:
-    """Which routes are shown.
+    """The selection of routes to show.
 
     Args:
-        prefix: what their routespecs begin with; empty for all.
-        differing: whether only those are shown that differ.
+        prefix: the beginning of their routespecs; empty for all.
+        differing: True to show only the routes that differ.
     """
 
     prefix: str = ""
     differing: bool = False
 
     def of(self, rows: Iterable[Row]) -> list[Row]:
-        """Those that are shown."""
+        """Return the selected rows."""
         return [row for row in rows if self._fits(row) and (row.differs or not self.differing)]
 
     def _fits(self, row: Row) -> bool:
         return not self.prefix or (row.route is not None and row.route.routespec.startswith(self.prefix))
 
 
-def replica_dict(seen: Seen) -> dict[str, Any]:
-    """A Traefik as JSON."""
+def replica_dict(seen: TraefikState) -> dict[str, Any]:
+    """Return a Traefik for JSON."""
     return {"name": seen.name, "version": seen.version, "revision": seen.revision, "problem": seen.problem}
 
 
-def print_document(held: Held, seen: Sequence[Seen], rows: Sequence[Row]) -> None:
-    """Print one JSON document with a route a line, so that it is good for grep as well."""
+def print_document(held: StoreState, seen: Sequence[TraefikState], rows: Sequence[Row]) -> None:
+    """Print one JSON document with one route per line, so that grep works on it too."""
     head = {"revision": held.revision, "replicas": [replica_dict(one) for one in seen]}
     lines = ",\n".join(dump(row.as_dict()) for row in rows)
     click.echo(f'{dump(head)[:-1]}, "routes": [\n{lines}\n]}}')
 
 
-def summary(place: str, rows: Sequence[Row], seen: Sequence[Seen]) -> Text:
-    """What there is, in a line."""
+def summary(place: str, rows: Sequence[Row], seen: Sequence[TraefikState]) -> Text:
+    """Return a one-line summary."""
     routes = sum(row.route is not None for row in rows)
     differing = sum(row.differs for row in rows)
-    whom = "Traefik" if len(seen) == 1 else f"{len(seen)} Traefiks"
+    servers = "Traefik" if len(seen) == 1 else f"{len(seen)} Traefiks"
     text = Text(f"{counted(routes, 'route')} in the store, {place}")
     if not rows:
         return text.append(".")
     if any(one.problem for one in seen):
-        return text.append("; not every Traefik says which it serves.", style="bold yellow")
+        return text.append("; not every Traefik answers.", style="bold yellow")
     if differing:
-        return text.append(f"; {differing} {'is' if differing == 1 else 'are'} not as ", style="bold yellow").append(
-            "it should be." if differing == 1 else "they should be.", style="bold yellow"
-        )
-    return text.append("; ").append(f"all served by {whom}.", style="green")
+        return text.append(f"; {differing} {'differs' if differing == 1 else 'differ'}.", style="bold yellow")
+    return text.append("; ").append(f"all served by {servers}.", style="green")
 
 
-def replica_lines(held: Held, seen: Sequence[Seen]) -> list[Text]:
-    """What is to be said about each Traefik; they are told apart by numbers if there are several."""
+def replica_lines(held: StoreState, seen: Sequence[TraefikState]) -> list[Text]:
+    """Return one line about each Traefik; several are numbered."""
     lines = []
     for number, one in enumerate(seen, 1):
         line = Text(f"[{number}] {one.name}: " if len(seen) > 1 else f"Traefik at {one.name}: ")
@@ -89,8 +87,8 @@ def replica_lines(held: Held, seen: Sequence[Seen]) -> list[Text]:
     return lines
 
 
-def table(rows: Sequence[Row], seen: Sequence[Seen]) -> Table:
-    """Routes for people."""
+def table(rows: Sequence[Row], seen: Sequence[TraefikState]) -> Table:
+    """Return the table of routes."""
     made = Table(box=None, padding=(0, 2, 0, 0), header_style="bold")
     made.add_column("ROUTE", overflow="fold")
     made.add_column("TARGET", overflow="fold")
@@ -103,7 +101,7 @@ def table(rows: Sequence[Row], seen: Sequence[Seen]) -> Table:
     return made
 
 
-def _cells(row: Row, seen: Sequence[Seen]) -> list[Text]:
+def _cells(row: Row, seen: Sequence[TraefikState]) -> list[Text]:
     route = row.route.as_dict() if row.route is not None else {}
     sights = [row.replicas[one.name] for one in seen]
     return [
@@ -115,14 +113,14 @@ def _cells(row: Row, seen: Sequence[Seen]) -> list[Text]:
     ]
 
 
-def _remark(row: Row, sights: Iterable[Sight]) -> str:
-    # What cannot be asked is said once, above the table.
+def _remark(row: Row, sights: Iterable[RouteStatus]) -> str:
+    # An unreachable Traefik is reported once, above the table.
     said = [row.store, *(sight.why for sight in sights if sight.state is not State.UNKNOWN)]
     return " ".join(dict.fromkeys(filter(None, said)))
 
 
 def whose(data: dict[str, Any]) -> str:
-    """What JupyterHub says a route is for.
+    """Return the owner of a route, from JupyterHub's data.
 
     >>> whose({"user": "ada", "server_name": "gpu"}), whose({"service": "cull"}), whose({"hub": True}), whose({})
     ('ada (gpu)', 'service cull', 'hub', '')
@@ -134,24 +132,28 @@ def whose(data: dict[str, Any]) -> str:
     return next((name for name in ("hub", "extra") if data.get(name)), "")
 
 
-def page(place: str, held: Held, seen: Sequence[Seen], rows: Sequence[Row], shown: Sequence[Row]) -> Group:
-    """All of it for people.
+def page(
+    place: str, held: StoreState, seen: Sequence[TraefikState], rows: Sequence[Row], shown: Sequence[Row]
+) -> Group:
+    """Return the whole output for people.
 
     Args:
-        place: where in the store the routes are.
-        held: what the store holds.
-        seen: what each Traefik says.
+        place: location of the routes in the store.
+        held: the contents of the store.
+        seen: the answers of each Traefik.
         rows: all routes.
-        shown: those that are shown.
+        shown: the selected routes.
     """
     parts = [*replica_lines(held, seen), summary(place, rows, seen)]
     if shown:
         return Group(*parts, Text(), table(shown, seen))
-    return Group(*parts, Text("None of them is what --prefix and --differing ask for.")) if rows else Group(*parts)
+    return Group(*parts, Text("None of them matches --prefix and --differing.")) if rows else Group(*parts)
 
 
-def print_table(place: str, held: Held, seen: Sequence[Seen], rows: Sequence[Row], choice: Choice, paged: bool) -> None:
-    """Print all of it for people, by a pager if it is longer than the terminal."""
+def print_table(
+    place: str, held: StoreState, seen: Sequence[TraefikState], rows: Sequence[Row], choice: Choice, paged: bool
+) -> None:
+    """Print the whole output for people, in a pager if it is longer than the terminal."""
     out = console()
     shown = choice.of(rows)
     made = page(place, held, seen, rows, shown)
@@ -162,7 +164,7 @@ def print_table(place: str, held: Held, seen: Sequence[Seen], rows: Sequence[Row
 
 
 def rendered(out: Console, made: Group) -> str:
-    """What would be printed."""
+    """Return the text that would be printed."""
     with out.capture() as capture:
         out.print(made)
     return capture.get()

@@ -27,29 +27,30 @@ if TYPE_CHECKING:
     "--for",
     "place",
     type=click.Choice(["compose", "kubernetes", "systemd"]),
-    help="Where Traefik runs, as in kvproxy's examples of that name: how it ends, and where its API listens.",
+    help="The environment of Traefik, as in kvproxy's example of that name. It decides how Traefik stops and where "
+    "its API listens.",
 )
 @click.option(
     "--traefik-version",
     metavar="VERSION",
-    help="Traefik's version, such as 3.7.1; that of the traefik on PATH if not given, else the newest.",
+    help="Traefik's version, such as 3.7.1; by default that of the traefik on PATH, or else the newest.",
 )
 @click.option(
     "--format",
     "form",
     type=click.Choice(["toml", "yaml"]),
-    help="Format; if not given, what the name of the output file says, else toml.",
+    help="Format; by default that of the output file's suffix, or else toml.",
 )
 @click.option(
     "-o",
     "--output",
     type=click.Path(dir_okay=False, path_type=Path),
-    help="Write this file, which only its owner can read, instead of printing.",
+    help="Write to this file, which only its owner can read, instead of printing.",
 )
 @click.option(
     "--with-secrets/--without-secrets",
     default=None,
-    help="Whether the store's password is in it; without either, it is left out on a terminal only.",
+    help="Include the store's password or not; by default, it is left out on a terminal only.",
 )
 def command(
     config_file: str,
@@ -62,10 +63,10 @@ def command(
 ) -> None:
     """Print the static configuration for a Traefik of your own.
 
-    For a hub with should_start = False: entry points, API and the provider that reads the hub's store, made from the
-    hub's settings, with extra_static_config merged over them. It may hold the store's password, which is left out on a
-    terminal, but not in a pipe, so that the file works. Use --output for a file: a shell makes one that all users of
-    the machine can read.
+    For a hub with should_start = False: entry points, API and the provider for the hub's store, made from the hub's
+    settings, with extra_static_config merged over them. It may contain the store's password, which is left out on a
+    terminal but not in a pipe, so that the file works. Use --output to write a file: all users of the machine can read
+    one that a shell redirects to.
     """
     from ..console import file_for_all, on_terminal
     from ..hub.config import load_hub
@@ -92,7 +93,7 @@ def command(
 
 
 def _text(proxy: KVTraefikProxy, place: str | None, version: str | None, form: str, hidden: bool) -> tuple[str, bool]:
-    """The text of the file, and True if a secret is in it."""
+    """Return the text of the file, and True if it contains a secret."""
     from ...process.launch import DEFAULT_ENVIRONMENT
     from ...traefik.static_config import check_url, groups_allowed
     from .render import PLACES, Place, comments_on, external_configuration, masked, parse_traefik_version, text_of
@@ -111,7 +112,7 @@ def _text(proxy: KVTraefikProxy, place: str | None, version: str | None, form: s
 
 
 def _installed_version() -> tuple[int, ...]:
-    """The version of the Traefik of this machine, or, if there is none, of any that has no peculiarities."""
+    """Return the version of this machine's Traefik or, if there is none, one without peculiarities."""
     from ...errors import TraefikError
     from ...process.launch import find_traefik, traefik_version
 

@@ -1,4 +1,4 @@
-"""The static configuration of a Traefik that the hub does not start, as a value and as the text of a file."""
+"""The static configuration of an external Traefik, as a value and as the text of a file."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ import yaml
 from ...errors import ConfigurationError
 from ...traefik.static_config import StaticSettings, deep_merge, static_configuration, with_host
 
-#: Names of settings whose values nobody should read over a shoulder.
+#: Names of settings with secret values.
 _SECRET: Final = re.compile(r"password|token|secret", re.IGNORECASE)
-#: What stands in a masked configuration where a secret would.
+#: The replacement of a secret in a masked configuration.
 MASK: Final = "(hidden)"
 FORMATS: Final = ("toml", "yaml")
 
@@ -27,17 +27,17 @@ class Place:
     """The parts of the static configuration that depend on where Traefik runs, not on the hub's settings.
 
     Args:
-        life_cycle: the public entry point's ``lifeCycle``: for how long it takes new connections after it was told to
-            stop, and for how long what is open may go on then (``pkg/server/server_entrypoint_tcp.go``, 3.7).
-        api_host: the name that stands for the address at which the API listens; empty for what the settings say.
+        life_cycle: the public entry point's ``lifeCycle``: for how long it accepts new connections after the signal to
+            stop, and for how long open connections may then continue (``pkg/server/server_entrypoint_tcp.go``, 3.7).
+        api_host: the name of the address at which the API listens; empty for that of the settings.
     """
 
     life_cycle: Mapping[str, str] = field(default_factory=dict)
     api_host: str = ""
 
 
-#: By name, as in ``examples/``. Under systemd no other Traefik serves meanwhile: the sooner the old one ends, the
-#: sooner the next one listens. Kubernetes removes a pod from its Services before it signals Traefik (``preStop``).
+#: By name, as in ``examples/``. Under systemd no other Traefik serves during a restart, so the old one stops quickly
+#: for the new one to listen. Kubernetes removes a pod from its Services before it signals Traefik (``preStop``).
 PLACES: Final = {
     "compose": Place({"requestAcceptGraceTimeout": "5s", "graceTimeOut": "60s"}, api_host="api-here"),
     "kubernetes": Place({"graceTimeOut": "60s"}),
@@ -46,16 +46,16 @@ PLACES: Final = {
 
 
 def parse_traefik_version(text: str) -> tuple[int, ...]:
-    """A version as an administrator names it: ``3.6.5``, ``v3.7`` or ``3``.
+    """Parse a version such as ``3.6.5``, ``v3.7`` or ``3``.
 
     Raises:
-        ConfigurationError: if it is none, or one that kvproxy cannot work with.
+        ConfigurationError: if it is invalid, or kvproxy does not support it.
 
     >>> parse_traefik_version("v3.6")
     (3, 6)
     """
     if not (match := re.fullmatch(r"v?(\d+(?:\.\d+){0,2})(?:-[\w.]+)?", text)):
-        raise ConfigurationError(f"{text!r} is no version of Traefik; it should look like 3.7.1.")
+        raise ConfigurationError(f"{text!r} is not a version of Traefik; it should look like 3.7.1.")
     version = tuple(map(int, match[1].split(".")))
     if version < (3,):
         raise ConfigurationError(f"kvproxy needs Traefik 3, and {text} is older.")
@@ -63,14 +63,14 @@ def parse_traefik_version(text: str) -> tuple[int, ...]:
 
 
 def external_configuration(settings: StaticSettings, place: Place = Place()) -> dict[str, Any]:
-    """The static configuration for a Traefik that is not the hub's child.
+    """Return the static configuration of an external Traefik.
 
-    It listens on all addresses where the hub's settings have a host name, which is how others reach it. It logs as
-    Traefik does by default, as only people read its log.
+    It listens on all addresses if the hub's settings have a host name, which is its name for others. It logs in
+    Traefik's default format, as only people read its log.
 
     Args:
-        settings: what is made of the hub's settings.
-        place: where Traefik runs; by default it takes the time to stop that Traefik takes by default.
+        settings: the values from the hub's settings.
+        place: the environment of Traefik; by default Traefik's own times to stop apply.
     """
     public_url, api_url = _listening(settings.public_url), _listening(settings.api_url)
     if place.api_host:
@@ -84,7 +84,7 @@ def external_configuration(settings: StaticSettings, place: Place = Place()) -> 
 
 
 def _tidy(configuration: Mapping[str, Any]) -> dict[str, Any]:
-    """A configuration without empty sections; an empty ``api`` says that there is one."""
+    """Return a configuration without empty sections, except ``api``, which an empty section switches on."""
     found = {}
     for name, value in configuration.items():
         tidied = _tidy(value) if isinstance(value, Mapping) else value
@@ -94,7 +94,7 @@ def _tidy(configuration: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _listening(url: str) -> str:
-    """A URL without its host, if that is a name of the network and not an address of this machine.
+    """Return a URL without its host if that is a name in the network and not an address of this machine.
 
     >>> _listening("http://traefik:8099/base"), _listening("http://localhost:8099"), _listening("http://[::1]:80/")
     ('http://:8099/base', 'http://localhost:8099', 'http://[::1]:80/')
@@ -115,8 +115,8 @@ def _is_address(host: str) -> bool:
 
 
 def masked(configuration: Mapping[str, Any], secrets: Iterable[str]) -> dict[str, Any]:
-    """A configuration without its secrets: those that are given, and whatever is called a password or a token."""
-    # A backend may give an empty text where there is no password; that is in every value.
+    """Return a configuration without its secrets: the given ones, and all settings named like one."""
+    # A backend may return an empty string for a missing password, which every value contains.
     hidden = tuple(filter(None, secrets))
     return {name: _masked(name, value, hidden) for name, value in configuration.items()}
 
@@ -132,7 +132,7 @@ def _masked(name: str, value: Any, secrets: Sequence[str]) -> Any:
 
 
 def files_in(configuration: Any) -> list[str]:
-    """Absolute paths that a configuration names, sorted: they mean files where Traefik runs."""
+    """Return the absolute paths in a configuration, sorted, which are files on Traefik's machine."""
     if isinstance(configuration, Mapping):
         return sorted({path for value in configuration.values() for path in files_in(value)})
     if isinstance(configuration, (list, tuple)):
@@ -141,12 +141,12 @@ def files_in(configuration: Any) -> list[str]:
 
 
 def text_of(configuration: Mapping[str, Any], form: str, comments: Sequence[str]) -> str:
-    """The text of the file.
+    """Return the text of the file.
 
     Args:
         configuration: the static configuration.
         form: one of :data:`FORMATS`.
-        comments: lines that stand at the top.
+        comments: lines for the top of the file.
     """
     head = "".join(f"# {line}".rstrip() + "\n" for line in comments) + "\n"
     if form == "toml":
@@ -157,13 +157,13 @@ def text_of(configuration: Mapping[str, Any], form: str, comments: Sequence[str]
 def comments_on(
     configuration: Mapping[str, Any], environment: Mapping[str, str], runtime: Mapping[str, str], hidden: bool
 ) -> list[str]:
-    """What whoever starts Traefik should know, a line each.
+    """Return instructions for starting Traefik, one per line.
 
     Args:
-        configuration: what the file holds.
-        environment: variables that Traefik needs, or must not have if they are empty, to read the store.
-        runtime: variables that do it good.
-        hidden: whether the secrets are left out.
+        configuration: the contents of the file.
+        environment: variables that Traefik needs to read the store, or must not have if they are empty.
+        runtime: recommended variables.
+        hidden: True if the secrets are left out.
     """
     lines = [
         "Traefik's static configuration, made by `kvproxy static-config` from the hub's settings. Regenerate it",
@@ -171,7 +171,7 @@ def comments_on(
     ]
     if hidden:
         lines.append("Secrets are hidden here; `--output FILE` writes them, into a file that only you can read.")
-    lines += [f"Give Traefik the variable {name}={value} with it." for name, value in sorted(runtime.items())]
+    lines += [f"Set the variable {name}={value} for Traefik." for name, value in sorted(runtime.items())]
     for name, value in sorted(environment.items()):
         if value:
             lines.append(f"Traefik needs the variable {name}{f'={MASK}' if hidden else f'={value}'}.")

@@ -65,7 +65,7 @@ class Network(Started):
 
     def start(self) -> None:
         """Make the machines. Raises ServerError if that is not allowed here."""
-        # Stays for ever: the kernel goes on sending for connections that were closed while a machine was cut off, which
+        # Stays forever: the kernel goes on sending for connections that were closed while a machine was cut off, which
         # must not leave this one when the bridge is gone.
         _undo("route", "add", "blackhole", _ALL, "metric", "4000000")
         if _ALL not in _ip("route", "show", "type", "blackhole"):

@@ -98,7 +98,7 @@ class TcpProxy:
             self._thread.run(self._reset())
 
     def forget(self, *, answers_only: bool = False) -> None:
-        """Pass nothing any more on the connections that are open, for ever, and leave them open; new ones work.
+        """Pass nothing any more on the connections that are open and leave them open; new ones work.
 
         So does a firewall or a proxy between that has lost its table of connections.
 

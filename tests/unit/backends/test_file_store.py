@@ -305,7 +305,7 @@ BROKEN = {
 }
 BROKEN_ANYHOW = [
     ("\n# {{ env `HOME` }}\n", 2, "template"),
-    ("\n# kvproxy record nonsense\n", 2, "no record"),
+    ("\n# kvproxy record nonsense\n", 2, "not a record"),
     ('# kvproxy record "/x/" {}\n# kvproxy record "/x/" {}\n', 2, "second one"),
 ]
 

@@ -28,7 +28,7 @@ from kvproxy.cli.check import certificates, findings
 from kvproxy.cli.check import cmd as check
 from kvproxy.cli.check.findings import Finding, Level
 from kvproxy.cli.check.hub import permissions
-from kvproxy.cli.routes.compare import Held, Row, Seen, Sight, State, hold
+from kvproxy.cli.routes.compare import RouteStatus, Row, State, StoreState, TraefikState, store_state
 from kvproxy.routing.encode import encode_route
 from kvproxy.routing.entry import Entry, Layout
 from kvproxy.routing.names import ALONE, Names
@@ -39,7 +39,7 @@ from kvproxy.traefik.setup.certificate import placeholder_certificate
 NOW = datetime(2030, 1, 15, tzinfo=timezone.utc)
 ROUTE = make_route("/user/ada/", "http://127.0.0.1:1", {})
 NAME = ALONE.route(ROUTE.key)
-HELD = Held({NAME: encode_route(ROUTE, Layout())}, 7)
+HELD = StoreState({NAME: encode_route(ROUTE, Layout())}, 7)
 PEERS = json.loads(Path(__file__).parents[2].joinpath("data/jupyterhub-traefik-proxy-2.1.0.json").read_text())
 
 
@@ -58,7 +58,7 @@ def test_contents_of_a_store() -> None:
     """Routes, unreadable records, the peer's keys, and foreign ones."""
     assert [one.said for one in findings.contents(HELD)] == ["It holds 1 route."]
     odd = replace(HELD, entries={**HELD.entries, "x-kvp": Entry("x-kvp", {"http/routers/x-kvp/rule": "1"}, {})})
-    assert "keys of 1 route without a record that can be read: 'x-kvp'" in findings.contents(odd)[1].said
+    assert "keys of 1 route without a readable record: 'x-kvp'" in findings.contents(odd)[1].said
     peers = {key.removeprefix("traefik/"): value for key, value in PEERS.items() if key.startswith("traefik/")}
     [_, left, others] = findings.contents(
         replace(HELD, foreign={**peers, "http/routers/mine/rule": "x"}), "kvproxy migrate --now"
@@ -73,25 +73,25 @@ def test_contents_of_a_store() -> None:
 def test_records_of_the_peer_are_no_broken_ones() -> None:
     """A store that keeps a key a record shows them beside the hub's."""
     records = {"router__2Fuser_2Fada_2F/target": "http://127.0.0.1:1"}
-    assert levels(findings.contents(hold(Snapshot({}, records)))) == ["ok"]
+    assert levels(findings.contents(store_state(Snapshot({}, records)))) == ["ok"]
 
 
 def test_other_hubs_and_what_was_set_aside_are_told_of() -> None:
     """Neither is this hub's to remove."""
-    odd = Held({}, 7, {"http/routers/abcdefghij234567-kvp-other/rule": "x"}, quarantined=("/user/eve/",))
+    odd = StoreState({}, 7, {"http/routers/abcdefghij234567-kvp-other/rule": "x"}, quarantined=("/user/eve/",))
     _, aside, others = findings.contents(odd)
     assert (aside.level, aside.said) == (
         Level.WARNING,
-        "A hub could not read 1 record and has set aside: '/user/eve/'.",
+        "A hub has set aside 1 record that it could not read: '/user/eve/'.",
     )
     assert others == findings.ok("store contents", "It holds 1 key of other hubs.")
 
 
 def test_a_key_that_traefik_cannot_decode_is_named() -> None:
     """If it can be told which it is."""
-    [stuck] = findings.revisions(replace(HELD, foreign={Names("b").hold_key: "true"}), [Seen("b", revision=6)])
+    [stuck] = findings.revisions(replace(HELD, foreign={Names("b").hold_key: "true"}), [TraefikState("b", revision=6)])
     assert "'http/kvproxy-is-writing-b'" in stuck.advice
-    [lags] = findings.revisions(replace(HELD, foreign={"http/routers/mine/rool": "x"}), [Seen("b", revision=6)])
+    [lags] = findings.revisions(replace(HELD, foreign={"http/routers/mine/rool": "x"}), [TraefikState("b", revision=6)])
     assert "'http/routers/mine/rool'" in lags.advice
 
 
@@ -101,7 +101,7 @@ def test_notifications_matter_where_there_are_many_routes() -> None:
     assert findings.notifications(True, "Do it.", 2).level is Level.OK
     assert findings.notifications(True, "Do it.", 1000) == findings.warning(
         "notifications",
-        "The store wakes Traefik for each key of a change, and each time Traefik reads all routes again.",
+        "The store notifies Traefik per key of a change, and each time Traefik reads all routes again.",
         "Do it.",
     )
 
@@ -119,11 +119,16 @@ def test_clocks_that_differ_are_named() -> None:
 
 def test_versions_of_traefik() -> None:
     """Too old ones, those that cannot have a tree, and different ones."""
-    assert levels(findings.versions([Seen("a", version="3.7.1"), Seen("b", version="3.7.1")], "tree")) == ["ok", "ok"]
-    assert levels(findings.versions([Seen("a", version="2.11.0")], "auto")) == ["error"]
-    [refused] = findings.versions([Seen("a", version="3.5.0")], "tree")
+    assert levels(
+        findings.versions([TraefikState("a", version="3.7.1"), TraefikState("b", version="3.7.1")], "tree")
+    ) == ["ok", "ok"]
+    assert levels(findings.versions([TraefikState("a", version="2.11.0")], "auto")) == ["error"]
+    [refused] = findings.versions([TraefikState("a", version="3.5.0")], "tree")
     assert "needs Traefik 3.6" in refused.said
-    assert levels(findings.versions([Seen("a", version="3.7.1"), Seen("b", version="3.7.2")], "auto"))[-1] == "warning"
+    assert (
+        levels(findings.versions([TraefikState("a", version="3.7.1"), TraefikState("b", version="3.7.2")], "auto"))[-1]
+        == "warning"
+    )
 
 
 def test_entry_points_that_are_missing_name_the_setting() -> None:
@@ -137,7 +142,7 @@ def test_entry_points_that_are_missing_name_the_setting() -> None:
 
 def test_revisions_tell_which_replica_lags() -> None:
     """Or reads another store."""
-    seen = [Seen("a", revision=7), Seen("b", revision=6), Seen("c", revision=None)]
+    seen = [TraefikState("a", revision=7), TraefikState("b", revision=6), TraefikState("c", revision=None)]
     assert levels(findings.revisions(HELD, seen)) == ["ok", "error", "error"]
     assert levels(findings.revisions(replace(HELD, revision=None), seen)) == ["ok"]
 
@@ -145,12 +150,12 @@ def test_revisions_tell_which_replica_lags() -> None:
 @pytest.mark.parametrize("state", [State.PENDING, State.REJECTED, State.LEFT_OVER, State.UNKNOWN])
 def test_routes_that_are_not_served_are_counted(state: State) -> None:
     """And `kvproxy routes` shows which they are."""
-    fine = Row("a", ROUTE, "", {"one": Sight(State.SERVED)})
-    wrong = Row("b", ROUTE, "", {"one": Sight(state)})
-    [finding] = findings.served([fine, wrong], [Seen("one")])
+    fine = Row("a", ROUTE, "", {"one": RouteStatus(State.SERVED)})
+    wrong = Row("b", ROUTE, "", {"one": RouteStatus(state)})
+    [finding] = findings.served([fine, wrong], [TraefikState("one")])
     assert (finding.level, finding.said) == (Level.ERROR, "one does not serve 1 route as the store has it.")
-    assert findings.served([fine, fine], [Seen("one")])[0].said == "one serves 2 routes, all that there are."
-    assert levels(findings.served([replace(fine, store="odd")], [Seen("one")])) == ["ok", "warning"]
+    assert findings.served([fine, fine], [TraefikState("one")])[0].said == "one serves 2 routes, all that there are."
+    assert levels(findings.served([replace(fine, store="odd")], [TraefikState("one")])) == ["ok", "warning"]
 
 
 def test_an_open_api_is_told_of() -> None:
@@ -207,8 +212,8 @@ def test_a_certificate_for_others_is_told_of(host: str) -> None:
 @pytest.mark.parametrize(
     ("begin", "end", "level", "said"),
     [
-        (-YEAR, -timedelta(days=1), "error", "has expired on 2030-01-14"),
-        (timedelta(days=1), YEAR, "error", "valid from 2030-01-16 on only"),
+        (-YEAR, -timedelta(days=1), "error", "expired on 2030-01-14"),
+        (timedelta(days=1), YEAR, "error", "not valid before 2030-01-16"),
         (-YEAR, timedelta(days=7), "warning", "expires on 2030-01-22"),
     ],
 )
@@ -254,9 +259,9 @@ def test_the_certificate_shown_to_users_is_checked() -> None:
     assert levels(certificates.served("h:1", der(GOOD[0]), GOOD[0], "", NOW)) == ["ok"]
     assert levels(certificates.served("h:1", der(GOOD[0]), None, "elsewhere", NOW)) == ["ok", "error"]
     [renewed] = certificates.served("h:1", der(GOOD[0]), other[0], "", NOW)
-    assert renewed.said == "h:1 shows another certificate than ssl_cert."
+    assert renewed.said == "h:1 serves a different certificate than ssl_cert."
     stand_in = placeholder_certificate(b"0" * 32)[0].encode()
-    assert "only a stand-in" in certificates.served("h:1", der(stand_in), None, "", NOW)[0].said
+    assert "a placeholder certificate" in certificates.served("h:1", der(stand_in), None, "", NOW)[0].said
 
 
 def test_certificates_of_a_real_authority(authority: trustme.CA) -> None:

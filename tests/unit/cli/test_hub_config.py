@@ -102,7 +102,7 @@ def test_misspelt_settings_are_told_of() -> None:
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("", "ConfigurableHTTPProxy, which is none of kvproxy's proxies; set c.JupyterHub.proxy_class to"),
+        ("", "ConfigurableHTTPProxy, which is not one of kvproxy's proxies; set c.JupyterHub.proxy_class to"),
         (
             "c.JupyterHub.proxy_class = 'traefik_reids'",
             "JupyterHub would refuse jupyterhub_config.py: it cannot import c.JupyterHub.proxy_class = 'traefik_reids'."
@@ -122,7 +122,7 @@ def test_misspelt_settings_are_told_of() -> None:
         (
             "from jupyterhub.proxy import Proxy\nclass TraefikRedisProxy(Proxy): pass\n"
             "c.JupyterHub.proxy_class = TraefikRedisProxy",
-            'none of kvproxy\'s proxies; set c.JupyterHub.proxy_class = "kvproxy_redis.TraefikRedisProxy".',
+            'not one of kvproxy\'s proxies; set c.JupyterHub.proxy_class = "kvproxy_redis.TraefikRedisProxy".',
         ),
         ("\nimport nosuch", "jupyterhub_config.py:2 cannot be run: ModuleNotFoundError: No module named 'nosuch'."),
         ("c.x = (\n", "jupyterhub_config.py:1 cannot be run: SyntaxError: '(' was never closed."),

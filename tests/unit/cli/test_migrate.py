@@ -12,7 +12,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from kvproxy.cli.migrate.plan import Kind, Plan, chunks, missing, plan_migration
-from kvproxy.cli.routes.compare import Held, hold
+from kvproxy.cli.routes.compare import StoreState, store_state
 from kvproxy.errors import InvalidRouteError
 from kvproxy.hooks.customize import Hook, customizing
 from kvproxy.routing.encode import encode_route, encode_setup
@@ -45,12 +45,14 @@ RECORDS = {key.removeprefix("jupyterhub/"): value for key, value in KEYS.items()
 TARGET = "http://127.0.0.1:1"
 
 
-def held(*known: Route, foreign: dict[str, str] | None = None, layout: Layout | None = None) -> Held:
+def held(*known: Route, foreign: dict[str, str] | None = None, layout: Layout | None = None) -> StoreState:
     """A store with some routes."""
-    return Held({ALONE.route(route.key): encode_route(route, layout or Layout()) for route in known}, 7, foreign or {})
+    return StoreState(
+        {ALONE.route(route.key): encode_route(route, layout or Layout()) for route in known}, 7, foreign or {}
+    )
 
 
-def after(plan: Plan, before: Held) -> Held:
+def after(plan: Plan, before: StoreState) -> StoreState:
     """The store's contents after the plan has been carried out."""
     config = {key: value for entry in before.entries.values() for key, value in entry.config.items()} | {
         **before.foreign
@@ -58,7 +60,7 @@ def after(plan: Plan, before: Held) -> Held:
     records = {key: value for entry in before.entries.values() for key, value in entry.records.items()}
     operations = [operation for group in plan.groups for operation in group]
     whole = applied(Entry("", config, records), operations)
-    return hold(Snapshot({**whole.config}, {**whole.records}))
+    return store_state(Snapshot({**whole.config}, {**whole.records}))
 
 
 def kinds(plan: Plan) -> dict[str, str]:
@@ -186,13 +188,13 @@ def test_a_plan_says_what_becomes_of_each_route() -> None:
     before = held(moved, bob, eve)
     plan = plan_migration([ada, bob, make_route("/new/", TARGET, {})], [("/bad/", "No.")], before, Layout())
     assert kinds(plan) == {"/user/ada/": "change", "/user/bob/": "keep", "/new/": "add", "/bad/": "refuse"}
-    assert [step.why for step in plan.steps if step.why] == ["leads to http://127.0.0.1:2 up to now", "No."]
+    assert [step.why for step in plan.steps if step.why] == ["now leads to http://127.0.0.1:2", "No."]
     assert {route.routespec for route in after(plan, before).routes.values()} == {
         *("/user/ada/", "/user/bob/", "/user/eve/", "/new/")
     }
     assert missing([ada, bob], after(plan, before)) == []
     assert missing([ada], before) == [ada]
-    assert plan_migration([other], [], before, Layout()).steps[0].why == "has other data up to now"
+    assert plan_migration([other], [], before, Layout()).steps[0].why == "now has other data"
 
 
 def test_existing_routes_are_not_written_again() -> None:

@@ -11,7 +11,17 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 
-from kvproxy.cli.routes.compare import Held, Row, Seen, Sight, State, changes, compare, hold, transient
+from kvproxy.cli.routes.compare import (
+    RouteStatus,
+    Row,
+    State,
+    StoreState,
+    TraefikState,
+    changes,
+    compare,
+    store_state,
+    transient,
+)
 from kvproxy.cli.routes.output import Choice, page, print_document, rendered, whose
 from kvproxy.hooks.customize import Hook, customizing
 from kvproxy.reconcile.reconciler import Reconciler
@@ -26,7 +36,7 @@ from .test_output import plain_console
 
 TARGET = "http://127.0.0.1:4001"
 ADA, BOB = ALONE.route("/user/ada/"), ALONE.route("/user/bob/")
-SERVED = Sight(State.SERVED)
+SERVED = RouteStatus(State.SERVED)
 
 
 class Filled:
@@ -54,16 +64,16 @@ class Filled:
     def snapshot(self) -> Snapshot:
         return Snapshot(dict(self.store.config), dict(self.store.records))
 
-    def seen(self, name: str = "one") -> Seen:
-        async def ask() -> Seen:
+    def seen(self, name: str = "one") -> TraefikState:
+        async def ask() -> TraefikState:
             traefik = self.store.traefik
             table = await traefik.table()
-            return Seen(name, table.routers, table.services, await traefik.revision(), await traefik.version())
+            return TraefikState(name, table.routers, table.services, await traefik.revision(), await traefik.version())
 
         return asyncio.run(ask())
 
-    def rows(self, *seen: Seen) -> dict[str, Row]:
-        return {row.name: row for row in compare(hold(self.snapshot), seen or [self.seen()], self.layout)}
+    def rows(self, *seen: TraefikState) -> dict[str, Row]:
+        return {row.name: row for row in compare(store_state(self.snapshot), seen or [self.seen()], self.layout)}
 
 
 @pytest.fixture(scope="module")
@@ -101,7 +111,7 @@ def test_a_replica_that_lags_is_told_from_one_that_does_not(filled: Filled) -> N
     old = replace(now, name="three", services=changed(now.services, BOB, **elsewhere))
     rows = filled.rows(now, without, old)
     assert rows[ADA].replicas["one"] == SERVED
-    assert rows[ADA].replicas["two"] == Sight(State.PENDING, "Traefik does not know the router yet.")
+    assert rows[ADA].replicas["two"] == RouteStatus(State.PENDING, "Traefik does not know the router yet.")
     assert rows[BOB].replicas["three"].why == f"Traefik still leads to http://127.0.0.1:9 instead of {TARGET}."
     assert rows[ADA].replicas["three"] == rows[BOB].replicas["two"] == SERVED
     assert rows[ADA].differs
@@ -112,20 +122,20 @@ def test_rejected_routes_have_traefiks_reason(filled: Filled) -> None:
     """In Traefik's own words."""
     now = filled.seen()
     refused = replace(now, routers=changed(now.routers, ADA, status="disabled", error=["no such middleware"]))
-    assert filled.rows(refused)[ADA].replicas["one"] == Sight(State.REJECTED, "no such middleware.")
+    assert filled.rows(refused)[ADA].replicas["one"] == RouteStatus(State.REJECTED, "no such middleware.")
 
 
 def test_a_replica_that_cannot_be_asked_is_unknown(filled: Filled) -> None:
     """The others are judged all the same."""
-    rows = filled.rows(filled.seen("one"), Seen("two", problem="It is away."))
-    assert rows[ADA].replicas == {"one": SERVED, "two": Sight(State.UNKNOWN, "It is away.")}
+    rows = filled.rows(filled.seen("one"), TraefikState("two", problem="It is away."))
+    assert rows[ADA].replicas == {"one": SERVED, "two": RouteStatus(State.UNKNOWN, "It is away.")}
 
 
 def test_keys_changed_in_the_store_are_named(filled: Filled) -> None:
     """They are not what the hub would write, though Traefik serves them so."""
     snapshot = filled.snapshot
     snapshot.config[f"http/routers/{ADA}/rule"] = "PathPrefix(`/mine`)"
-    [row] = [row for row in compare(hold(snapshot), [filled.seen()], filled.layout) if row.store]
+    [row] = [row for row in compare(store_state(snapshot), [filled.seen()], filled.layout) if row.store]
     assert row.name == ADA
     assert row.store == f"The hub would write http/routers/{ADA}/rule otherwise."
     assert row.replicas["one"].state is State.PENDING
@@ -139,7 +149,7 @@ def test_keys_without_a_readable_record_are_shown(filled: Filled, record: str | 
         del snapshot.records["/user/ada/"]
     else:
         snapshot.records["/user/ada/"] = record
-    held = hold(snapshot)
+    held = store_state(snapshot)
     assert held.unreadable == [ADA]
     [row] = [row for row in compare(held, [filled.seen()], filled.layout) if row.name == ADA]
     assert row.route is None
@@ -154,7 +164,7 @@ def test_a_record_without_keys_differs(filled: Filled) -> None:
         del snapshot.config[key]
     now = filled.seen()
     gone = replace(now, routers={BOB: now.routers[BOB]}, services={BOB: now.services[BOB]})
-    [row] = [row for row in compare(hold(snapshot), [gone], filled.layout) if row.differs]
+    [row] = [row for row in compare(store_state(snapshot), [gone], filled.layout) if row.differs]
     assert (row.name, row.replicas["one"].state) == (ADA, State.PENDING)
     assert "The hub would write" in row.store
 
@@ -167,7 +177,7 @@ def test_routes_served_but_not_stored_are_left_over(filled: Filled) -> None:
             del space[key]
     now = filled.seen("one")
     gone = replace(now, name="two", routers={BOB: now.routers[BOB]})
-    [row] = [row for row in compare(hold(snapshot), [now, gone], filled.layout) if row.name == ADA]
+    [row] = [row for row in compare(store_state(snapshot), [now, gone], filled.layout) if row.name == ADA]
     assert row.replicas["one"].state is State.LEFT_OVER
     assert row.replicas["two"].state is State.GONE
     assert row.differs
@@ -176,7 +186,7 @@ def test_routes_served_but_not_stored_are_left_over(filled: Filled) -> None:
 def test_routes_behind_a_group_that_traefik_lacks_are_not_served() -> None:
     """However right the routes' own routers are."""
     filled = Filled(*(f"/user/student{n:03d}/" for n in range(200)), layout=Layout(kind="tree"))
-    held, now = hold(filled.snapshot), filled.seen()
+    held, now = store_state(filled.snapshot), filled.seen()
     assert held.groups
     assert not any(row.differs for row in compare(held, [now], filled.layout))
     group = next(above for name in held.routes if (above := parent_name(held.entries[name])) is not None)
@@ -191,7 +201,7 @@ def test_keys_of_others_and_the_setup_are_no_routes(filled: Filled) -> None:
     """They are told apart."""
     snapshot = filled.snapshot
     snapshot.config["http/routers/mine/rule"] = "PathPrefix(`/mine`)"
-    held = hold(snapshot)
+    held = store_state(snapshot)
     assert held.foreign == {"http/routers/mine/rule": "PathPrefix(`/mine`)"}
     assert held.revision == int(snapshot.config[ALONE.revision_key])
     assert set(held.routes) == {ADA, BOB}
@@ -199,13 +209,13 @@ def test_keys_of_others_and_the_setup_are_no_routes(filled: Filled) -> None:
 
 def test_an_empty_store_is_no_trouble() -> None:
     """Before the hub's first start."""
-    assert hold(Snapshot()) == Held({}, None, {})
-    assert compare(hold(Snapshot()), [Seen("one")], Layout()) == []
+    assert store_state(Snapshot()) == StoreState({}, None, {})
+    assert compare(store_state(Snapshot()), [TraefikState("one")], Layout()) == []
 
 
 def test_only_differences_that_may_pass_are_worth_a_second_look(filled: Filled) -> None:
     """Those of a Traefik that has loaded everything stay as they are."""
-    held, now = hold(filled.snapshot), filled.seen()
+    held, now = store_state(filled.snapshot), filled.seen()
     fine = filled.rows().values()
     lacking = replace(now, routers={BOB: now.routers[BOB]})
     wrong = filled.rows(lacking).values()
@@ -230,7 +240,7 @@ def test_the_document_is_json_and_a_route_a_line(filled: Filled) -> None:
 
     @click.command()
     def command() -> None:
-        print_document(hold(filled.snapshot), [filled.seen()], list(filled.rows().values()))
+        print_document(store_state(filled.snapshot), [filled.seen()], list(filled.rows().values()))
 
     printed = CliRunner().invoke(command).output
     document = json.loads(printed)
@@ -246,7 +256,7 @@ def test_the_document_of_no_routes_is_json_too() -> None:
 
     @click.command()
     def command() -> None:
-        print_document(Held({}), [], [])
+        print_document(StoreState({}), [], [])
 
     assert json.loads(CliRunner().invoke(command).output)["routes"] == []
 
@@ -255,12 +265,14 @@ def test_the_page_says_what_is_wrong_first(filled: Filled) -> None:
     """And who says so, by number if there are several."""
     now = filled.seen("http://one")
     lacking = replace(now, name="http://two", revision=1, routers={ADA: now.routers[ADA]})
-    rows = list(compare(hold(filled.snapshot), [now, lacking], filled.layout))
+    rows = list(compare(store_state(filled.snapshot), [now, lacking], filled.layout))
     out = plain_console(width=160)
-    lines = rendered(out, page("below 'traefik'", hold(filled.snapshot), [now, lacking], rows, rows)).splitlines()
+    lines = rendered(
+        out, page("below 'traefik'", store_state(filled.snapshot), [now, lacking], rows, rows)
+    ).splitlines()
     assert lines[0] == "[1] http://one: version 3.7.15, has loaded what the store holds"
     assert lines[1] == "[2] http://two: version 3.7.15, has not loaded what the store holds"
-    assert lines[2] == "2 routes in the store, below 'traefik'; 1 is not as it should be."
+    assert lines[2] == "2 routes in the store, below 'traefik'; 1 differs."
     assert lines[5].split()[:5] == ["/user/bob/", TARGET, "/user/bob/", "served", "pending"]
     assert lines[5].rstrip().endswith("Traefik does not know the router yet.")
     assert lines[6].split() == ["/user/ada/", TARGET, "/user/ada/", "served", "served"]
@@ -271,28 +283,34 @@ def test_the_page_says_what_is_wrong_first(filled: Filled) -> None:
     [
         ("empty", "0 routes in the store, below 'traefik'."),
         ("filtered", "2 routes in the store, below 'traefik'; all served by Traefik."),
-        ("unreachable", "2 routes in the store, below 'traefik'; not every Traefik says which it serves."),
+        ("unreachable", "2 routes in the store, below 'traefik'; not every Traefik answers."),
     ],
 )
 def test_the_page_claims_only_what_was_seen(filled: Filled, kind: str, said: str) -> None:
     """Nothing is served of no routes, or by a Traefik that says nothing; a choice of none is said to be one."""
-    seen = [Seen("http://one", problem="It cannot be reached.") if kind == "unreachable" else filled.seen("http://one")]
-    held = hold(filled.snapshot)
+    seen = [
+        TraefikState("http://one", problem="It cannot be reached.")
+        if kind == "unreachable"
+        else filled.seen("http://one")
+    ]
+    held = store_state(filled.snapshot)
     rows = [] if kind == "empty" else list(compare(held, seen, filled.layout))
     lines = rendered(plain_console(width=160), page("below 'traefik'", held, seen, rows, [])).splitlines()
     assert lines[1] == said
-    assert lines[2:] == ([] if kind == "empty" else ["None of them is what --prefix and --differing ask for."])
+    assert lines[2:] == ([] if kind == "empty" else ["None of them matches --prefix and --differing."])
 
 
 def test_texts_from_the_store_are_no_markup(filled: Filled) -> None:
     """A server's name can neither choose colours nor break the table."""
     store = Filled("/user/%5Bred%5Dx/")
     out = plain_console(width=160, colours=True)
-    printed = rendered(out, page("", hold(store.snapshot), [store.seen()], [], list(store.rows().values())))
+    printed = rendered(out, page("", store_state(store.snapshot), [store.seen()], [], list(store.rows().values())))
     assert "/user/%5Bred%5Dx/" in printed
     data = {"user": "[bold red]ada[/]\x1b[2J"}
     row = replace(filled.rows()[ADA], route=make_route("/user/ada/", TARGET, data))
-    assert "[bold red]ada[/]\\x1b[2J" in rendered(out, page("", hold(store.snapshot), [filled.seen()], [], [row]))
+    assert "[bold red]ada[/]\\x1b[2J" in rendered(
+        out, page("", store_state(store.snapshot), [filled.seen()], [], [row])
+    )
 
 
 def test_routes_are_chosen_by_prefix_and_difference(filled: Filled) -> None:
@@ -322,7 +340,9 @@ def test_additions_of_a_hook_are_compared_as_the_hub_would_write_them() -> None:
 
     filled = Filled("/user/ada/", "/user/bob/", layout=Layout(customize=customizing([Hook("the hook", change)])))
     assert not any(row.differs for row in filled.rows().values())
-    rows = compare(hold(filled.snapshot), [filled.seen()], Layout(customize=customizing([Hook("the hook", fail)])))
+    rows = compare(
+        store_state(filled.snapshot), [filled.seen()], Layout(customize=customizing([Hook("the hook", fail)]))
+    )
     ada, bob = sorted(rows, key=lambda row: row.name != ADA)
     assert ada.store == "The hub does not serve it. the hook failed for the route '/user/ada/': LookupError: no ada"
     assert not bob.differs

@@ -124,7 +124,7 @@ def test_the_former_section_of_all_stores_is_read(cls: type[KVTraefikProxy]) -> 
 def test_the_former_proxy_class_says_what_to_write() -> None:
     """Once, with the name that takes its place."""
     assert said(make(TraefikTomlProxy, {})) == [
-        "TraefikTomlProxy is the former name of the proxy class 'traefik_file', and works as that does. Write "
+        "TraefikTomlProxy is the former name of the proxy class 'traefik_file', and works the same way. Write "
         'c.JupyterHub.proxy_class = "traefik_file".'
     ]
 
@@ -147,7 +147,7 @@ def test_another_separator_than_traefiks_ends_the_start(log: pytest.LogCaptureFi
     """Traefik's own changes nothing."""
     assert said(make(TraefikRedisProxy, {"TraefikRedisProxy.kv_separator": "/"})) == []
     proxy = make(TraefikRedisProxy, {"TraefikRedisProxy.kv_separator": "."})
-    with pytest.raises(ConfigurationError, match=r"c\.TraefikRedisProxy\.kv_separator cannot be followed: Traefik"):
+    with pytest.raises(ConfigurationError, match=r"c\.TraefikRedisProxy\.kv_separator is not supported: Traefik"):
         proxy.tell_oddities()
 
 
@@ -170,14 +170,14 @@ def test_another_separator_than_traefiks_ends_the_start(log: pytest.LogCaptureFi
         (
             "ConfigurableHTTPProxy.auth_token",
             "WARNING",
-            "c.ConfigurableHTTPProxy (auth_token) means nothing any more, as the hub uses TraefikRedisProxy. "
+            "c.ConfigurableHTTPProxy (auth_token) has no effect any more, as the hub uses TraefikRedisProxy. "
             "Remove it.",
         ),
         (
             "ConfigurableHTTPProxy.should_start",
             "WARNING",
-            "c.ConfigurableHTTPProxy (should_start) means nothing any more, as the hub uses TraefikRedisProxy. "
-            "Remove it, or write c.TraefikProxy where it is meant for this proxy: should_start.",
+            "c.ConfigurableHTTPProxy (should_start) has no effect any more, as the hub uses TraefikRedisProxy. "
+            "Remove it, or write c.TraefikProxy for the settings that are meant for this proxy: should_start.",
         ),
         (
             "TraefikEtcdProxy.etcd_password",
@@ -188,7 +188,7 @@ def test_another_separator_than_traefiks_ends_the_start(log: pytest.LogCaptureFi
             "TraefikEtcdProxy.traefik_api_password",
             "WARNING",
             "c.TraefikEtcdProxy (traefik_api_password) is not used, as the hub uses TraefikRedisProxy. Remove it, or "
-            "write c.TraefikProxy where it is meant for this proxy: traefik_api_password.",
+            "write c.TraefikProxy for the settings that are meant for this proxy: traefik_api_password.",
         ),
         (
             "WonderfulProxy.speed",
@@ -247,7 +247,7 @@ def test_every_section_for_a_proxy_is_either_read_or_named(config: dict[str, lis
     expected = [f"c.{section}" for section in [*unread, *(section for section in read if section == "Former")]]
     expected += [f"c.{section}.{name}" for section in read for name in config[section] if name in {"old", "refused"}]
     assert sorted(named) == sorted(expected)
-    assert all((remark.weight is Weight.ERROR) == ("cannot be followed" in remark.said) for remark in found)
+    assert all((remark.weight is Weight.ERROR) == ("is not supported" in remark.said) for remark in found)
     assert all(remark.said.endswith(".") for remark in found)
 
 

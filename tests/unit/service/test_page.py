@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kvproxy.cli.check.findings import error, ok, warning
-from kvproxy.cli.routes.compare import Held, Row, Seen, Sight, State, compare, hold
+from kvproxy.cli.routes.compare import RouteStatus, Row, State, StoreState, TraefikState, compare, store_state
 from kvproxy.routing.encode import encode_route
 from kvproxy.routing.entry import Layout
 from kvproxy.routing.route import make_route
@@ -28,12 +28,12 @@ TRAEFIK = "http://127.0.0.1:8099"
 
 def row(user: str, state: State = State.SERVED, why: str = "", store: str = "") -> Row:
     route = make_route(f"/user/{user}/", "http://127.0.0.1:4001", {"user": user, "server_name": ""})
-    return Row(f"name-of-{user}", route, store, {TRAEFIK: Sight(state, why)})
+    return Row(f"name-of-{user}", route, store, {TRAEFIK: RouteStatus(state, why)})
 
 
 def observed(*rows: Row, hub: HubSide = HubSide(), problem: str = "") -> Observation:  # noqa: B008 - a value
     return Observation(
-        "below 'traefik'", Held({}, 7), [Seen(TRAEFIK, revision=7, version="3.7.15")], rows, hub, problem
+        "below 'traefik'", StoreState({}, 7), [TraefikState(TRAEFIK, revision=7, version="3.7.15")], rows, hub, problem
     )
 
 
@@ -66,7 +66,7 @@ def test_a_failed_edit_is_shown_with_its_reason() -> None:
     (line,) = cells(soup)
     assert line[3:] == ["rejected", "", "the middleware x does not exist."]
     text = " ".join(soup.text.split())
-    assert "1 is not as it should be" in text
+    assert "1 differs" in text
     assert "1 route wanted by the hub and not in the store: /user/bob/" in text
     assert soup.title is not None
     assert soup.title.text.startswith("1 problems: ")
@@ -139,16 +139,16 @@ def test_five_thousand_routes_open_well_within_a_second(capsys: pytest.CaptureFi
     opening = []
     for _ in range(3):  # the best counts, as the machine is shared
         start = time.process_time()
-        held = hold(Snapshot(config, records))
+        held = store_state(Snapshot(config, records))
         html = page(first_sight("", held), Asked(), None, "/", "ada")
         opened = time.process_time()
         opening.append(opened - start)
-    seen = [Seen(TRAEFIK, routers, services, held.revision, "3.7.15")]
+    seen = [TraefikState(TRAEFIK, routers, services, held.revision, "3.7.15")]
     compared = page(Observation("", held, seen, compare(held, seen, Layout())), Asked(), [], "/", "ada")
     times = f"opens in {min(opening):.2f} s of CPU, compared in {time.process_time() - opened:.2f} s"
     with capsys.disabled():
         print(f"\n5,000 routes: {times}, {len(html) / 1000:.0f} kB")
-    assert "<strong>5000 routes</strong> in the store.\nLooking who serves them …" in html
+    assert "<strong>5000 routes</strong> in the store.\nChecking which Traefik serves them …" in html
     assert "<strong>5000 routes</strong> in the store.\nAll are served." in compared
     assert (min(opening) < 0.9, len(html) < 100_000) == (True, True)
 

@@ -171,12 +171,14 @@ REFUSED: Mapping[str, Any] = {
     },
     "http.router, which Traefik does not know there (is routers meant?)": {"http": {"router": {}}},
     "grpc, which Traefik does not know there (it knows http, tcp, udp, tls)": {"grpc": {}},
-    "http.routers.r.priority that is no whole number": {"http": {"routers": {"r": {"priority": "high"}}}},
-    "http.routers.r.entryPoints that is no list but of type str": {"http": {"routers": {"r": {"entryPoints": "web"}}}},
-    "http.routers.r.tls that is no mapping but of type bool; {} stands for one without any field": {
+    "http.routers.r.priority that is not a whole number": {"http": {"routers": {"r": {"priority": "high"}}}},
+    "http.routers.r.entryPoints that is not a list but of type str": {
+        "http": {"routers": {"r": {"entryPoints": "web"}}}
+    },
+    "http.routers.r.tls that is not a mapping but of type bool; {} stands for one without any field": {
         "http": {"routers": {"r": {"tls": True}}}
     },
-    "tcp.services.s.loadBalancer.terminationDelay that is no whole number": {
+    "tcp.services.s.loadBalancer.terminationDelay that is not a whole number": {
         "tcp": {"services": {"s": {"loadBalancer": {"terminationDelay": 2**63}}}}
     },
     "http.services.s.failover.healthCheck with nothing in it, which Traefik takes from a file only; leave it out, or": {
@@ -184,11 +186,11 @@ REFUSED: Mapping[str, Any] = {
     },
     "http.middlewares with nothing in it": {"http": {"middlewares": {}}},
     "tls.certificates[1] with nothing in it": {"tls": {"certificates": [{"certFile": "a"}, {"certFile": None}]}},
-    "http.middlewares.a.plugin.p that is no mapping but of type str": middleware(plugin={"p": "secret"}),
+    "http.middlewares.a.plugin.p that is not a mapping but of type str": middleware(plugin={"p": "secret"}),
     "http.middlewares.a.plugin.p.x with items of several types": middleware(
         plugin={"p": {"x": ["secret", {"y": "z"}]}}
     ),
-    "http.middlewares.a.buffering.maxRequestBodyBytes that is no whole number": middleware(
+    "http.middlewares.a.buffering.maxRequestBodyBytes that is not a whole number": middleware(
         buffering={"maxRequestBodyBytes": "secret"}
     ),
 }
