@@ -46,7 +46,7 @@ def connect(connection: Connection, patience: Mapping[str, float] | None = None,
     """
     usual = _PATIENCE if connection.sentinels is None else _PATIENCE_WITH_MASTER
     name = {"client_name": "kvproxy"} if named else {}
-    options = {**usual, **name, **client_options(connection), **(patience or {}), "retry": _once()}
+    options: dict[str, Any] = {**usual, **name, **client_options(connection), **(patience or {}), "retry": _once()}
     for name in _RETRYING:
         options.pop(name, None)
     try:
