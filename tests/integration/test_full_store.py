@@ -100,6 +100,6 @@ async def test_a_route_that_the_silent_store_has_not_taken_is_not_blamed_on_trae
 
     async with running(store) as reconciler:
         store.apply = silent  # type: ignore[method-assign]
-        with pytest.raises(RouteNotReadyError, match="The store has not answered yet"):
+        with pytest.raises(RouteNotReadyError, match="The store has not answered the request yet"):
             await reconciler.add(route("ada"), 0.3)
         never.set()
