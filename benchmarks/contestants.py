@@ -106,7 +106,7 @@ class Kvproxy(Contestant):
     async def fill(self, routes: list[Route]) -> None:
         from kvproxy.reconcile.plan import diff, transactions
 
-        store = self.proxy.open_store()
+        store = self.proxy.open_store(self.proxy.roots)
         self.table = self.lay_out(routes)
         groups = [diff(None, entry) for entry in self.table.entries.values()]
         for transaction in transactions(groups, store.capabilities, wake=False):

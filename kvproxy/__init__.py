@@ -25,7 +25,7 @@ from .errors import (
 )
 from .hookspecs import Backend, hookimpl
 from .routing.route import Route, RouteSpec
-from .store.base import Capabilities, Operation, Snapshot, Space, Store, Transaction
+from .store.base import Capabilities, Operation, Roots, Snapshot, Space, Store, Transaction
 
 __all__ = [
     "Backend",
@@ -36,6 +36,7 @@ __all__ = [
     "KVProxyError",
     "Operation",
     "OwnershipError",
+    "Roots",
     "Route",
     "RouteNotReadyError",
     "RouteRejectedError",

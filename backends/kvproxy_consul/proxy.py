@@ -7,6 +7,7 @@ from typing import Any
 
 from traitlets import Bool, Dict, Unicode
 
+from kvproxy import Roots
 from kvproxy.proxy import KVTraefikProxy
 from kvproxy.proxy.former_names import former_name
 from kvproxy.store.connection import HttpConnection
@@ -90,14 +91,14 @@ class TraefikConsulProxy(KVTraefikProxy):
             self.consul_client_kwargs,
         )
 
-    def open_store(self) -> ConsulStore:
+    def open_store(self, roots: Roots) -> ConsulStore:
         """See :meth:`kvproxy.proxy.base.KVTraefikProxy.open_store`."""
         connection = self.connection
         admits = check_token(self.consul_traefik_token, connection.token) if self.consul_admit_traefik else ""
         traefik = None
         if self.should_start and self.consul_traefik_token and not admits and not self.says_provider:
             traefik = replace(connection, token=self.consul_traefik_token)
-        return ConsulStore(connection, self.traefik_root, self.jupyterhub_root, self._warnings(), admits, traefik)
+        return ConsulStore(connection, roots.traefik, roots.jupyterhub, self._warnings(), admits, traefik)
 
     def reader(self) -> Reader:
         """See :meth:`kvproxy.proxy.setup.TraefikSetUp.reader`."""

@@ -6,6 +6,7 @@ from typing import Any
 
 from traitlets import Dict, Unicode
 
+from kvproxy import Roots
 from kvproxy.proxy import KVTraefikProxy
 from kvproxy.proxy.former_names import former_name
 from kvproxy.store.connection import HttpConnection
@@ -78,12 +79,12 @@ class TraefikEtcdProxy(KVTraefikProxy):
         }
         return parse_connection(self.etcd_url, self.etcd_username, self.etcd_password, files, self.etcd_client_kwargs)
 
-    def open_store(self) -> EtcdStore:
+    def open_store(self, roots: Roots) -> EtcdStore:
         """See :meth:`kvproxy.proxy.base.KVTraefikProxy.open_store`."""
         traefik = None
         if self.should_start and self.etcd_traefik_username and not self.says_provider:
             traefik = traefik_connection(self.connection, self.etcd_traefik_username, self.etcd_traefik_password)
-        return EtcdStore(self.connection, self.traefik_root, self.jupyterhub_root, traefik)
+        return EtcdStore(self.connection, roots.traefik, roots.jupyterhub, traefik)
 
     def reader(self) -> Reader:
         """See :meth:`kvproxy.proxy.setup.TraefikSetUp.reader`."""

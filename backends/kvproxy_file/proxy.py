@@ -9,7 +9,7 @@ from urllib.parse import unquote, urlsplit
 
 from traitlets import Unicode, validate
 
-from kvproxy import ConfigurationError
+from kvproxy import ConfigurationError, Roots
 from kvproxy.proxy import KVTraefikProxy
 from kvproxy.proxy.former_names import former_name
 from kvproxy.traefik.validation import Reader
@@ -55,7 +55,7 @@ class TraefikFileProviderProxy(KVTraefikProxy):
             raise ConfigurationError("dynamic_config_file and static_config_file must be two files.")
         return path
 
-    def open_store(self) -> FileStore:
+    def open_store(self, roots: Roots) -> FileStore:
         """See :meth:`kvproxy.proxy.base.KVTraefikProxy.open_store`."""
         return FileStore(self.file)
 

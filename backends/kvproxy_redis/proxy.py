@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from traitlets import Bool, Dict, Enum, List, Unicode, Union
 
-from kvproxy import ConfigurationError
+from kvproxy import ConfigurationError, Roots
 from kvproxy.proxy import KVTraefikProxy
 
 from .admission import Login, parse_login
@@ -124,7 +124,7 @@ class TraefikRedisProxy(KVTraefikProxy):
             self.redis_url, self.redis_username, self.redis_password, self.redis_client_kwargs, sentinels
         )
 
-    def open_store(self) -> RedisStore:
+    def open_store(self, roots: Roots) -> RedisStore:
         """See :meth:`kvproxy.proxy.base.KVTraefikProxy.open_store`."""
         try:
             from .store import RedisStore
@@ -132,25 +132,26 @@ class TraefikRedisProxy(KVTraefikProxy):
             raise ConfigurationError(
                 "The Redis client is not installed; install it with: pip install 'kvproxy[redis]'."
             ) from None
-        where, roots, traefik = self.connection, (self.traefik_root, self.jupyterhub_root), None
+        where, traefik = self.connection, None
         with contextlib.suppress(ConfigurationError):
             # If there is none that Traefik could use, it matters only where a Traefik is to be started.
             traefik = None if self.says_provider else self._traefik_connection
         return RedisStore(
-            *(where, *roots),
-            admits=self._admits,
+            where,
+            roots.traefik,
+            roots.jupyterhub,
+            admits=self._admits(roots),
             log=self.log,
             traefik=traefik,
             notifications=self.redis_notifications,
             starts_traefik=self.should_start,
         )
 
-    @property
-    def _admits(self) -> Login | None:
+    def _admits(self, roots: Roots) -> Login | None:
         if not self.redis_admit_traefik:
             return None
         login = self.redis_traefik_username, self.redis_traefik_password
-        return parse_login(*login, hub=self.connection.username, root=self.traefik_root)
+        return parse_login(*login, hub=self.connection.username, root=roots.traefik)
 
     def traefik_provider(self) -> dict[str, Any]:
         """See :meth:`kvproxy.proxy.base.KVTraefikProxy.traefik_provider`."""

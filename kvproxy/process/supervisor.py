@@ -238,11 +238,11 @@ class TraefikSupervisor:
 
     async def _look(self, traefik: ChildProcess) -> None:
         # An error is no answer: a Traefik of which nothing is known just now may serve all users.
-        if self._try("Checking whether Traefik runs", lambda: traefik.alive) is False:
+        if self._try("The check that Traefik runs", lambda: traefik.alive) is False:
             await self._start_again(traefik)
             return
         self._keep_record(traefik)
-        problem = self._try("Checking whether Traefik works", self._stuck) or ""
+        problem = self._try("The check that Traefik works", self._stuck) or ""
         # One that has never worked is not helped by another start.
         if self._standstill.over(self._now(), problem) and self._worked:
             await self._replace(traefik, problem)

@@ -9,7 +9,7 @@ import socket
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final
 from urllib.request import ProxyHandler, build_opener
@@ -29,6 +29,10 @@ _OTHERS: Final = re.compile(r"@(?!file\b|internal\b)[A-Za-z]")
 #: No proxy of the network's stands between this machine and itself.
 _OPENER: Final = build_opener(ProxyHandler({}))
 _REFUSED: Final = "command healthcheck error: "
+#: Precedes the name of a plugin that Traefik does not have.
+_PLUGIN: Final = "unknown plugin type: "
+#: A provider that the trial does not have.
+_ELSEWHERE: Final = "@elsewhere"
 
 
 def try_static_configuration(
@@ -85,7 +89,7 @@ def refusal(printed: str) -> str:
 
 
 def try_dynamic_configuration(
-    binary: str, dynamic: Mapping[str, Any], entry_points: Sequence[str], provider: str, seconds: float = 10.0
+    binary: str, dynamic: Mapping[str, Any], static: Mapping[str, Any], provider: str, seconds: float = 10.0
 ) -> list[str]:
     """Let a Traefik of its own load a dynamic configuration from a file, and tell what it complains of.
 
@@ -94,7 +98,7 @@ def try_dynamic_configuration(
     Args:
         binary: path of the Traefik binary.
         dynamic: the configuration.
-        entry_points: names of the entry points that it may refer to.
+        static: Traefik's static configuration; it may refer to entry points, certificate resolvers and plugins there.
         provider: the provider that will read it, such as ``redis``.
         seconds: time that this may take.
 
@@ -105,16 +109,19 @@ def try_dynamic_configuration(
         port = free.getsockname()[1]
         free.close()
         rules, file, log = (Path(folder) / name for name in ("rules.yml", "traefik.yml", "log"))
-        write_private(rules, json.dumps(deep_merge(dynamic, _PROBE)).replace(f"@{provider}", "@file"))
-        listening = {name: {"address": "127.0.0.1:0"} for name in entry_points}
-        static = {
+        text = json.dumps(deep_merge(dynamic, _PROBE))
+        # A name that Traefik's own file brings must not be looked for in this one.
+        text = text if provider == "file" else text.replace("@file", _ELSEWHERE)
+        write_private(rules, text.replace(f"@{provider}", "@file"))
+        listening = {name: {"address": "127.0.0.1:0"} for name in static["entryPoints"]}
+        trial = {
             "global": {"checkNewVersion": False, "sendAnonymousUsage": False},
             "api": {},
             "log": {"format": "json", "level": "ERROR"},
             "entryPoints": {**listening, _NOWHERE: {"address": f"127.0.0.1:{port}"}},
             "providers": {"file": {"filename": str(rules), "watch": False}},
         }
-        write_private(file, json.dumps(static))
+        write_private(file, json.dumps(trial))
         with (
             log.open("wb") as output,
             subprocess.Popen(
@@ -129,7 +136,7 @@ def try_dynamic_configuration(
                 loaded = _loads(traefik, f"http://127.0.0.1:{port}/api/http/routers/{_NOWHERE}@file", seconds)
             finally:
                 traefik.kill()
-        return complaints(log.read_text(errors="replace")) if loaded else []
+        return complaints(log.read_text(errors="replace"), _brought(static)) if loaded else []
 
 
 #: Shows, by the API, that a configuration was loaded.
@@ -151,18 +158,29 @@ def _loads(traefik: subprocess.Popen[bytes], url: str, seconds: float) -> bool:
     return False
 
 
-def complaints(log: str) -> list[str]:
-    """The errors in a log of Traefik's (JSON), without those about what other providers than the file's are to bring.
+def _brought(static: Mapping[str, Any]) -> set[str]:
+    """Names of certificate resolvers and plugins, which the trial's Traefik does not have."""
+    experimental = static.get("experimental", {})
+    sections = (static.get("certificatesResolvers"), experimental.get("plugins"), experimental.get("localPlugins"))
+    return {name for section in sections for name in section or ()}
+
+
+def complaints(log: str, brought: Collection[str] = ()) -> list[str]:
+    """The errors in a log of Traefik's (JSON), without those about objects of other providers than the file's.
+
+    Args:
+        log: its lines.
+        brought: names of certificate resolvers and plugins of the static configuration.
 
     >>> complaints('{"level":"error","routerName":"mine@file","error":"bad rule","message":"…"}')
     ['bad rule (mine)']
     """
     found: dict[str, None] = {}
     for said in _log_entries(log):
-        if said.get("level") != "error":
+        if said.get("level") != "error" or said.get("certificateResolver") in brought:
             continue
         text = str(said.get("error") or said.get("message"))
-        if _OTHERS.search(text):
+        if _OTHERS.search(text) or text.rpartition(_PLUGIN)[2] in brought:
             continue
         named = next((str(said[kind]) for kind in _NAMED if kind in said), "").removesuffix("@file")
         found[f"{text.replace('@file', '')}{f' ({named})' if named else ''}"] = None

@@ -10,7 +10,7 @@ from traitlets.config import Config
 
 from ..errors import ConfigurationError
 from ..plugins import import_proxy_class, load_backends
-from ..store.base import Store
+from ..store.base import Roots, Store
 from ..traefik.validation import Reader
 from .base import KVTraefikProxy
 from .setting_names import AcceptedSettings
@@ -73,9 +73,9 @@ class TraefikKVProxy(KVTraefikProxy):
         """See :attr:`kvproxy.proxy.traits.TraefikProxy.provider_name`."""
         return self.backend_proxy.provider_name
 
-    def open_store(self) -> Store:
+    def open_store(self, roots: Roots) -> Store:
         """See :meth:`kvproxy.proxy.base.KVTraefikProxy.open_store`."""
-        return self.backend_proxy.open_store()
+        return self.backend_proxy.open_store(roots)
 
     def traefik_provider(self) -> dict[str, Any]:
         """See :meth:`kvproxy.proxy.base.KVTraefikProxy.traefik_provider`."""

@@ -49,8 +49,8 @@ class KVTraefikProxy(SucceedingProxy, PreparedProxy):
             provider_name = "zooKeeper"
             my_url = Unicode("my://127.0.0.1:2181", config=True, help="Where it is.")
 
-            def open_store(self):
-                return MyStore(self.my_url, self.traefik_root, self.jupyterhub_root)
+            def open_store(self, roots):
+                return MyStore(self.my_url, roots.traefik, roots.jupyterhub)
 
             def traefik_provider(self):
                 endpoint = self.my_url.removeprefix("my://")
@@ -156,7 +156,7 @@ class KVTraefikProxy(SucceedingProxy, PreparedProxy):
         warn_of_rivals(type(self), self.named_as, self.log)
         set_up_for = partial(self._setup, access, secret, entry_points=entry_points)
         discovery, adjusts = self._fleet(access), bool(self.sets_up and not self.should_start)
-        store = self.open_store()
+        store = self.open_store(self.roots)
         self._session = session = Session(self.log, store, discovery, set_up_for, adjusts=adjusts)
         members = session.discovery.members
         timeout, setting = self.store_timeout, "c.KVTraefikProxy.store_timeout"

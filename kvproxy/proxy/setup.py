@@ -17,7 +17,7 @@ from ..routing.flatten import flatten
 from ..routing.manifest import of_default_store
 from ..routing.root_routers import RootRouters, parse_excepted, public_configuration
 from ..routing.route import parse_routespec
-from ..store.base import Store
+from ..store.base import Roots, Store
 from ..traefik.api import TraefikApi, api_trust
 from ..traefik.discovery import ReplicaDiscovery
 from ..traefik.entry_point import entry_point_advice, plain_https_advice, trust_advice
@@ -44,8 +44,11 @@ class TraefikSetUp(TraefikProxy):
         if (paths := getattr(self.app, "template_paths", None)) is not None and TEMPLATES not in paths:
             paths.append(TEMPLATES)
 
-    def open_store(self) -> Store:
-        """Return the store, not yet connected.
+    def open_store(self, roots: Roots) -> Store:
+        """Return a store with these roots, not yet connected.
+
+        Args:
+            roots: :attr:`roots`, or others in the same store that a migration reads.
 
         Raises:
             ConfigurationError: if a setting cannot work, or the store's client library is not installed.

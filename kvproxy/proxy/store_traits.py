@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from traitlets import Float, Unicode
 
-from ..store.base import roots
+from ..store.base import Roots, make_roots
 from .setup import TraefikSetUp
 
 
@@ -44,17 +44,23 @@ class StoreTraits(TraefikSetUp):
 
     def store_place(self) -> str:
         """Return the location of the routes in the store, for messages."""
-        return f"below {self.traefik_root!r} and {self.jupyterhub_root!r}"
+        return str(self.roots)
 
     @property
     def traefik_root(self) -> str:
         """:attr:`kv_traefik_prefix` without outer slashes."""
-        return self._roots()[0]
+        return self.roots.traefik
 
     @property
     def jupyterhub_root(self) -> str:
         """:attr:`kv_jupyterhub_prefix` without outer slashes."""
-        return self._roots()[1]
+        return self.roots.jupyterhub
 
-    def _roots(self) -> tuple[str, str]:
-        return roots(self.kv_traefik_prefix, self.kv_jupyterhub_prefix, self.hub_id)
+    @property
+    def roots(self) -> Roots:
+        """Both roots.
+
+        Raises:
+            ConfigurationError: if they cannot be used.
+        """
+        return make_roots(self.kv_traefik_prefix, self.kv_jupyterhub_prefix, self.hub_id)

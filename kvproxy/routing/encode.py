@@ -86,14 +86,29 @@ def encode_route(route: Route, layout: Layout, parent: Group | None = None) -> E
     Raises:
         HookError: if a hook fails, or gives what cannot be used.
     """
-    http, name = _unplaced(route, layout), layout.names.route(route.key)
-    outermost = layout.customize is not None and layout.customize(http, route, layout.names)
+    http, outermost = _customized(route, layout)
+    name = layout.names.route(route.key)
     router = http["routers"][name]
     # Behind nothing: Traefik allows what the hook gave it for routers without a parent only.
     where = replace(layout, rooted=False) if outermost else layout
     middlewares = tuple(router.pop("middlewares", ()))
     router |= _placed(where, None if outermost else parent, layout.spec(route), middlewares)
     return Entry(name, flatten({"http": http}), {route.key: encode_record(route)}, route, outermost, middlewares)
+
+
+def _customized(route: Route, layout: Layout) -> tuple[dict[str, Any], bool]:
+    """The section ``http`` of a route after the hooks, and True if its router must have no parent."""
+    http = _unplaced(route, layout)
+    return http, layout.customize is not None and layout.customize(http, route, layout.names)
+
+
+def alone(route: Route, layout: Layout) -> dict[str, Any]:
+    """A route's dynamic configuration in the form of a file of Traefik's, as if there were no other route.
+
+    Raises:
+        HookError: if a hook fails, or gives what cannot be used.
+    """
+    return {"http": _customized(route, layout)[0]}
 
 
 def unserved(route: Route, names: Names) -> Entry:

@@ -1,5 +1,15 @@
 """The interface between kvproxy and a store, which a plugin implements."""
 
-from .base import Capabilities, Operation, Snapshot, Space, Store, Transaction, normalise_root, roots
+from .base import Capabilities, Operation, Roots, Snapshot, Space, Store, Transaction, make_roots, normalise_root
 
-__all__ = ["Capabilities", "Operation", "Snapshot", "Space", "Store", "Transaction", "normalise_root", "roots"]
+__all__ = [
+    "Capabilities",
+    "Operation",
+    "Roots",
+    "Snapshot",
+    "Space",
+    "Store",
+    "Transaction",
+    "make_roots",
+    "normalise_root",
+]

@@ -216,8 +216,24 @@ class Store(abc.ABC):
         return
 
 
-def roots(traefik_prefix: str, jupyterhub_prefix: str, hub: str) -> tuple[str, str]:
-    """Return the roots of the two spaces.
+@dataclass(frozen=True)
+class Roots:
+    """The roots of the two spaces, without slashes at their ends.
+
+    Args:
+        traefik: root of the configuration, which Traefik reads.
+        jupyterhub: root of the records.
+    """
+
+    traefik: str
+    jupyterhub: str
+
+    def __str__(self) -> str:
+        return f"below {self.traefik!r} and {self.jupyterhub!r}"
+
+
+def make_roots(traefik_prefix: str, jupyterhub_prefix: str, hub: str) -> Roots:
+    """Return the roots that a proxy's settings name.
 
     Args:
         traefik_prefix: ``kv_traefik_prefix``.
@@ -234,7 +250,7 @@ def roots(traefik_prefix: str, jupyterhub_prefix: str, hub: str) -> tuple[str, s
             f"kv_jupyterhub_prefix = {jupyterhub!r} begins with kv_traefik_prefix = {traefik!r}, so Traefik would read "
             "the hub's records as its configuration; choose another."
         )
-    return traefik, f"{jupyterhub}/{hub}" if hub else jupyterhub
+    return Roots(traefik, f"{jupyterhub}/{hub}" if hub else jupyterhub)
 
 
 def normalise_root(prefix: str, setting: str) -> str:

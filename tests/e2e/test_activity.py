@@ -110,7 +110,7 @@ async def test_the_route_that_was_used_is_told_of_and_no_other(start_proxy: Star
     target = await doors.open()
     for spec in data:
         await proxy.add_route(spec, target, data[spec])
-    store = proxy.open_store()
+    store = proxy.open_store(proxy.roots)
     before = await store.snapshot()
     assert {spec: route["data"] for spec, route in (await proxy.get_all_routes()).items()} == data
     start, client = now(), Client(int(port_of(proxy.public_url)))
@@ -289,7 +289,7 @@ async def test_an_external_traefik_that_gets_metrics_is_noticed(
         start = now()
         assert await get(f"{proxy.public_url}user/ada/") == 200
         await until_active(proxy, "/user/ada/", start)
-        store = proxy.open_store()
+        store = proxy.open_store(proxy.roots)
         await proxy.stop()
         before = await store.snapshot()
         again = make_proxy(should_start=False, app=app, **urls)

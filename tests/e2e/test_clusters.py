@@ -315,7 +315,8 @@ async def test_a_transaction_passed_on_late_undoes_nothing(list_between: bool, s
     scheme, setting = site.proxy_class.provider_name, f"{site.proxy_class.provider_name}_url"
     order = [cluster.endpoints[number % 3] for number in range(follower, follower + 3)]
     async with making(site.proxy_class, tmp_path, **{**site.traits, setting: f"{scheme}://{','.join(order)}"}) as make:
-        store = make().open_store()
+        proxy = make()
+        store = proxy.open_store(proxy.roots)
         try:
             await store.snapshot()
             await store.apply(value("first"))

@@ -187,7 +187,7 @@ async def test_in_a_tree_too(start_proxy: Start, hub: SimpleNamespace, echo_serv
     for number in range(0, 120, 40):
         users = [f"student{n}" for n in range(number, number + 40)]
         await asyncio.gather(*(proxy.add_route(f"/user/{user}/", target, {"user": user}) for user in users))
-    store = proxy.open_store()
+    store = proxy.open_store(proxy.roots)
 
     async def grouped() -> None:
         while True:

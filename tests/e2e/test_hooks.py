@@ -101,7 +101,7 @@ def start(make: Make) -> Start:
 async def crowd(proxy: KVTraefikProxy, target: str, layout: str, names: Iterable[str] = CROWD) -> None:
     """Many routes, in groups unless they are to be flat."""
     await add_all(proxy, [(spec, target) for spec in names])
-    store = proxy.open_store()
+    store = proxy.open_store(proxy.roots)
     await store.check()
     await until_groups(store, lambda count: (count > 0) == (layout == "tree"), 30)
     await store.aclose()
@@ -253,7 +253,7 @@ async def test_the_documented_resolver_gets_a_certificate_though_the_others_are_
             return False  # the placeholder
 
     await until_true(served, 60)
-    store = proxy.open_store()
+    store = proxy.open_store(proxy.roots)
     await store.check()
     await until_groups(store, lambda count: count == 0, 30)
     await store.aclose()

@@ -212,7 +212,7 @@ async def test_notifications_set_meanwhile_stay(redis_server: RedisServer, start
     """Another application has come that needs it."""
     proxy = await start_proxy()
     redis_server.command("CONFIG", "SET", "notify-keyspace-events", "Ex")
-    store = proxy.open_store()
+    store = proxy.open_store(proxy.roots)
     for name in ("ada", "bob"):
         await proxy.add_route(f"/user/{name}/", await doors.open(), {})
         await proxy.get_all_routes()

@@ -25,26 +25,29 @@ def redis(port: int, files: Certificates) -> Store:
     """A store in Redis by TLS."""
     options = {"ssl_certfile": str(files.client_certificate), "ssl_keyfile": str(files.client_key)}
     options["ssl_ca_certs"] = str(files.ca)
-    return TraefikRedisProxy(redis_url=f"rediss://127.0.0.1:{port}", redis_client_kwargs=options).open_store()
+    proxy = TraefikRedisProxy(redis_url=f"rediss://127.0.0.1:{port}", redis_client_kwargs=options)
+    return proxy.open_store(proxy.roots)
 
 
 def etcd(port: int, files: Certificates) -> Store:
     """The same in etcd."""
-    return TraefikEtcdProxy(
+    proxy = TraefikEtcdProxy(
         etcd_url=f"https://127.0.0.1:{port}",
         etcd_client_ca_cert=str(files.ca),
         etcd_client_cert_crt=str(files.client_certificate),
         etcd_client_cert_key=str(files.client_key),
-    ).open_store()
+    )
+    return proxy.open_store(proxy.roots)
 
 
 def consul(port: int, files: Certificates) -> Store:
     """The same in Consul."""
-    return TraefikConsulProxy(
+    proxy = TraefikConsulProxy(
         consul_url=f"https://127.0.0.1:{port}",
         consul_client_ca_cert=str(files.ca),
         consul_client_kwargs={"cert": (str(files.client_certificate), str(files.client_key))},
-    ).open_store()
+    )
+    return proxy.open_store(proxy.roots)
 
 
 STORES: dict[str, Callable[[int, Certificates], Store]] = {"redis": redis, "etcd": etcd, "consul": consul}

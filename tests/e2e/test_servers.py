@@ -141,6 +141,8 @@ def test_redis_is_found_in_a_wheel_and_by_variable(monkeypatch, tmp_path):
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.setattr(programs, "_REDIS_WHEELS", (("some_wheel", "bin/redis-server"),))
     assert find_redis() == program
+    monkeypatch.setattr(programs, "_REDIS_WHEELS", (("no_such_wheel", "*"), ("some_wheel", "*/redis-*")))
+    assert find_redis() == program
     monkeypatch.setenv("KVPROXY_REDIS_SERVER", "/no/such/program")
     with pytest.raises(ServerError, match="KVPROXY_REDIS_SERVER names /no/such/program"):
         find_redis()

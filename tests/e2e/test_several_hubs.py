@@ -65,7 +65,7 @@ async def test_each_hub_has_its_own_users_though_they_are_called_alike(
 
     await check()
     assert {name: set(await hub.get_all_routes()) for name, hub in hubs.items()} == {name: set(users) for name in hubs}
-    store = hubs["red"].open_store()
+    store = hubs["red"].open_store(hubs["red"].roots)
     await until_groups(store, lambda count: count > 0, 30)
     await check()
     await hubs["blue"].stop()

@@ -42,7 +42,7 @@ async def filled(proxy: TraefikRedisProxy, doors: Doors) -> dict[str, str]:
 
 
 async def store_of(proxy: TraefikRedisProxy) -> Store:
-    store = proxy.open_store()
+    store = proxy.open_store(proxy.roots)
     await store.check()
     return store
 

@@ -350,6 +350,7 @@ async def test_check_of_a_sound_hub_that_is_stopped_has_no_complaint(directory: 
             r"\"x\" does not exist",
         ),
         ({"routers": {"mine": {"rule": "Host(`a`)", "service": "x@docker"}}}, ""),
+        ({"routers": {"mine": {"rule": "Host(`a`)", "service": "api@internal", "middlewares": ["x@file"]}}}, ""),
         ({"middlewares": {"mine": {"stripPrefixRegex": {"regex": ["("]}}}}, ""),
         ({"routers": {"mine": {"rule": "Host(`a`)", "service": "api@internal"}}}, ""),
     ],
@@ -364,3 +365,60 @@ async def test_check_lets_traefik_try_the_dynamic_configuration(
     assert (len(found), done.status) == (bool(pattern), int(bool(pattern))), done.out
     assert not pattern or re.search(pattern, found[0]), found
     assert [path.name for path in directory.iterdir()] == ["jupyterhub_config.py"]
+
+
+#: A hook, with the resolver and the other provider that it may name.
+HOOK = """
+def route_hook(route, configuration):
+    if {condition}:
+        configuration[{part!r}].update({given})
+
+c.TraefikProxy.route_hook = route_hook
+c.TraefikProxy.extra_static_config = {{
+    "certificatesResolvers": {{"mine": {{"acme": {{"storage": "acme.json", "tlsChallenge": {{}}}}}}}},
+    "providers": {{"file": {{"filename": "/nowhere.toml"}}}},
+}}
+c.JupyterHub.services = [{{"name": "grades", "url": "http://127.0.0.1:1"}}]
+"""
+
+
+@pytest.mark.parametrize(
+    ("condition", "part", "given", "pattern"),
+    [
+        (
+            "'user' in route.data",
+            "middlewares",
+            {"allowed": {"ipAllowList": {"sourceRange": ["everybody"]}}},
+            r"error   hooks: Traefik complains of the route '/user/kvproxy-check/': cannot parse CIDRs \[everybody\].* "
+            r"Correct c\.TraefikProxy\.route_hook\.$",
+        ),
+        (
+            "route.data.get('service') == 'grades'",
+            "middlewares",
+            {"strip": {"stripPrefixRegex": {"regex": ["("]}}},
+            r"error   hooks: Traefik complains of the route '/services/grades/': error parsing regexp",
+        ),
+        ("'user' in route.data", "router", {"middlewares": ["zip"]}, r"error   hooks: .*\"zip\" does not exist"),
+        (
+            "1 / ('user' not in route.data)",
+            "middlewares",
+            {},
+            r"warning hooks: .*: ZeroDivisionError: .* not be served\.",
+        ),
+        ("True", "router", {"middlewares": ["zip@file"]}, ""),
+        ("True", "router", {"tls": {"certResolver": "mine"}}, ""),
+        ("True", "middlewares", {"limit": {"rateLimit": {"average": 20, "burst": 40}}}, ""),
+    ],
+)
+async def test_check_lets_traefik_try_hooks(
+    directory: Path, redis_server: RedisServer, condition: str, part: str, given: Any, pattern: str
+) -> None:
+    """Traefik accepts such a configuration from a store, but does not serve the route."""
+    configure(directory, {f"{R}.redis_url": redis_server.url})
+    with (directory / "jupyterhub_config.py").open("a") as file:
+        file.write(HOOK.format(condition=condition, part=part, given=given))
+    done = await asyncio.to_thread(kvproxy, directory, "check")
+    found = [line for line in done.out.splitlines() if re.match(r"\w+ +hooks: ", line)]
+    assert len(found) == bool(pattern), done.out
+    assert not pattern or re.match(pattern, found[0]), found
+    assert done.status == pattern.startswith("error"), done.out

@@ -1,4 +1,4 @@
-"""Looking whether Traefik is stuck, which is done several times a second."""
+"""The check for a stuck Traefik, made several times a second."""
 
 from __future__ import annotations
 

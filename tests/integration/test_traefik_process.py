@@ -182,8 +182,8 @@ def test_no_error_ends_the_look_after_traefik(play: Play, caplog: pytest.LogCapt
         world.had[-1].trouble = None
         await asyncio.sleep(10)
         assert len(errors(caplog)) == 1
-        assert "Checking whether Traefik runs fails. OSError: [Errno 24] Too many open files" in errors(caplog)[0]
-        assert caplog.text.count("Checking whether Traefik runs works again.") == 1
+        assert "The check that Traefik runs fails. OSError: [Errno 24] Too many open files" in errors(caplog)[0]
+        assert caplog.text.count("The check that Traefik runs works again.") == 1
         assert await world.kill() <= 1.5
 
     play(scene)

@@ -95,7 +95,7 @@ def test_nothing_that_a_proxy_makes_of_its_settings_shows_them() -> None:
     settings = proxy.static_settings(proxy.traefik_provider(), (3, 7, 15))
     launch = launch_spec("/bin/traefik", (3, 7, 15), proxy.traefik_env, settings, "t.toml")
     setup = proxy._setup(access, secret)
-    values = [secret, access, settings, launch, proxy.connection, encode_setup(setup), proxy.open_store()]
+    values = [secret, access, settings, launch, proxy.connection, encode_setup(setup), proxy.open_store(proxy.roots)]
     values += [partial(proxy._setup, access, secret), proxy._fleet(access)]
     for value in values:
         assert MARKER not in repr(value)

@@ -177,10 +177,10 @@ _READ_TIMEOUT = "`c.TraefikProxy.read_timeout`"
 
 _STREAMS = {
     "only-head": better({"head": "at once"}, "An `EventSource` opens at once.", row="better"),
-    "cut-length": better({"ends": "at once", "status": "closed"}, "The client does not wait for ever.", row="better"),
+    "cut-length": better({"ends": "at once", "status": "closed"}, "The client does not wait forever.", row="better"),
     "cut-chunks": better(
         {"ends": "at once", "status": "200", "answer ends": "cut off"},
-        "The client does not wait for ever.",
+        "The client does not wait forever.",
         row="better",
     ),
     "duplex": worse(

@@ -4,6 +4,7 @@ from typing import Any
 
 from traitlets import Unicode
 
+from kvproxy import Roots
 from kvproxy.proxy import KVTraefikProxy
 
 from .connection import Connection, parse_connection
@@ -32,9 +33,9 @@ class TraefikZooKeeperProxy(KVTraefikProxy):
         """
         return parse_connection(self.zookeeper_url, self.zookeeper_username, self.zookeeper_password)
 
-    def open_store(self) -> ZooKeeperStore:
+    def open_store(self, roots: Roots) -> ZooKeeperStore:
         """See :meth:`kvproxy.proxy.base.KVTraefikProxy.open_store`."""
-        return ZooKeeperStore(self.connection, self.traefik_root, self.jupyterhub_root)
+        return ZooKeeperStore(self.connection, roots.traefik, roots.jupyterhub)
 
     def traefik_provider(self) -> dict[str, Any]:
         """See :meth:`kvproxy.proxy.base.KVTraefikProxy.traefik_provider`."""

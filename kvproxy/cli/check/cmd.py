@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
-from ..main import examples, hub_options, json_option
+from ...errors import ConfigurationError, KVProxyError
+from ..main import Wrong, examples, hub_options, json_option
 
 if TYPE_CHECKING:
     from .findings import Finding
@@ -36,15 +37,23 @@ def command(
     points, every replica), certificates, file permissions and clocks. Each line says ok, warning or error. Nothing is
     written. Run it as the hub's user in the directory in which the hub is started.
 
-    The exit status is 0 without an error, 1 with an error, and 2 if the configuration cannot be used.
+    The exit status is 0 if there is no error, 1 if there is one, 2 if the configuration cannot be used. With --json, a
+    configuration that cannot be used is a finding as well.
     """
     from ..console import dump
     from ..hub.config import load_hub
-    from .findings import exit_status
+    from .findings import error, exit_status
     from .run import examine
 
-    findings = asyncio.run(examine(load_hub(config_file, hub_arguments)))
-    status = exit_status(findings, strict)
+    try:
+        findings = asyncio.run(examine(load_hub(config_file, hub_arguments)))
+        status = exit_status(findings, strict)
+    except KVProxyError as problem:
+        if not as_json:
+            raise
+        wrong = isinstance(problem, ConfigurationError)
+        findings = [error("configuration" if wrong else "check", str(problem))]
+        status = Wrong.exit_code if wrong else 1
     if as_json:
         report = {"ok": status == 0, "findings": [finding.as_dict() for finding in findings]}
         click.echo(dump(report, indent=2))

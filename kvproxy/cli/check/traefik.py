@@ -11,22 +11,20 @@ import aiohttp
 
 from ...errors import KVProxyError, TraefikError
 from ...process.launch import check_free, find_traefik, traefik_version
-from ...process.trial import try_dynamic_configuration
 from ...reconcile.startup import given_certificate
 from ...routing.entry import SETUP
 from ...routing.manifest import of_default_store
 from ...store.base import Store
 from ...store.http import time_of
 from ...traefik.api import UNKNOWN, TraefikApi
-from ...traefik.features import Features
 from ...traefik.setup.certificate import CERTIFICATE_LOST
-from ...traefik.setup.extra_config import without_unset
-from ...traefik.static_config import groups_allowed, parse_version, static_configuration
+from ...traefik.static_config import groups_allowed, parse_version
 from ..hub.config import Hub
 from ..routes.compare import StoreState
 from ..routes.observe import Replicas, look_steadily
 from . import findings
 from .findings import Finding, Level, error, ok
+from .trials import trials
 
 #: The end of a sentence about a program at the API's address that does not answer as the API does.
 _NO_API = (
@@ -48,22 +46,7 @@ def program(hub: Hub) -> list[Finding]:
     except KVProxyError as problem:
         return [error("Traefik", str(problem))]
     found = ok("Traefik", f"The hub starts {path}, version {'.'.join(map(str, version))}.")
-    return [found, *findings.advice("the public entry point", hub.proxy.advice(version)), *_trial(hub, path, version)]
-
-
-def _trial(hub: Hub, binary: str, version: tuple[int, ...]) -> list[Finding]:
-    """Report the errors of a Traefik that loads only extra_dynamic_config for a moment."""
-    proxy = hub.proxy
-    try:
-        dynamic = without_unset(proxy.dynamic_config(Features(version)))
-        points = static_configuration(proxy.static_settings({}, version))["entryPoints"]
-    except KVProxyError:
-        return []  # reported by the preparation of the start
-    if not dynamic:
-        return []
-    said = try_dynamic_configuration(binary, dynamic, list(points), proxy.provider_name)
-    advice = "Correct c.TraefikProxy.extra_dynamic_config."
-    return [error("Traefik", f"It does not accept extra_dynamic_config: {text.rstrip('.')}.", advice) for text in said]
+    return [found, *findings.advice("the public entry point", hub.proxy.advice(version)), *trials(hub, path, version)]
 
 
 async def examine_traefik(

@@ -19,7 +19,7 @@ from ..hub.liveness import hub_answers, hub_at_work
 from ..routes.compare import StoreState, store_state
 from ..routes.observe import layout_of, opened
 from .plan import Kind, Plan, missing, plan_migration
-from .sources import Source, reading, reading_peer, remove, same_store, source_proxy
+from .sources import Origin, Source, origin_of, reading, reading_peer, remove, same_store
 
 #: Called with the number of operations that are written, and their total number.
 Progress: TypeAlias = Callable[[int, int], None]
@@ -77,12 +77,12 @@ async def migrate(hub: Hub, wish: Wish, progress: Progress = lambda done, total:
         KVProxyError: if it must not run now.
         StoreError: if a store cannot be read or written. Running it again does the remaining work.
     """
-    proxy, other = source_proxy(wish.source, hub, wish.prefixes)
-    in_place = same_store(proxy, hub.proxy)
+    origin = origin_of(wish.source, hub, wish.prefixes)
+    in_place = same_store(origin, Origin(hub.proxy, hub.proxy.roots))
     if in_place and not wish.peer:
         raise ConfigurationError("The source of the migration is the hub's own store; name another one with --from.")
     reader = reading_peer if wish.peer else reading
-    async with reader(proxy) as source, opened(hub.proxy) as store:
+    async with reader(origin) as source, opened(hub.proxy) as store:
         await store.check()
         held = store_state(await store.snapshot(), hub.proxy.names)
         if source.revision is not None and source.revision == held.revision:
@@ -91,7 +91,7 @@ async def migrate(hub: Hub, wish: Wish, progress: Progress = lambda done, total:
         # The hub sets up its pages only at its start: a route that names them before would not be served.
         layout = without_pages(layout_of(hub.proxy))
         plan = plan_migration(source.routes, source.refused, held, layout, foreign)
-        warnings = await _obstacles(hub, other, wish, held, (source.at_work, await hub_at_work(store)))
+        warnings = await _obstacles(hub, origin.hub, wish, held, (source.at_work, await hub_at_work(store)))
         due = bool(plan.groups) or (wish.delete_old and any(removal.groups for removal in source.removals))
         outcome = Outcome(plan, 0 if in_place else len(source.foreign), warnings, due, older=source.older)
         if not wish.execute:

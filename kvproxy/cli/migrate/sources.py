@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from ...errors import ConfigurationError
 from ...plugins import import_proxy_class, load_backends
@@ -15,7 +15,7 @@ from ...reconcile.plan import diff, transactions
 from ...routing.legacy import is_peers, peer_groups, peer_routes
 from ...routing.names import is_kvproxys
 from ...routing.route import Route
-from ...store.base import Operation, Space, Store
+from ...store.base import Operation, Roots, Space, Store, make_roots
 from ..hub.config import Hub, load_hub
 from ..hub.liveness import hub_at_work
 from ..routes.compare import StoreState, store_state
@@ -54,8 +54,23 @@ class Source:
     older: int = 0
 
 
-def source_proxy(text: str, hub: Hub, prefixes: tuple[str | None, str | None]) -> tuple[KVTraefikProxy, Hub | None]:
-    """Return the proxy of the source's store, and its hub if a hub's configuration was given.
+@dataclass(frozen=True)
+class Origin:
+    """The store to read from.
+
+    Args:
+        proxy: names the store by its settings.
+        roots: of what is read there.
+        hub: the proxy's hub, if its configuration names the store; None otherwise.
+    """
+
+    proxy: KVTraefikProxy
+    roots: Roots
+    hub: Hub | None = None
+
+
+def origin_of(text: str, hub: Hub, prefixes: tuple[str | None, str | None]) -> Origin:
+    """Find the store to read from.
 
     Args:
         text: a store's URL, or the path of a jupyterhub_config.py; empty for the hub's own store.
@@ -76,12 +91,9 @@ def source_proxy(text: str, hub: Hub, prefixes: tuple[str | None, str | None]) -
         proxy = other.proxy
     else:
         raise ConfigurationError("--from names neither a store's URL, such as redis://host:6379, nor a file.")
-    # A copy, as the hub's own proxy must not change.
-    proxy = copy.copy(getattr(proxy, "backend_proxy", proxy))
-    for trait, prefix in zip(("kv_traefik_prefix", "kv_jupyterhub_prefix"), prefixes, strict=True):
-        if prefix is not None:
-            setattr(proxy, trait, prefix)
-    return proxy, other
+    own = proxy.kv_traefik_prefix, proxy.kv_jupyterhub_prefix
+    traefik, jupyterhub = (mine if prefix is None else prefix for mine, prefix in zip(own, prefixes, strict=True))
+    return Origin(proxy, make_roots(traefik, jupyterhub, proxy.hub_id), other)
 
 
 def _from_url(url: str, hub: Hub) -> KVTraefikProxy:
@@ -92,22 +104,26 @@ def _from_url(url: str, hub: Hub) -> KVTraefikProxy:
     return proxy
 
 
-def same_store(one: KVTraefikProxy, other: KVTraefikProxy) -> bool:
-    """Return True if two proxies use the same keys of the same store, judging by their settings."""
-    places = [(p.traefik_provider(), p.traefik_root, p.jupyterhub_root) for p in (one, other)]
-    return places[0] == places[1]
+def same_store(one: Origin, other: Origin) -> bool:
+    """Return True if two origins are the same keys of the same store, judging by their settings."""
+    return _place(one) == _place(other)
+
+
+def _place(origin: Origin) -> tuple[Any, ...]:
+    [(name, options)] = origin.proxy.traefik_provider().items()
+    return name, {**options, "rootKey": origin.roots.traefik}, origin.roots
 
 
 @asynccontextmanager
-async def reading(proxy: KVTraefikProxy) -> AsyncIterator[Source]:
+async def reading(origin: Origin) -> AsyncIterator[Source]:
     """Read the routes of another hub's kvproxy; its store stays open until the end, for removals.
 
     Raises:
         StoreError: if it cannot be read.
     """
-    async with opened(proxy) as store:
+    async with opened(origin.proxy, origin.roots) as store:
         snapshot = await store.snapshot()
-        held = store_state(snapshot, proxy.names)
+        held = store_state(snapshot, origin.proxy.names)
         refused = [(name, "There is no readable record of it.") for name in held.unreadable]
         groups = [diff(entry, None) for entry in held.entries.values()]
         key = held.names.revision_key
@@ -118,13 +134,13 @@ async def reading(proxy: KVTraefikProxy) -> AsyncIterator[Source]:
 
 
 @asynccontextmanager
-async def reading_peer(proxy: KVTraefikProxy) -> AsyncIterator[Source]:
+async def reading_peer(origin: Origin) -> AsyncIterator[Source]:
     """Read the routes of jupyterhub-traefik-proxy; its store stays open until the end, for removals.
 
     Raises:
         StoreError: if it cannot be read.
     """
-    async with opened(proxy) as store:
+    async with opened(origin.proxy, origin.roots) as store:
         snapshot = await store.snapshot()
         config = snapshot.config
         most = store.capabilities.max_operations
@@ -135,7 +151,7 @@ async def reading_peer(proxy: KVTraefikProxy) -> AsyncIterator[Source]:
             removals.append(Removal(store, deletions(chunks(found.records, most))))
             yield Source(found.routes, found.refused, {}, removals, older=found.older)
             return
-        async with _records(proxy) as (records, keys):
+        async with _records(origin) as (records, keys):
             found = peer_routes(keys, config)
             removals.append(Removal(records, deletions(chunks(found.records, most))))
             yield Source(found.routes, found.refused, _foreign(store_state(snapshot)), removals, older=found.older)
@@ -146,26 +162,24 @@ def _foreign(held: StoreState) -> dict[str, str]:
 
 
 @asynccontextmanager
-async def _records(proxy: KVTraefikProxy) -> AsyncIterator[tuple[Store, dict[str, str]]]:
+async def _records(origin: Origin) -> AsyncIterator[tuple[Store, dict[str, str]]]:
     """Return the peer's records as the configuration of a store with another root, and all keys there.
 
     For the peer, a slash at the beginning of a prefix is a part of the keys.
     """
-    root = proxy.jupyterhub_root
-    async with opened(at_root(proxy, root)) as plain:
+    proxy, root = origin.proxy, origin.roots.jupyterhub
+    async with opened(proxy, configuration_at(root)) as plain:
         keys = (await plain.snapshot()).config
         if peer_routes(keys).records:
             yield plain, keys
             return
-    async with opened(at_root(proxy, f"/{root}")) as slashed:
+    async with opened(proxy, configuration_at(f"/{root}")) as slashed:
         yield slashed, (await slashed.snapshot()).config
 
 
-def at_root(proxy: KVTraefikProxy, root: str) -> KVTraefikProxy:
-    """Return the same store with another root of the configuration, and an unused root of the records."""
-    twin = copy.copy(proxy)
-    twin._roots = lambda: (root, f"{root}/kvproxy-none")  # type: ignore[method-assign]
-    return twin
+def configuration_at(root: str) -> Roots:
+    """Return this root as the configuration's, and an unused one for the records."""
+    return Roots(root, f"{root}/kvproxy-none")
 
 
 async def remove(removal: Removal) -> int:

@@ -10,7 +10,7 @@ from typing import Final, TypeAlias
 from ...errors import TraefikError
 from ...proxy.base import KVTraefikProxy
 from ...routing.entry import Layout
-from ...store.base import Store
+from ...store.base import Roots, Store
 from ...traefik.api import TraefikApi
 from ...traefik.setup.credentials import ApiAccess
 from ..hub.config import Hub
@@ -28,13 +28,17 @@ _PAUSE: Final = 0.5
 
 
 @asynccontextmanager
-async def opened(proxy: KVTraefikProxy) -> AsyncIterator[Store]:
+async def opened(proxy: KVTraefikProxy, roots: Roots | None = None) -> AsyncIterator[Store]:
     """Open a proxy's store, and close it at the end.
+
+    Args:
+        proxy: whose settings name it.
+        roots: the roots to open, None for the proxy's own.
 
     Raises:
         ConfigurationError: if a setting cannot work.
     """
-    store = proxy.open_store()
+    store = proxy.open_store(roots or proxy.roots)
     try:
         yield store
     finally:

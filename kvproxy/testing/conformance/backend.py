@@ -97,7 +97,7 @@ class BackendConformance(Kit):
         """Connecting is what :meth:`kvproxy.store.base.Store.check` is for."""
 
         async def open_and_close() -> None:
-            store = proxy.open_store()
+            store = proxy.open_store(proxy.roots)
             assert isinstance(store, Store)
             await store.aclose()
 
@@ -107,7 +107,7 @@ class BackendConformance(Kit):
         """The real one: it starts, stays, reads a route from the store, and has nothing to complain of."""
 
         async def seed() -> None:
-            store = proxy.open_store()
+            store = proxy.open_store(proxy.roots)
             await store.check()
             await store.apply(Transaction(tuple(Operation(Space.CONFIG, key, value) for key, value in _ROUTE.items())))
             await store.aclose()

@@ -15,7 +15,7 @@ from kvproxy.proxy.base import KVTraefikProxy
 from kvproxy.routing.encode import encode_route
 from kvproxy.routing.entry import Layout
 from kvproxy.routing.route import make_route
-from kvproxy.store.base import Operation, Space, Store, Transaction
+from kvproxy.store.base import Operation, Roots, Space, Store, Transaction
 from kvproxy.testing.conformance.proxy_suite import BackendUnderTest, ClientOf, Start, StoreOf, add_all, until
 from kvproxy.testing.servers.named import Doors, port_of
 
@@ -47,8 +47,8 @@ class LifeTests:
         applied: list[Transaction] = []
         open_store = backend.proxy_class.open_store
 
-        def open_counting(proxy: KVTraefikProxy) -> Store:
-            store = open_store(proxy)
+        def open_counting(proxy: KVTraefikProxy, roots: Roots) -> Store:
+            store = open_store(proxy, roots)
             apply = store.apply
 
             async def counted(transaction: Transaction) -> None:
@@ -63,7 +63,7 @@ class LifeTests:
         applied.clear()
         await add_all(proxy, [(f"/user/u{n}/", target) for n in range(100)])
         operations = sum(len(transaction.operations) for transaction in applied)
-        most = applied[0].operations and (proxy.open_store().capabilities.max_operations or operations)
+        most = applied[0].operations and (proxy.open_store(proxy.roots).capabilities.max_operations or operations)
         assert len(applied) <= 3 + 2 * operations / int(most or 1)
         assert sum(transaction.wake for transaction in applied) <= 3
         assert len(await proxy.get_all_routes()) == 100

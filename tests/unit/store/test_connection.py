@@ -197,9 +197,10 @@ def test_a_token_that_the_hub_cannot_make_for_traefik_is_refused(traefik: str) -
     """Consul takes no secret that is not a UUID; and the hub's own is not to be replaced."""
     hub = "9f2d1c38-5a2f-4a57-8f3b-2f6c1f0f8a55"
     traits = {"consul_token": hub, "consul_traefik_token": hub if traefik == "the hub's" else traefik}
+    proxy = TraefikConsulProxy(consul_admit_traefik=True, **traits)
     with pytest.raises(
         ConfigurationError, match="consul_traefik_token to another one, in the form of a UUID"
     ) as refused:
-        TraefikConsulProxy(consul_admit_traefik=True, **traits).open_store()
+        proxy.open_store(proxy.roots)
     assert "hunter2" not in str(refused.value)
     assert hub not in str(refused.value)

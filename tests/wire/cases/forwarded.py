@@ -34,8 +34,8 @@ _ALL = (*_BY, "X-Forwarded-Server", "X-Real-Ip")
 _SHOW = ("X-Forwarded-For", "X-Forwarded-Proto", "X-Forwarded-Host", "X-Forwarded-Port")
 
 CASES = [
-    Case("forwarded", "What is added to a request", forwarded(names=_ALL), setups=(PLAIN,), show=_SHOW),
-    Case("forwarded-tls", "What is added to a request over TLS", forwarded(names=_ALL), setups=(HOSTS,), show=_SHOW),
+    Case("forwarded", "Fields added to a request", forwarded(names=_ALL), setups=(PLAIN,), show=_SHOW),
+    Case("forwarded-tls", "Fields added to a request over TLS", forwarded(names=_ALL), setups=(HOSTS,), show=_SHOW),
     Case("balancer", "`X-Forwarded-…` of a balancer that ends TLS", forwarded(*BALANCER), setups=(BELOW,), show=_SHOW),
     Case("forger", "The same from anybody else", forwarded(*BALANCER), setups=(PLAIN,), show=_SHOW),
     Case(

@@ -64,7 +64,7 @@ async def zipping(talk: Talk) -> None:
 
 
 async def particular(talk: Talk) -> None:
-    """Closes the connection without a word if a request's head has more than 64 kB, as tornado does."""
+    """Closes the connection silently if a request's head has more than 64 kB, as tornado does."""
     while request := await talk.request():
         if sum(len(name) + len(value) for name, value in request.fields) > 65536:
             return

@@ -204,9 +204,7 @@ CASES = [
         agreeing(receive=len(_BYE)),
         show=("to the server", "then"),
     ),
-    Case(
-        "ws-cut", "The server is gone without a word", shaking(further=until_closed), agreeing(end=True), show=("then",)
-    ),
+    Case("ws-cut", "The server closes silently", shaking(further=until_closed), agreeing(end=True), show=("then",)),
     *map(
         refused,
         [
