@@ -186,6 +186,16 @@ def hub5(session: nox.Session) -> None:
 
 
 @nox.session
+def versions(session: nox.Session) -> None:
+    """Conformance kits and lifecycle tests on other versions of servers and JupyterHub; writes the table of them.
+
+    Arguments name parts or versions: `nox -s versions -- Redis "Traefik 3.6"`; `--page` only writes the table.
+    """
+    session.install("-e", ".[demo,test]")
+    session.run("python", "-m", "tests.versions", *session.posargs)
+
+
+@nox.session
 def zookeeper(session: nox.Session) -> None:
     """The example of a third party's backend: the kit on a real ZooKeeper, and a hub on its wheel; it needs Java."""
     session.install("-e", ".[demo,test]")

@@ -30,12 +30,13 @@ _PATIENCE_WITH_SENTINEL: Final = {"socket_connect_timeout": 1.0, "socket_timeout
 _RETRYING: Final = ("retry_on_error", "retry_on_timeout")
 
 
-def connect(connection: Connection, patience: Mapping[str, float] | None = None) -> Any:
+def connect(connection: Connection, patience: Mapping[str, float] | None = None, *, named: bool = True) -> Any:
     """A client that tries once.
 
     Args:
         connection: where to connect.
         patience: timeouts of the client (``socket_timeout`` …, in seconds) that win over those of the settings.
+        named: gives the connection a name, for which Redis 6.2 asks for a right that Traefik's user does not need.
 
     redis-py can try again by itself, but only at the same address, one command at a time, and what was refused as well;
     options about that are accepted and without effect.
@@ -44,7 +45,8 @@ def connect(connection: Connection, patience: Mapping[str, float] | None = None)
         ConfigurationError: if an option is none of the client's.
     """
     usual = _PATIENCE if connection.sentinels is None else _PATIENCE_WITH_MASTER
-    options = {**usual, "client_name": "kvproxy", **client_options(connection), **(patience or {}), "retry": _once()}
+    name = {"client_name": "kvproxy"} if named else {}
+    options = {**usual, **name, **client_options(connection), **(patience or {}), "retry": _once()}
     for name in _RETRYING:
         options.pop(name, None)
     try:

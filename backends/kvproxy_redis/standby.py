@@ -65,7 +65,7 @@ class Standby:
         if self.admits is not None or traefik is None or traefik == self.connection:
             return []
         try:
-            async with self._at(traefik, address) as redis:
+            async with connect(alone(traefik, address), _PATIENCE, named=False) as redis:
                 await try_reading(redis, self.keys.root.rstrip("/"))
         except (RedisError, OSError) as error:
             return [explain_replica_to_traefik(error, traefik, endpoint(*address))]

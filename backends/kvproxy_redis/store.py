@@ -167,7 +167,7 @@ class RedisStore(Store):
         if self._admits is not None or traefik is None or traefik == self._connection:
             return []
         try:
-            async with connect(traefik) as redis:
+            async with connect(traefik, named=False) as redis:
                 await try_reading(redis, self._root.rstrip("/"))
                 return await may_configure(redis, traefik)
         except (RedisError, OSError) as error:

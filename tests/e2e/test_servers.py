@@ -129,6 +129,7 @@ def test_shared_redis_is_reset_between_tests(redis_server, _shared_redis):
 
 
 def test_redis_is_found_in_a_wheel_and_by_variable(monkeypatch, tmp_path):
+    monkeypatch.delenv("KVPROXY_REDIS_SERVER", raising=False)
     monkeypatch.setattr(programs, "_REDIS_NAMES", ())
     monkeypatch.setattr(programs, "_REDIS_WHEELS", ())
     with pytest.raises(ServerError, match="apt install redis-server"):
