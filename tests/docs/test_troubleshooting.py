@@ -2,16 +2,30 @@
 
 from __future__ import annotations
 
+import ast
 import re
+from typing import TypeGuard
 
 from .blocks import ROOT, all_blocks
-from .messages import QUIET, Message, all_messages, messages_of
+from .messages import QUIET, Message, all_messages, messages_of, written
 
 PAGE = ROOT / "docs" / "how-to" / "troubleshooting.md"
 #: Letters of an excerpt, so that it can be told from others.
 LEAST = 7
 #: Beginnings of lines of a good start.
-BEGINNINGS = ("Traefik ", "The master of Redis is now")
+BEGINNINGS = ("Traefik ", "The master of Redis is now", "Routes are changed by")
+#: Those of JupyterHub's own lines, and of findings.
+OTHERS = ("Starting managed service", "ok  ")
+#: How-to guides after which no hub starts in another way.
+WITHOUT_START = {
+    "choose-a-store",
+    "index",
+    "sizing",
+    "slow-requests",
+    "troubleshooting",
+    "write-a-backend",
+    "zookeeper",
+}
 
 
 def excerpts(text: str) -> list[str]:
@@ -55,6 +69,37 @@ def test_a_good_start_is_shown_in_the_words_of_the_log() -> None:
     lines = [line for line in shown if line.startswith(BEGINNINGS)]
     assert len(lines) >= 8
     assert [line for line in lines if not any(pattern.fullmatch(line) for pattern in patterns)] == []
+
+
+def shown_on(page: str) -> list[str]:
+    """Lines of the log and of `kvproxy check` in a page's blocks of text."""
+    blocks = [block for block in all_blocks() if block.language == "text" and block.page == page]
+    return [line for block in blocks for line in block.text.splitlines() if line.startswith((*BEGINNINGS, *OTHERS))]
+
+
+def test_each_guide_shows_a_good_start() -> None:
+    """Or the line of a check that tells that it has worked."""
+    guides = {file.stem: str(file.relative_to(ROOT)) for file in PAGE.parent.glob("*.md")}
+    assert guides.keys() >= WITHOUT_START
+    assert [name for name, page in guides.items() if name not in WITHOUT_START and not shown_on(page)] == []
+
+
+def test_findings_are_shown_in_the_words_of_check() -> None:
+    """Those that all is well, on every page."""
+    source = "\n".join(file.read_text(encoding="utf-8") for file in (ROOT / "kvproxy/cli/check").glob("*.py"))
+    calls = [
+        node for node in ast.walk(ast.parse(source.replace("from __future__ import annotations", ""))) if _is_ok(node)
+    ]
+    told = [f"{written(call.args[0])}: {written(call.args[1])}" for call in calls]
+    patterns = [re.compile("ok +" + re.escape(text).replace("…", ".+")) for text in told]
+    shown = [line for block in all_blocks() if block.language == "text" for line in block.text.splitlines()]
+    lines = [line for line in shown if line.startswith("ok  ")]
+    assert len(lines) >= 3
+    assert [line for line in lines if not any(pattern.fullmatch(line) for pattern in patterns)] == []
+
+
+def _is_ok(node: ast.AST) -> TypeGuard[ast.Call]:
+    return isinstance(node, ast.Call) and getattr(node.func, "id", "") == "ok" and len(node.args) > 1
 
 
 def test_messages_are_found_in_every_form() -> None:
