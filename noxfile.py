@@ -134,6 +134,7 @@ def screenshots(session: nox.Session) -> None:
 def docs(session: nox.Session) -> None:
     """The documentation's site, into docs/_build/html; a warning is an error."""
     build_docs(session, "html", "--fail-on-warning", "--keep-going")
+    session.run("python", "-m", "tests.docs.clicks")
 
 
 @nox.session

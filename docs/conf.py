@@ -1,11 +1,18 @@
 """The documentation's build: ``nox -s docs``."""
 
 import re
+import sys
 from importlib.metadata import version as version_of
+from pathlib import Path
 
+from docutils import nodes
 from pygments.lexers import TextLexer
 from sphinx.application import Sphinx
 from traitlets.config import Configurable
+
+# The sentences of the code are read by the tests' own reader.
+sys.path.insert(0, str(Path(__file__).parents[1]))
+from tests.docs.messages import all_messages
 
 project = "kvproxy"
 author = "kvproxy contributors"
@@ -99,11 +106,19 @@ def hide_arguments(
     return ("", None) if isinstance(obj, type) and issubclass(obj, Configurable) else None
 
 
+def index_messages(app: Sphinx, document: nodes.document) -> None:
+    """Let the site's search lead from a whole line of the log to the page that quotes a part of it."""
+    if app.env.current_document.docname == "how-to/troubleshooting":
+        words = {word for message in all_messages() for word in re.findall(r"\w{3,}", message.text.lower())}
+        document += nodes.meta(name="keywords", content=",".join(sorted(words)))
+
+
 def setup(app: Sphinx) -> None:
     """Called by Sphinx."""
     # Before napoleon's.
     app.connect("autodoc-process-docstring", list_arguments, priority=100)
     app.connect("autodoc-process-signature", hide_arguments)
     app.connect("sphinx-click-process-epilog", show_examples)
+    app.connect("doctree-read", index_messages)
     # Pygments' own stumbles over a policy of Consul's.
     app.add_lexer("hcl", TextLexer)

@@ -6,6 +6,9 @@ import re
 
 import yaml
 
+from tests.versions.catalogue import VERSIONS
+from tests.versions.results import Result, load, put_into, table
+
 from .blocks import ROOT
 
 PAGE = ROOT / "docs" / "reference" / "versions.md"
@@ -51,3 +54,23 @@ def test_weekly_sessions_are_those_of_the_build_server() -> None:
     assert named
     assert named <= set(jobs["session"]["strategy"]["matrix"]["session"])
     assert all(known for _, known in rows)
+
+
+def test_the_table_of_runs_is_that_of_the_results() -> None:
+    """Nothing in it is typed, and each version is one of the catalogue's."""
+    results, page = load(), PAGE.read_text(encoding="utf-8")
+    assert results
+    assert put_into(page, table(results.values())) == page
+    assert results.keys() <= {version.key for version in VERSIONS}
+
+
+def test_versions_are_in_order_and_failures_are_named() -> None:
+    """As numbers, not as text."""
+    runs = [
+        Result("Traefik", "3.10.0", "a", 2),
+        Result("Traefik", "3.9.1", "a", 1, failed=["test_x"], day="2026-11-29"),
+    ]
+    assert table(runs).splitlines()[2:] == [
+        "| Traefik | 3.9.1 | a | 1 | `test_x` | 2026-11-29 |",
+        "| | 3.10.0 | a | 2 | none | |",
+    ]
