@@ -20,6 +20,8 @@ COMPAT_PYTHONS = ["3.10", "3.12", "3.13"]
 #: Shared servers of a module or class are started once. Most tests wait for servers more than they compute, so one
 #: process more than there are cores; still more of them disturb each other.
 PARALLEL = ["--numprocesses", str(min((os.cpu_count() or 1) + 1, 4)), "--dist", "loadscope"]
+#: Tests that need no servers.
+SERVERLESS = ["tests/unit", "tests/integration"]
 REPORT = ["-p", "kvproxy.testing.report", "--conformance-report"]
 HUB_MODULES = ["test_proxy", "test_named_servers", "test_spawner", "test_services"]
 INTERNAL_SSL = "test_internal_ssl_connections"
@@ -63,6 +65,13 @@ def endurance(session: nox.Session) -> None:
     """Clusters and groups that lose a node, and minutes of churn: what takes too long for every run."""
     session.install("-e", ".[demo,test,examples]")
     session.run("pytest", "-m", "endurance", *(session.posargs or ["tests"]))
+
+
+@nox.session
+def coverage(session: nox.Session) -> None:
+    """Branch coverage of the tests that need no servers; below the floor in pyproject.toml it fails."""
+    session.install("-e", ".[demo,test]", "pytest-cov>=6")
+    session.run("pytest", *PARALLEL, "--cov", "--cov-report=term:skip-covered", *(session.posargs or SERVERLESS))
 
 
 @nox.session
@@ -202,7 +211,7 @@ def zookeeper(session: nox.Session) -> None:
 def compat(session: nox.Session) -> None:
     """The tests that need no servers, on other Pythons; nox says in one line which it does not find."""
     session.install("-e", ".[redis]", "pytest", "pytest-asyncio", "pytest-timeout", "hypothesis")
-    session.run("pytest", *(session.posargs or ["tests/unit", "tests/integration"]))
+    session.run("pytest", *(session.posargs or SERVERLESS))
 
 
 @nox.session

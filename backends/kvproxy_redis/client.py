@@ -45,8 +45,8 @@ def connect(connection: Connection, patience: Mapping[str, float] | None = None,
         ConfigurationError: if an option is none of the client's.
     """
     usual = _PATIENCE if connection.sentinels is None else _PATIENCE_WITH_MASTER
-    identity = {"client_name": "kvproxy"} if named else {}
-    options = {**usual, **identity, **client_options(connection), **(patience or {}), "retry": _once()}
+    introduced = {"client_name": "kvproxy"} if named else {}
+    options = {**usual, **introduced, **client_options(connection), **(patience or {}), "retry": _once()}
     for name in _RETRYING:
         options.pop(name, None)
     try:

@@ -181,7 +181,7 @@ async def test_nothing_is_wrong_before_the_first_start_nor_while_the_hub_is_stop
     write_config(tmp_path, fresh(redis.url, **login))
     done = await check(tmp_path, "--strict")
     assert done.status == 0, done.out
-    assert "cookie secret: There is none yet; the hub makes " in done.out
+    assert "cookie secret: There is none yet; the hub creates " in done.out
     proxy = make_proxy(redis_url=redis.url, redis_password=SECRET)
     await proxy.start()
     await proxy.stop()

@@ -389,14 +389,14 @@ c.JupyterHub.services = [{{"name": "grades", "url": "http://127.0.0.1:1"}}]
             "'user' in route.data",
             "middlewares",
             {"allowed": {"ipAllowList": {"sourceRange": ["everybody"]}}},
-            r"error   hooks: Traefik complains of the route '/user/kvproxy-check/': cannot parse CIDRs \[everybody\].* "
-            r"Correct c\.TraefikProxy\.route_hook\.$",
+            r"error   hooks: Traefik does not accept the route '/user/kvproxy-check/': cannot parse CIDRs "
+            r"\[everybody\].* Correct c\.TraefikProxy\.route_hook\.$",
         ),
         (
             "route.data.get('service') == 'grades'",
             "middlewares",
             {"strip": {"stripPrefixRegex": {"regex": ["("]}}},
-            r"error   hooks: Traefik complains of the route '/services/grades/': error parsing regexp",
+            r"error   hooks: Traefik does not accept the route '/services/grades/': error parsing regexp",
         ),
         ("'user' in route.data", "router", {"middlewares": ["zip"]}, r"error   hooks: .*\"zip\" does not exist"),
         (

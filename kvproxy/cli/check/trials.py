@@ -1,4 +1,4 @@
-"""Trials of extra_dynamic_config and of hooks on the real Traefik, for `kvproxy check`."""
+"""Trials of extra_dynamic_config and hooks on the real Traefik, for `kvproxy check`."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ from ..hub.config import Hub
 from ..routes.observe import layout_of
 from .findings import Finding, error, warning
 
-#: No user is called so: a hook that looks a user up fails as it does for any unknown one.
+#: The name of a user that does not exist: a hook that looks a user up fails as for any unknown one.
 _USER: Final = "kvproxy-check"
-#: Nothing is sent there.
+#: A target that gets no requests.
 _TARGET: Final = "http://127.0.0.1:9"
 
 
@@ -34,26 +34,26 @@ class _Sample:
 
 
 def trials(hub: Hub, binary: str, version: tuple[int, ...]) -> list[Finding]:
-    """Errors of a Traefik that loads extra_dynamic_config, and the hooks' configuration of sample routes, for a moment.
+    """Report errors of a Traefik that loads extra_dynamic_config and the hooks' configuration of sample routes.
 
     Args:
         hub: the hub.
         binary: path of its Traefik.
-        version: that Traefik's.
+        version: the Traefik's version.
     """
     proxy = hub.proxy
     try:
         dynamic = without_unset(proxy.dynamic_config(Features(version)))
         static = static_configuration(proxy.static_settings({}, version))
     except KVProxyError:
-        return []  # the preparation of the start tells
+        return []  # reported by the preparation of the start
 
     def complaints(of: Mapping[str, Any]) -> list[str]:
         return try_dynamic_configuration(binary, of, static, proxy.provider_name) if of else []
 
     said = complaints(dynamic)
     advice = "Correct c.TraefikProxy.extra_dynamic_config."
-    found = [error("Traefik", f"It complains of extra_dynamic_config: {text.rstrip('.')}.", advice) for text in said]
+    found = [error("Traefik", f"It does not accept extra_dynamic_config: {text.rstrip('.')}.", advice) for text in said]
     samples: list[_Sample] = []
     for route in _routes(hub) if proxy.hooks.changing else ():
         try:
@@ -64,7 +64,7 @@ def trials(hub: Hub, binary: str, version: tuple[int, ...]) -> list[Finding]:
         together = reduce(deep_merge, (sample.configuration for sample in samples), dynamic)
         hooks = " and ".join(proxy.hooks.changing)
         found += [
-            error("hooks", f"Traefik complains of {_named(hub, samples, text.rstrip('.'))}.", f"Correct {hooks}.")
+            error("hooks", f"Traefik does not accept {_named(hub, samples, text.rstrip('.'))}.", f"Correct {hooks}.")
             for text in complaints(together)
             if text not in said
         ]
@@ -72,7 +72,7 @@ def trials(hub: Hub, binary: str, version: tuple[int, ...]) -> list[Finding]:
 
 
 def _routes(hub: Hub) -> Iterator[Route]:
-    """The hub's own route, and a sample of a user's and of each service's."""
+    """Return the hub's own route, a sample route of a user, and one of each service."""
     app, proxy = hub.app, hub.proxy
     base, host = app.base_url, urlsplit(app.subdomain_host).hostname or ""
     yield make_route(app.hub.routespec, _TARGET, {"hub": True})
