@@ -18,8 +18,8 @@ nox.options.reuse_existing_virtualenvs = True
 
 COMPAT_PYTHONS = ["3.10", "3.12", "3.13"]
 #: Shared servers of a module or class are started once. Most tests wait for servers more than they compute, so one
-#: process more than there are cores; still more of them disturb each other.
-PARALLEL = ["--numprocesses", str(min((os.cpu_count() or 1) + 1, 4)), "--dist", "loadscope"]
+#: process more than there are cores; still more of them disturb each other. tests/conftest.py gives the order.
+PARALLEL = ["--numprocesses", str(min((os.cpu_count() or 1) + 1, 4)), "--dist", "loadscope", "--no-loadscope-reorder"]
 #: Tests that need no servers.
 SERVERLESS = ["tests/unit", "tests/integration"]
 REPORT = ["-p", "kvproxy.testing.report", "--conformance-report"]

@@ -32,6 +32,12 @@ def artefacts(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
     return folder
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the folders whose modules take longest, so that at the end no process waits for the last of them."""
+    short = {Path(__file__).with_name(folder) for folder in ("unit", "integration")}
+    items.sort(key=lambda item: not short.isdisjoint(item.path.parents))
+
+
 def _skips_fail() -> bool:
     return bool(os.environ.get("KVPROXY_CI")) or os.environ.get("CI", "").lower() in {"1", "true"}
 
