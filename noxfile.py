@@ -71,7 +71,8 @@ def endurance(session: nox.Session) -> None:
 def coverage(session: nox.Session) -> None:
     """Branch coverage of the tests that need no servers; below the floor in pyproject.toml it fails."""
     session.install("-e", ".[demo,test]", "pytest-cov>=6")
-    session.run("pytest", *PARALLEL, "--cov", "--cov-report=term:skip-covered", *(session.posargs or SERVERLESS))
+    options = ["-m", "not endurance", "--cov", "--cov-report=term:skip-covered"]
+    session.run("pytest", *PARALLEL, *options, *(session.posargs or SERVERLESS))
 
 
 @nox.session

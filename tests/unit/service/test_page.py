@@ -121,6 +121,7 @@ def test_the_keyboard_reaches_all_there_is_to_do() -> None:
     assert all(field.find_parent("label") for field in soup.select("input"))
 
 
+@pytest.mark.endurance
 def test_five_thousand_routes_open_well_within_a_second(capsys: pytest.CaptureFixture[str]) -> None:
     """The part of opening the page that grows with the routes, beside the store's answer, and what follows later."""
     entries = {}
