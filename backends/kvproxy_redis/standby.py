@@ -65,15 +65,15 @@ class Standby:
         if self.admits is not None or traefik is None or traefik == self.connection:
             return []
         try:
-            async with connect(alone(traefik, address), _PATIENCE, named=False) as redis:
+            async with self._at(traefik, address, named=False) as redis:
                 await try_reading(redis, self.keys.root.rstrip("/"))
         except (RedisError, OSError) as error:
             return [explain_replica_to_traefik(error, traefik, endpoint(*address))]
         return []
 
     @staticmethod
-    def _at(connection: Connection, address: Address) -> Any:
-        return connect(alone(connection, address), _PATIENCE)
+    def _at(connection: Connection, address: Address, *, named: bool = True) -> Any:
+        return connect(alone(connection, address), _PATIENCE, named=named)
 
     async def attend(self, addresses: Iterable[Address]) -> list[str]:
         """Shut Traefik out of these servers where the hub lets it in; gives back sentences about what hinders that.

@@ -1,12 +1,14 @@
 """Clicks and words from the site's first page to a running hub, a failing hub's reason, and a logged sentence.
 
-python -m tests.docs.clicks [docs/_build/html]     print the table, and put it into CONTRIBUTING.md
+python -m tests.docs.clicks             print the table of the site in docs/_build/html
+python -m tests.docs.clicks --write     put it into CONTRIBUTING.md as well
 
 It fails if the site's search does not lead from every sentence that kvproxy logs to the page on troubles.
 """
 
 from __future__ import annotations
 
+import argparse
 import heapq
 import json
 import re
@@ -101,13 +103,16 @@ class Search:
 
     Args:
         index: the contents of ``searchindex.js``.
+        language: the contents of ``language_data.js``, which has the words that the script passes over.
     """
 
-    def __init__(self, index: str) -> None:
+    def __init__(self, index: str, language: str) -> None:
         found: dict[str, Any] = json.loads(
             index.removeprefix("Search.setIndex(").rstrip().rstrip(";").removesuffix(")")
         )
         self._names, self._terms, self._titles = found["docnames"], found["terms"], found["titleterms"]
+        stopwords = re.search(r"stopwords = new Set\((\[.*?\])\)", language, re.DOTALL)
+        self._stopwords: set[str] = set(json.loads(stopwords[1]))  # type: ignore[index]
         self._stem = snowballstemmer.stemmer("english").stemWord
 
     def pages(self, query: str) -> list[str]:
@@ -129,7 +134,7 @@ class Search:
     def _words(self, query: str) -> Iterator[str]:
         for word in re.findall(r"\w+", query.lower()):
             # Shorter ones may be missing, and digits are passed over.
-            if len(word) > 2 and not word.isdigit() and word not in STOPWORDS:
+            if len(word) > 2 and not word.isdigit() and word not in self._stopwords:
                 yield self._stem(word)
 
     @staticmethod
@@ -140,15 +145,13 @@ class Search:
             yield from ((term, part) for term in terms if word in term)
 
 
-#: Words that the site's script passes over; from its ``language_data.js``.
-STOPWORDS: set[str] = set()
-
-
-def main(site: Path = SITE) -> int:
+def main(arguments: list[str] | None = None) -> int:
     """Returns the exit status: 1 if a logged sentence does not lead to its page."""
-    data = (site / "_static" / "language_data.js").read_text(encoding="utf-8")
-    STOPWORDS.update(json.loads(re.search(r"stopwords = new Set\((\[.*?\])\)", data, re.DOTALL)[1]))  # type: ignore[index]
-    search = Search((site / "searchindex.js").read_text(encoding="utf-8"))
+    parser = argparse.ArgumentParser(prog="python -m tests.docs.clicks", description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--write", action="store_true", help="put the table into CONTRIBUTING.md")
+    write, site = parser.parse_args(arguments).write, SITE
+    index, language = site / "searchindex.js", site / "_static" / "language_data.js"
+    search = Search(index.read_text(encoding="utf-8"), language.read_text(encoding="utf-8"))
     running = path_to(site, TUTORIAL, "JupyterHub is now running")
     failing = path_to(site, TROUBLES, "kvproxy check")
     page = TROUBLES.removesuffix(".html")
@@ -165,12 +168,13 @@ def main(site: Path = SITE) -> int:
         f"as the first result for {first} |"
     )
     print(table)
-    before, _, rest = PAGE.read_text(encoding="utf-8").partition(_BEGIN)
-    PAGE.write_text(f"{before}{_BEGIN}\n\n{table}\n\n{_END}{rest.partition(_END)[2]}", encoding="utf-8")
+    if write:
+        before, _, rest = PAGE.read_text(encoding="utf-8").partition(_BEGIN)
+        PAGE.write_text(f"{before}{_BEGIN}\n\n{table}\n\n{_END}{rest.partition(_END)[2]}", encoding="utf-8")
     for text in lost:
         print(f"The search does not lead from this sentence to {TROUBLES}: {text}", file=sys.stderr)
     return int(bool(lost))
 
 
 if __name__ == "__main__":
-    sys.exit(main(*map(Path, sys.argv[1:])))
+    sys.exit(main())

@@ -19,7 +19,7 @@ from ..hub.liveness import hub_answers, hub_at_work
 from ..routes.compare import StoreState, store_state
 from ..routes.observe import layout_of, opened
 from .plan import Kind, Plan, missing, plan_migration
-from .sources import Origin, Source, origin_of, reading, reading_peer, remove, same_store
+from .sources import Source, origin_of, own_store, reading, reading_peer, remove, same_store
 
 #: Called with the number of operations that are written, and their total number.
 Progress: TypeAlias = Callable[[int, int], None]
@@ -78,7 +78,7 @@ async def migrate(hub: Hub, wish: Wish, progress: Progress = lambda done, total:
         StoreError: if a store cannot be read or written. Running it again does the remaining work.
     """
     origin = origin_of(wish.source, hub, wish.prefixes)
-    in_place = same_store(origin, Origin(hub.proxy, hub.proxy.roots))
+    in_place = same_store(origin, own_store(hub))
     if in_place and not wish.peer:
         raise ConfigurationError("The source of the migration is the hub's own store; name another one with --from.")
     reader = reading_peer if wish.peer else reading

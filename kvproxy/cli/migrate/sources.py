@@ -69,6 +69,11 @@ class Origin:
     hub: Hub | None = None
 
 
+def own_store(hub: Hub) -> Origin:
+    """Return the hub's own store."""
+    return Origin(hub.proxy, hub.proxy.roots)
+
+
 def origin_of(text: str, hub: Hub, prefixes: tuple[str | None, str | None]) -> Origin:
     """Find the store to read from.
 

@@ -17,7 +17,7 @@ from ..hub.liveness import hub_answers, hub_at_work
 from ..routes.observe import opened
 from .plan import Kind, Plan, Step
 from .run import Outcome, Progress
-from .sources import Origin, configuration_at, reading, remove
+from .sources import configuration_at, own_store, reading, remove
 
 
 async def give_back(hub: Hub, execute: bool, progress: Progress = lambda done, total: None) -> Outcome:
@@ -34,7 +34,7 @@ async def give_back(hub: Hub, execute: bool, progress: Progress = lambda done, t
         KVProxyError: if it must not run now.
         StoreError: if the store cannot be read or written. Running it again does the remaining work.
     """
-    async with reading(Origin(hub.proxy, hub.proxy.roots)) as source, opened(hub.proxy) as store:
+    async with reading(own_store(hub)) as source, opened(hub.proxy) as store:
         await store.check()
         config = (await store.snapshot()).config
         steps, entries = _steps(source.routes, hub.proxy.traefik_entrypoint)

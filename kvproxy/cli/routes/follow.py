@@ -51,10 +51,11 @@ async def follow(hub: Hub, choice: Choice, interval: float, as_json: bool) -> No
     """
     async with opened(hub.proxy) as store, replicas(hub) as asked:
         first = await look_steadily(hub, store, asked)
+        looks = _Looks(hub, store, asked, interval)
         if as_json:
-            await _print_changes(hub, store, asked, choice, interval, first)
+            await _print_changes(looks, choice, first)
         else:
-            await _show(hub, store, asked, choice, interval, first)
+            await _show(looks, choice, first, hub.proxy.store_place())
 
 
 class _Looks:
@@ -84,15 +85,7 @@ class _Looks:
         return found
 
 
-async def _print_changes(
-    hub: Hub,
-    store: Store,
-    asked: Replicas,
-    choice: Choice,
-    interval: float,
-    first: Comparison,
-) -> None:
-    looks = _Looks(hub, store, asked, interval)
+async def _print_changes(looks: _Looks, choice: Choice, first: Comparison) -> None:
     _, seen, rows = first
     before = _by_name(choice.of(rows))
     problem = ""
@@ -132,21 +125,14 @@ def _event(kind: str, what: Mapping[str, Any]) -> None:
     click.echo(dump({"time": now, "event": kind, **what}))
 
 
-async def _show(
-    hub: Hub,
-    store: Store,
-    asked: Replicas,
-    choice: Choice,
-    interval: float,
-    first: Comparison,
-) -> None:
-    looks, out = _Looks(hub, store, asked, interval), console()
+async def _show(looks: _Looks, choice: Choice, first: Comparison, place: str) -> None:
+    out = console()
     held, seen, rows = first
     problem = ""
     with Live(console=out, screen=True, auto_refresh=False, vertical_overflow="crop") as live:
         while True:
             shown = choice.of(rows)[: max(out.height - len(seen) - _HEAD, 1)]
-            made = page(hub.proxy.store_place(), held, seen, rows, shown)
+            made = page(place, held, seen, rows, shown)
             live.update(Group(Text(printable(problem), style="bold red"), made) if problem else made, refresh=True)
             try:
                 held, seen, rows = await looks.next()
