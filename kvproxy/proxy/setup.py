@@ -20,7 +20,7 @@ from ..routing.route import parse_routespec
 from ..store.base import Roots, Store
 from ..traefik.api import TraefikApi, api_trust
 from ..traefik.discovery import ReplicaDiscovery
-from ..traefik.entry_point import entry_point_advice, plain_https_advice, trust_advice
+from ..traefik.entry_point import entry_point_advice, plain_https_advice, reserved_advice, trust_advice
 from ..traefik.features import Features
 from ..traefik.setup.certificate import placeholder_certificate
 from ..traefik.setup.credentials import ApiAccess, Secret, api_access, derive_key
@@ -161,7 +161,7 @@ class TraefikSetUp(TraefikProxy):
 
     async def _look_at_own(self, traefik: TraefikApi, version: tuple[int, ...], entries: Mapping[str, Entry]) -> None:
         """Log the faults of a Traefik that the hub has started."""
-        warn_once(self.advice(version), self.log)
+        warn_once([*reserved_advice(version), *self.advice(version)], self.log)
         await check_certificate([traefik], given_certificate(entries), self.log)
 
     async def _look_at_external(

@@ -12,6 +12,7 @@ from ..errors import ConfigurationError, StoreUnavailableError, StoreWriteRefuse
 from ..routing.entry import SETUP, Entry
 from ..routing.manifest import DEFAULT_CERTIFICATE
 from ..traefik.api import TraefikApi, TraefikView
+from ..traefik.entry_point import reserved_advice
 from ..traefik.setup.certificate import CERTIFICATE_LOST, der_of
 from ..traefik.static_config import groups_allowed, parse_version
 from .progress import Progress
@@ -166,8 +167,9 @@ async def check_replicas(
                     entry_point,
                 )
             log.info("Traefik %s serves the routes.", version)
-            groups_allowed(layout, parse_version(version))
-            return advise(parse_version(version), shown) if shown is not None else ()
+            parsed = parse_version(version)
+            groups_allowed(layout, parsed)
+            return [*reserved_advice(parsed), *(advise(parsed, shown) if shown is not None else ())]
         except (TraefikError, ConfigurationError) as error:
             log.error("%s", error)
             return ()

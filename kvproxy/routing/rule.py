@@ -59,10 +59,19 @@ def routing_path(spec: RouteSpec) -> str | None:
     return escaped_path(spec) if all(map(TWO_SPELLINGS.isdisjoint, spec.segments)) else None
 
 
+def has_reserved(spec: RouteSpec) -> bool:
+    """True if the path has a character that only ever reaches it percent-encoded.
+
+    >>> has_reserved(RouteSpec("", ("user", "a#b"))), has_reserved(RouteSpec("", ("user", "a@b")))
+    (True, False)
+    """
+    return not all(map(ENCODED_ONLY.isdisjoint, spec.segments))
+
+
 def escaped_path(spec: RouteSpec) -> str:
     """The path without a trailing slash, decoded but for the characters that only ever reach a path percent-encoded."""
     path = "".join(["/" + segment for segment in spec.segments])
-    if all(map(ENCODED_ONLY.isdisjoint, spec.segments)):
+    if not has_reserved(spec):
         return path
     return "".join(["/" + "".join([_percent(c) if c in ENCODED_ONLY else c for c in s]) for s in spec.segments])
 

@@ -13,7 +13,7 @@ import aiohttp
 from prometheus_client.parser import text_string_to_metric_families
 
 from .._tasks import begin
-from ..cli.check.findings import Finding, error
+from ..cli.check.findings import Finding, refused
 from ..cli.check.run import examine
 from ..cli.hub.config import Hub
 from ..cli.routes.compare import Row, StoreState, store_state
@@ -210,4 +210,4 @@ class Source:
         try:
             self._findings = await examine(self._hub)
         except KVProxyError as problem:
-            self._findings = [error("configuration", str(problem))]
+            self._findings = [refused(problem)]

@@ -1,4 +1,4 @@
-"""Settings of Traefik's entry points that change requests, and the line of configuration that mends each.
+"""Changes that Traefik's entry points make to requests, and the line of configuration or the version that mends each.
 
 The values are those that Traefik's API shows (``GET /api/entrypoints``, seen in 3.0.4, 3.3.5, 3.3.6, 3.6.5, 3.7.0 and
 3.7.15), which are the fields of the static configuration: a field of value zero or false is left out.
@@ -12,6 +12,8 @@ from typing import Any, Final
 
 #: Since this version Traefik merges slashes and resolves dots in paths unless told otherwise.
 _SANITIZES_SINCE: Final = (3, 3, 6)
+#: An older version decodes the reserved characters in a path, too, so that no rule of kvproxy's matches them.
+_KEEPS_RESERVED_SINCE: Final = (3, 4, 1)
 #: Seconds that a request may at least take to arrive, so that a large file comes through a slow line.
 _UPLOAD: Final = 3600.0
 #: Characters that names of JupyterHub's users, and of their files, may bring into a path.
@@ -43,6 +45,20 @@ def entry_point_advice(version: tuple[int, ...], shown: Mapping[str, Any], *, pu
             f"{name}.http.encodeQuerySemicolons = true in its static configuration."
         )
     return [*found, *trust_advice(shown, f"{name}.forwardedHeaders.trustedIPs", public_https=public_https)]
+
+
+def reserved_advice(version: tuple[int, ...]) -> list[str]:
+    """A sentence if a Traefik of this version does not route names with a reserved character.
+
+    >>> reserved_advice((3, 4, 1))
+    []
+    """
+    if version >= _KEEPS_RESERVED_SINCE:
+        return []
+    return [
+        f"Traefik {'.'.join(map(str, version))} decodes %23, %25, %2F and %3F in paths, so requests to users and "
+        "servers with '#', '%', '/' or '?' in their names do not reach them; update Traefik to 3.4.1 or newer."
+    ]
 
 
 def trust_advice(shown: Mapping[str, Any], setting: str, *, public_https: bool) -> list[str]:

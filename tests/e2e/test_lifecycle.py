@@ -112,6 +112,25 @@ async def test_a_failing_start_is_one_sentence_and_leaves_nothing_behind(
     assert [record for record in caplog.records if record.levelno == logging.CRITICAL]
 
 
+@pytest.mark.parametrize("managed", [True, False])
+async def test_names_with_reserved_characters_reach_their_server_or_the_log_says_why_not(
+    managed: bool,
+    start_proxy: Start,
+    external: External,
+    doors: Doors,
+    client_of: Callable[..., Client],
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """`nox -s versions` runs this with Traefiks of both kinds."""
+    caplog.set_level(logging.INFO)
+    proxy, hub, target = await start_proxy() if managed else external(), await doors.open(), await doors.open()
+    await proxy.add_route("/", hub, {})
+    await proxy.add_route("/user/a%23b/", target, {})
+    await until(lambda: ("runs (process" if managed else "serves the routes.") in caplog.text)
+    reached = await client_of(proxy).ask("/user/a%23b/") == (200, port_of(target))
+    assert reached is not any("decodes %23" in said for said in complaints(caplog))
+
+
 async def test_a_traefik_that_dies_is_started_again(
     start_proxy: Start, doors: Doors, client_of: Callable[..., Client], caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -42,7 +42,7 @@ def command(
     """
     from ..console import dump
     from ..hub.config import load_hub
-    from .findings import error, exit_status
+    from .findings import exit_status, refused
     from .run import examine
 
     try:
@@ -51,9 +51,8 @@ def command(
     except KVProxyError as problem:
         if not as_json:
             raise
-        wrong = isinstance(problem, ConfigurationError)
-        findings = [error("configuration" if wrong else "check", str(problem))]
-        status = Wrong.exit_code if wrong else 1
+        findings = [refused(problem)]
+        status = Wrong.exit_code if isinstance(problem, ConfigurationError) else 1
     if as_json:
         report = {"ok": status == 0, "findings": [finding.as_dict() for finding in findings]}
         click.echo(dump(report, indent=2))

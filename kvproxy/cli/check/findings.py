@@ -9,18 +9,23 @@ from enum import Enum
 from typing import Any, Final
 
 from ..._text import NAMED, and_more, counted
-from ...errors import ConfigurationError
+from ...errors import ConfigurationError, KVProxyError, StoreError, TraefikError
 from ...reconcile.reasons import Facts
 from ...reconcile.reasons import advice as why_not_loaded
 from ...routing.legacy import is_peers
 from ...routing.manifest import of_default_store
 from ...routing.names import is_kvproxys
+from ...routing.route import Route
+from ...routing.rule import has_reserved
+from ...traefik.entry_point import reserved_advice
 from ...traefik.key_check import suspects
 from ...traefik.static_config import groups_allowed, parse_version
 from ..routes.compare import Row, State, StoreState, TraefikState
 
 #: Seconds by which clocks may differ, the time of an answer included.
 _CLOCKS: Final = 5.0
+#: The subjects of errors.
+_SUBJECTS: Final = {ConfigurationError: "configuration", StoreError: "store", TraefikError: "Traefik"}
 #: Number of routes from which on unneeded reads of all of them are a burden.
 _MANY: Final = 50
 
@@ -84,18 +89,15 @@ def error(about: str, said: str, advice: str = "") -> Finding:
     return Finding(Level.ERROR, about, said, advice)
 
 
+def refused(problem: KVProxyError) -> Finding:
+    """Make a finding of the error with which the hub or a look at it ended."""
+    return error(next((about for kind, about in _SUBJECTS.items() if isinstance(problem, kind)), "check"), str(problem))
+
+
 def exit_status(findings: Iterable[Finding], strict: bool) -> int:
     """Return 1 if there is an error or, with ``strict``, a warning; 0 otherwise."""
     bad = {Level.ERROR, Level.WARNING} if strict else {Level.ERROR}
     return int(any(finding.level in bad for finding in findings))
-
-
-def each_once(found: Iterable[Finding]) -> list[Finding]:
-    """Return the findings without repetitions."""
-    kept: dict[tuple[Level, str], Finding] = {}
-    for one in found:
-        kept.setdefault((one.level, one.said), one)
-    return list(kept.values())
 
 
 # -- the store
@@ -204,6 +206,23 @@ def versions(seen: Sequence[TraefikState], layout: str) -> list[Finding]:
         said = "The replicas are of different versions."
         found.append(warning("Traefik version", said, "Give all the same one, so that all treat a request alike."))
     return found
+
+
+def reserved_names(name: str, version: tuple[int, ...], routes: Iterable[Route]) -> list[Finding]:
+    """Report a Traefik that does not route names with a reserved character: a fault once a route has one.
+
+    Args:
+        name: name of the Traefik.
+        version: its version.
+        routes: the routes in the store.
+    """
+    routespecs = [route.routespec for route in routes if has_reserved(route.spec)]
+    return [
+        warning("Traefik version", f"{name}: {said}", f"Not reached: {_names(routespecs)}.")
+        if routespecs
+        else ok("Traefik version", f"{name}: {said}")
+        for said in reserved_advice(version)
+    ]
 
 
 def entry_points(name: str, wanted: Mapping[str, str], there: Mapping[str, Any]) -> list[Finding]:

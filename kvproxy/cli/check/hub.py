@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import Final
 from urllib.parse import urlsplit
 
-from ...errors import ConfigurationError, KVProxyError, TraefikError
+from ...errors import KVProxyError
 from ...plugins import rivals
-from ...process.launch import check_directory
+from ...proxy.preparation import Prepared
 from ...proxy.setting_names import Weight
 from ...store.clear_text import clear_text
 from ..hub.config import Hub
-from .findings import Finding, error, ok, warning
+from .findings import Finding, ok, refused, warning
 
 #: Errors are reported by the preparation of the start.
 _FINDINGS: Final = {Weight.INFO: ok, Weight.WARNING: warning}
@@ -61,13 +61,18 @@ def ended(said: str) -> str:
     return said if said.endswith("?") else f"{said}."
 
 
-async def preparation(hub: Hub) -> list[Finding]:
-    """Report the error with which the hub would refuse to start, by the hub's own first step."""
+async def preparation(hub: Hub) -> tuple[list[Finding], Prepared | None]:
+    """Take the hub's own first step.
+
+    Returns:
+        the error with which the hub would refuse to start, and the warnings of a start; the Traefik that it would
+        start, None if there is an error or it starts none.
+    """
     try:
-        await hub.proxy.prepare()
+        prepared = await hub.proxy.prepare()
     except KVProxyError as problem:
-        return [error("Traefik" if isinstance(problem, TraefikError) else "configuration", str(problem))]
-    return []
+        return [refused(problem)], None
+    return [warning("permissions", said) for said in prepared.warnings] if prepared is not None else [], prepared
 
 
 def network(hub: Hub) -> list[Finding]:
@@ -91,23 +96,12 @@ def network(hub: Hub) -> list[Finding]:
 
 def permissions(hub: Hub) -> list[Finding]:
     """Check that files with secrets are not readable by others."""
-    proxy = hub.proxy
     found = [
         warning("permissions", f"{path} {why} and can be read by {readers}.", f"Run: chmod {wanted} {path}")
         for path, why, mask, wanted in _secret_files(hub)
         if (readers := _readers(path, mask))
     ]
-    if proxy.should_start:
-        found += _directory(Path(proxy.static_config_file))
     return found or [ok("permissions", "No file with secrets can be read by others.")]
-
-
-def _directory(file: Path) -> list[Finding]:
-    try:
-        said = check_directory(file)
-    except ConfigurationError as problem:
-        return [error("permissions", str(problem))]
-    return [warning("permissions", said)] if said else []
 
 
 def _secret_files(hub: Hub) -> Iterator[tuple[Path, str, int, str]]:

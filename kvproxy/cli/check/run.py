@@ -23,14 +23,15 @@ async def examine(hub: Hub) -> list[Finding]:
     Raises:
         ConfigurationError: if a setting cannot work, so that there is nothing to check.
     """
-    found = [*configuration(hub), *await preparation(hub), *network(hub), *certificates_for(hub)]
+    refusal, prepared = await preparation(hub)
+    found = [*configuration(hub), *refusal, *network(hub), *certificates_for(hub)]
     async with opened(hub.proxy) as store:
         said, held = await examine_store(hub, store)
         about, runs = await _hub(hub, store, held)
         started = runs or (held is not None and held.revision is not None)
         found += [cookie_secret(hub, started), *permissions(hub), about, *said]
-        # The preparation of the start reports some of them by the same function, and so in the same words.
-        return findings.each_once(found + await _examine_traefiks(hub, store, held, runs))
+        found += await asyncio.to_thread(program, hub, prepared, held)
+        return found + await _examine_traefiks(hub, store, held, runs)
 
 
 async def _hub(hub: Hub, store: Store, held: StoreState | None) -> tuple[Finding, bool]:
@@ -43,12 +44,10 @@ async def _hub(hub: Hub, store: Store, held: StoreState | None) -> tuple[Finding
 
 
 async def _examine_traefiks(hub: Hub, store: Store, held: StoreState | None, runs: bool) -> list[Finding]:
-    found = await asyncio.to_thread(program, hub)
     async with replicas(hub) as asked:
         said = await examine_traefik(hub, store, held, asked, runs)
         places = await tls_places(hub, asked)
     opinions, offsets = await strangers(hub, api_urls(hub.proxy))
     if held is not None:
         offsets = {"the store": await clock_of(store), **offsets}
-    found += [*said, *opinions, *await examine_tls(hub, places)]
-    return found + findings.clocks(offsets)
+    return [*said, *opinions, *await examine_tls(hub, places), *findings.clocks(offsets)]

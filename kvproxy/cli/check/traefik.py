@@ -9,8 +9,9 @@ from typing import Any
 
 import aiohttp
 
-from ...errors import KVProxyError, TraefikError
-from ...process.launch import check_free, find_traefik, traefik_version
+from ...errors import TraefikError
+from ...process.launch import check_free
+from ...proxy.preparation import Prepared
 from ...reconcile.startup import given_certificate
 from ...routing.entry import SETUP
 from ...routing.manifest import of_default_store
@@ -18,7 +19,7 @@ from ...store.base import Store
 from ...store.http import time_of
 from ...traefik.api import UNKNOWN, TraefikApi
 from ...traefik.setup.certificate import CERTIFICATE_LOST
-from ...traefik.static_config import groups_allowed, parse_version
+from ...traefik.static_config import parse_version
 from ..hub.config import Hub
 from ..routes.compare import StoreState
 from ..routes.observe import Replicas, look_steadily
@@ -35,18 +36,25 @@ _NO_API = (
 _QUICK = 5.0
 
 
-def program(hub: Hub) -> list[Finding]:
-    """Check the Traefik that the hub starts."""
+def program(hub: Hub, prepared: Prepared | None, held: StoreState | None) -> list[Finding]:
+    """Check the Traefik that the hub starts.
+
+    Args:
+        hub: the hub.
+        prepared: that Traefik; None if the hub starts none, or its preparation has failed, which is reported already.
+        held: the contents of the store, None if they are not known.
+    """
     if not hub.proxy.should_start:
         return [ok("Traefik", "The hub does not start it (should_start is False).")]
-    try:
-        path = find_traefik()
-        version = traefik_version(path)
-        groups_allowed(hub.proxy.route_layout, version)
-    except KVProxyError as problem:
-        return [error("Traefik", str(problem))]
-    found = ok("Traefik", f"The hub starts {path}, version {'.'.join(map(str, version))}.")
-    return [found, *findings.advice("the public entry point", hub.proxy.advice(version)), *trials(hub, path, version)]
+    if prepared is None:
+        return []
+    path, version = prepared.binary, prepared.version
+    return [
+        ok("Traefik", f"The hub starts {path}, version {'.'.join(map(str, version))}."),
+        *findings.reserved_names(path, version, held.routes.values() if held is not None else ()),
+        *findings.advice("the public entry point", hub.proxy.advice(version)),
+        *trials(hub, path, version),
+    ]
 
 
 async def examine_traefik(
@@ -86,6 +94,9 @@ async def examine_traefik(
     held, seen, rows = await look_steadily(hub, store, there)
     well = [one for one in seen if not one.problem]
     found += findings.versions(well, hub.proxy.route_layout)
+    if not hub.proxy.should_start:
+        for one in well:
+            found += findings.reserved_names(one.name, parse_version(one.version), held.routes.values())
     found += findings.revisions(held, well)
     found += await _certificates(hub, held, there)
     return found + findings.served(rows, well)

@@ -8,7 +8,7 @@ from functools import reduce
 from typing import Any, Final
 from urllib.parse import quote, urlsplit
 
-from ...errors import HookError, KVProxyError
+from ...errors import HookError
 from ...process.trial import try_dynamic_configuration
 from ...routing.encode import alone
 from ...routing.route import Route, make_route
@@ -42,11 +42,8 @@ def trials(hub: Hub, binary: str, version: tuple[int, ...]) -> list[Finding]:
         version: the Traefik's version.
     """
     proxy = hub.proxy
-    try:
-        dynamic = without_unset(proxy.dynamic_config(Features(version)))
-        static = static_configuration(proxy.static_settings({}, version))
-    except KVProxyError:
-        return []  # reported by the preparation of the start
+    dynamic = without_unset(proxy.dynamic_config(Features(version)))
+    static = static_configuration(proxy.static_settings({}, version))
 
     def complaints(of: Mapping[str, Any]) -> list[str]:
         return try_dynamic_configuration(binary, of, static, proxy.provider_name) if of else []

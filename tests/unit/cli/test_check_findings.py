@@ -6,8 +6,6 @@ import json
 from dataclasses import replace
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any
 
 import pytest
 import trustme
@@ -27,7 +25,6 @@ from cryptography.x509.oid import NameOID
 from kvproxy.cli.check import certificates, findings
 from kvproxy.cli.check import cmd as check
 from kvproxy.cli.check.findings import Finding, Level
-from kvproxy.cli.check.hub import permissions
 from kvproxy.cli.routes.compare import RouteStatus, Row, State, StoreState, TraefikState, store_state
 from kvproxy.routing.encode import encode_route
 from kvproxy.routing.entry import Entry, Layout
@@ -129,6 +126,19 @@ def test_versions_of_traefik() -> None:
         levels(findings.versions([TraefikState("a", version="3.7.1"), TraefikState("b", version="3.7.2")], "auto"))[-1]
         == "warning"
     )
+
+
+def test_a_traefik_that_does_not_route_reserved_characters_is_a_fault_once_a_route_has_one() -> None:
+    """Most hubs' users have plain names, for which an old Traefik is good enough even by `--strict`."""
+    plain, reserved = ROUTE, make_route("/user/a%23b/", "http://127.0.0.1:1", {})
+    assert findings.reserved_names("one", (3, 4, 1), [plain, reserved]) == []
+    for version in ((3, 0, 0), (3, 4, 0)):
+        [told] = findings.reserved_names("one", version, [plain])
+        [fault] = findings.reserved_names("one", version, [plain, reserved])
+        assert (told.level, fault.level) == (Level.OK, Level.WARNING)
+        assert told.said == fault.said
+        assert "update Traefik to 3.4.1 or newer" in told.said
+        assert "'/user/a%23b/'" in fault.advice
 
 
 def test_entry_points_that_are_missing_name_the_setting() -> None:
@@ -290,20 +300,6 @@ def test_the_report_is_a_line_each_in_a_pipe(monkeypatch: pytest.MonkeyPatch) ->
     report = json.loads(CliRunner().invoke(check.command, ["--strict", "--json"]).output)
     assert report["ok"] is False
     assert report["findings"][1] == {"level": "warning", "about": "clock", "said": "It is late.", "advice": "Set it."}
-
-
-def test_a_directory_that_others_may_write_to_is_named(tmp_path: Path) -> None:
-    """Where the hub would not start, as an error; where there is a Traefik of one's own, not at all."""
-    proxy = SimpleNamespace(store_secrets=list, traefik_api_password="", ssl_key="", should_start=True)
-    proxy.static_config_file = str(tmp_path / "traefik.toml")
-    hub: Any = SimpleNamespace(file=tmp_path / "jupyterhub_config.py", proxy=proxy)
-    said = {}
-    for mode in (0o755, 0o1777, 0o777):
-        tmp_path.chmod(mode)
-        said[mode] = [one.level.value for one in permissions(hub)]
-    assert said == {0o755: ["ok"], 0o1777: ["warning"], 0o777: ["error"]}
-    proxy.should_start = False
-    assert [one.level.value for one in permissions(hub)] == ["ok"]
 
 
 @pytest.mark.parametrize(

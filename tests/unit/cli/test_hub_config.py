@@ -244,12 +244,24 @@ async def test_a_hub_that_is_not_there_does_not_answer() -> None:
     assert not await hub_answers(load(REDIS + 'c.JupyterHub.hub_bind_url = "http://127.0.0.1:1"'))
 
 
+async def test_a_directory_that_others_may_write_to_is_named(directory: Path) -> None:
+    """Where the hub would not start, as an error; with a Traefik of one's own, not at all."""
+    own, external = load(REDIS), load(REDIS + "c.TraefikProxy.should_start = False\n")
+    said = {}
+    for mode in (0o755, 0o1777, 0o777):
+        directory.chmod(mode)
+        said[mode] = [finding.level for finding in (await preparation(own))[0]]
+        assert (await preparation(external))[0] == []
+    assert said == {0o755: [], 0o1777: [Level.WARNING], 0o777: [Level.ERROR]}
+
+
 async def test_check_refuses_a_dynamic_configuration_as_the_hub_does() -> None:
     """In the same words; a sound one is no finding."""
     sound = load(REDIS + 'c.TraefikProxy.extra_dynamic_config = {"http": {"middlewares": {"zip": {"compress": {}}}}}\n')
-    assert await preparation(sound) == []
+    assert (await preparation(sound))[0] == []
     wrong = load(REDIS + 'c.TraefikProxy.extra_dynamic_config = {"http": {"middleware": {}}}\n')
-    (finding,) = await preparation(wrong)
+    (finding,), prepared = await preparation(wrong)
+    assert prepared is None
     assert (finding.level, finding.about) == (Level.ERROR, "configuration")
     with pytest.raises(ConfigurationError) as refused:
         wrong.proxy.dynamic_config()

@@ -121,7 +121,7 @@ def test_errors_are_sentences(error: Exception, status: int, monkeypatch: pytest
     ("error", "status", "about"),
     [
         (ConfigurationError("It is wrong; correct it."), 2, "configuration"),
-        (StoreUnavailableError("It is away; correct it."), 1, "check"),
+        (StoreUnavailableError("It is away; correct it."), 1, "store"),
     ],
 )
 def test_errors_are_findings_where_json_is_wanted(

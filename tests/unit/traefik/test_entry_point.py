@@ -8,7 +8,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kvproxy.traefik.entry_point import entry_point_advice, plain_https_advice, seconds, trust_advice
+from kvproxy.traefik.entry_point import (
+    entry_point_advice,
+    plain_https_advice,
+    reserved_advice,
+    seconds,
+    trust_advice,
+)
 from kvproxy.traefik.static_config import deep_merge
 
 from ..strategies import HOSTILE
@@ -74,6 +80,15 @@ def test_an_old_traefik_merges_nothing() -> None:
     shown = {**GOOD, "http": {"encodeQuerySemicolons": True}}
     assert entry_point_advice(OLD, shown, public_https=False) == []
     assert len(entry_point_advice((3, 3, 6), shown, public_https=False)) == 1
+
+
+def test_reserved_characters_need_a_traefik_that_keeps_them() -> None:
+    """The sentence names the characters and the version."""
+    assert [reserved_advice(version) for version in ((3, 4, 1), (3, 7, 15))] == [[], []]
+    for version in ((3,), (3, 3, 6), (3, 4, 0)):
+        [said] = reserved_advice(version)
+        assert "with '#', '%', '/' or '?' in their names" in said
+        assert "3.4.1 or newer" in said
 
 
 def test_tls_that_ends_in_front() -> None:
