@@ -7,6 +7,7 @@ import base64
 import contextlib
 import logging
 import os
+import re
 import signal
 import socket
 import ssl
@@ -203,9 +204,13 @@ async def test_users_are_out_for_a_moment_only_however_often_traefik_dies(
 @pytest.mark.parametrize(
     ("keys", "complaint"),
     [
-        ({"aaaaaaaaaaaaaaaa-kvg/rule": "Path(`/a`)"}, "router must have either a service or child routers"),
+        (
+            {"aaaaaaaaaaaaaaaa-kvg/rule": "Path(`/a`)"},
+            "router must have either a service or child routers|the service is missing on the router",
+        ),
         ({"bbbbbbbbbbbbbbbb-kvp/rule": "Path(`/b`)", "bbbbbbbbbbbbbbbb-kvp/service": "none"}, "does not exist"),
     ],
+    ids=["no-service", "unknown-service"],
 )
 async def test_a_half_read_state_is_no_error_in_the_log(
     keys: dict[str, str],
@@ -214,16 +219,19 @@ async def test_a_half_read_state_is_no_error_in_the_log(
     redis_server: RedisServer,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """Traefik complains of what it has read while it was being written, which is over with its next read."""
+    """Traefik complains of what it has read while it was being written, which is over with its next read.
+
+    Before 3.6 it has other words for a router without a service.
+    """
     caplog.set_level(logging.DEBUG)
     proxy = await start_proxy()
     for key, value in keys.items():
         redis_server.command("SET", f"traefik/http/routers/{key}", value)
     redis_server.command("PUBLISH", "__keyspace@0__:traefik/x", "set")
-    await until(lambda: complaint in caplog.text)
+    await until(lambda: re.search(complaint, caplog.text) is not None)
     await proxy.add_route("/user/ada/", "http://127.0.0.1:1", {})
     said = [record for record in caplog.records if record.getMessage().startswith("Traefik: ")]
-    assert {record.levelno for record in said if complaint in record.getMessage()} == {logging.DEBUG}
+    assert {record.levelno for record in said if re.search(complaint, record.getMessage())} == {logging.DEBUG}
     assert [record for record in said if record.levelno >= logging.ERROR] == []
 
 

@@ -294,6 +294,7 @@ def test_a_line_without_an_end_is_shown_once(tmp_path: Path) -> None:
 NAME = "eyd2i3sl2qqe3wdi"
 COMPLAINTS = [
     f"router must have either a service or child routers (entryPointName=http routerName={NAME}-kvg@redis)",
+    f"the service is missing on the router (entryPointName=http routerName={NAME}-kvg@redis)",
     f'the service "{NAME}-kvp@redis" does not exist (routerName={NAME}-kvp@redis)',
     f'middleware "ratelimit@redis" does not exist (routerName={NAME}-kvp-blue@etcd)',
     f'parent router "{NAME}-kvg@redis" does not exist (routerName={NAME}-kvl@redis)',
