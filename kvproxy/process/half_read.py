@@ -20,8 +20,8 @@ _MOST: Final = 5000
 _LOOKED_AT: Final = 1000
 _NAME: Final = r"[a-z2-7]{16}-kv[pgl](?:-[a-z0-9]+)*@"
 #: Things that are missing in such a state (`pkg/server/router/router.go`, `pkg/server/service/service.go` and
-#: `pkg/server/middleware/middlewares.go`, 3.7; before 3.6 a router without a service has its own words), and a rule that
-#: is empty as yet (`pkg/muxer/http`).
+#: `pkg/server/middleware/middlewares.go`, 3.7; before 3.6 with other words for a router without a service), and a rule
+#: that is empty as yet (`pkg/muxer/http`).
 _MISSING: Final = re.compile(
     r"router must have either a service or child routers|router has no service and no child routers"
     r"|the service is missing on the router"
