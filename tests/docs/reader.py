@@ -6,12 +6,14 @@ they are that wheel and what it needs, in a home that is empty, without anything
 
 from __future__ import annotations
 
+import asyncio
 import os
 import re
+import signal
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -19,7 +21,7 @@ import psutil
 
 import kvproxy
 import kvproxy_redis
-from kvproxy.testing.servers.programs import Program, find_redis, find_traefik
+from kvproxy.testing.servers.programs import Program, accepts, find_redis, find_traefik, wait_until
 
 from .blocks import ROOT, Block, blocks_of, commands
 
@@ -80,6 +82,23 @@ class Reader:
         program.start()
         self.programs.append(program)
         return program
+
+    def activate(self, venv: Path) -> None:
+        """Have each terminal find an environment's programs first."""
+        self.environment["PATH"] = os.pathsep.join([str(venv / "bin"), self.environment["PATH"]])
+
+    @asynccontextmanager
+    async def hub(self, text: str, name: str, port: int) -> AsyncIterator[Program]:
+        """Type commands, the last of which starts the hub; Ctrl-C ends it."""
+        hub = self.open_terminal(text, name)
+
+        def answers() -> bool:
+            return "JupyterHub is now running" in hub.log.read_text(errors="replace") and accepts(port)
+
+        await asyncio.to_thread(hub.wait_ready, answers, 90)
+        yield hub
+        os.kill(hub.pid, signal.SIGINT)
+        await asyncio.to_thread(wait_until, lambda: not hub.running, "the hub ends after Ctrl-C", 60)
 
     def log(self, name: str) -> Path:
         """The file with what a terminal shows."""

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 import re
-import signal
 import struct
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -16,7 +13,7 @@ import pytest
 from kvproxy.testing.hub.browser import open_browser
 from kvproxy.testing.hub.browser_user import HubBrowser, quiet_lab
 from kvproxy.testing.servers.ports import free_port
-from kvproxy.testing.servers.programs import Program, accepts, wait_until
+from kvproxy.testing.servers.programs import accepts
 
 from .blocks import ROOT
 from .reader import WHEEL, Reader, give_packages, reading
@@ -46,19 +43,6 @@ def port_of(reader: Reader) -> int:
     return int(reader.replaced["8000"])
 
 
-def answers(reader: Reader, hub: Program) -> bool:
-    return "JupyterHub is now running" in hub.log.read_text(errors="replace") and accepts(port_of(reader))
-
-
-@asynccontextmanager
-async def started(reader: Reader, text: str, name: str) -> AsyncIterator[Program]:
-    hub = reader.open_terminal(text, name)
-    await asyncio.to_thread(hub.wait_ready, lambda: answers(reader, hub), 90)
-    yield hub
-    os.kill(hub.pid, signal.SIGINT)
-    await asyncio.to_thread(wait_until, lambda: not hub.running, "the hub ends after Ctrl-C", 60)
-
-
 async def test_every_step_works_as_it_is_written(reader: Reader, tmp_path: Path, artefacts: Path) -> None:
     """With the ports of this test, and in a browser what the text says in words."""
     reader.run(reader.block("redis-server --version"))
@@ -72,6 +56,7 @@ async def test_every_step_works_as_it_is_written(reader: Reader, tmp_path: Path,
     reader.folder /= "hub"
     assert ("Successfully installed" in reader.type("\n".join(lines[3:]))) is bool(WHEEL)
 
+    reader.activate(reader.folder / "venv")
     redis = reader.open_terminal(reader.block("redis-server --port").text, "redis")
     socket = reader.folder / "redis.sock"
     # Redis makes it before it takes the rights of others away.
@@ -91,7 +76,7 @@ async def test_every_step_works_as_it_is_written(reader: Reader, tmp_path: Path,
     in_the_folder = start.text.partition("\n")[2]
     async with open_browser(tmp_path / "home", artefacts) as page:
         ada = HubBrowser(page, f"http://127.0.0.1:{port_of(reader)}", artefacts)
-        async with started(reader, in_the_folder, "hub") as hub:
+        async with reader.hub(in_the_folder, "hub", port_of(reader)) as hub:
             assert "Traefik 3." in hub.log.read_text()
             await ada.log_in("ada", "tutorial")
             await ada.open_notebook()
@@ -105,7 +90,7 @@ async def test_every_step_works_as_it_is_written(reader: Reader, tmp_path: Path,
         assert not accepts(port_of(reader))
         reader.run(stopped)
 
-        async with started(reader, ". venv/bin/activate\n" + again.text, "again"):
+        async with reader.hub(". venv/bin/activate\n" + again.text, "again", port_of(reader)):
             await ada.come_back()
             await ada.run(second.text, "43")
             await ada.stop_server()
