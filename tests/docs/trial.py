@@ -180,13 +180,16 @@ async def test_from_the_peer_and_back_with_users_at_work(
         if not managed:
             (tmp_path / "own.toml").write_text(Template(set_up.static).substitute(values))
             await site.traefik("traefik --configfile=own.toml")
-        version = '{"version": "'
         loads: list[Load] = []
 
-        def load() -> Load:
-            paths = {"/user/ada/api": answer, "/user/bob/api": answer}
-            loads.append(Load([RawClient(site.port) for _ in range(2)], paths))
-            return loads[-1]
+        @contextlib.asynccontextmanager
+        async def load() -> AsyncIterator[None]:
+            clients = [RawClient(site.port) for _ in range(2)]
+            loads.append(Load(clients, {"/user/ada/api": answer, "/user/bob/api": answer}))
+            async with loads[-1]:
+                yield
+            for client in clients:
+                await client.close()
 
         async def work_on() -> None:
             async with load() if managed else contextlib.nullcontext():
@@ -197,7 +200,7 @@ async def test_from_the_peer_and_back_with_users_at_work(
             async with site.hub():
                 users = [await stack.enter_async_context(at_work(site, name)) for name in ("ada", "bob")]
                 answer = (await users[0][0].server("GET", "api")).text
-                assert answer.startswith(version)
+                assert "version" in answer
                 if not managed:
                     await stack.enter_async_context(load())
                 await work_on()
