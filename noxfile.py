@@ -181,6 +181,18 @@ def wheel(session: nox.Session) -> None:
 
 
 @nox.session
+def trial(session: nox.Session) -> None:
+    """The tutorial and the how-tos for Traefik, HTTPS and migration, as a reader takes them, from the wheel alone."""
+    session.install("-e", ".[demo,test]", "build>=1.2")
+    made = Path(session.create_tmp()).absolute() / "dist"
+    shutil.rmtree(made, ignore_errors=True)
+    session.run("python", "-m", "build", "--wheel", "--outdir", str(made), silent=True)
+    (wheel,) = made.glob("*.whl")
+    tests = session.posargs or ["tests/docs/test_tutorial.py", "tests/docs/trial.py"]
+    session.run("python", "-m", "pytest", *tests, env={"KVPROXY_WHEEL": str(wheel)})
+
+
+@nox.session
 def hub5(session: nox.Session) -> None:
     """The tests that run a hub, on the oldest supported JupyterHub."""
     session.install("-e", ".[demo,test]", "jupyterhub>=5,<6")

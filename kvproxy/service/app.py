@@ -86,20 +86,20 @@ def application(source: Source, prefix: str) -> web.Application:
     )
 
 
-def _tls(environ: Mapping[str, str], purpose: ssl.Purpose) -> ssl.SSLContext | None:
-    """The context from the files that the hub gives a service with ``internal_ssl``; None without it."""
+def _tls(environ: Mapping[str, str]) -> ssl.SSLContext | None:
+    """The context of a client of the hub, from the files that it gives a service with ``internal_ssl``."""
     files = [environ.get(f"JUPYTERHUB_SSL_{name}", "") for name in ("KEYFILE", "CERTFILE", "CLIENT_CA")]
     if not all(files):
         return None
     key, cert, ca = files
-    return make_ssl_context(key, cert, cafile=ca, purpose=purpose)  # type: ignore[no-any-return]
+    return make_ssl_context(key, cert, cafile=ca, purpose=ssl.Purpose.SERVER_AUTH)  # type: ignore[no-any-return]
 
 
 async def serve(hub: Hub, environ: Mapping[str, str]) -> None:
     """Serve until the process ends.
 
     Raises:
-        ConfigurationError: if it was not the hub that started this program.
+        ConfigurationError: if it was not the hub that started this program, or its URL cannot work.
     """
     names = ("JUPYTERHUB_SERVICE_URL", "JUPYTERHUB_SERVICE_PREFIX", "JUPYTERHUB_API_URL", "JUPYTERHUB_API_TOKEN")
     if missing := [name for name in names if not environ.get(name)]:
@@ -108,9 +108,12 @@ async def serve(hub: Hub, environ: Mapping[str, str]) -> None:
             "command; see docs/how-to/admin-page.md."
         )
     url, prefix, api, token = (environ[name] for name in names)
-    source = Source(hub, HubApi(api, token, _tls(environ, ssl.Purpose.SERVER_AUTH)))
     where = urlsplit(url)
-    server = HTTPServer(application(source, prefix), ssl_options=_tls(environ, ssl.Purpose.CLIENT_AUTH), xheaders=True)
+    if where.scheme != "http":
+        # JupyterHub 5.0 to 6.1 cannot wait for a service with an https URL (`start_service` gets a server's context).
+        raise ConfigurationError(f"The service's url is {url!r}, but it speaks plain HTTP; write 'http://127.0.0.1:…'.")
+    source = Source(hub, HubApi(api, token, _tls(environ)))
+    server = HTTPServer(application(source, prefix), xheaders=True)
     server.listen(where.port or 80, where.hostname or "127.0.0.1")
     await asyncio.Event().wait()
 

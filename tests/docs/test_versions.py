@@ -65,10 +65,10 @@ def test_the_table_of_runs_is_that_of_the_results() -> None:
 
 
 def test_versions_are_in_order_and_failures_are_named() -> None:
-    """As numbers, not as text."""
+    """As numbers, not as text; each test once."""
     runs = [
         Result("Traefik", "3.10.0", "a", 2),
-        Result("Traefik", "3.9.1", "a", 1, failed=["test_x"], day="2026-11-29"),
+        Result("Traefik", "3.9.1", "a", 1, failed=["test_x[1]", "test_x[2]"], day="2026-11-29"),
     ]
     assert table(runs).splitlines()[2:] == [
         "| Traefik | 3.9.1 | a | 1 | `test_x` | 2026-11-29 |",

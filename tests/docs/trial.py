@@ -1,4 +1,4 @@
-"""What a new administrator does by the how-to guides, from the wheel alone: `nox -s trial`, which sets KVPROXY_WHEEL.
+"""A walk through the how-to guides from the wheel alone: `nox -s trial`, which sets KVPROXY_WHEEL.
 
 It fetches JupyterLab and jupyterhub-traefik-proxy, so it is not part of every run. The tutorial has a test of its own.
 """
@@ -196,13 +196,13 @@ async def test_from_the_peer_and_back_with_users_at_work(
                 for user, kernel in users:
                     assert await user.run("print(x + 1)", kernel=kernel) == "42\n"
 
-        async with contextlib.AsyncExitStack() as stack:
+        async with contextlib.AsyncExitStack() as present, contextlib.AsyncExitStack() as all_the_time:
             async with site.hub():
-                users = [await stack.enter_async_context(at_work(site, name)) for name in ("ada", "bob")]
+                users = [await present.enter_async_context(at_work(site, name)) for name in ("ada", "bob")]
                 answer = (await users[0][0].server("GET", "api")).text
                 assert "version" in answer
                 if not managed:
-                    await stack.enter_async_context(load())
+                    await all_the_time.enter_async_context(load())
                 await work_on()
             await asyncio.to_thread(reader.type, replace)
             async with site.hub() as hub:
@@ -217,6 +217,7 @@ async def test_from_the_peer_and_back_with_users_at_work(
             await asyncio.to_thread(reader.type, f"pip uninstall --yes kvproxy\npip install {PEER}")
             async with site.hub():
                 await work_on()
+                await all_the_time.aclose()
                 for user, _ in users:
                     await user.stop_server()
         failed = [failure for load in loads for failure in load.failures]

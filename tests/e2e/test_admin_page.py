@@ -26,6 +26,7 @@ from kvproxy.testing.hub.process import USER_PASSWORD
 from kvproxy.testing.servers import RedisServer, free_port
 
 from .command import write_config
+from .proxies import until_true
 
 pytestmark = [pytest.mark.hub, pytest.mark.timeout(600)]
 
@@ -91,6 +92,25 @@ async def test_administrators_see_the_routes_and_nobody_else_does(
         assert "unsafe" not in source.headers["content-security-policy"]
     strange = await asyncio.to_thread(hub.log.read_text, errors="replace")
     assert "Traceback" not in strange
+
+
+async def test_it_asks_the_hub_over_tls_with_internal_ssl(tmp_path: Path, redis_server: RedisServer) -> None:
+    """With the certificate that the hub gives it; the documented lines need no change."""
+    settings = {
+        "TraefikRedisProxy.redis_url": redis_server.url,
+        "JupyterHub.internal_ssl": True,
+        "JupyterHub.internal_certs_location": str(tmp_path / "internal-ssl"),
+    }
+    with HubProcess(tmp_path, settings, config=documented(tmp_path / "jupyterhub_config.py")) as hub:
+        async with HubClient(hub, hub.admin) as admin:
+            await admin.log_in()
+
+            async def complete() -> bool:
+                answer = await admin.browse("/services/routes/")
+                return answer.status == 200 and "edits waiting for the store" in answer.text
+
+            await until_true(complete, 30)
+        assert "Traceback" not in hub.log_text
 
 
 @pytest.mark.endurance

@@ -57,7 +57,7 @@ def table(results: Iterable[Result]) -> str:
     lines = ["| part | version | package | tests passed | tests failed | day |", "|---|---|---|---|---|---|"]
     before = ""
     for one in sorted(results, key=lambda one: (one.part.lower(), [*map(int, one.version.split("."))], one.source)):
-        failed = "<br>".join(f"`{name}`" for name in one.failed) or "none"
+        failed = "<br>".join(dict.fromkeys(f"`{name.partition('[')[0]}`" for name in one.failed)) or "none"
         part = "" if one.part == before else one.part
         before = one.part
         lines.append(
