@@ -218,6 +218,8 @@ class KVTraefikProxy(SucceedingProxy, PreparedProxy):
         session.first_look = session.begin(self._check_external(session, reconciler), "The first check of Traefik")
 
     async def _check_external(self, session: Session, reconciler: Reconciler) -> None:
+        # Before that, Traefik's API is that of whatever set it up before.
+        await reconciler.released()
         await self._look_at_external(await session.discovery.members(), reconciler.revision, reconciler.desired)
         await session.adjust(reconciler)
         await reconciler.log_notification_cost()

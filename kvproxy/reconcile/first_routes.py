@@ -28,6 +28,8 @@ class FirstRoutes:
         self._complete = complete
         self._longest = longest
         self._checking = self._over = False
+        #: Set when all routes are known.
+        self.known = asyncio.Event()
         self._timer: asyncio.TimerHandle | None = None
 
     @contextmanager
@@ -54,6 +56,7 @@ class FirstRoutes:
     def over(self) -> None:
         """Stop waiting for further routes, and report that all are known."""
         self.aclose()
+        self.known.set()
         self._complete()
 
     def aclose(self) -> None:

@@ -139,6 +139,11 @@ class Reconciler(Status):
         self._tasks = [begin(self._store_loop.run(), "The task that keeps the store", self._log), self._following]
         self._running = self._serving = True
 
+    async def released(self) -> None:
+        """Return when the first commit is not held back, or not any more."""
+        if self._store_loop.held_back:
+            await self._first.known.wait()
+
     async def leave_traefik(self) -> None:
         """Stop polling Traefik, which is about to be stopped; routes can still be removed from the store.
 

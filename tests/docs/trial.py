@@ -208,6 +208,7 @@ async def test_from_the_peer_and_back_with_users_at_work(
             async with site.hub() as hub:
                 await work_on()
                 assert "of jupyterhub-traefik-proxy" in hub.log.read_text()
+                assert "refuses" not in hub.log.read_text()
             for command in (look, migrate):
                 await asyncio.to_thread(reader.type, command)
             async with site.hub() as hub:

@@ -199,6 +199,8 @@ async def test_users_at_work_do_not_notice_a_hub_that_starts_after_another_proxy
         checked = await asyncio.to_thread(process, hub.directory, "check")
         assert shlex.join(command) in checked.out
         assert await asyncio.to_thread(hub.end) == 0
+        # The API's old router, which knows another password, is not asked.
+        assert "refuses the credentials" not in hub.log_text
         assert hub.log_text.partition("Traceback")[2][:3000] == ""
         done = await asyncio.to_thread(process, Path("/"), *command)
         assert (done.status, done.err) == (0, "")

@@ -176,3 +176,21 @@ def test_a_hub_that_waits_for_the_check_complains_of_nothing(caplog: pytest.LogC
     play(scene)
     assert sum("until JupyterHub has checked all routes" in message for message in caplog.messages) == 1
     assert [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING] == []
+
+
+def test_traefik_is_not_examined_before_the_first_commit() -> None:
+    """Until then its API is that of whatever wrote to the store before, with another password perhaps."""
+
+    async def scene(store: MemoryStore, hub: Reconciler) -> None:
+        released = asyncio.create_task(hub.released())
+        await asyncio.sleep(LONGEST)
+        assert not released.done()
+        await check(hub)
+        await asyncio.wait_for(released, 1)
+
+    play(scene)
+
+    async def at_once(store: MemoryStore, hub: Reconciler) -> None:
+        await asyncio.wait_for(hub.released(), 1)
+
+    play(at_once, before=False)
