@@ -218,7 +218,7 @@ def reserved_names(name: str, version: tuple[int, ...], routes: Iterable[Route])
     """
     routespecs = [route.routespec for route in routes if has_reserved(route.spec)]
     return [
-        warning("Traefik version", f"{name}: {said}", f"Not reached: {_names(routespecs)}.")
+        warning("Traefik version", f"{name} does not serve {_names(routespecs)}: {said}")
         if routespecs
         else ok("Traefik version", f"{name}: {said}")
         for said in reserved_advice(version)
