@@ -69,6 +69,10 @@ class Progress:
         self.notification_due = False
         #: True if the store has lost the revision that Traefik was notified of, so that waiting for it is useless.
         self.told_is_lost = False
+        #: True once Traefik was seen to have loaded exactly what it was notified of last.
+        self.caught_up = False
+        # Names of removed entries that Traefik may still serve, each with the first revision that does not have it.
+        self._lingering: dict[str, int] = {}
         #: True once Traefik has been granted access to the store; until then commits do not wait for it.
         self.admitted = False
         #: The revision that Traefik has loaded, None if none of ours.
@@ -131,7 +135,19 @@ class Progress:
             self.pace.begin(_now())
         if now > was:
             self.pace.progress(_now(), all_of_it=self.told <= now)
+        self.caught_up = self.caught_up or self.in_sync
+        if self._lingering:
+            self._lingering = {name: gone for name, gone in self._lingering.items() if gone > now}
         return now > was
+
+    def removed(self, name: str) -> None:
+        """Record that an entry has just been removed from the store."""
+        # A removal that Traefik was not notified of comes with the next revision at the latest.
+        self._lingering[name] = self.told + self.notification_due
+
+    def lingers(self, name: str) -> bool:
+        """Return True if a removed entry may still be served by a Traefik that has not loaded its removal."""
+        return name in self._lingering
 
     # Callers that wait for Traefik.
 

@@ -1,0 +1,180 @@
+"""Two tiers of routes, each kept by a reconciler of its own: all settled routes, and the newest ones.
+
+A Traefik reads and rebuilds its whole table at each change. With two tiers, a new route changes only the small table of
+a second Traefik, the *hot* one, to which the *base* Traefik leads all requests that it has no route for. From time to
+time the hot routes are moved to the base tier, all in one commit.
+
+A route is moved by the same operations as any other: it is added to the base tier, the base Traefik is seen to serve
+it, and only then it is deleted from the hot tier. Meanwhile it is in both, and either answers correctly. A hub that
+ends in between leaves it so, and the next one goes on with it. docs/explanation/two-tiers.md has a picture.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, replace
+from typing import Any, Final
+
+from .._types import Log
+from ..errors import KVProxyError
+from ..routing.route import Route, RouteSpec
+from ..routing.tiers import EVERYTHING, below, may_be_hot, movable
+from .reconciler import Reconciler
+
+#: Seconds between two attempts to move routes if one has failed.
+_PAUSE: Final = 5.0
+
+
+@dataclass(frozen=True)
+class Doors:
+    """The way from the base Traefik to the hot one and to the hub.
+
+    Args:
+        hot: URL of the hot Traefik's entry point.
+        hub_pages: place of the hub's own pages, to which the base Traefik leads by itself, so that they do not depend
+            on the hot one.
+    """
+
+    hot: str
+    hub_pages: RouteSpec
+
+
+class Tiers:
+    """The routing table in two tiers.
+
+    Args:
+        base: keeps the settled routes.
+        hot: keeps the newest routes, and the one for everything.
+        doors: the way from one to the other.
+        timeout: seconds that a move may take.
+        log: takes the message that routes cannot be moved.
+        many: the number of hot routes from which on they are moved.
+        old: seconds after which a hot route is moved even if there are few.
+    """
+
+    def __init__(
+        self,
+        base: Reconciler,
+        hot: Reconciler,
+        doors: Doors,
+        timeout: float,
+        log: Log,
+        *,
+        many: int = 64,
+        old: float = 60.0,
+    ) -> None:
+        self._base, self._hot, self._doors = base, hot, doors
+        self._timeout = timeout
+        self._log = log
+        self._many, self._old = many, old
+        self._since: dict[RouteSpec, float] = {}
+        self._due = asyncio.Event()
+
+    @property
+    def hot(self) -> dict[RouteSpec, Route]:
+        """The routes in the hot tier by their places, without the one for everything."""
+        return {route.spec: route for route in self._hot.routes() if route.spec != EVERYTHING}
+
+    async def add(self, route: Route, timeout: float) -> None:
+        """See :meth:`.Reconciler.add`."""
+        if route.spec == EVERYTHING:
+            await self._add_everything(route, timeout)
+        elif self._may_be_hot(route):
+            self._since.setdefault(route.spec, _now())
+            self._due.set()
+            await self._hot.add(route, timeout)
+        else:
+            await self._add_to_base(route, timeout)
+
+    async def _add_everything(self, route: Route, timeout: float) -> None:
+        # The hot one first, which the base one leads to.
+        await self._hot.add(route, timeout)
+        pages = replace(route, spec=self._doors.hub_pages, routespec=self._doors.hub_pages.key)
+        led = [replace(route, target=self._doors.hot), pages]
+        await asyncio.gather(*(self._base.serve(one, timeout) for one in led))
+
+    async def _add_to_base(self, route: Route, timeout: float) -> None:
+        # The base Traefik would answer for the hot routes below it.
+        while covered := below(route.spec, self.hot):
+            await self._move(movable(covered), timeout)
+        await self._base.add(route, timeout)
+
+    def _may_be_hot(self, route: Route) -> bool:
+        # Without a move under way a hot route stays hot. A route that hooks have changed may depend on being the first
+        # to see the request.
+        return self._base.caught_up and not self._base.hooked(route) and may_be_hot(route.spec, self._base.may_serve)
+
+    async def delete(self, key: str, timeout: float) -> None:
+        """See :meth:`.Reconciler.delete`."""
+        if key == EVERYTHING.key:
+            led = (EVERYTHING.key, self._doors.hub_pages.key)
+            await asyncio.gather(self._hot.delete(key, timeout), *(self._base.remove(one, timeout) for one in led))
+        elif self._base.get(key) is not None:
+            await asyncio.gather(self._hot.remove(key, timeout), self._base.delete(key, timeout))
+        else:
+            await asyncio.gather(self._hot.delete(key, timeout), self._base.remove(key, timeout))
+
+    def get(self, key: str) -> dict[str, Any] | None:
+        """See :meth:`.Reconciler.get`. A route in both tiers is as in the base tier, which answers first."""
+        if key == EVERYTHING.key:
+            return self._hot.get(key)
+        if key == self._doors.hub_pages.key:
+            return None
+        return self._base.get(key) or self._hot.get(key)
+
+    def merge(self, base: Mapping[str, dict[str, Any]], hot: Mapping[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
+        """Return the routes of both tiers by routespec, each once and without those that lead to the other tier."""
+        own = {EVERYTHING.key, self._doors.hub_pages.key}
+        return {**hot, **{routespec: route for routespec, route in base.items() if routespec not in own}}
+
+    @contextmanager
+    def checking(self) -> Iterator[None]:
+        """See :meth:`.Reconciler.checking`."""
+        with ExitStack() as stack:
+            stack.enter_context(self._hot.checking())
+            stack.enter_context(self._base.checking())
+            yield
+
+    async def run(self) -> None:
+        """Move routes to the base tier forever, when there are many, or old ones."""
+        while True:
+            await self._rest()
+            if not (due := self._next()):
+                continue
+            try:
+                await self._move(due, self._timeout)
+            except KVProxyError as error:
+                self._log.warning("Routes stay in the hot tier for now. %s", error)
+                await asyncio.sleep(_PAUSE)
+
+    async def _rest(self) -> None:
+        timer = asyncio.get_running_loop().call_later(1.0, self._due.set)
+        await self._due.wait()
+        timer.cancel()
+        self._due.clear()
+
+    def _next(self) -> list[RouteSpec]:
+        """Return the routes that are to be moved now."""
+        hot, now = self.hot, _now()
+        self._since = {spec: self._since.get(spec, now) for spec in hot}
+        if not self._base.caught_up or self._base.behind:
+            return []
+        many = len(hot) >= self._many or any(now - since >= self._old for since in self._since.values())
+        # A hub that ended amid a move has left routes in both tiers.
+        return [spec for spec in movable(hot) if many or self._base.may_serve(spec)]
+
+    async def _move(self, specs: Iterable[RouteSpec], timeout: float) -> None:
+        """Have the base Traefik serve these hot routes, and then take them out of the hot tier."""
+        moving = {spec: route for spec, route in self.hot.items() if spec in set(specs)}
+        # What is in the base tier is served already, and may be newer.
+        wanted = [self._base.route(spec) or route for spec, route in moving.items()]
+        await asyncio.gather(*(self._base.serve(route, timeout) for route in wanted))
+        # A route that was deleted meanwhile may have been added again as a hot one.
+        settled = [spec for spec in moving if self._base.route(spec) is not None]
+        await asyncio.gather(*(self._hot.remove(spec.key, timeout) for spec in settled))
+
+
+def _now() -> float:
+    return asyncio.get_running_loop().time()
