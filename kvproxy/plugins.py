@@ -226,6 +226,12 @@ def _load_proxy(entry: EntryPoint) -> type[Any] | None:
     return cls if hasattr(cls, "successor") else None
 
 
+def named_proxy_class(config: Mapping[str, Any]) -> str:
+    """Return the proxy class as the hub's configuration names it; empty if there is no hub."""
+    named = config.get("JupyterHub", {}).get("proxy_class", "")
+    return named if isinstance(named, str) else f"{named.__module__}.{named.__qualname__}"
+
+
 def warn_of_rivals(used: type[Any], named: str, log: Logger | LoggerAdapter[Any]) -> None:
     """Warn if two packages provide proxies of the same name and the configuration does not choose between them.
 

@@ -101,7 +101,7 @@ class TraefikConsulProxy(KVTraefikProxy):
         return ConsulStore(connection, roots.traefik, roots.jupyterhub, self._warnings(), admits, traefik)
 
     def reader(self) -> Reader:
-        """See :meth:`kvproxy.proxy.setup.TraefikSetUp.reader`."""
+        """See :meth:`kvproxy.proxy.traits.TraefikProxy.reader`."""
         return Reader(drops_empty=False)
 
     def traefik_provider(self) -> dict[str, Any]:

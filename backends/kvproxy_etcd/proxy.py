@@ -87,7 +87,7 @@ class TraefikEtcdProxy(KVTraefikProxy):
         return EtcdStore(self.connection, roots.traefik, roots.jupyterhub, traefik)
 
     def reader(self) -> Reader:
-        """See :meth:`kvproxy.proxy.setup.TraefikSetUp.reader`."""
+        """See :meth:`kvproxy.proxy.traits.TraefikProxy.reader`."""
         return Reader(drops_empty=False)
 
     def traefik_provider(self) -> dict[str, Any]:

@@ -64,7 +64,7 @@ class TraefikFileProviderProxy(KVTraefikProxy):
         return f"in {self.file}"
 
     def reader(self) -> Reader:
-        """See :meth:`kvproxy.proxy.setup.TraefikSetUp.reader`."""
+        """See :meth:`kvproxy.proxy.traits.TraefikProxy.reader`."""
         return Reader(drops_empty=False, nested=True)
 
     def traefik_provider(self) -> dict[str, Any]:

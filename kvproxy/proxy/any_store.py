@@ -62,7 +62,7 @@ class TraefikKVProxy(KVTraefikProxy):
 
     @property
     def accepted_settings(self) -> AcceptedSettings:
-        """See :attr:`kvproxy.proxy.former_names.FormerNames.accepted_settings`; the backend's settings are read too."""
+        """See :attr:`kvproxy.proxy.traits.TraefikProxy.accepted_settings`; the backend's settings are read too."""
         try:
             return super().accepted_settings.beside(self.backend_proxy.accepted_settings)
         except ConfigurationError:
@@ -82,7 +82,7 @@ class TraefikKVProxy(KVTraefikProxy):
         return self.backend_proxy.traefik_provider()
 
     def reader(self) -> Reader:
-        """See :meth:`kvproxy.proxy.setup.TraefikSetUp.reader`."""
+        """See :meth:`kvproxy.proxy.traits.TraefikProxy.reader`."""
         return self.backend_proxy.reader()
 
     def traefik_environment(self) -> dict[str, str]:

@@ -1,45 +1,38 @@
-"""The base class of kvproxy's proxies: traits, and thin methods over the reconciler and the Traefik process."""
+"""The base class of kvproxy's proxies: the settings of the store, and methods over the modules beside it."""
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
+from contextlib import nullcontext, suppress
 from functools import partial
-from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 from jupyterhub.metrics import PROXY_POLL_DURATION_SECONDS
+from traitlets import Float, Unicode
 
-from .._text import counted, shown
-from ..errors import (
-    ConfigurationError,
-    InvalidRouteError,
-    KVProxyError,
-    StoppedError,
-    StoreUnavailableError,
-    TraefikError,
-)
-from ..plugins import warn_of_rivals
+from .._text import counted
+from ..errors import ConfigurationError, InvalidRouteError, KVProxyError, StoppedError, StoreUnavailableError
+from ..plugins import named_proxy_class, warn_of_rivals
 from ..process.adoption import Adopt, Start, certificate_files
-from ..process.launch import check_free, launch_spec, secrets_in
-from ..process.supervisor import TraefikSupervisor
+from ..process.launch import check_free
 from ..reconcile.reconciler import Reconciler
-from ..reconcile.startup import serves_already, wait_for_store, wait_for_traefik, warn_once
+from ..reconcile.startup import warn_once
 from ..routing.route import make_route, parse_routespec
-from ..store.renewal import tell_renewals
-from ..traefik.features import Features, probe_features
+from ..store.base import Roots, Store, make_roots
+from ..traefik.features import Features
 from ..traefik.replicas import Replica
-from ..traefik.static_config import groups_allowed
-from .preparation import PreparedProxy
-from .session import Session
-from .succession import SucceedingProxy
+from ..traefik.setup.credentials import ApiAccess
+from ..traefik.static_config import check_url, groups_allowed
+from . import setup
+from .former_names import tell_remarks
+from .preparation import Prepared, check_certificate, check_hooks, prepare_traefik
+from .session import Session, StoreSettings, make_supervisor
+from .succession import tell_left
+from .traits import TraefikProxy
 
-#: Maximum seconds to wait for JupyterHub's check of all routes, from the first route on.
-_LONGEST_START: Final = 10.0
 
-
-class KVTraefikProxy(SucceedingProxy, PreparedProxy):
+class KVTraefikProxy(TraefikProxy):
     """A proxy whose routes are in a key-value store that Traefik reads.
 
     A backend derives from it, names the provider, opens its store, and configures Traefik to read the same store, both
@@ -59,8 +52,152 @@ class KVTraefikProxy(SucceedingProxy, PreparedProxy):
 
     former_section = "TKvProxy"
 
+    kv_traefik_prefix = Unicode(
+        "traefik",
+        config=True,
+        help="""The root of the keys that Traefik reads from the store (its `rootKey`), with or without outer slashes.
+
+        Keys that you add below it are picked up by Traefik and left alone by kvproxy. No other root in the same store
+        may begin with the same characters.
+        """,
+    )
+    kv_jupyterhub_prefix = Unicode(
+        "jupyterhub",
+        config=True,
+        help="""The root of the hub's own records of its routes in the store, with or without outer slashes.""",
+    )
+    store_timeout = Float(
+        60,
+        min=0,
+        config=True,
+        help="""Seconds that the store may be unreachable when the hub starts, or while a route is removed.""",
+    )
+    store_check_interval = Float(
+        2,
+        min=0,
+        config=True,
+        help="""Minimum seconds between two checks that the store still holds what the hub wrote; differences are
+        repaired. Large tables are read less often: the checks take at most a fiftieth of the time. A store that was
+        emptied, or has gone back to old data, is noticed within a second at any size. 0 switches both off.
+        """,
+    )
+
+    _session: Session | None = None
     _starting: asyncio.Lock | None = None
     _stopping: asyncio.Task[None] | None = None
+    _told_of_left = False
+
+    def __init__(self, **traits: Any) -> None:
+        super().__init__(**traits)
+        setup.offer_templates(self.app)
+
+    def open_store(self, roots: Roots) -> Store:
+        """Return a store with these roots, not yet connected.
+
+        Args:
+            roots: :attr:`roots`, or others in the same store that a migration reads.
+
+        Raises:
+            ConfigurationError: if a setting cannot work, or the store's client library is not installed.
+        """
+        raise NotImplementedError
+
+    def traefik_provider(self) -> dict[str, Any]:
+        """Return the section of Traefik's static configuration that makes it read the same store.
+
+        Raises:
+            ConfigurationError: if Traefik cannot use the hub's settings.
+        """
+        raise NotImplementedError
+
+    def traefik_environment(self) -> dict[str, str]:
+        """Return environment variables that Traefik needs to read the same store."""
+        return {}
+
+    def refused_login(self, provider_error: str) -> str:
+        """Return the remedy if the store refuses Traefik's login permanently; empty for any other error.
+
+        Args:
+            provider_error: the last error of Traefik's provider, in its own words; empty if there is none.
+        """
+        return ""
+
+    def store_secrets(self) -> list[str]:
+        """Return the strings that must never be logged."""
+        return []
+
+    def store_place(self) -> str:
+        """Return the location of the routes in the store, for messages."""
+        return str(self.roots)
+
+    @property
+    def traefik_root(self) -> str:
+        """:attr:`kv_traefik_prefix` without outer slashes."""
+        return self.roots.traefik
+
+    @property
+    def jupyterhub_root(self) -> str:
+        """:attr:`kv_jupyterhub_prefix` without outer slashes."""
+        return self.roots.jupyterhub
+
+    @property
+    def roots(self) -> Roots:
+        """Both roots.
+
+        Raises:
+            ConfigurationError: if they cannot be used.
+        """
+        return make_roots(self.kv_traefik_prefix, self.kv_jupyterhub_prefix, self.hub_id)
+
+    def store_certificates(self) -> list[str]:
+        """Return the names of the TLS files for Traefik's connection to the store; some may be contents instead."""
+        with suppress(ConfigurationError):
+            return certificate_files(self.traefik_provider())
+        # An external Traefik, which the hub's settings cannot configure.
+        return []
+
+    @property
+    def says_provider(self) -> bool:
+        """True if `extra_static_config` replaces the provider's section, so that kvproxy does not know it."""
+        providers = self.extra_static_config.get("providers")
+        return isinstance(providers, Mapping) and bool(providers.get(self.provider_name))
+
+    # The functions of setup.py take the proxy first, so they are methods here.
+    advice = setup.advice
+    discovery = setup.discovery
+    dynamic_config = setup.dynamic_config
+    gives_placeholder = setup.gives_placeholder
+    key_in_store = setup.key_in_store
+    layout = setup.layout
+    listen_addresses = setup.listen_addresses
+    static_settings = setup.static_settings
+
+    def api_access(self) -> ApiAccess:
+        """Return the credentials for Traefik's API, from the hub's cookie secret."""
+        return setup.make_access(self, setup.hub_secret(self.app))
+
+    async def prepare(self) -> Prepared | None:
+        """Refuse settings that cannot work. Nothing is written, started or requested over the network.
+
+        A start and ``kvproxy check`` both begin with this, so both find the same mistakes.
+
+        Returns:
+            the Traefik that the hub is about to start; None if it starts none.
+
+        Raises:
+            KVProxyError: with one sentence that names the setting.
+        """
+        check_url(self.public_url, "JupyterHub.bind_url")
+        tell_remarks(self.setting_remarks(), self.log)
+        check_certificate(self.ssl_cert, self.ssl_key)
+        prepared = None
+        if self.should_start:
+            prepare = partial(prepare_traefik, self, self.traefik_provider, self.traefik_environment)
+            prepared = await asyncio.get_running_loop().run_in_executor(None, prepare)
+        self.dynamic_config(Features(prepared.version) if prepared is not None else None)
+        layout = self.layout(() if self.should_start else (self.traefik_entrypoint,))
+        check_hooks(layout, self.hub if self.app is not None else None)
+        return prepared
 
     @property
     def traefik_pid(self) -> int | None:
@@ -71,13 +208,6 @@ class KVTraefikProxy(SucceedingProxy, PreparedProxy):
     def traefik_replicas(self) -> list[Replica]:
         """Every replica of Traefik with its last known state; none before the proxy has started."""
         return self._session.replicas if self._session is not None else []
-
-    def store_certificates(self) -> list[str]:
-        """Return the names of the TLS files for Traefik's connection to the store; some may be contents instead."""
-        with contextlib.suppress(ConfigurationError):
-            return certificate_files(self.traefik_provider())
-        # An external Traefik, which the hub's settings cannot configure.
-        return []
 
     async def start(self) -> None:
         """Start Traefik and bring the store to the desired state; stop what was started if that fails.
@@ -100,100 +230,33 @@ class KVTraefikProxy(SucceedingProxy, PreparedProxy):
         prepared = await self.prepare()
         assert prepared is not None  # noqa: S101 - for the type checker
         warn_once(prepared.warnings, self.log)
-        version, file, loop = prepared.version, Path(self.static_config_file), asyncio.get_running_loop()
-        launch = launch_spec(prepared.binary, version, prepared.environment, prepared.settings, file.name)
-        outlives = self.app is not None and not self.app.cleanup_proxy
-        secrets = [*self.store_secrets(), self.traefik_api_password, *secrets_in(self.traefik_env)]
-        provider = self.provider_name
-        process = TraefikSupervisor(
-            *(file, launch, self.log),
-            secrets=secrets,
-            provider=provider,
-            stuck_timeout=self.traefik_stuck_timeout,
-            outlives=outlives,
-        )
-        decision = await loop.run_in_executor(None, process.decide)
+        version, supervisor = prepared.version, make_supervisor(self, prepared, self.store_secrets())
+        decision = await asyncio.get_running_loop().run_in_executor(None, supervisor.decide)
         check_ports = partial(check_free, self.listen_addresses())
         if isinstance(decision, Start):
             check_ports()
-        allowed = groups_allowed(self.route_layout, version)
+        allowed, able = groups_allowed(self.route_layout, version), Features(version, metrics=True, ping=True)
         # A Traefik that an earlier hub has left keeps serving until the store is reached.
-        able, adopts = Features(version, metrics=True, ping=True), isinstance(decision, Adopt)
-        session, reconciler = await self._begin(
-            (), allowed, able, there_already=adopts, provider_error=process.provider_error
+        adopts = isinstance(decision, Adopt)
+        session = self._new_session(())
+        reconciler = await session.open(
+            self._store_settings(), allowed, able, there_already=adopts, provider_error=supervisor.provider_error
         )
-        [traefik] = await session.discovery.members()
-        session.supervisor = process
-        timeout = self.check_route_timeout
+        await session.start_traefik(supervisor, decision, check_ports, version, reconciler, self.refused_login)
 
-        def check() -> None:
-            process.check_alive()
-            if refused := self.refused_login(process.provider_error()):
-                raise TraefikError(refused)
+    def _new_session(self, entry_points: tuple[str, ...]) -> Session:
+        """Return a session that is not open yet; it is kept, so that a failure closes it."""
+        warn_of_rivals(type(self), named_proxy_class(self.config), self.log)
+        self._session = Session(self, entry_points)
+        return self._session
 
-        async def loaded() -> None:
-            if not await serves_already([traefik], unknown=False):
-                reconciler.let_load()
-            revision, told = reconciler.revision, process.provider_error
-            await wait_for_traefik(traefik, revision, timeout, self.log, check, told)
+    def _store_settings(self) -> StoreSettings:
+        store, certificates = self.open_store(self.roots), self.store_certificates()
+        return StoreSettings(store, self.store_place(), self.store_timeout, self.store_check_interval, certificates)
 
-        await process.start(decision, check_ports, loaded, reconciler.followed_since, reconciler.stuck)
-        await self._look_at_own(traefik, version, reconciler.desired)
-        self.log.info("Traefik %s runs (process %s), configured by %s.", ".".join(map(str, version)), process.pid, file)
-        await reconciler.log_notification_cost()
-
-    async def _begin(
-        self,
-        entry_points: tuple[str, ...],
-        allowed: bool | None,
-        able: Features | None = None,
-        *,
-        there_already: bool,
-        provider_error: Callable[[float], str | None] = lambda since: None,
-    ) -> tuple[Session, Reconciler]:
-        """Open the store and bring it to the desired state; the session is kept, so that a failure closes it."""
-        access = self._access(secret := self._secret())
-        warn_of_rivals(type(self), self.named_as, self.log)
-        set_up_for = partial(self._setup, access, secret, entry_points=entry_points)
-        discovery, adjusts = self._fleet(access), bool(self.sets_up and not self.should_start)
-        store = self.open_store(self.roots)
-        self._session = session = Session(self.log, store, discovery, set_up_for, adjusts=adjusts)
-        members = session.discovery.members
-        timeout, setting = self.store_timeout, "c.KVTraefikProxy.store_timeout"
-        for warning in await wait_for_store(store.check, timeout, setting, self.log):
-            self.log.warning("%s", shown(warning))
-        if not self.should_start:
-            self.dynamic_config(able := await probe_features(await members()))
-
-        async def serves() -> bool:
-            # A hub checks all routes later, so an unknown Traefik may count as serving until then. Without a hub, that
-            # check never comes, and only a Traefik that is seen to serve counts.
-            unknown = self.app is not None and not self.should_start
-            return await serves_already(await members(), unknown=unknown)
-
-        reconciler = Reconciler(
-            store,
-            session.discovery,
-            log=self.log,
-            layout=self.layout(entry_points),
-            setup=set_up_for(able),
-            concurrency=self.concurrency,
-            groups_allowed=allowed,
-            grace=self.traefik_replica_grace,
-            interval=self.store_check_interval,
-            place=self.store_place(),
-            observer=self.observer(),
-            serves_already=serves if there_already else None,
-            provider_error=provider_error,
-            longest=min(_LONGEST_START, self.check_route_timeout / 2),
-        )
-        await wait_for_store(reconciler.start, timeout, setting, self.log)
-        session.work(reconciler)
-        if files := self.store_certificates():
-            session.begin(tell_renewals(files, self.log), "The check for renewed certificates")
-        if self.tracks_activity:
-            session.track_activity(reconciler, sets_up=self.sets_up)
-        return session, reconciler
+    @property
+    def _reconciler(self) -> Reconciler | None:
+        return self._session.reconciler if self._session is not None else None
 
     async def _running(self) -> Reconciler:
         """Return the reconciler; if the hub does not start the proxy, the first use starts it."""
@@ -202,25 +265,19 @@ class KVTraefikProxy(SucceedingProxy, PreparedProxy):
         if self._starting is None:
             self._starting = asyncio.Lock()
         async with self._starting:
-            if self._reconciler is None:
-                await self._start_external()
-        assert self._reconciler is not None  # noqa: S101 - for the type checker
-        return self._reconciler
+            return self._reconciler if self._reconciler is not None else await self._start_external()
 
-    async def _start_external(self) -> None:
+    async def _start_external(self) -> Reconciler:
         try:
             await self.prepare()
-            session, reconciler = await self._begin((self.traefik_entrypoint,), None, there_already=True)
+            session = self._new_session((self.traefik_entrypoint,))
+            reconciler = await session.open(self._store_settings(), None, there_already=True)
         except KVProxyError as error:
             self.log.critical("%s", error)
             await self._close()
             raise error.with_traceback(None) from None
-        session.first_look = session.begin(self._check_external(session, reconciler), "The first check of Traefik")
-
-    async def _check_external(self, session: Session, reconciler: Reconciler) -> None:
-        await self._look_at_external(await session.discovery.members(), reconciler.revision, reconciler.desired)
-        await session.adjust(reconciler)
-        await reconciler.log_notification_cost()
+        session.check_external(reconciler)
+        return reconciler
 
     async def stop(self) -> None:
         """Stop Traefik; the routes stay in the store. Concurrent calls wait for the same stop."""
@@ -312,3 +369,14 @@ class KVTraefikProxy(SucceedingProxy, PreparedProxy):
             reconciler = await self._running()
             reading = reconciler.all(self.store_timeout)
             return await (self._session.get_all(reading, reconciler) if self._session is not None else reading)
+
+    async def check_routes(self, *arguments: Any, **named: Any) -> None:
+        """Do JupyterHub's check of all routes, and then put the routes that another proxy has left behind the hub's.
+
+        The hub calls it at the end of its start, when it knows which servers run.
+        """
+        with self._reconciler.checking() if self._reconciler is not None else nullcontext():
+            await super().check_routes(*arguments, **named)
+        if self._reconciler is not None and (left := self._reconciler.prevail()) and not self._told_of_left:
+            self._told_of_left = True
+            tell_left(left, self.app, self.log)

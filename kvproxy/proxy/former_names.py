@@ -1,18 +1,18 @@
-"""Traits for the settings of jupyterhub-traefik-proxy that have other names here."""
+"""Settings and sections of jupyterhub-traefik-proxy that have other names here, and remarks about those in use."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, ClassVar
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 from jupyterhub.proxy import Proxy
 from traitlets import Any as AnyTrait
-from traitlets import Unicode
 from traitlets.config import Config, Configurable
 
+from .._types import Log
 from ..errors import ConfigurationError
 from ..plugins import proxy_classes
-from .setting_names import AcceptedSettings, Remark, Weight, is_set, remarks, with_former
+from .setting_names import AcceptedSettings, Remark, Weight, remarks
 
 
 def former_name(of: str) -> Any:
@@ -20,78 +20,59 @@ def former_name(of: str) -> Any:
     return AnyTrait(config=True, help=f"Deprecated: the former name of `{of}`.").tag(former_name_of=of)
 
 
-class FormerNames(Proxy):
-    """A proxy that accepts settings under their former names too, and reports settings without effect."""
+def former_sections(cls: type[Configurable]) -> dict[str, str]:
+    """Return the former names of a proxy class's sections with the present ones."""
+    return {old: base.__name__ for base in cls.__mro__ if (old := vars(base).get("former_section"))}
 
-    #: Former name of the section of this class.
-    former_section: ClassVar[str] = ""
-    #: The ``proxy_class`` to use instead, if the class exists for its former name only.
-    successor: ClassVar[str] = ""
 
-    kv_separator = Unicode(
-        "/",
-        config=True,
-        help="""Deprecated: the separator between the parts of a key in the store. Traefik accepts only `/`.""",
+def former_settings(cls: type[Configurable]) -> dict[str, str]:
+    """Return the former names of a proxy class's settings with the present ones."""
+    traits = cls.class_traits(former_name_of=lambda new: new is not None)
+    return {name: trait.metadata["former_name_of"] for name, trait in traits.items()}
+
+
+def accepted_settings(cls: type[Configurable], successor: str, separator: str) -> AcceptedSettings:
+    """Return the sections and settings that a proxy accepts.
+
+    Args:
+        cls: its class.
+        successor: the ``proxy_class`` to use instead of this one, if any.
+        separator: the value of ``kv_separator``.
+    """
+    return AcceptedSettings(
+        cls.__name__,
+        cls.section_names(),
+        cls.class_trait_names(config=True),
+        former_sections(cls),
+        former_settings(cls),
+        {} if separator == "/" else {"kv_separator": "Traefik takes only '/' between the parts of a key."},
+        successor,
     )
 
-    def __init__(self, **kwargs: Any) -> None:
-        for name in self._former_settings():
-            self.observe(self._take_over, name)
-        super().__init__(**kwargs)
 
-    @classmethod
-    def section_names(cls) -> list[str]:
-        """Return the names of the sections that are read, each after its former name."""
-        return with_former(super().section_names(), cls._former_sections())
-
-    @property
-    def accepted_settings(self) -> AcceptedSettings:
-        """The sections and settings that this proxy accepts."""
-        return AcceptedSettings(
-            type(self).__name__,
-            self.section_names(),
-            self.class_trait_names(config=True),
-            self._former_sections(),
-            self._former_settings(),
-            {} if self.kv_separator == "/" else {"kv_separator": "Traefik takes only '/' between the parts of a key."},
-            self.successor,
-        )
-
-    def setting_remarks(self) -> list[Remark]:
-        """Return all remarks about the names of sections and settings in the hub's configuration."""
-        proxies = {*proxy_classes(), *_below(Proxy)}
-        return remarks(_names(self.config), self.accepted_settings, proxies, _below(Configurable) - proxies)
-
-    def tell_oddities(self) -> None:
-        """Log the remarks about the configuration.
-
-        Raises:
-            ConfigurationError: if a setting cannot be honoured.
-        """
-        found = self.setting_remarks()
-        for remark in found:
-            if remark.weight is not Weight.ERROR:
-                (self.log.warning if remark.weight is Weight.WARNING else self.log.info)("%s", remark)
-        for remark in found:
-            if remark.weight is Weight.ERROR:
-                raise ConfigurationError(str(remark))
-
-    def _take_over(self, change: Any) -> None:
-        new = self._former_settings()[change.name]
-        if not is_set(new, _names(self.config), self.section_names()):
-            setattr(self, new, change.new)
-
-    @classmethod
-    def _former_sections(cls) -> dict[str, str]:
-        return {old: base.__name__ for base in cls.__mro__ if (old := vars(base).get("former_section"))}
-
-    @classmethod
-    def _former_settings(cls) -> dict[str, str]:
-        traits = cls.class_traits(former_name_of=lambda new: new is not None)
-        return {name: trait.metadata["former_name_of"] for name, trait in traits.items()}
+def remarks_about(config: Mapping[str, Any], accepted: AcceptedSettings) -> list[Remark]:
+    """Return all remarks about the names of sections and settings in the hub's configuration."""
+    proxies = {*proxy_classes(), *_below(Proxy)}
+    return remarks(names_in(config), accepted, proxies, _below(Configurable) - proxies)
 
 
-def _names(config: Mapping[str, Any]) -> dict[str, list[str]]:
+def tell_remarks(found: Iterable[Remark], log: Log) -> None:
+    """Log remarks about the configuration.
+
+    Raises:
+        ConfigurationError: if a setting cannot be honoured.
+    """
+    refused = []
+    for remark in found:
+        if remark.weight is Weight.ERROR:
+            refused.append(remark)
+        else:
+            (log.warning if remark.weight is Weight.WARNING else log.info)("%s", remark)
+    if refused:
+        raise ConfigurationError(str(refused[0]))
+
+
+def names_in(config: Mapping[str, Any]) -> dict[str, list[str]]:
     """Return the sections of a configuration with the names of their settings."""
     return {name: list(section) if isinstance(section, Config) else [] for name, section in config.items()}
 

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -13,10 +12,11 @@ from ..errors import ConfigurationError, HookError
 from ..process.launch import DEFAULT_ENVIRONMENT, check_directory, find_traefik, traefik_version
 from ..process.trial import try_static_configuration
 from ..routing.encode import encode_route
+from ..routing.entry import Layout
 from ..routing.route import make_route
-from ..traefik.features import Features
-from ..traefik.static_config import StaticSettings, check_url, groups_allowed, static_configuration, static_file
-from .store_traits import StoreTraits
+from ..traefik.static_config import StaticSettings, groups_allowed, static_configuration, static_file
+from .setup import static_settings
+from .traits import TraefikProxy
 
 
 @dataclass(frozen=True)
@@ -38,69 +38,72 @@ class Prepared:
     warnings: tuple[str, ...] = ()
 
 
-class PreparedProxy(StoreTraits):
-    """A proxy that can check its settings without a server."""
+def prepare_traefik(
+    proxy: TraefikProxy, provider_of: Callable[[], Mapping[str, Any]], environment_of: Callable[[], Mapping[str, str]]
+) -> Prepared:
+    """Find the Traefik to start, and refuse settings that it could not be started with.
 
-    async def prepare(self) -> Prepared | None:
-        """Refuse settings that cannot work. Nothing is written, started or requested over the network.
+    Args:
+        proxy: gives the settings.
+        provider_of: returns the provider's section of the static configuration.
+        environment_of: returns the environment variables that the provider needs.
 
-        A start and ``kvproxy check`` both begin with this, so both find the same mistakes.
+    Raises:
+        KVProxyError: with one sentence that names the setting.
+    """
+    if len(proxy.traefik_api_urls) > 1:
+        raise ConfigurationError(
+            "traefik_api_url names several replicas of Traefik, and the hub starts only one; name one, or run them "
+            "yourself and set c.TraefikProxy.should_start = False."
+        )
+    provider, file = provider_of(), Path(proxy.static_config_file)
+    exposed = check_directory(file)
+    binary = find_traefik()
+    version = traefik_version(binary)
+    groups_allowed(proxy.route_layout, version)
+    settings = static_settings(proxy, provider, version)
+    configuration = static_configuration(settings)
+    static_file(configuration, file.name)
+    environment = {**DEFAULT_ENVIRONMENT, **environment_of(), **proxy.traefik_env}
+    if proxy.extra_static_config:
+        try_static_configuration(binary, configuration, os.environ, environment)
+    return Prepared(binary, version, environment, settings, (exposed,) if exposed else ())
 
-        Returns:
-            the Traefik that the hub is about to start; None if it starts none.
 
-        Raises:
-            KVProxyError: with one sentence that names the setting.
-        """
-        check_url(self.public_url, "JupyterHub.bind_url")
-        self.tell_oddities()
-        self._check_certificate()
-        prepared = await asyncio.get_running_loop().run_in_executor(None, self._prepared) if self.should_start else None
-        self.dynamic_config(Features(prepared.version) if prepared is not None else None)
-        self._check_hooks()
-        return prepared
+def check_certificate(ssl_cert: str, ssl_key: str) -> None:
+    """Refuse a certificate without its key, and missing files, which JupyterHub accepts.
 
-    def _prepared(self) -> Prepared:
-        if len(self.traefik_api_urls) > 1:
-            raise ConfigurationError(
-                "traefik_api_url names several replicas of Traefik, and the hub starts only one; name one, or run them "
-                "yourself and set c.TraefikProxy.should_start = False."
-            )
-        provider, file = self.traefik_provider(), Path(self.static_config_file)
-        exposed = check_directory(file)
-        binary = find_traefik()
-        version = traefik_version(binary)
-        groups_allowed(self.route_layout, version)
-        settings = self.static_settings(provider, version)
-        configuration = static_configuration(settings)
-        static_file(configuration, file.name)
-        environment = {**DEFAULT_ENVIRONMENT, **self.traefik_environment(), **self.traefik_env}
-        if self.extra_static_config:
-            try_static_configuration(binary, configuration, os.environ, environment)
-        return Prepared(binary, version, environment, settings, (exposed,) if exposed else ())
-
-    def _check_certificate(self) -> None:
-        """Refuse a certificate without its key, and missing files, which JupyterHub accepts."""
-        given: dict[str, Any] = {"ssl_cert": self.ssl_cert, "ssl_key": self.ssl_key}
-        if len(set(map(bool, given.values()))) > 1:
-            raise ConfigurationError("c.JupyterHub.ssl_cert and ssl_key go together; one is missing.")
-        for setting, path in given.items():
-            try:
-                if path:
-                    with open(path, "rb"):
-                        pass
-            except OSError as error:
-                raise ConfigurationError(
-                    f"c.JupyterHub.{setting} = {path!r} cannot be read ({error.strerror}); it must be readable by the "
-                    "hub's user, and by Traefik's."
-                ) from None
-
-    def _check_hooks(self) -> None:
-        """Refuse hooks that make the hub's own route unusable: without it the hub does not start."""
-        layout = self.layout(() if self.should_start else (self.traefik_entrypoint,))
-        if layout.customize is None or self.app is None:
-            return
+    Raises:
+        ConfigurationError: with one sentence that names the setting.
+    """
+    given = {"ssl_cert": ssl_cert, "ssl_key": ssl_key}
+    if len(set(map(bool, given.values()))) > 1:
+        raise ConfigurationError("c.JupyterHub.ssl_cert and ssl_key go together; one is missing.")
+    for setting, path in given.items():
         try:
-            encode_route(make_route(self.hub.routespec, self.hub.host, {"hub": True}), layout)
-        except HookError as error:
-            raise ConfigurationError(f"{error} The hub does not start without this route.") from None
+            if path:
+                with open(path, "rb"):
+                    pass
+        except OSError as error:
+            raise ConfigurationError(
+                f"c.JupyterHub.{setting} = {path!r} cannot be read ({error.strerror}); it must be readable by the "
+                "hub's user, and by Traefik's."
+            ) from None
+
+
+def check_hooks(layout: Layout, hub: Any) -> None:
+    """Refuse hooks that make the hub's own route unusable: without it the hub does not start.
+
+    Args:
+        layout: has the hooks.
+        hub: JupyterHub's description of itself; None without a hub.
+
+    Raises:
+        ConfigurationError: if a hook fails for this route.
+    """
+    if layout.customize is None or hub is None:
+        return
+    try:
+        encode_route(make_route(hub.routespec, hub.host, {"hub": True}), layout)
+    except HookError as error:
+        raise ConfigurationError(f"{error} The hub does not start without this route.") from None

@@ -3,55 +3,94 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from pathlib import Path
+from typing import Any, Final
 
 from .._tasks import begin
-from .._types import Log
+from .._text import shown
+from ..errors import TraefikError
+from ..hooks.customize import Hooks
+from ..hooks.notify import HookNotifier
+from ..process.adoption import Decision
+from ..process.launch import launch_spec, secrets_in
 from ..process.supervisor import TraefikSupervisor
-from ..reconcile.metrics import GAUGES
+from ..reconcile.metrics import GAUGES, Counters
+from ..reconcile.observer import Observer
 from ..reconcile.reconciler import Reconciler
+from ..reconcile.startup import (
+    check_certificate,
+    check_replicas,
+    given_certificate,
+    serves_already,
+    wait_for_store,
+    wait_for_traefik,
+    warn_once,
+)
 from ..store.base import Store
-from ..traefik.discovery import ReplicaDiscovery
+from ..store.renewal import tell_renewals
 from ..traefik.features import Features, probe_features
 from ..traefik.replicas import Replica
 from .last_activity import ActivityTracker
+from .preparation import Prepared
+from .setup import advice, discovery, dynamic_config, hub_secret, layout, make_access, make_setup
+from .traits import TraefikProxy
+
+#: Maximum seconds to wait for JupyterHub's check of all routes, from the first route on.
+_LONGEST_START: Final = 10.0
+_STORE_TIMEOUT: Final = "c.KVTraefikProxy.store_timeout"
+
+
+@dataclass(frozen=True)
+class StoreSettings:
+    """The store of a proxy, and the settings about it.
+
+    Args:
+        store: the store, not yet connected.
+        place: its location, for messages.
+        timeout: seconds that it may be unreachable.
+        check_interval: minimum seconds between two checks of its contents.
+        certificates: names of the TLS files for Traefik's connection to it.
+    """
+
+    store: Store
+    place: str
+    timeout: float
+    check_interval: float
+    certificates: Sequence[str] = ()
 
 
 class Session:
     """The parts of one run.
 
     Args:
-        log: the hub's logger.
-        store: the store, not yet connected.
-        discovery: the replicas of Traefik.
-        set_up_for: returns the dynamic configuration that is not about routes, for a Traefik with the given features.
-        adjusts: True for Traefiks that the hub sets up and does not start, whose features may change.
+        proxy: gives the settings.
+        entry_points: the entry points of the routes; none for Traefik's default ones.
+
+    Raises:
+        ConfigurationError: if the certificate of the authority for Traefik's API cannot be used.
     """
 
-    def __init__(
-        self,
-        log: Log,
-        store: Store,
-        discovery: ReplicaDiscovery,
-        set_up_for: Callable[[Features | None], dict[str, Any]],
-        *,
-        adjusts: bool,
-    ) -> None:
-        self._log = log
+    def __init__(self, proxy: TraefikProxy, entry_points: tuple[str, ...]) -> None:
+        secret = hub_secret(proxy.app)
+        access = make_access(proxy, secret)
+        self._proxy = proxy
+        self._log = proxy.log
+        self._entry_points = entry_points
+        self._set_up_for = partial(make_setup, proxy, access, secret, entry_points=entry_points)
         self._tasks: list[asyncio.Task[None]] = []
-        self.store = store
-        self.discovery = discovery
-        self._set_up_for = set_up_for
-        self._adjusts = adjusts
+        self._store: Store | None = None
+        self._tracker: ActivityTracker | None = None
+        #: The replicas of Traefik.
+        self.discovery = discovery(proxy, access)
         #: The reconciler; None before it was started.
         self.reconciler: Reconciler | None = None
         #: The Traefik that the hub starts; None if it starts none, or has not started it yet.
         self.supervisor: TraefikSupervisor | None = None
         #: The first check of a Traefik that the hub has not started.
         self.first_look: asyncio.Task[None] | None = None
-        self._tracker: ActivityTracker | None = None
 
     @property
     def traefik_pid(self) -> int | None:
@@ -63,32 +102,134 @@ class Session:
         """Every replica of Traefik with its last known state."""
         return self.reconciler.replicas if self.reconciler is not None else []
 
-    def work(self, reconciler: Reconciler) -> None:
-        """Take over a started reconciler."""
+    async def open(
+        self,
+        stored: StoreSettings,
+        allowed: bool | None,
+        able: Features | None = None,
+        *,
+        there_already: bool,
+        provider_error: Callable[[float], str | None] = lambda since: None,
+    ) -> Reconciler:
+        """Connect to the store and bring it to the desired state.
+
+        Args:
+            stored: the store.
+            allowed: whether routes may be grouped; None if that depends on Traefik's version.
+            able: the features of the Traefik that the hub is about to start; None if it starts none.
+            there_already: True if a Traefik may serve routes of an earlier start.
+            provider_error: returns the last error of Traefik's provider since a moment.
+
+        Raises:
+            KVProxyError: with one sentence that names the remedy.
+        """
+        proxy, log, members = self._proxy, self._log, self.discovery.members
+        self._store = store = stored.store
+        for warning in await wait_for_store(store.check, stored.timeout, _STORE_TIMEOUT, log):
+            log.warning("%s", shown(warning))
+        if not proxy.should_start:
+            dynamic_config(proxy, able := await probe_features(await members()))
+
+        async def serves() -> bool:
+            # A hub checks all routes later, so an unknown Traefik may count as serving until then. Without a hub, that
+            # check never comes, and only a Traefik that is seen to serve counts.
+            unknown = proxy.app is not None and not proxy.should_start
+            return await serves_already(await members(), unknown=unknown)
+
+        reconciler = Reconciler(
+            store,
+            self.discovery,
+            log=log,
+            layout=layout(proxy, self._entry_points),
+            setup=self._set_up_for(able),
+            concurrency=proxy.concurrency,
+            groups_allowed=allowed,
+            grace=proxy.traefik_replica_grace,
+            interval=stored.check_interval,
+            place=stored.place,
+            observer=make_observer(proxy.hooks, log),
+            serves_already=serves if there_already else None,
+            provider_error=provider_error,
+            longest=min(_LONGEST_START, proxy.check_route_timeout / 2),
+        )
+        await wait_for_store(reconciler.start, stored.timeout, _STORE_TIMEOUT, log)
         self.reconciler = reconciler
         GAUGES.watch(reconciler)
+        if stored.certificates:
+            self._begin(tell_renewals(stored.certificates, log), "The check for renewed certificates")
+        if proxy.tracks_activity:
+            adjust = partial(self._adjust, reconciler)
+            self._tracker = ActivityTracker(members, adjust, log, proxy.sets_up)
+            GAUGES.watch_memory(self._tracker)
+        return reconciler
 
-    def begin(self, work: Coroutine[Any, Any, None], name: str) -> asyncio.Task[None]:
+    async def start_traefik(
+        self,
+        supervisor: TraefikSupervisor,
+        decision: Decision,
+        check_ports: Callable[[], None],
+        version: tuple[int, ...],
+        reconciler: Reconciler,
+        refused_login: Callable[[str], str],
+    ) -> None:
+        """Start Traefik, or take over the one of an earlier hub, and wait until it serves the routes.
+
+        Args:
+            supervisor: starts it.
+            decision: the supervisor's decision about an earlier Traefik.
+            check_ports: raises an error if Traefik's ports are not free.
+            version: Traefik's version.
+            reconciler: knows the routes.
+            refused_login: returns the remedy if an error of the provider is permanent, empty if it is not.
+
+        Raises:
+            TraefikError: if it does not start.
+        """
+        [traefik] = await self.discovery.members()
+        self.supervisor, log, timeout = supervisor, self._log, self._proxy.check_route_timeout
+
+        def check() -> None:
+            supervisor.check_alive()
+            if refused := refused_login(supervisor.provider_error()):
+                raise TraefikError(refused)
+
+        async def loaded() -> None:
+            if not await serves_already([traefik], unknown=False):
+                reconciler.let_load()
+            await wait_for_traefik(traefik, reconciler.revision, timeout, log, check, supervisor.provider_error)
+
+        await supervisor.start(decision, check_ports, loaded, reconciler.followed_since, reconciler.stuck)
+        warn_once(advice(self._proxy, version), log)
+        await check_certificate([traefik], given_certificate(reconciler.desired), log)
+        file = Path(self._proxy.static_config_file)
+        log.info("Traefik %s runs (process %s), configured by %s.", ".".join(map(str, version)), supervisor.pid, file)
+        await reconciler.log_notification_cost()
+
+    def check_external(self, reconciler: Reconciler) -> None:
+        """Begin to check Traefiks that the hub has not started; their faults are logged."""
+        self.first_look = self._begin(self._check_external(reconciler), "The first check of Traefik")
+
+    async def _check_external(self, reconciler: Reconciler) -> None:
+        proxy, log, replicas = self._proxy, self._log, await self.discovery.members()
+        timeout, entry_point = proxy.check_route_timeout, proxy.traefik_entrypoint
+        advise = partial(advice, proxy)
+        revision, entries = reconciler.revision, reconciler.desired
+        await check_replicas(replicas, revision, timeout, entry_point, proxy.route_layout, log, advise)
+        await check_certificate(replicas, given_certificate(entries), log)
+        await self._adjust(reconciler)
+        await reconciler.log_notification_cost()
+
+    async def _adjust(self, reconciler: Reconciler) -> None:
+        """Set up an external Traefik for its present features; nothing changes as long as no replica answers."""
+        adjusts = self._proxy.sets_up and not self._proxy.should_start
+        if adjusts and (able := await probe_features(await self.discovery.members())):
+            reconciler.set_up(self._set_up_for(able))
+
+    def _begin(self, work: Coroutine[Any, Any, None], name: str) -> asyncio.Task[None]:
         """Start a task that is cancelled at the end of the session."""
         task = begin(work, name, self._log)
         self._tasks.append(task)
         return task
-
-    def track_activity(self, reconciler: Reconciler, *, sets_up: bool) -> None:
-        """Track the requests to each user's server from now on.
-
-        Args:
-            reconciler: knows the routes.
-            sets_up: True if the hub sets up the router of Traefik's metrics.
-        """
-        adjust = partial(self.adjust, reconciler)
-        self._tracker = ActivityTracker(self.discovery.members, adjust, self._log, sets_up)
-        GAUGES.watch_memory(self._tracker)
-
-    async def adjust(self, reconciler: Reconciler) -> None:
-        """Set up an external Traefik for its present features; nothing changes as long as no replica answers."""
-        if self._adjusts and (able := await probe_features(await self.discovery.members())):
-            reconciler.set_up(self._set_up_for(able))
 
     def annotate(self, name: str, route: dict[str, Any] | None) -> dict[str, Any] | None:
         """Add the last known activity to a route, in place, and return the route."""
@@ -119,10 +260,36 @@ class Session:
         ends: list[Callable[[], Awaitable[None]]] = []
         if self.supervisor is not None:
             ends.append(self.supervisor.give_up if failed else self.supervisor.stop)
-        parts = (self._tracker, self.reconciler, self.store, self.discovery)
+        parts = (self._tracker, self.reconciler, self._store, self.discovery)
         for end in [*ends, *(part.aclose for part in parts if part is not None)]:
             try:
                 await end()
             except Exception:
                 # The other parts must be closed too: above all Traefik, and then the hub's lease on the store.
                 self._log.exception("A part of kvproxy could not be stopped properly.")
+
+
+def make_observer(hooks: Hooks, log: Any) -> Observer:
+    """Return the observer that updates the metrics and calls the hooks."""
+    if names := hooks.changing:
+        log.info("Routes are changed by %s.", ", then ".join(names))
+    return HookNotifier(hooks, log) if hooks.observing else Counters()
+
+
+def make_supervisor(proxy: TraefikProxy, prepared: Prepared, secrets: Sequence[str]) -> TraefikSupervisor:
+    """Return the supervisor of the Traefik that the hub is about to start.
+
+    Args:
+        proxy: gives the settings.
+        prepared: the Traefik.
+        secrets: the store's strings that must never be logged.
+    """
+    file = Path(proxy.static_config_file)
+    launch = launch_spec(prepared.binary, prepared.version, prepared.environment, prepared.settings, file.name)
+    return TraefikSupervisor(
+        *(file, launch, proxy.log),
+        secrets=[*secrets, proxy.traefik_api_password, *secrets_in(proxy.traefik_env)],
+        provider=proxy.provider_name,
+        stuck_timeout=proxy.traefik_stuck_timeout,
+        outlives=proxy.app is not None and not proxy.app.cleanup_proxy,
+    )

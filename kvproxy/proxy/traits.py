@@ -1,40 +1,44 @@
-"""The traits of every Traefik proxy and the values derived from them, for any store."""
+"""The class with the settings of Traefik, and the values derived from them, for any store."""
 
 from __future__ import annotations
 
-import re
-from typing import Any, Final
+from typing import Any, ClassVar
 from urllib.parse import urlsplit
 
-from traitlets import Bool, CaselessStrEnum, Dict, Enum, Float, Integer, List, Unicode, Union, default, validate
-
-from ..errors import ConfigurationError, InvalidRouteError
-from ..routing.names import Names, check_hub_id
-from ..routing.root_routers import parse_excepted
-from ..routing.route import parse_routespec
-from ..traefik.static_config import (
-    StaticSettings,
-    address,
-    check_network,
-    check_url,
-    counts_by_itself,
-    static_file,
-    with_host,
+from jupyterhub.proxy import Proxy
+from traitlets import (
+    Bool,
+    Callable,
+    CaselessStrEnum,
+    Dict,
+    Enum,
+    Float,
+    Integer,
+    List,
+    Unicode,
+    Union,
+    default,
+    validate,
 )
-from ..traefik.validation import SchemaError
-from ..traefik.validation import validate as validate_value
-from .former_names import former_name
-from .hooked import HookedProxy
 
-#: Traefik accepts almost any name, but a store splits lists of names at commas, and a command line names them too.
-_ENTRY_POINT: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*")
+from ..hooks.customize import Hooks
+from ..plugins import load_hooks
+from ..routing.names import Names
+from ..traefik.validation import Reader
+from .former_names import accepted_settings, former_name, former_sections, former_settings, names_in, remarks_about
+from .setting_checks import CHECKS, own_hooks
+from .setting_names import AcceptedSettings, Remark, is_set, with_former
 
 
-class TraefikProxy(HookedProxy):
+class TraefikProxy(Proxy):
     """The settings of Traefik that do not depend on the store."""
 
     #: Traefik's name for the provider that reads the store, such as ``redis``.
     provider_name = ""
+    #: Former name of the section of this class.
+    former_section: ClassVar[str] = ""
+    #: The ``proxy_class`` to use instead, if the class exists for its former name only.
+    successor: ClassVar[str] = ""
 
     concurrency = Integer(10, min=1, config=True, help="Maximum number of concurrent requests to Traefik's API.")
     static_config_file = Unicode(
@@ -47,6 +51,11 @@ class TraefikProxy(HookedProxy):
         """,
     )
     toml_static_config_file = former_name("static_config_file")
+    kv_separator = Unicode(
+        "/",
+        config=True,
+        help="""Deprecated: the separator between the parts of a key in the store. Traefik accepts only `/`.""",
+    )
     extra_static_config = Dict(
         config=True,
         help="""Static configuration that is merged over that of kvproxy and `kvproxy static-config`.""",
@@ -245,66 +254,87 @@ class TraefikProxy(HookedProxy):
         config=True,
         help="""Seconds that Traefik may take to serve a new route (or, at start, to answer at all).""",
     )
+    route_hook = Callable(
+        None,
+        allow_none=True,
+        config=True,
+        help="""Called as `route_hook(route, configuration)` for each route before it is written, to change the route's
+        configuration, in place or by returning another one.
+
+        `route` has `routespec`, `target` and `data`. `configuration` has the sections `router`, `service` and
+        `middlewares`, with the fields of Traefik's file provider. The function must not be asynchronous, and its result
+        must depend on the route alone. If it fails, the route is not served. See docs/how-to/write-a-hook.md.
+        """,
+    )
+    route_added_hook = Callable(
+        None,
+        allow_none=True,
+        config=True,
+        help="""Called as `route_added_hook(route, seconds)` when a new or changed route is served, with the seconds
+        since the hub asked for it. May be asynchronous.""",
+    )
+    route_deleted_hook = Callable(
+        None,
+        allow_none=True,
+        config=True,
+        help="""Called as `route_deleted_hook(routespec)` when a route is gone from the store. May be asynchronous.""",
+    )
+    route_failed_hook = Callable(
+        None,
+        allow_none=True,
+        config=True,
+        help="""Called as `route_failed_hook(routespec, error)` when a route cannot be added or changed, or is not
+        removed in time. May be asynchronous.""",
+    )
+
+    _plugin_hooks: Hooks | None = None
+
+    def __init__(self, **kwargs: Any) -> None:
+        for name in former_settings(type(self)):
+            self.observe(self._take_over, name)
+        super().__init__(**kwargs)
+
+    def _take_over(self, change: Any) -> None:
+        new = former_settings(type(self))[change.name]
+        if not is_set(new, names_in(self.config), self.section_names()):
+            setattr(self, new, change.new)
 
     @default("traefik_entrypoint")
     def _default_entrypoint(self) -> str:
         return "https" if self.is_https else "http"
 
-    @validate("traefik_api_url")
-    def _valid_api_url(self, proposal: Any) -> str | list[str]:
-        urls = [proposal.value] if isinstance(proposal.value, str) else list(proposal.value)
-        paths = {check_url(url, "traefik_api_url").path.rstrip("/") for url in urls}
-        if len(paths) > 1:
-            raise ConfigurationError(
-                "traefik_api_url names several URLs with different paths; replicas of Traefik have the same "
-                "api.basePath."
-            )
-        return urls if len(urls) > 1 else urls[0]
+    @validate(*CHECKS)
+    def _valid(self, proposal: Any) -> Any:
+        return CHECKS[proposal.trait.name](proposal.value)
 
-    @validate("traefik_entrypoint", "traefik_api_entrypoint")
-    def _valid_entry_point(self, proposal: Any) -> str:
-        if proposal.value and not _ENTRY_POINT.fullmatch(proposal.value):
-            raise ConfigurationError(
-                f"c.TraefikProxy.{proposal.trait.name} = {proposal.value!r} cannot be the name of an entry point in "
-                "Traefik; use letters, digits, '-', '_' and '.', such as 'websecure'."
-            )
-        return str(proposal.value)
+    @classmethod
+    def section_names(cls) -> list[str]:
+        """Return the names of the sections that are read, each after its former name."""
+        return with_former(super().section_names(), former_sections(cls))
 
-    @validate("traefik_providers_throttle_duration")
-    def _valid_throttle(self, proposal: Any) -> str:
-        try:
-            validate_value(proposal.value, "time", "")
-        except SchemaError:
-            raise ConfigurationError(
-                f"c.TraefikProxy.traefik_providers_throttle_duration = {proposal.value!r} is not a duration; write one "
-                "such as '2s' or '500ms'."
-            ) from None
-        return str(proposal.value)
+    @property
+    def accepted_settings(self) -> AcceptedSettings:
+        """The sections and settings that this proxy accepts."""
+        return accepted_settings(type(self), self.successor, self.kv_separator)
 
-    @validate("hub_id")
-    def _valid_hub_id(self, proposal: Any) -> str:
-        return check_hub_id(proposal.value)
+    def setting_remarks(self) -> list[Remark]:
+        """Return all remarks about the names of sections and settings in the hub's configuration."""
+        return remarks_about(self.config, self.accepted_settings)
 
-    @validate("hub_host")
-    def _valid_hub_host(self, proposal: Any) -> str:
-        try:
-            return parse_routespec(proposal.value + "/").host if proposal.value else ""
-        except InvalidRouteError as error:
-            raise ConfigurationError(f"hub_host = {proposal.value!r} is not a host name. {error}") from None
+    @property
+    def hooks(self) -> Hooks:
+        """The hooks of installed plugins, and after them, so that they decide, those of the configuration.
 
-    @validate("static_config_file")
-    def _valid_static_config_file(self, proposal: Any) -> str:
-        static_file({}, proposal.value)
-        return str(proposal.value)
+        Raises:
+            ConfigurationError: if a plugin cannot be loaded.
+        """
+        if self._plugin_hooks is None:
+            self._plugin_hooks = load_hooks()
+        return self._plugin_hooks.then(own_hooks(lambda name: getattr(self, name)))
 
-    @validate("error_pages_except")
-    def _valid_error_pages_except(self, proposal: Any) -> list[str]:
-        parse_excepted(proposal.value)
-        return list(proposal.value)
-
-    @validate("trusted_proxies")
-    def _valid_trusted_proxies(self, proposal: Any) -> list[str]:
-        return [check_network(text) for text in proposal.value]
+    def reader(self) -> Reader:
+        """Return the properties of Traefik's provider; by default those of the strictest one."""
+        return Reader()
 
     @property
     def traefik_api_urls(self) -> list[str]:
@@ -322,11 +352,6 @@ class TraefikProxy(HookedProxy):
         return "127.0.0.1" if self.should_start and local else None
 
     @property
-    def _api_listens(self) -> str:
-        url = self.traefik_api_urls[0]
-        return with_host(url, self.loopback) if self.loopback else url
-
-    @property
     def names(self) -> Names:
         """The names of this hub's parts in Traefik's configuration."""
         return Names(self.hub_id)
@@ -335,11 +360,6 @@ class TraefikProxy(HookedProxy):
     def is_https(self) -> bool:
         """True if users reach the hub by https at Traefik itself."""
         return bool(self.public_url.startswith("https:"))
-
-    @property
-    def users_come_by_https(self) -> bool:
-        """True if users reach the hub by https, at Traefik or at something in front of it."""
-        return str(getattr(self.app, "public_url", "") or getattr(self.app, "subdomain_host", "")).startswith("https:")
 
     @property
     def sets_up(self) -> bool:
@@ -360,27 +380,3 @@ class TraefikProxy(HookedProxy):
         if self.app is not None:
             return str(super().validate_routespec(routespec))  # type: ignore[no-untyped-call]
         return routespec if routespec.endswith("/") else routespec + "/"
-
-    def static_settings(self, provider: dict[str, Any], version: tuple[int, ...]) -> StaticSettings:
-        """Return the values from which the static configuration of a Traefik of this version is made."""
-        return StaticSettings(
-            public_url=self.public_url,
-            api_url=self._api_listens,
-            entry_point=self.traefik_entrypoint,
-            api_entry_point=self.traefik_api_entrypoint,
-            provider=provider,
-            throttle=self.traefik_providers_throttle_duration,
-            log_level=self.traefik_log_level,
-            version=version,
-            counts=self.tracks_activity and not counts_by_itself(self.extra_static_config),
-            trusted=tuple(self.trusted_proxies),
-            read_timeout=self.read_timeout,
-            extra=self.extra_static_config,
-        )
-
-    def listen_addresses(self) -> dict[tuple[str, int], str]:
-        """Return the addresses where the hub's Traefik will listen, each with the setting that gives it."""
-        return {
-            address(self.public_url, "JupyterHub.bind_url"): "c.JupyterHub.bind_url",
-            address(self._api_listens, "traefik_api_url"): "c.TraefikProxy.traefik_api_url",
-        }

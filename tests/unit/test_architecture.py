@@ -51,6 +51,7 @@ PURE = (
     "reconcile/resync",
     "reconcile/reasons",
     "hooks/customize",
+    "proxy/setting_checks",
     "proxy/setting_names",
     "cli/check/certificates",
     "cli/check/findings",
@@ -136,6 +137,16 @@ def test_only_the_proxies_know_the_hub_and_traitlets(file: Path) -> None:
 def test_modules_are_short(file: Path) -> None:
     """A longer one has several reasons to change, and is cut at its joints."""
     assert len(file.read_text().splitlines()) <= 400
+
+
+@pytest.mark.parametrize(
+    "file",
+    [file for file in MODULES if file.relative_to(ROOT).parts[1] in HUBS_OWN - {"proxy"}],
+    ids=lambda file: str(file.relative_to(ROOT)),
+)
+def test_only_the_proxies_use_their_private_names(file: Path) -> None:
+    """Commands, the page for administrators and the kit use what a plugin's author may use, too."""
+    assert not re.findall(r"\bproxy\._\w+", file.read_text())
 
 
 def test_the_facade_is_sorted_and_complete() -> None:

@@ -19,6 +19,7 @@ import kvproxy_etcd
 import kvproxy_file
 import kvproxy_redis
 from kvproxy.process.launch import environment_for_traefik, launch_spec, secrets_in
+from kvproxy.proxy.setup import hub_secret, make_access, make_setup
 from kvproxy.routing.encode import encode_setup
 from kvproxy_redis import TraefikRedisProxy
 
@@ -90,13 +91,13 @@ def test_nothing_that_a_proxy_makes_of_its_settings_shows_them() -> None:
         extra_dynamic_config={"http": {"middlewares": {"a": {"basicAuth": {"users": [f"u:{MARKER}"]}}}}},
     )
     proxy.app = type("App", (), {"cookie_secret": MARKER.encode(), "config": proxy.config, "internal_ssl": False})()
-    secret = proxy._secret()
-    access = proxy._access(secret)
+    secret = hub_secret(proxy.app)
+    access = make_access(proxy, secret)
     settings = proxy.static_settings(proxy.traefik_provider(), (3, 7, 15))
     launch = launch_spec("/bin/traefik", (3, 7, 15), proxy.traefik_env, settings, "t.toml")
-    setup = proxy._setup(access, secret)
+    setup = make_setup(proxy, access, secret)
     values = [secret, access, settings, launch, proxy.connection, encode_setup(setup), proxy.open_store(proxy.roots)]
-    values += [partial(proxy._setup, access, secret), proxy._fleet(access)]
+    values += [partial(make_setup, proxy, access, secret), proxy.discovery(access)]
     for value in values:
         assert MARKER not in repr(value)
         assert MARKER not in str(value)

@@ -9,7 +9,7 @@ from typing import Final
 from urllib.parse import urlsplit
 
 from ...errors import ConfigurationError, KVProxyError, TraefikError
-from ...plugins import rivals
+from ...plugins import named_proxy_class, rivals
 from ...process.launch import check_directory
 from ...proxy.setting_names import Weight
 from ...store.clear_text import clear_text
@@ -30,7 +30,7 @@ def configuration(hub: Hub) -> list[Finding]:
         for remark in proxy.setting_remarks()
         if remark.weight in _FINDINGS
     ]
-    if "." not in proxy.named_as and (others := rivals()):
+    if "." not in named_proxy_class(proxy.config) and (others := rivals()):
         said = f"Another package provides proxies of the same names: {', '.join(others)}."
         found.append(warning("configuration", said, "Uninstall it, or name the class in full in proxy_class."))
     return found

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Final
 
 from ...errors import KVProxyError, StoreError
+from ...proxy.succession import takeover_command
 from ...store.base import Store
 from ..hub.config import Hub
 from ..routes.compare import StoreState, store_state
@@ -32,13 +33,13 @@ async def examine_store(hub: Hub, store: Store) -> tuple[list[Finding], StoreSta
     found = [ok("store", f"It answers ({provider}), and the hub may read and write {place}.")]
     clear = store.in_clear_text()
     found += [warning("store", said) for said in [*warnings, *clear]]
-    if clear and hub.proxy.key_in_store:
+    if clear and hub.proxy.key_in_store():
         found.append(warning("store", _KEY, "See docs/how-to/internal-ssl.md: Keep the key out of the store."))
     try:
         found.append(notifications(await store.notifies_per_key(), store.notification_advice, len(held.routes)))
     except StoreError as problem:
         found.append(warning("notifications", f"Cannot determine how often a change notifies Traefik. {problem}"))
-    return found + contents(held, hub.proxy.takeover_command), held
+    return found + contents(held, takeover_command(hub.proxy.app)), held
 
 
 def certificates_for(hub: Hub) -> list[Finding]:

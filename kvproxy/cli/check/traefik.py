@@ -16,7 +16,7 @@ from ...routing.entry import SETUP
 from ...routing.manifest import of_default_store
 from ...store.base import Store
 from ...store.http import time_of
-from ...traefik.api import UNKNOWN, TraefikApi
+from ...traefik.api import UNKNOWN, TraefikApi, api_trust
 from ...traefik.setup.certificate import CERTIFICATE_LOST
 from ...traefik.static_config import groups_allowed, parse_version
 from ..hub.config import Hub
@@ -116,7 +116,7 @@ async def _certificates(hub: Hub, held: StoreState, there: Replicas) -> list[Fin
         overview = await api.overview()
         if given is not None and await api.has_certificate(given) is False:
             found.append(error("certificate", f"{name} {CERTIFICATE_LOST}"))
-        elif not hub.proxy.gives_placeholder and not any(map(of_default_store, (*held.foreign, *_setup(held)))):
+        elif not hub.proxy.gives_placeholder() and not any(map(of_default_store, (*held.foreign, *_setup(held)))):
             found += findings.no_certificate(name, overview, hub.proxy.provider_name)
     return found
 
@@ -178,7 +178,8 @@ async def strangers(hub: Hub, urls: Sequence[str]) -> tuple[list[Finding], dict[
     """
     found: list[Finding] = []
     offsets: dict[str, float | None] = {}
-    timeout, tls = aiohttp.ClientTimeout(total=_QUICK), hub.proxy.api_trust
+    timeout = aiohttp.ClientTimeout(total=_QUICK)
+    tls = api_trust(hub.proxy.traefik_api_ca, hub.proxy.traefik_api_validate_cert)
     async with aiohttp.ClientSession(timeout=timeout, trust_env=False) as session:
         for url in urls:
             before = time.time()

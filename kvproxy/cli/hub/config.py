@@ -64,7 +64,7 @@ class Hub:
         """
         proxy = self.proxy
         if self.secret_from or not proxy.sets_up:
-            return proxy._access(proxy._secret())
+            return proxy.api_access()
         if proxy.traefik_api_password:
             return ApiAccess(proxy.traefik_api_username or "jupyterhub", proxy.traefik_api_password)
         return None

@@ -49,7 +49,7 @@ async def opened(proxy: KVTraefikProxy, roots: Roots | None = None) -> AsyncIter
 async def replicas(hub: Hub) -> AsyncIterator[Replicas]:
     """Return every Traefik that is to serve the routes; their connections are closed at the end."""
     proxy = hub.proxy
-    fleet = proxy._fleet(hub.access or ApiAccess("", ""))
+    fleet = proxy.discovery(hub.access or ApiAccess("", ""))
     try:
         yield [(api.label.removeprefix("Traefik's API at "), api) for api in await fleet.members()]
     finally:

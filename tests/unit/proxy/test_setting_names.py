@@ -17,6 +17,7 @@ from kvproxy.errors import ConfigurationError
 from kvproxy.plugins import proxy_class_for, proxy_names
 from kvproxy.proxy import KVTraefikProxy
 from kvproxy.proxy.any_store import TraefikKVProxy
+from kvproxy.proxy.former_names import tell_remarks
 from kvproxy.proxy.setting_names import AcceptedSettings, Remark, Weight, remarks
 from kvproxy_consul import TraefikConsulProxy
 from kvproxy_etcd import TraefikEtcdProxy
@@ -76,7 +77,7 @@ def test_a_former_name_is_followed_and_the_new_one_is_named_once(
     """Nothing else is said of it, by traitlets for example, and its value is not shown."""
     proxy = make(cls, {f"{section}.{old}": value})
     assert getattr(proxy, new) == value
-    proxy.tell_oddities()
+    tell_remarks(proxy.setting_remarks(), proxy.log)
     about = [record for record in log.records if old in record.getMessage() and "former name of c." not in record.msg]
     naming = [record for record in about if f"is the former name of {new}; its value is used." in record.getMessage()]
     assert [record.levelname for record in naming] == ["WARNING"]
@@ -148,7 +149,7 @@ def test_another_separator_than_traefiks_ends_the_start(log: pytest.LogCaptureFi
     assert said(make(TraefikRedisProxy, {"TraefikRedisProxy.kv_separator": "/"})) == []
     proxy = make(TraefikRedisProxy, {"TraefikRedisProxy.kv_separator": "."})
     with pytest.raises(ConfigurationError, match=r"c\.TraefikRedisProxy\.kv_separator is not supported: Traefik"):
-        proxy.tell_oddities()
+        tell_remarks(proxy.setting_remarks(), proxy.log)
 
 
 @pytest.mark.parametrize(
@@ -201,7 +202,8 @@ def test_a_section_that_nothing_reads_is_named_without_values(
     line: str, level: str, text: str, log: pytest.LogCaptureFixture
 ) -> None:
     """One line of the log for a section."""
-    make(TraefikRedisProxy, {line: SECRET}).tell_oddities()
+    proxy = make(TraefikRedisProxy, {line: SECRET})
+    tell_remarks(proxy.setting_remarks(), proxy.log)
     assert [(record.levelname, record.getMessage()) for record in log.records] == [(level, text)]
 
 

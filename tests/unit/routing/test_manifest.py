@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from kvproxy.proxy.setup import make_setup
 from kvproxy.routing.decode import parse_snapshot
 from kvproxy.routing.encode import encode_setup, without_default_store
 from kvproxy.routing.entry import SETUP
@@ -82,7 +83,7 @@ def test_a_setup_without_the_default_store() -> None:
 def test_a_default_store_in_extra_dynamic_config_replaces_the_hubs(own: dict[str, object]) -> None:
     """Merged, the hub's certificate would come before one that a resolver gets."""
     proxy = TraefikRedisProxy(extra_dynamic_config={"tls": {"stores": {"default": own}}})
-    assert proxy._setup(ApiAccess("", ""), b"secret")["tls"] == {"stores": {"default": own}}
+    assert make_setup(proxy, ApiAccess("", ""), b"secret")["tls"] == {"stores": {"default": own}}
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ import pytest
 from traitlets import TraitError
 
 from kvproxy.errors import ConfigurationError
+from kvproxy.proxy.setup import make_access, make_setup
 from kvproxy.routing.flatten import flatten
 from kvproxy.routing.group import Group
 from kvproxy.routing.names import ALONE, Names, is_kvproxys
@@ -130,7 +131,7 @@ def test_everything_is_at_the_hubs_entry_point_and_known_as_its_own() -> None:
     )
     able = Features((3, 7), metrics=True, ping=True)
     secret = b"0" * 32
-    made: dict[str, Any] = proxy._setup(proxy._access(secret), secret, able, entry_points=("web",))
+    made: dict[str, Any] = make_setup(proxy, make_access(proxy, secret), secret, able, entry_points=("web",))
     roots = proxy.layout(("web",)).roots
     assert roots is not None
     routers = {**made["http"]["routers"], **roots.routers(("web",), True)}
@@ -153,7 +154,7 @@ def test_where_the_hub_cannot_be_asked_what_fits_no_route_is_a_plain_404() -> No
     secret = b"0" * 32
     for hub, version in ((None, (3, 7)), (SimpleNamespace(url="http://127.0.0.1:8081/hub/"), (3, 3, 7))):
         proxy = TraefikRedisProxy(public_url="http://127.0.0.1:8000/", hub=hub)
-        made = proxy._setup(proxy._access(secret), secret, Features(version))
+        made = make_setup(proxy, make_access(proxy, secret), secret, Features(version))
         assert made["http"]["middlewares"][ALONE.not_found] == plain
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from kvproxy.proxy.setup import make_access, make_setup
 from kvproxy.routing.encode import encode_group, encode_route
 from kvproxy.routing.entry import Layout
 from kvproxy.routing.flatten import flatten
@@ -108,7 +109,7 @@ def set_up(version: tuple[int, ...] = (3, 7), **traits: Any) -> tuple[str, dict[
     """The pages' name in the layout, and the keys of the set-up."""
     proxy = TraefikRedisProxy(public_url="http://127.0.0.1:8000", **traits)
     secret = b"0" * 32
-    keys = flatten(proxy._setup(proxy._access(secret), secret, Features(version)))
+    keys = flatten(make_setup(proxy, make_access(proxy, secret), secret, Features(version)))
     roots = proxy.layout(()).roots
     pages = roots.pages if roots is not None else ""
     return pages, {key: value for key, value in keys.items() if key.startswith(MIDDLEWARES)}

@@ -11,6 +11,7 @@ import pytest
 
 from kvproxy.cli.check.store import examine_store
 from kvproxy.errors import ConfigurationError
+from kvproxy.proxy.setup import hub_secret, make_access, make_setup
 from kvproxy.routing.encode import encode_route
 from kvproxy.routing.entry import Entry, Layout
 from kvproxy.routing.flatten import flatten
@@ -46,8 +47,8 @@ def setup_of(app: SimpleNamespace, **traits: Any) -> dict[str, str]:
     """The keys of the serversTransport that a proxy sets up."""
     proxy = TraefikRedisProxy(public_url="http://127.0.0.1:8000", **traits)
     proxy.app = app
-    secret = proxy._secret()
-    keys = flatten(proxy._setup(proxy._access(secret), secret))
+    secret = hub_secret(proxy.app)
+    keys = flatten(make_setup(proxy, make_access(proxy, secret), secret))
     return {key.removeprefix(PREFIX): value for key, value in keys.items() if key.startswith(PREFIX)}
 
 

@@ -12,6 +12,7 @@ from traitlets.config import Config
 
 from kvproxy.errors import ConfigurationError
 from kvproxy.hooks.customize import Hook, Hooks
+from kvproxy.proxy.session import make_observer
 from kvproxy.reconcile.metrics import Counters
 from kvproxy.routing.route import Route
 from kvproxy_redis import TraefikRedisProxy
@@ -28,7 +29,7 @@ async def later(route: Route, configuration: dict[str, Any]) -> None:
 def test_the_administrators_hooks_come_behind_those_of_plugins(monkeypatch: pytest.MonkeyPatch) -> None:
     """As any setting, and with the last word."""
     plugins = Hooks(route_configuration=(Hook("a plugin", nothing),))
-    monkeypatch.setattr("kvproxy.proxy.hooked.load_hooks", lambda: plugins)
+    monkeypatch.setattr("kvproxy.proxy.traits.load_hooks", lambda: plugins)
     config = Config({"TraefikProxy": {"route_hook": nothing, "route_added_hook": nothing}})
     proxy = TraefikRedisProxy(config=config)
     assert proxy.hooks.changing == ["a plugin", "c.TraefikProxy.route_hook"]
@@ -41,14 +42,14 @@ def test_without_hooks_nothing_is_there_to_be_asked() -> None:
     """An edit costs what it did."""
     proxy = TraefikRedisProxy()
     assert proxy.layout(()).customize is None
-    assert type(proxy.observer()) is Counters
+    assert type(make_observer(proxy.hooks, proxy.log)) is Counters
 
 
 def test_hooks_that_change_routes_are_named(caplog: pytest.LogCaptureFixture) -> None:
     """At the start, as a plugin may have come with something else."""
     proxy = TraefikRedisProxy(route_hook=nothing, log=logging.getLogger("kvproxy.test"))
     with caplog.at_level(logging.INFO):
-        proxy.observer()
+        make_observer(proxy.hooks, proxy.log)
     assert "Routes are changed by c.TraefikProxy.route_hook." in caplog.text
 
 
