@@ -29,6 +29,7 @@ from ..reconcile.startup import (
     wait_for_traefik,
     warn_once,
 )
+from ..reconcile.tiers import Doors, Tiers
 from ..store.base import Store
 from ..store.renewal import tell_renewals
 from ..traefik.features import Features, probe_features
@@ -85,12 +86,25 @@ class Session:
         self._tracker: ActivityTracker | None = None
         #: The replicas of Traefik.
         self.discovery = discovery(proxy, access)
+        self._hot: Session | None = None
+        #: The tiers of routes; None if there is one.
+        self.tiers: Tiers | None = None
         #: The reconciler; None before it was started.
         self.reconciler: Reconciler | None = None
         #: The Traefik that the hub starts; None if it starts none, or has not started it yet.
         self.supervisor: TraefikSupervisor | None = None
         #: The first check of a Traefik that the hub has not started.
         self.first_look: asyncio.Task[None] | None = None
+
+    @property
+    def _open(self) -> Reconciler:
+        assert self.reconciler is not None  # noqa: S101 - for the type checker
+        return self.reconciler
+
+    @property
+    def routes(self) -> Reconciler | Tiers:
+        """The routes of the hub, to be added, deleted and looked up; the session must be open."""
+        return self.tiers or self._open
 
     @property
     def traefik_pid(self) -> int | None:
@@ -100,7 +114,8 @@ class Session:
     @property
     def replicas(self) -> list[Replica]:
         """Every replica of Traefik with its last known state."""
-        return self.reconciler.replicas if self.reconciler is not None else []
+        own = self.reconciler.replicas if self.reconciler is not None else []
+        return [*own, *self._hot.replicas] if self._hot is not None else own
 
     async def open(
         self,
@@ -205,6 +220,17 @@ class Session:
         log.info("Traefik %s runs (process %s), configured by %s.", ".".join(map(str, version)), supervisor.pid, file)
         await reconciler.log_notification_cost()
 
+    def pair(self, hot: Session, doors: Doors) -> None:
+        """Keep the newest routes in another session from now on, that of the second Traefik.
+
+        Args:
+            hot: the other session, open.
+            doors: the way from this session's Traefik to the other one.
+        """
+        self._hot, timeout = hot, self._proxy.check_route_timeout
+        self.tiers = Tiers(self._open, hot._open, doors, timeout, self._log)
+        self._begin(self.tiers.run(), "The task that moves routes")
+
     def check_external(self, reconciler: Reconciler) -> None:
         """Begin to check Traefiks that the hub has not started; their faults are logged."""
         self.first_look = self._begin(self._check_external(reconciler), "The first check of Traefik")
@@ -233,17 +259,21 @@ class Session:
 
     def annotate(self, name: str, route: dict[str, Any] | None) -> dict[str, Any] | None:
         """Add the last known activity to a route, in place, and return the route."""
+        route = self._hot.annotate(name, route) if self._hot is not None else route
         return self._tracker.annotate(name, route) if self._tracker is not None else route
 
-    async def get_all(
-        self, reading: Coroutine[Any, Any, dict[str, dict[str, Any]]], reconciler: Reconciler
-    ) -> dict[str, dict[str, Any]]:
-        """Await all routes, and add their last activity.
+    async def get_all(self, timeout: float) -> dict[str, dict[str, Any]]:
+        """Return all routes with their last activity.
 
         Raises:
             StoreError: the error of reading.
         """
-        return await (self._tracker.get_all(reading, reconciler.desired) if self._tracker is not None else reading)
+        reconciler = self._open
+        reading = reconciler.all(timeout)
+        own = self._tracker.get_all(reading, reconciler.desired) if self._tracker is not None else reading
+        if self._hot is None or self.tiers is None:
+            return await own
+        return self.tiers.merge(*await asyncio.gather(own, self._hot.get_all(timeout)))
 
     async def aclose(self, *, failed: bool = False) -> None:
         """Close all parts, each even if another one fails.

@@ -25,9 +25,7 @@ def test_a_pair_answers_as_one_table_does(added: dict[RouteSpec, str], request: 
     base: list[Route] = []
     hot: list[Route] = []
     for spec, tier in added.items():
-        if spec == EVERYTHING:
-            hot.append(route(spec))
-        elif tier == "hot" and may_be_hot(spec, {one.spec for one in base}.__contains__):
+        if spec == EVERYTHING or (tier == "hot" and may_be_hot(spec, {one.spec for one in base}.__contains__)):
             hot.append(route(spec))
         else:
             while covered := below(spec, [one.spec for one in hot]):

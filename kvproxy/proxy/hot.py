@@ -1,0 +1,86 @@
+"""The proxy of the second Traefik of two tiers: the same backend and hub, with settings of its own."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, MutableMapping
+from pathlib import Path
+from typing import Any, TypeVar
+from urllib.parse import urlsplit
+
+from ..errors import ConfigurationError
+from ..reconcile.tiers import Doors
+from ..routing.route import parse_routespec
+from ..routing.tiers import EVERYTHING
+from ..traefik.static_config import TIERS_SINCE
+from .preparation import Prepared
+from .traits import TraefikProxy
+
+P = TypeVar("P", bound=TraefikProxy)
+
+
+class HotLog(logging.LoggerAdapter[Any]):
+    """Marks all messages about the second Traefik and its routes."""
+
+    def process(self, msg: Any, kwargs: MutableMapping[str, Any]) -> tuple[Any, MutableMapping[str, Any]]:
+        """See :class:`logging.LoggerAdapter`."""
+        return f"Hot tier: {msg}", kwargs
+
+
+def make_hot(proxy: P, prepared: Prepared | None, stored: Mapping[str, Any]) -> P:
+    """Return the proxy of the second Traefik.
+
+    Args:
+        proxy: the proxy of the first Traefik.
+        prepared: the first Traefik; None if the hub does not start it.
+        stored: the settings of the place of its routes.
+
+    Raises:
+        ConfigurationError: if the settings do not allow two tiers.
+    """
+    _check(proxy, prepared)
+    file = Path(proxy.static_config_file)
+    own = {
+        "log": HotLog(proxy.log, {}),
+        "app": proxy.app,
+        "hub": proxy.hub,
+        "public_url": proxy.hot_traefik_url,
+        "static_config_file": str(file.with_name(f"{file.stem}-hot{file.suffix}")),
+        "extra_static_config": {},
+        "extra_dynamic_config": {},
+        "placeholder_certificate": False,
+        "route_layout": "flat",
+        "route_tiers": "one",
+        "traefik_api_url": proxy.hot_traefik_api_url,
+        "traefik_entrypoint": "hot",
+        # The first Traefik gives users the hub's pages, and limits the time of a request.
+        "error_pages": False,
+        "read_timeout": 0,
+        "trusted_proxies": ["127.0.0.1", "::1"],
+    }
+    made = type(proxy)(**{**proxy.trait_values(config=True, former_name_of=None), **own, **stored})
+    made.hot = True
+    return made
+
+
+def doors(proxy: TraefikProxy) -> Doors:
+    """Return the way from the first Traefik to the second one and to the hub."""
+    base = urlsplit(proxy.public_url).path
+    return Doors(proxy.hot_traefik_url, parse_routespec(f"{base.rstrip('/')}/hub/"))
+
+
+def _check(proxy: TraefikProxy, prepared: Prepared | None) -> None:
+    """Refuse what would differ from one tier for users, and what cannot be had in two tiers yet."""
+    why = ""
+    if prepared is None:
+        why = "works only if the hub starts Traefik (c.TraefikProxy.should_start)"
+    elif prepared.version < TIERS_SINCE:
+        why = f"needs Traefik 3.7 or newer, and this is {'.'.join(map(str, prepared.version))}"
+    elif proxy.app is not None and (proxy.host_routing or proxy.hub.routespec != EVERYTHING.key):
+        why = "does not work with routes for host names (c.JupyterHub.subdomain_host, hub_routespec) yet"
+    elif proxy.hub_id or proxy.hub_host:
+        why = "does not work with c.TraefikProxy.hub_id or hub_host"
+    elif proxy.traefik_servers_transport:
+        why = "does not work with c.TraefikProxy.traefik_servers_transport"
+    if why:
+        raise ConfigurationError(f"c.TraefikProxy.route_tiers = 'two' {why}; set it to 'one'.")
