@@ -65,8 +65,9 @@ def make_hot(proxy: P, prepared: Prepared | None, stored: Mapping[str, Any]) -> 
 
 def doors(proxy: TraefikProxy) -> Doors:
     """Return the way from the first Traefik to the second one and to the hub."""
-    base = urlsplit(proxy.public_url).path
-    return Doors(proxy.hot_traefik_url, parse_routespec(f"{base.rstrip('/')}/hub/"))
+    everything = getattr(proxy.hub, "routespec", "") == EVERYTHING.key
+    base = urlsplit(proxy.public_url).path.rstrip("/")
+    return Doors(proxy.hot_traefik_url, parse_routespec(f"{base}/hub/") if everything else None)
 
 
 def _check(proxy: TraefikProxy, prepared: Prepared | None) -> None:
@@ -76,8 +77,6 @@ def _check(proxy: TraefikProxy, prepared: Prepared | None) -> None:
         why = "works only if the hub starts Traefik (c.TraefikProxy.should_start)"
     elif prepared.version < TIERS_SINCE:
         why = f"needs Traefik 3.7 or newer, and this is {'.'.join(map(str, prepared.version))}"
-    elif proxy.app is not None and (proxy.host_routing or proxy.hub.routespec != EVERYTHING.key):
-        why = "does not work with routes for host names (c.JupyterHub.subdomain_host, hub_routespec) yet"
     elif proxy.hub_id or proxy.hub_host:
         why = "does not work with c.TraefikProxy.hub_id or hub_host"
     elif proxy.traefik_servers_transport:

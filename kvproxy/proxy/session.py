@@ -141,7 +141,8 @@ class Session:
         proxy, log, members = self._proxy, self._log, self.discovery.members
         self._store = store = stored.store
         for warning in await wait_for_store(store.check, stored.timeout, _STORE_TIMEOUT, log):
-            log.warning("%s", shown(warning))
+            # The second Traefik's routes are in the same store.
+            (log.debug if proxy.hot else log.warning)("%s", shown(warning))
         if not proxy.should_start:
             dynamic_config(proxy, able := await probe_features(await members()))
 

@@ -19,7 +19,7 @@ from typing import Any, Final
 
 from .._types import Log
 from ..errors import KVProxyError
-from ..routing.route import Route, RouteSpec
+from ..routing.route import Route, RouteSpec, make_route
 from ..routing.tiers import EVERYTHING, below, may_be_hot, movable
 from .reconciler import Reconciler
 
@@ -34,11 +34,11 @@ class Doors:
     Args:
         hot: URL of the hot Traefik's entry point.
         hub_pages: place of the hub's own pages, to which the base Traefik leads by itself, so that they do not depend
-            on the hot one.
+            on the hot one; None if it does not.
     """
 
     hot: str
-    hub_pages: RouteSpec
+    hub_pages: RouteSpec | None = None
 
 
 class Tiers:
@@ -66,6 +66,7 @@ class Tiers:
         old: float = 60.0,
     ) -> None:
         self._base, self._hot, self._doors = base, hot, doors
+        self._door = make_route(EVERYTHING.key, doors.hot, {})
         self._timeout = timeout
         self._log = log
         self._many, self._old = many, old
@@ -84,6 +85,7 @@ class Tiers:
         elif self._may_be_hot(route):
             self._since.setdefault(route.spec, _now())
             self._due.set()
+            await self._base.serve(self._door, timeout)
             await self._hot.add(route, timeout)
         else:
             await self._add_to_base(route, timeout)
@@ -91,8 +93,9 @@ class Tiers:
     async def _add_everything(self, route: Route, timeout: float) -> None:
         # The hot one first, which the base one leads to.
         await self._hot.add(route, timeout)
-        pages = replace(route, spec=self._doors.hub_pages, routespec=self._doors.hub_pages.key)
-        led = [replace(route, target=self._doors.hot), pages]
+        led = [self._door]
+        if (pages := self._doors.hub_pages) is not None:
+            led.append(replace(route, spec=pages, routespec=pages.key))
         await asyncio.gather(*(self._base.serve(one, timeout) for one in led))
 
     async def _add_to_base(self, route: Route, timeout: float) -> None:
@@ -109,7 +112,7 @@ class Tiers:
     async def delete(self, key: str, timeout: float) -> None:
         """See :meth:`.Reconciler.delete`."""
         if key == EVERYTHING.key:
-            led = (EVERYTHING.key, self._doors.hub_pages.key)
+            led = [pages.key] if (pages := self._doors.hub_pages) is not None else []
             await asyncio.gather(self._hot.delete(key, timeout), *(self._base.remove(one, timeout) for one in led))
         elif self._base.get(key) is not None:
             await asyncio.gather(self._hot.remove(key, timeout), self._base.delete(key, timeout))
@@ -120,14 +123,18 @@ class Tiers:
         """See :meth:`.Reconciler.get`. A route in both tiers is as in the base tier, which answers first."""
         if key == EVERYTHING.key:
             return self._hot.get(key)
-        if key == self._doors.hub_pages.key:
+        if key in self._own:
             return None
         return self._base.get(key) or self._hot.get(key)
 
     def merge(self, base: Mapping[str, dict[str, Any]], hot: Mapping[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
         """Return the routes of both tiers by routespec, each once and without those that lead to the other tier."""
-        own = {EVERYTHING.key, self._doors.hub_pages.key}
-        return {**hot, **{routespec: route for routespec, route in base.items() if routespec not in own}}
+        return {**hot, **{routespec: route for routespec, route in base.items() if routespec not in self._own}}
+
+    @property
+    def _own(self) -> set[str]:
+        """The keys of the base routes that are not the hub's."""
+        return {place.key for place in (EVERYTHING, self._doors.hub_pages) if place is not None}
 
     @contextmanager
     def checking(self) -> Iterator[None]:
@@ -138,16 +145,16 @@ class Tiers:
             yield
 
     async def run(self) -> None:
-        """Move routes to the base tier forever, when there are many, or old ones."""
+        """Lead from the base Traefik to the hot one, and move routes whenever there are many or old ones; never return."""
         while True:
-            await self._rest()
-            if not (due := self._next()):
-                continue
+            due = self._next()
             try:
+                await self._base.serve(self._door, self._timeout)
                 await self._move(due, self._timeout)
             except KVProxyError as error:
                 self._log.warning("Routes stay in the hot tier for now. %s", error)
                 await asyncio.sleep(_PAUSE)
+            await self._rest()
 
     async def _rest(self) -> None:
         timer = asyncio.get_running_loop().call_later(1.0, self._due.set)
