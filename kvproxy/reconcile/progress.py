@@ -69,8 +69,6 @@ class Progress:
         self.notification_due = False
         #: True if the store has lost the revision that Traefik was notified of, so that waiting for it is useless.
         self.told_is_lost = False
-        #: True once Traefik was seen to have loaded exactly what it was notified of last.
-        self.caught_up = False
         # Names of removed entries that Traefik may still serve, each with the first revision that does not have it.
         self._lingering: dict[str, int] = {}
         #: True once Traefik has been granted access to the store; until then commits do not wait for it.
@@ -135,7 +133,6 @@ class Progress:
             self.pace.begin(_now())
         if now > was:
             self.pace.progress(_now(), all_of_it=self.told <= now)
-        self.caught_up = self.caught_up or self.in_sync
         if self._lingering:
             self._lingering = {name: gone for name, gone in self._lingering.items() if gone > now}
         return now > was
@@ -174,9 +171,12 @@ class Progress:
         """Record that the entries of these callers are in the store, at the latest since the last revision."""
         for waiter in waiters:
             waiter.revision = self.told
-            if not self.traefik_due.is_set():
-                self.told_at = _now()
-                self.traefik_due.set()
+            self._poll_often()
+
+    def _poll_often(self) -> None:
+        if not self.traefik_due.is_set():
+            self.told_at = _now()
+            self.traefik_due.set()
 
     @property
     def idle(self) -> bool:
@@ -223,7 +223,7 @@ class Progress:
     def next_poll(self) -> Done:
         """Return a future that is resolved after the next poll of Traefik that begins from now on."""
         self._polls.append(done := _future())
-        self.traefik_due.set()
+        self._poll_often()
         return done
 
     def take_polls(self) -> list[Done]:

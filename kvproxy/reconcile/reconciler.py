@@ -259,6 +259,11 @@ class Reconciler(Status):
         self._say_flat()
         return True
 
+    async def look(self) -> None:
+        """Poll Traefik, so that what it serves is known as of now."""
+        self._check_serving()
+        await self._progress.next_poll()
+
     async def delete(self, key: str, timeout: float) -> None:
         """Remove a route and return when it is gone from the store. A missing one is no error.
 

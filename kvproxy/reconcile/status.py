@@ -49,11 +49,6 @@ class Status:
         return self._table.count
 
     @property
-    def caught_up(self) -> bool:
-        """True once Traefik has loaded the state of this hub, so that no route of an earlier one is served unknown."""
-        return self._progress.caught_up
-
-    @property
     def behind(self) -> bool:
         """True while Traefik is still loading a commit."""
         return self._progress.behind
@@ -66,6 +61,15 @@ class Status:
         """Return the desired route at a place, None if there is none."""
         entry = self._table.entries.get(self._table.names.route(spec.key))
         return entry.route if entry is not None else None
+
+    def serves(self, spec: RouteSpec) -> bool:
+        """Return True if Traefik was seen to serve the route at a place as it is desired, since it last failed."""
+        entry = self._table.entries.get(self._table.names.route(spec.key))
+        return entry is not None and self._progress.served.get(entry.name) == entry.generation
+
+    def awaited(self, spec: RouteSpec) -> bool:
+        """Return True if a caller still waits for the route at a place, which may be taken back."""
+        return bool(self._progress.waiters(self._table.names.route(spec.key)))
 
     def may_serve(self, spec: RouteSpec) -> bool:
         """Return True if a Traefik has a route at a place, is about to have it, or may still have it."""

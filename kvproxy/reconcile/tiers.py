@@ -82,10 +82,9 @@ class Tiers:
         """See :meth:`.Reconciler.add`."""
         if route.spec == EVERYTHING:
             await self._add_everything(route, timeout)
-        elif self._may_be_hot(route):
-            self._since.setdefault(route.spec, _now())
-            self._due.set()
-            await self._base.serve(self._door, timeout)
+        elif await self._may_be_hot(route):
+            if self._hot.count > self._many:
+                self._due.set()
             await self._hot.add(route, timeout)
         else:
             await self._add_to_base(route, timeout)
@@ -104,10 +103,14 @@ class Tiers:
             await self._move(movable(covered), timeout)
         await self._base.add(route, timeout)
 
-    def _may_be_hot(self, route: Route) -> bool:
-        # Without a move under way a hot route stays hot. A route that hooks have changed may depend on being the first
-        # to see the request.
-        return self._base.caught_up and not self._base.hooked(route) and may_be_hot(route.spec, self._base.may_serve)
+    async def _may_be_hot(self, route: Route) -> bool:
+        # A route that hooks have changed may depend on being the first to see the request.
+        if not self._base.serves(EVERYTHING) or self._base.hooked(route):
+            return False
+        # Requests come by the base Traefik, which may just have died.
+        await self._base.look()
+        # One that leads to the hot Traefik has loaded what this hub has written, so it serves nothing unknown.
+        return self._base.serves(EVERYTHING) and may_be_hot(route.spec, self._base.may_serve)
 
     async def delete(self, key: str, timeout: float) -> None:
         """See :meth:`.Reconciler.delete`."""
@@ -145,7 +148,7 @@ class Tiers:
             yield
 
     async def run(self) -> None:
-        """Lead from the base Traefik to the hot one, and move routes whenever there are many or old ones; never return."""
+        """Lead from the base Traefik to the hot one, and move routes when there are many or old ones; never return."""
         while True:
             due = self._next()
             try:
@@ -166,11 +169,11 @@ class Tiers:
         """Return the routes that are to be moved now."""
         hot, now = self.hot, _now()
         self._since = {spec: self._since.get(spec, now) for spec in hot}
-        if not self._base.caught_up or self._base.behind:
+        if self._base.behind:
             return []
         many = len(hot) >= self._many or any(now - since >= self._old for since in self._since.values())
         # A hub that ended amid a move has left routes in both tiers.
-        return [spec for spec in movable(hot) if many or self._base.may_serve(spec)]
+        return [s for s in movable(hot) if not self._hot.awaited(s) and (many or self._base.may_serve(s))]
 
     async def _move(self, specs: Iterable[RouteSpec], timeout: float) -> None:
         """Have the base Traefik serve these hot routes, and then take them out of the hot tier."""
@@ -178,9 +181,8 @@ class Tiers:
         # What is in the base tier is served already, and may be newer.
         wanted = [self._base.route(spec) or route for spec, route in moving.items()]
         await asyncio.gather(*(self._base.serve(route, timeout) for route in wanted))
-        # A route that was deleted meanwhile may have been added again as a hot one.
-        settled = [spec for spec in moving if self._base.route(spec) is not None]
-        await asyncio.gather(*(self._hot.remove(spec.key, timeout) for spec in settled))
+        # One that was deleted meanwhile cannot be a hot one again before the base Traefik has loaded that.
+        await asyncio.gather(*(self._hot.remove(spec.key, timeout) for spec in moving))
 
 
 def _now() -> float:

@@ -262,7 +262,13 @@ def test_what_the_base_traefik_may_still_serve_keeps_routes_out_of_the_hot_tier(
 
 def test_a_new_hub_does_not_know_what_the_base_traefik_serves() -> None:
     """It is the former one that deleted the route."""
-    scene(*SETTLED, *SLOW, lambda pair: pair.delete(ADA), lambda pair: pair.restart(), lambda pair: pair.add(ADA, 2))
+    events = [
+        lambda pair: pair.delete(ADA),
+        lambda pair: pair.restart(),
+        lambda pair: pair.time_passes(0.5),
+        lambda pair: pair.add(ADA, 2),
+    ]
+    scene(*SETTLED, *SLOW, *events)
 
 
 def test_a_route_is_moved_after_those_below_it() -> None:
@@ -276,14 +282,17 @@ def test_a_route_is_moved_after_those_below_it() -> None:
     )
 
 
-def test_a_route_that_is_deleted_and_added_amid_its_move_stays() -> None:
-    """What is moved is the former one, which never came to the base tier."""
+def test_a_changed_route_that_is_in_both_tiers_is_as_it_was_changed() -> None:
+    """The hub ends amid the move; the next one changes the route, and then goes on with the move."""
     scene(
-        lambda pair: pair.add(LAB, 1),
-        lambda pair: pair.store_away(0, True),
+        lambda pair: pair.add(ADA, 1),
+        *SLOW,
         lambda pair: pair.time_passes(4.0),
-        lambda pair: pair.delete(LAB),
-        lambda pair: pair.add(LAB, 2, 4.0),
+        lambda pair: pair.restart(),
+        lambda pair: pair.time_passes(0.5),
+        lambda pair: pair.add(ADA, 2, 0.0),
+        lambda pair: pair.base_loads_slowly(False),
+        lambda pair: pair.time_passes(4.0),
     )
 
 
