@@ -218,6 +218,16 @@ class KVTraefikProxy(TraefikProxy):
         return self._session.traefik_pid if self._session is not None else None
 
     @property
+    def traefik_pids(self) -> list[int]:
+        """Process ids of all Traefiks that the hub started and that run: with two tiers, the one of the hot tier last."""
+        return self._session.traefik_pids if self._session is not None else []
+
+    @property
+    def hot_routes(self) -> int:
+        """The number of routes in the hot tier; 0 with one tier."""
+        return len(self._session.tiers.hot) if self._session is not None and self._session.tiers is not None else 0
+
+    @property
     def traefik_replicas(self) -> list[Replica]:
         """Every replica of Traefik with its last known state; none before the proxy has started."""
         return self._session.replicas if self._session is not None else []

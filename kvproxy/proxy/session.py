@@ -112,6 +112,12 @@ class Session:
         return self.supervisor.pid if self.supervisor is not None else None
 
     @property
+    def traefik_pids(self) -> list[int]:
+        """Process ids of all the hub's Traefiks that run, the one of the hot tier last."""
+        hot = self._hot.traefik_pids if self._hot is not None else []
+        return [*([self.traefik_pid] if self.traefik_pid is not None else []), *hot]
+
+    @property
     def replicas(self) -> list[Replica]:
         """Every replica of Traefik with its last known state."""
         own = self.reconciler.replicas if self.reconciler is not None else []

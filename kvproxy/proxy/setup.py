@@ -92,6 +92,8 @@ def layout(proxy: TraefikProxy, entry_points: tuple[str, ...]) -> Layout:
         transport=transport_of_servers(proxy),
         customize=customizing(proxy.hooks.route_configuration),
         roots=_roots_of_routes(proxy, hosts) if proxy.sets_up else None,
+        # An answer that is cut off must be cut off for the first Traefik too, which would ask again for a missing one.
+        flushes=proxy.hot,
     )
 
 

@@ -39,6 +39,8 @@ def _unplaced(route: Route, layout: Layout) -> dict[str, Any]:
     balancer: dict[str, Any] = {"servers": [{"url": f"{target.scheme}://{target.netloc}"}]}
     if layout.transport and target.scheme == "https":
         balancer["serversTransport"] = layout.transport
+    if layout.flushes:
+        balancer["responseForwarding"] = {"flushInterval": "-1s"}
     http["services"] = {name: {"loadBalancer": balancer}}
     return http
 
