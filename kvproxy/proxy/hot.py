@@ -48,7 +48,8 @@ def make_hot(proxy: P, prepared: Prepared | None, stored: Mapping[str, Any]) -> 
         "static_config_file": str(file.with_name(f"{file.stem}-hot{file.suffix}")),
         "extra_static_config": {},
         "extra_dynamic_config": {},
-        "placeholder_certificate": False,
+        # Without a certificate, Traefik makes a key at each reload.
+        "placeholder_certificate": True,
         "route_layout": "flat",
         "route_tiers": "one",
         "traefik_api_url": proxy.hot_traefik_api_url,
