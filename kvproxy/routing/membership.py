@@ -5,7 +5,8 @@ from __future__ import annotations
 from bisect import bisect_left, insort
 from collections.abc import Mapping
 from dataclasses import dataclass
-from itertools import takewhile
+from itertools import islice, takewhile
+from operator import attrgetter
 from typing import TypeAlias
 
 from .group import Group, Limits
@@ -69,8 +70,8 @@ class Membership:
         if stem == "/":
             return list(self._sorted)
         begin = stem if stem.endswith("/") else stem + "/"
-        following = (self._sorted[index] for index in range(bisect_left(self._sorted, Group(begin)), len(self._sorted)))
-        return list(takewhile(lambda group: group.prefix.startswith(begin), following))
+        first = bisect_left(self._sorted, begin, key=attrgetter("prefix"))
+        return list(takewhile(lambda group: group.prefix.startswith(begin), islice(self._sorted, first, None)))
 
     def add_route(self, name: str, stem: str, parent: Group | None) -> None:
         """Add a route to a group, or to the root."""

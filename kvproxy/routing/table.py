@@ -284,8 +284,10 @@ class DesiredTable:
     @property
     def forced_flat(self) -> str:
         """The routespec of a route that keeps the routes from being in groups though they were to be; else empty."""
+        if not self._outermost:
+            return ""
         wanted = self._layout.kind == "tree" or (self._layout.kind == "auto" and self.count > self._layout.threshold)
-        entry = self.entries.get(next(iter(self._outermost), ""))
+        entry = self.entries.get(next(iter(self._outermost)))
         return entry.route.routespec if wanted and entry is not None and entry.route is not None else ""
 
     def is_group(self, name: str) -> bool:
