@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Sequence
 from typing import Any, Final
 
 from .._types import Log
-from ..reconcile.metrics import Counters
+from ..reconcile.observer import Observer
 from ..routing.route import Route
 from .customize import Hook, Hooks
 
@@ -16,43 +16,62 @@ from .customize import Hook, Hooks
 _FAREWELL: Final = 2.0
 
 
-class HookNotifier(Counters):
-    """Counts, and tells hooks.
+class HookNotifier(Observer):
+    """Tells hooks of routes, and another observer of everything.
 
     Args:
         hooks: plain and asynchronous functions alike; the latter run as tasks.
         log: where a hook that fails is named.
+        other: the other observer, which comes first.
     """
 
-    def __init__(self, hooks: Hooks, log: Log) -> None:
+    def __init__(self, hooks: Hooks, log: Log, other: Observer) -> None:
         self._hooks = hooks
         self._log = log
+        self._other = other
         self._tasks: set[asyncio.Future[Any]] = set()
         self._closed = False
 
+    def committed(self, operations: int, seconds: float) -> None:
+        """See :meth:`kvproxy.reconcile.observer.Observer.committed`."""
+        self._other.committed(operations, seconds)
+
+    def store_failed(self) -> None:
+        """See :meth:`kvproxy.reconcile.observer.Observer.store_failed`."""
+        self._other.store_failed()
+
+    def repaired(self, entries: int) -> None:
+        """See :meth:`kvproxy.reconcile.observer.Observer.repaired`."""
+        self._other.repaired(entries)
+
+    def told_again(self) -> None:
+        """See :meth:`kvproxy.reconcile.observer.Observer.told_again`."""
+        self._other.told_again()
+
     def served(self, route: Route, seconds: float) -> None:
         """See :meth:`kvproxy.reconcile.observer.Observer.served`."""
-        super().served(route, seconds)
+        self._other.served(route, seconds)
         self._tell(self._hooks.route_added, route, seconds)
 
     def not_served(self, routespec: str, error: Exception) -> None:
         """See :meth:`kvproxy.reconcile.observer.Observer.not_served`."""
-        super().not_served(routespec, error)
+        self._other.not_served(routespec, error)
         self._tell(self._hooks.route_failed, routespec, error)
 
     def removed(self, routespec: str) -> None:
         """See :meth:`kvproxy.reconcile.observer.Observer.removed`."""
-        super().removed(routespec)
+        self._other.removed(routespec)
         self._tell(self._hooks.route_deleted, routespec)
 
     def not_removed(self, routespec: str, error: Exception) -> None:
         """See :meth:`kvproxy.reconcile.observer.Observer.not_removed`."""
-        super().not_removed(routespec, error)
+        self._other.not_removed(routespec, error)
         self._tell(self._hooks.route_failed, routespec, error)
 
     async def aclose(self) -> None:
         """Give asynchronous hooks a moment to end, then end them; no hook is notified after that."""
         self._closed = True
+        await self._other.aclose()
         if self._tasks:
             await asyncio.wait(self._tasks, timeout=_FAREWELL)
             for task in self._tasks:

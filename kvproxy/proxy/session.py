@@ -310,7 +310,7 @@ def make_observer(hooks: Hooks, log: Any) -> Observer:
     """Return the observer that updates the metrics and calls the hooks."""
     if names := hooks.changing:
         log.info("Routes are changed by %s.", ", then ".join(names))
-    return HookNotifier(hooks, log) if hooks.observing else Counters()
+    return HookNotifier(hooks, log, Counters()) if hooks.observing else Counters()
 
 
 def make_supervisor(proxy: TraefikProxy, prepared: Prepared, secrets: Sequence[str]) -> TraefikSupervisor:

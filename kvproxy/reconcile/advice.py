@@ -70,12 +70,10 @@ def make_way(table: DesiredTable, snapshot: Snapshot, log: Log) -> list[str]:
     return changed
 
 
-def log_forced_flat(table: DesiredTable, log: Log) -> bool:
-    """Warn of a route that keeps all routes out of groups; return True if there is one."""
-    if routespec := table.forced_flat:
-        log.warning(
-            "A hook gives the route %r tls or observability of its own, which Traefik allows outside of groups only. "
-            "As long as there is such a route, all are laid out flat, whatever route_layout says.",
-            routespec,
-        )
-    return bool(routespec)
+def log_forced_flat(routespec: str, log: Log) -> None:
+    """Warn of a route that keeps all routes out of groups."""
+    log.warning(
+        "A hook gives the route %r tls or observability of its own, which Traefik allows outside of groups only. "
+        "As long as there is such a route, all are laid out flat, whatever route_layout says.",
+        routespec,
+    )

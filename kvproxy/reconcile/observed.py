@@ -12,7 +12,7 @@ from ..routing.entry import QUARANTINE, SETUP, Entry
 from ..routing.names import Names, is_kvproxys
 from ..routing.route import Route
 from ..store.base import Operation, Snapshot, Space
-from .plan import apart, diff
+from .plan import diff
 
 #: Characters of a corrupt record that are kept.
 _KEPT: Final = 16 * 1024
@@ -100,9 +100,9 @@ class ObservedState:
             self.entries[name] = entry
         return changed
 
-    def difference(self, name: str, wanted: Entry | None) -> list[tuple[Operation, ...]]:
-        """Return the batches of operations that bring an entry to its desired state, see :func:`.transactions`."""
-        return apart((*self._aside.pop(name, ()), *diff(self.entries.get(name), wanted)))
+    def difference(self, name: str, wanted: Entry | None) -> tuple[Operation, ...]:
+        """Return the operations that bring an entry to its desired state."""
+        return (*self._aside.pop(name, ()), *diff(self.entries.get(name), wanted))
 
     def compare(
         self, snapshot: Snapshot, found: Mapping[str, Entry], desired: Mapping[str, Entry], known: int

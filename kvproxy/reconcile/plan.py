@@ -7,7 +7,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from itertools import chain
 from typing import Final
 
@@ -25,24 +25,14 @@ def diff(current: Entry | None, desired: Entry | None) -> tuple[Operation, ...]:
     if current is desired:
         return ()
     before, after = current or NOTHING, desired or NOTHING
-    return (
-        *_sets(Space.CONFIG, before.config, after.config),
-        *_sets(Space.RECORDS, before.records, after.records),
-        *_deletes(Space.CONFIG, before.config, after.config),
-        *_deletes(Space.RECORDS, before.records, after.records),
-    )
-
-
-def _sets(space: Space, before: Mapping[str, str], after: Mapping[str, str]) -> Iterable[Operation]:
-    return (Operation(space, key, value) for key, value in after.items() if before.get(key) != value)
-
-
-def _deletes(space: Space, before: Mapping[str, str], after: Mapping[str, str]) -> Iterable[Operation]:
-    return (Operation(space, key, None) for key in before if key not in after)
+    both = ((Space.CONFIG, before.config, after.config), (Space.RECORDS, before.records, after.records))
+    sets = [Operation(space, k, v) for space, old, new in both for k, v in new.items() if old.get(k) != v]
+    deletes = [Operation(space, k, None) for space, old, new in both for k in old if k not in new]
+    return (*sets, *deletes)
 
 
 def apart(operations: Iterable[Operation]) -> list[tuple[Operation, ...]]:
-    """Split the operations of one entry into batches that need not stay together.
+    """Split the operations of the setup into batches that need not stay together.
 
     Another proxy may have left more routers than one transaction takes keys. Each of them gets its lower priority by
     a key of its own, so these operations are independent.

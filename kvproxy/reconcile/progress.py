@@ -9,8 +9,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import TypeAlias
+from dataclasses import dataclass
+from typing import Final, TypeAlias
 
 from ..errors import RouteRejectedError
 from ..routing.entry import Entry
@@ -18,6 +18,8 @@ from ..traefik.readiness import Pending, Ready, Rejected, Verdict
 from .pace import Pace
 
 Done: TypeAlias = "asyncio.Future[None]"
+
+_UNSEEN: Final = Pending("it was not looked at yet")
 
 
 @dataclass(eq=False)
@@ -37,7 +39,7 @@ class Waiter:
     fallback: Entry | None
     done: Done
     revision: int | None = None
-    verdict: Verdict = field(default_factory=lambda: Pending("it was not looked at yet"))
+    verdict: Verdict = _UNSEEN
     rejected_at: int | None = None
 
     def fail(self, error: Exception) -> None:

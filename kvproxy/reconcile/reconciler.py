@@ -37,6 +37,7 @@ from .first_routes import FirstRoutes
 from .leader import LeaseHolder
 from .observed import ObservedState
 from .observer import Observer
+from .plan import check_size
 from .progress import Progress, Waiter
 from .reasons import explain
 from .resync import ResyncSchedule
@@ -300,11 +301,13 @@ class Reconciler(Status):
             raise _stopped()
 
     def _say_flat(self) -> None:
-        self._said_flat = self._said_flat or log_forced_flat(self._table, self._log)
+        if not self._said_flat and (routespec := self._table.forced_flat):
+            self._said_flat = True
+            log_forced_flat(routespec, self._log)
 
     def _check_size(self, route: Route, entry: Entry) -> None:
         try:
-            self._store_loop.check_size(entry)
+            check_size(entry, self._store.capabilities)
         except StoreError as error:
             raise InvalidRouteError(f"The route {route.routespec!r} cannot be stored. {error}") from None
 

@@ -145,10 +145,6 @@ class StoreLoop:
             self.held_back, self._next_commit = False, NextCommit.WHOLE
             self._progress.store_due.set()
 
-    def check_size(self, entry: Entry) -> None:
-        """Raise :class:`StoreError` if an entry is more than one transaction of the store can hold."""
-        plan.check_size(entry, self._store.capabilities)
-
     async def run(self) -> None:
         """Work until it is closed; after an error, retry."""
         self._store.watch(self._resync)
@@ -280,12 +276,14 @@ class StoreLoop:
         return self.held_back
 
     def _difference(self, name: str, wanted: Entry | None) -> list[tuple[Operation, ...]]:
-        found = self._observed.difference(name, wanted)
+        """Return the batches of operations that bring an entry to its desired state, see :func:`.plan.transactions`."""
+        operations = self._observed.difference(name, wanted)
         if name != SETUP:
-            return found
+            return [operations] if operations else []
         # A large extra configuration takes several transactions; between them Traefik loads nothing.
-        split = plan.singly(found, self._store.capabilities)
-        if len(split) > len(found):
+        batches = plan.apart(operations)
+        split = plan.singly(batches, self._store.capabilities)
+        if len(split) > len(batches):
             self._next_commit = NextCommit.WHOLE
         return split
 
@@ -305,19 +303,20 @@ class StoreLoop:
             settle((future for futures in commits.values() for future in futures), error)
 
     async def _commit(self, batches: list[tuple[Operation, ...]], notify: bool) -> None:
-        progress = self._progress
+        progress, release = self._progress, self._observed.release()
+        if not (batches or notify or release):
+            return
         # Above every revision that Traefik can have loaded, even from a store that has since gone back to old data.
         revision = max(progress.told + 1, (progress.loaded or 0) + 1, time.time_ns() // 1_000_000)
         last = [plan.revision_operation(self._names, revision)] if notify else []
         hold = [plan.hold_operation(self._names)] if self._next_commit is NextCommit.WHOLE else []
-        start, release = self._now(), self._observed.release()
+        start = self._now()
         transactions = plan.commit(batches, self._store.capabilities, last, hold, release)
         for transaction in transactions:
             await self._store.apply(transaction)
             self._observed.applied(transaction.operations)
-        if transactions:
-            self._retry.wrote()
-            self._observer.committed(sum(len(t.operations) for t in transactions), self._now() - start)
+        self._retry.wrote()
+        self._observer.committed(sum(len(t.operations) for t in transactions), self._now() - start)
         progress.notification_due = not notify and (progress.notification_due or bool(batches))
         if notify:
             progress.notified(revision)

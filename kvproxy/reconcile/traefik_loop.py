@@ -20,7 +20,6 @@ from .._types import Log
 from ..routing.table import DesiredTable
 from ..traefik.key_check import suspects
 from ..traefik.replicas import Fleet, Replicas
-from ..traefik.static_config import parse_version
 from .observed import ObservedState
 from .observer import Observer
 from .progress import Progress, settle
@@ -120,8 +119,8 @@ class TraefikLoop:
             self._progress.store_due.set()
 
     def _learn(self) -> None:
-        version = min(map(parse_version, self.replicas.versions), default=None)
-        if self._progress.learn(self.replicas.seen, self.replicas.problem, version) and self._reported:
+        replicas = self.replicas
+        if self._progress.learn(replicas.seen, replicas.problem, replicas.version) and self._reported:
             self._reported = False
             self._log.info("Traefik follows the store again.")
 

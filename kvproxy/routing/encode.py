@@ -23,9 +23,8 @@ from .route import Route, RouteSpec
 from .rule import priority, rule
 
 
-def _unplaced(route: Route, layout: Layout) -> dict[str, Any]:
+def _unplaced(name: str, route: Route, spec: RouteSpec, layout: Layout) -> dict[str, Any]:
     """The section ``http`` of the dynamic configuration of one route, as far as it does not depend on its place."""
-    name, spec = layout.names.route(route.key), layout.spec(route)
     text = rule(spec)
     router: dict[str, Any] = {"rule": text, "service": name}
     if (wanted := priority(spec)) != len(text):
@@ -88,19 +87,19 @@ def encode_route(route: Route, layout: Layout, parent: Group | None = None) -> E
     Raises:
         HookError: if a hook fails, or gives what cannot be used.
     """
-    http, outermost = _customized(route, layout)
-    name = layout.names.route(route.key)
+    name, spec = layout.names.route(route.key), layout.spec(route)
+    http, outermost = _customized(name, route, spec, layout)
     router = http["routers"][name]
     # Behind nothing: Traefik allows what the hook gave it for routers without a parent only.
     where = replace(layout, rooted=False) if outermost else layout
     middlewares = tuple(router.pop("middlewares", ()))
-    router |= _placed(where, None if outermost else parent, layout.spec(route), middlewares)
+    router |= _placed(where, None if outermost else parent, spec, middlewares)
     return Entry(name, flatten({"http": http}), {route.key: encode_record(route)}, route, outermost, middlewares)
 
 
-def _customized(route: Route, layout: Layout) -> tuple[dict[str, Any], bool]:
+def _customized(name: str, route: Route, spec: RouteSpec, layout: Layout) -> tuple[dict[str, Any], bool]:
     """The section ``http`` of a route after the hooks, and True if its router must have no parent."""
-    http = _unplaced(route, layout)
+    http = _unplaced(name, route, spec, layout)
     return http, layout.customize is not None and layout.customize(http, route, layout.names)
 
 
@@ -110,7 +109,7 @@ def alone(route: Route, layout: Layout) -> dict[str, Any]:
     Raises:
         HookError: if a hook fails, or gives what cannot be used.
     """
-    return {"http": _customized(route, layout)[0]}
+    return {"http": _customized(layout.names.route(route.key), route, layout.spec(route), layout)[0]}
 
 
 def unserved(route: Route, names: Names) -> Entry:

@@ -118,11 +118,6 @@ def _reach_rule(reach: str) -> str:
     return f"Host({quote_argument(host)}) && {rule}" if host else rule
 
 
-def prefixes(stem: str) -> Iterator[str]:
-    """All beginnings of a stem, the longest first, the stem itself being one of them."""
-    return (stem[:end] for end in range(len(stem), 0, -1))
-
-
 def above_stem(stem: str) -> Iterator[str]:
     """Stems of the routes that a request for one leads to if it is not there, the longest first.
 
@@ -245,7 +240,8 @@ class Lookup:
 
     def inner(self, stem: str, besides: Group | None = None) -> Group | None:
         """The innermost group that reaches a stem, but for one; None if none does."""
-        for prefix in prefixes(stem):
+        for end in range(len(stem), 0, -1):
+            prefix = stem[:end]
             for table in (self.single, self.several):
                 if (group := table.get(prefix)) is not None and group != besides:
                     return group

@@ -72,12 +72,12 @@ class Names:
         """The middleware that nothing uses and that shows the revision."""
         return _REVISION + self._end
 
-    @property
+    @cached_property
     def revision_key(self) -> str:
         """The key of the revision."""
         return f"http/middlewares/{self.revision}/headers/customResponseHeaders/X-Kvproxy-Revision"
 
-    @property
+    @cached_property
     def hold_key(self) -> str:
         """The key that keeps Traefik from loading anything, for as long as what is being written is not whole."""
         return _HOLD + self._end

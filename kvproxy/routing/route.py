@@ -40,7 +40,7 @@ class RouteSpec:
     @property
     def key(self) -> str:
         """The one spelling that all spellings of this routespec share, as JupyterHub would write it."""
-        return self.host + "/" + "".join(quote(segment, safe=SAFE) + "/" for segment in self.segments)
+        return self.host + "/" + "".join([quote(segment, safe=SAFE) + "/" for segment in self.segments])
 
 
 @dataclass(frozen=True)
@@ -124,7 +124,7 @@ def parse_routespec(routespec: str) -> RouteSpec:
         raise _refuse(routespec, "it holds half of a surrogate pair") from None
     host, _, path = routespec.partition("/")
     # Traefik merges repeated slashes before it looks for a route, so they are another spelling of one.
-    segments = tuple(_parse_segment(routespec, raw) for raw in path.split("/") if raw)
+    segments = tuple([_parse_segment(routespec, raw) for raw in path.split("/") if raw])
     return RouteSpec(_parse_host(routespec, host) if host else "", segments)
 
 

@@ -59,7 +59,7 @@ class DesiredTable:
     @property
     def count(self) -> int:
         """The number of routes."""
-        return len(self.entries) - len(self._tree.nodes) - (SETUP in self.entries)
+        return len(self.entries) - len(self._tree.members.nodes) - (SETUP in self.entries)
 
     def entry(self, route: Route, *, plain: bool = False) -> Entry:
         """A route as it would be in the store now; a plain one is what it would be without hooks.
@@ -102,7 +102,7 @@ class DesiredTable:
         self._layout = replace(self._layout, rooted=rooted)
         self._rerooted = True
         self._set_up()
-        return [SETUP, *self._encode(self._tree.outermost)]
+        return [SETUP, *self._encode(list(self._tree.members.children(None)))]
 
     def _place(self, route: Route) -> Group | None:
         return self._tree.place(self.names.route(route.key), self._stem(route))
@@ -126,7 +126,7 @@ class DesiredTable:
         at = self._stem(entry.route)
         groups = self._tree.put(name, at)
         if entry.middlewares != (before.middlewares if before is not None else ()):
-            groups = self._tree.under(at)
+            groups = self._tree.members.under(at)
         self._outermost.discard(name)
         exposed = self._expose(entry)
         return [*self._encode([*groups, *exposed]), *self._reroot()]
@@ -262,7 +262,7 @@ class DesiredTable:
     def _restless(self, dividing: bool) -> bool:
         if self.groups_allowed is None:
             return False
-        return self._tree.restless if dividing else not self._tree.empty
+        return self._tree.restless if dividing else bool(self._tree.members.nodes)
 
     def allow_groups(self, allowed: bool) -> list[str]:
         """Say whether Traefik can read groups; if not, they are given up at once.
@@ -275,7 +275,7 @@ class DesiredTable:
         return [*flattened, *self._reroot()]
 
     def _flatten(self) -> list[str]:
-        names = [self.names.group(group) for group in self._tree.nodes]
+        names = [self.names.group(group) for group in self._tree.members.nodes]
         if not names:
             return []
         for name in names:
@@ -291,8 +291,10 @@ class DesiredTable:
     @property
     def forced_flat(self) -> str:
         """The routespec of a route that keeps the routes from being in groups though they were to be; else empty."""
+        if not self._outermost:
+            return ""
         wanted = self._layout.kind == "tree" or (self._layout.kind == "auto" and self.count > self._layout.threshold)
-        entry = self.entries.get(next(iter(self._outermost), ""))
+        entry = self.entries.get(next(iter(self._outermost)))
         return entry.route.routespec if wanted and entry is not None and entry.route is not None else ""
 
     def is_group(self, name: str) -> bool:
@@ -308,7 +310,7 @@ class DesiredTable:
         kind = self._layout.kind if self.groups_allowed else "flat"
         if kind == "auto":
             # It changes back at half of the number only, so that one route more or less cannot flip it each time.
-            return self.count > (self._layout.threshold if self._tree.empty else self._layout.threshold // 2)
+            return self.count > (self._layout.threshold // 2 if self._tree.members.nodes else self._layout.threshold)
         return kind == "tree"
 
     def _encode(self, items: Iterable[Item]) -> list[str]:
@@ -319,10 +321,10 @@ class DesiredTable:
         return name
 
     def _encode_group(self, group: Group) -> str:
-        name, node = self.names.group(group), self._tree.nodes.get(group)
+        name, node = self.names.group(group), self._tree.members.nodes.get(group)
         if node is None:
             self.entries.pop(name, None)
         else:
-            last = self.entries.get(self._tree.fallback(group) or "")
+            last = self.entries.get(self._tree.members.fallback(group) or "")
             self.entries[name] = encode_group(group, node.parent, node.active, last, self._layout)
         return name

@@ -9,8 +9,7 @@ order. A route that is not yet, or no longer, in its group is beside it and has 
 
 from __future__ import annotations
 
-from bisect import insort
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Final
 
 from .group import Group, Limits, Lookup, above_stem, depth, divide
@@ -20,8 +19,8 @@ from .membership import Item, Membership, Node
 _KEYS: Final = 6
 
 
-class RoutingTree(Membership):
-    """Membership of routes in groups.
+class RoutingTree:
+    """Takes routes into groups, and out of them.
 
     Args:
         limits: the sizes at which groups are made and given up.
@@ -30,8 +29,9 @@ class RoutingTree(Membership):
     """
 
     def __init__(self, limits: Limits | None = None, hosts: bool = False) -> None:
-        super().__init__(limits or Limits())
-        self.hosts = hosts
+        #: The present group of each route and group.
+        self.members = Membership(limits or Limits())
+        self._hosts = hosts
         self._open = Lookup()
         self._prepared: dict[Group, None] = {}
         self._activated: dict[Group, None] = {}
@@ -46,7 +46,7 @@ class RoutingTree(Membership):
         Returns:
             the groups whose fallback may have changed, for requests that match no route in them.
         """
-        return [] if name in self._stems else self._put(name, stem, self._best(stem))
+        return [] if name in self.members.stems else self._put(name, stem, self._best(stem))
 
     def restore_route(self, name: str, stem: str, parent: Group | None) -> None:
         """Add a route that was found in a group, or in none; it stays there unless no request could reach it."""
@@ -54,21 +54,17 @@ class RoutingTree(Membership):
         self._put(name, stem, parent if usable else self._best(stem))
 
     def _put(self, name: str, stem: str, where: Group | None) -> list[Group]:
-        self._stems[name], self._names[stem], self._parents[name] = stem, name, where
+        self.members.add_route(name, stem, where)
         if where != self._open.inner(stem):
             self._misplaced[name] = None
-        self._attach(name, where)
-        return self.under(stem)
+        return self.members.under(stem)
 
     def drop(self, name: str) -> list[Group]:
         """Remove a route; return the same as :meth:`put`."""
-        if name not in self._stems:
+        if name not in self.members.stems:
             return []
-        stem = self._stems.pop(name)
-        del self._names[stem]
         self._misplaced.pop(name, None)
-        self._detach(name, self._parents.pop(name))
-        return self.under(stem)
+        return self.members.under(self.members.remove_route(name))
 
     def expose(self, name: str) -> list[Item]:
         """Take a route out of all groups at once, as it has an option that Traefik forbids there.
@@ -79,19 +75,20 @@ class RoutingTree(Membership):
         Returns:
             the routes to be rewritten.
         """
-        if self.empty:
+        members = self.members
+        if not members.nodes:
             return []
-        self._leave(self.nodes)
-        stem = self._stems[name]
-        below = (one for one, at in self._stems.items() if stem != "/" and stem in above_stem(at))
-        changed: list[Item] = [one for one in (name, *below) if self._parents[one] is not None]
+        self._leave(members.nodes)
+        stem = members.stems[name]
+        below = (one for one, at in members.stems.items() if stem != "/" and stem in above_stem(at))
+        changed: list[Item] = [one for one in (name, *below) if members.parent(one) is not None]
         for one in changed:
-            self._set_parent(one, None)
+            members.move(one, None)
         return changed
 
     def place(self, name: str, stem: str) -> Group | None:
         """Return the group that a route is in, or would be added to; None for the root."""
-        return self._parents[name] if name in self._parents else self._best(stem)
+        return self.members.parent(name) if name in self.members.stems else self._best(stem)
 
     def _best(self, stem: str) -> Group | None:
         """Find the group in which a new route is reached at once, and takes no request from another route.
@@ -102,12 +99,12 @@ class RoutingTree(Membership):
         best = self._open.inner(stem)
         for above in above_stem(stem):
             # A route above that is still outside would win over the group, and so over this route in it: join it there.
-            if (name := self._names.get(above)) in self._misplaced:
-                best = min(best, self._parents[str(name)], key=depth)
+            if (name := self.members.names.get(above)) in self._misplaced:
+                best = min(best, self.members.parent(str(name)), key=depth)
         if self._leaving:
             # Beside a group that is given up, it would win over routes below it that are still inside: join them there.
             for item in self._misplaced:
-                parent = self._parent(item)
+                parent = self.members.parent(item)
                 if parent is not None and parent.covers(stem) and stem in self._above(item):
                     best = max(best, parent, key=depth)
         return best
@@ -116,29 +113,28 @@ class RoutingTree(Membership):
         """Start from the groups in a store, each with its parent and True if it is active."""
         known = {group: Node(parent, active) for group, parent, active in found}
         for group, node in known.items():
-            self.nodes[group] = node
-            self._children[group] = {}
-            insort(self._sorted, group)
             if node.active:
                 self._open.add(group)
             else:
                 self._prepared[group] = None
         for group, node in known.items():
-            if not self._may_be_in(group, node.parent):
+            if not self._may_be_in(group, known):
                 node.parent = self._open.inner(group.prefix, group)
             elif node.active and node.parent != self._open.inner(group.prefix, group):
                 self._misplaced[group] = None
-            self._attach(group, node.parent)
-            self._thin[group] = None
+        self.members.add_groups(known)
+        self.members.thin.update(dict.fromkeys(known))
 
-    def _may_be_in(self, group: Group, parent: Group | None) -> bool:
-        """Return True if requests that pass the parent can reach the group, or need not reach it yet."""
+    @staticmethod
+    def _may_be_in(group: Group, known: Mapping[Group, Node]) -> bool:
+        """Return True if requests that pass its parent can reach the group, or need not reach it yet."""
+        parent = known[group].parent
         if parent is None:
             return True
         if parent == group:
             return False
         # An inactive parent passes no requests on, so only an inactive group may be below it.
-        ready = parent in self.nodes and (self.nodes[parent].active or not self.nodes[group].active)
+        ready = parent in known and (known[parent].active or not known[group].active)
         return ready and parent.covers(group.prefix)
 
     # -- one step further
@@ -146,7 +142,8 @@ class RoutingTree(Membership):
     @property
     def restless(self) -> bool:
         """True if there may be a step to take."""
-        return any((self._prepared, self._activated, self._leaving, self._misplaced, self._crowded, self._thin))
+        waiting = (self._prepared, self._activated, self._leaving, self._misplaced)
+        return any(waiting) or bool(self.members.crowded or self.members.thin)
 
     def step(self, dividing: bool, held: Callable[[str], bool], budget: int | None = None) -> list[Item]:
         """Take the next step. Every Traefik must have loaded the last one.
@@ -163,7 +160,7 @@ class RoutingTree(Membership):
         # The order matters: the groups activated by the last step are loaded now, so members may move in from here on.
         self._open_activated()
         if not dividing:
-            self._leave(self.nodes)
+            self._leave(self.members.nodes)
         changed += self._retreat(budget)
         changed += self._activate()
         changed += self._move(held, budget)
@@ -179,31 +176,31 @@ class RoutingTree(Membership):
             parents[self._nearest_open(group)] = None
         for group in self._activated:
             self._open.add(group)
-            self._thin[group] = None
+            self.members.thin[group] = None
         self._activated.clear()
         for parent in parents:
             # Only members of the group around a new one can belong in the new one.
-            for item in self._children[parent]:
+            for item in self.members.children(parent):
                 if self._ideal(item) != parent:
                     self._misplaced[item] = None
 
     def _nearest_open(self, group: Group) -> Group | None:
-        parent = self.nodes[group].parent
+        parent = self.members.nodes[group].parent
         while parent is not None and parent not in self._open:
-            parent = self.nodes[parent].parent
+            parent = self.members.nodes[parent].parent
         return parent
 
     def _retreat(self, budget: int | None) -> list[Group]:
         """Take empty groups out of use, in two steps: deactivate a group first, and remove it when that is loaded."""
         changed = []
         for group in list(self._leaving)[:budget]:
-            node = self.nodes[group]
-            if self._children[group]:
+            node = self.members.nodes[group]
+            if self.members.children(group):
                 continue
             if node.active:
                 node.active = False
             else:
-                self._remove(group)
+                self.members.remove_group(group)
                 del self._leaving[group]
                 self._misplaced.pop(group, None)
             changed.append(group)
@@ -214,7 +211,7 @@ class RoutingTree(Membership):
         self._activated.update(self._prepared)
         self._prepared.clear()
         for group in changed:
-            self.nodes[group].active = True
+            self.members.nodes[group].active = True
         return changed
 
     def _move(self, held: Callable[[str], bool], budget: int | None) -> list[Item]:
@@ -227,16 +224,16 @@ class RoutingTree(Membership):
             if item in waiting or (isinstance(item, str) and held(item)):
                 continue
             del self._misplaced[item]
-            before, after = self._parent(item), self._ideal(item)
+            before, after = self.members.parent(item), self._ideal(item)
             # The groups may have changed since the item was found to be misplaced.
             if before != after:
-                self._set_parent(item, after)
+                self.members.move(item, after)
                 changed.append(item)
         return changed
 
     def _above(self, item: Item) -> Iterator[str]:
         """Return the stems of the routes above an item; a group's are those above the stems that it reaches."""
-        return above_stem(self._stems[item]) if isinstance(item, str) else item.above
+        return above_stem(self.members.stems[item]) if isinstance(item, str) else item.above
 
     def _waiting(self) -> set[Item]:
         """Return the misplaced routes and groups that have to wait for others.
@@ -246,9 +243,9 @@ class RoutingTree(Membership):
         """
         waiting: set[Item] = set()
         for item in self._misplaced:
-            inwards = depth(self._ideal(item)) > depth(self._parent(item))
+            inwards = depth(self._ideal(item)) > depth(self.members.parent(item))
             for above in self._above(item):
-                if (name := self._names.get(above)) is not None and name in self._misplaced:
+                if (name := self.members.names.get(above)) is not None and name in self._misplaced:
                     # Inwards the lower one waits, outwards the upper one.
                     waiting.add(item if inwards else name)
         return waiting
@@ -257,38 +254,42 @@ class RoutingTree(Membership):
         """Make new groups in parents with too many children, and begin to give up groups with too few."""
         made: list[Group] = []
         most = None if budget is None else max(budget // _KEYS, 1)
-        for parent in list(self._crowded):
+        for parent in list(self.members.crowded):
             if most is not None and len(made) >= most:
                 return made
-            del self._crowded[parent]
+            del self.members.crowded[parent]
             if parent is None or parent in self._open:
                 made += self._divide(parent, None if most is None else most - len(made))
-        thin, self._thin = self._thin, {}
+        thin, self.members.thin = self.members.thin, {}
         self._leave(group for group in thin if group in self._open and self._too_thin(group))
         return made
 
     def _divide(self, parent: Group | None, most: int | None) -> list[Group]:
-        strings = [string for string in map(self._string, self._children[parent]) if self.hosts or string[0] == "/"]
-        new = [group for group in divide(parent, strings, self.limits, self._open.single) if group not in self.nodes]
+        members = self.members
+        every = map(members.string, members.children(parent))
+        strings = [string for string in every if self._hosts or string[0] == "/"]
+        divided = divide(parent, strings, members.limits, self._open.single)
+        new = [group for group in divided if group not in members.nodes]
         among = Lookup()
         for group in new:
             among.add(group)
         # The outer ones first; those beyond the budget are found again when these are in use.
         outer = sorted(new, key=lambda group: (len(group.prefix), group.symbols))[:most]
         if len(outer) < len(new):
-            self._crowded[parent] = None
+            members.crowded[parent] = None
         for group in outer:
             above = among.inner(group.prefix, group)
-            self._add(group, parent if above is None else above)
+            members.add_groups({group: Node(parent if above is None else above)})
             self._prepared[group] = None
         return outer
 
     def _too_thin(self, group: Group) -> bool:
-        count = len(self._children[group])
+        members = self.members
+        count = len(members.children(group))
         # Hysteresis: the parent must not have to be divided again as soon as it takes these children back.
-        room = self.limits.most - self.limits.least // 2
-        beside = len(self._children[self.nodes[group].parent])
-        return count == 0 or (2 * count < self.limits.least and beside + count <= room)
+        room = members.limits.most - members.limits.least // 2
+        beside = len(members.children(members.nodes[group].parent))
+        return count == 0 or (2 * count < members.limits.least and beside + count <= room)
 
     def _leave(self, groups: Iterable[Group]) -> None:
         for group in groups:
@@ -297,7 +298,9 @@ class RoutingTree(Membership):
                 self._prepared.pop(group, None)
                 self._activated.pop(group, None)
                 self._open.remove(group)
-                self._misplaced.update(self._children[group])
+                self._misplaced.update(self.members.children(group))
 
     def _ideal(self, item: Item) -> Group | None:
-        return self._open.inner(self._stems[item]) if isinstance(item, str) else self._open.inner(item.prefix, item)
+        if isinstance(item, str):
+            return self._open.inner(self.members.stems[item])
+        return self._open.inner(item.prefix, item)

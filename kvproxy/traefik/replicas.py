@@ -17,6 +17,7 @@ from ..errors import TraefikError, TraefikSilentError
 from ..routing.entry import Entry
 from .api import TraefikView
 from .readiness import Pending, Ready, Rejected, Verdict, judge
+from .static_config import parse_version
 
 T = TypeVar("T")
 
@@ -41,7 +42,7 @@ class Replica:
         view: how to ask it.
         answered: loop time of its last answer, or, before the first, of when it was met.
         seen: the revision that it has loaded, None if none of ours.
-        version: what it says its version is, None as long as it was not asked.
+        version: its version, None as long as it was not asked.
         problem: why it could not be asked last, None if it could.
         silent: whether that is that it did not answer in time.
         lost: whether it is not waited for.
@@ -50,7 +51,7 @@ class Replica:
     view: TraefikView
     answered: float
     seen: int | None = None
-    version: str | None = None
+    version: tuple[int, ...] | None = None
     problem: str | None = None
     silent: bool = False
     lost: bool = False
@@ -74,17 +75,10 @@ class Replicas:
         self._grace = grace
         self._concurrency = concurrency
         self._log = log
-        self._all: dict[int, Replica] = {}
-
-    @property
-    def all(self) -> list[Replica]:
-        """Every replica, those that are left out too."""
-        return list(self._all.values())
-
-    @property
-    def counted(self) -> list[Replica]:
-        """The replicas that are waited for: all that answer, or may do so again; if none does, all."""
-        return [replica for replica in self.all if not replica.lost] or self.all
+        #: Every replica, those that are left out too.
+        self.all: list[Replica] = []
+        #: The replicas that are waited for: all that answer, or may do so again; if none does, all.
+        self.counted: list[Replica] = []
 
     @property
     def seen(self) -> int | None:
@@ -104,18 +98,20 @@ class Replicas:
         return any(replica.silent for replica in self.counted)
 
     @property
-    def versions(self) -> list[str]:
-        """The versions of the counted replicas, as far as they are known."""
-        return [replica.version for replica in self.counted if replica.version is not None]
+    def version(self) -> tuple[int, ...] | None:
+        """The oldest version among the counted replicas, None as long as none was asked."""
+        return min([replica.version for replica in self.counted if replica.version is not None], default=None)
 
     async def look(self) -> None:
         """Ask each replica what it has loaded; one that is left out is not waited for."""
         now = self._now()
-        before, members = self._all, await self._fleet.members()
-        self._all = {id(view): before.get(id(view)) or Replica(view, now) for view in members}
-        for gone in before.keys() - self._all.keys():
-            if (asking := before[gone].asking) is not None:
-                asking.cancel()
+        members = await self._fleet.members()
+        known = {id(replica.view): replica for replica in self.all}
+        self.all = [known.pop(id(view)) if id(view) in known else Replica(view, now) for view in members]
+        for gone in known.values():
+            if gone.asking is not None:
+                gone.asking.cancel()
+        self._count()
         for replica in self.all:
             if replica.asking is None or replica.asking.done():
                 replica.asking = asyncio.create_task(self._ask(replica))
@@ -143,7 +139,7 @@ class Replicas:
             replica.seen = await self._in_time(replica.view.revision())
             # Before it has loaded anything of ours, its API need not be reachable at all.
             if replica.version is None and replica.seen is not None:
-                replica.version = await self._in_time(replica.view.version())
+                replica.version = parse_version(await self._in_time(replica.view.version()))
         except TraefikError as error:
             replica.problem, replica.silent = str(error), isinstance(error, TraefikSilentError)
             # It may come back as another one.
@@ -157,7 +153,7 @@ class Replicas:
 
     async def _in_time(self, answer: Awaitable[T]) -> T:
         """An answer, within the grace if there are others that could go on without it."""
-        if len(self._all) < 2:
+        if len(self.all) < 2:
             return await answer
         try:
             return await asyncio.wait_for(answer, max(self._grace, 0.1))
@@ -178,6 +174,10 @@ class Replicas:
             if replica.lost and replica.problem is None:
                 self._log.info("%s answers again.", replica.view.label)
             replica.lost = replica.problem is not None and (replica.lost or (anybody and silent))
+        self._count()
+
+    def _count(self) -> None:
+        self.counted = [replica for replica in self.all if not replica.lost] or self.all
 
     @staticmethod
     def _now() -> float:
@@ -196,7 +196,7 @@ class Replicas:
         return {name: _worst(said[name] for said in answers) for name in due}
 
     async def _judge(self, replica: Replica, due: Mapping[str, Entry], rows: int) -> dict[str, Verdict]:
-        several = f" ({replica.view.label})" if len(self._all) > 1 else ""
+        several = f" ({replica.view.label})" if len(self.all) > 1 else ""
         try:
             if len(due) * _TABLE_ROWS_PER_REQUEST > rows:
                 table = await replica.view.table()

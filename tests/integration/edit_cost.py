@@ -9,8 +9,10 @@ import logging
 import sys
 import time
 import tracemalloc
+from collections import Counter
 from collections.abc import Awaitable, Callable
 from itertools import count
+from types import FrameType
 from typing import Any, Final, TypeAlias
 
 from benchmarks.contestants import as_kvproxy, laid_out
@@ -91,19 +93,23 @@ async def _cpu(edit: Edit, store: MemoryStore) -> Sample:
 
 
 async def _calls(edit: Edit, store: MemoryStore) -> Sample:
-    """Calls of Python functions: the same on every machine."""
-    calls = 0
+    """Calls of Python functions, all and kvproxy's own, and its modules entered: the same on every machine."""
+    calls, own = 0, Counter[str]()
 
-    def note(frame: object, event: str, argument: object) -> None:
+    def note(frame: FrameType, event: str, argument: object) -> None:
         nonlocal calls
-        calls += event == "call"
+        if event == "call":
+            calls += 1
+            module = str(frame.f_globals.get("__name__"))
+            if module.startswith("kvproxy.") and not module.startswith("kvproxy.testing."):
+                own[module] += 1
 
     sys.setprofile(note)
     try:
         await edit()
     finally:
         sys.setprofile(None)
-    return {"calls": calls}
+    return {"calls": calls, "own_calls": own.total(), "modules": len(own)}
 
 
 async def _memory(edit: Edit, store: MemoryStore) -> Sample:

@@ -10,6 +10,7 @@ import pytest
 from kvproxy.errors import HookError, InvalidRouteError, RouteNotReadyError, StoreUnavailableError
 from kvproxy.hooks.customize import Hook, Hooks, customizing
 from kvproxy.hooks.notify import HookNotifier
+from kvproxy.reconcile.observer import Observer
 from kvproxy.routing.entry import Layout
 from kvproxy.routing.names import ALONE
 from kvproxy.routing.route import Route
@@ -247,7 +248,7 @@ class Told:
 async def test_hooks_are_told_of_adds_deletes_and_failures(asynchronous: bool) -> None:
     """Once each, in order; hooks are not notified of changes that change nothing."""
     store, told = MemoryStore(), Told(asynchronous)
-    async with running(store, layout=hooked(fail_for_ada), observer=HookNotifier(told.hooks, LOG)) as it:
+    async with running(store, layout=hooked(fail_for_ada), observer=HookNotifier(told.hooks, LOG, Observer())) as it:
         await it.add(route("bob", 1), SOON)
         await it.add(route("bob", 1), SOON)
         await it.add(route("bob", 2), SOON)
@@ -272,7 +273,7 @@ async def test_hooks_are_told_of_adds_deletes_and_failures(asynchronous: bool) -
 async def test_they_are_told_of_a_route_that_cannot_be_removed() -> None:
     """In time; JupyterHub keeps that to itself."""
     store, told = MemoryStore(), Told(False)
-    async with running(store, observer=HookNotifier(told.hooks, LOG)) as it:
+    async with running(store, observer=HookNotifier(told.hooks, LOG, Observer())) as it:
         await it.add(route("ada"), SOON)
         store.failure = StoreUnavailableError("Away.")
         with pytest.raises(StoreUnavailableError):
@@ -286,7 +287,7 @@ async def test_they_are_told_of_routes_of_the_store_that_are_not_served() -> Non
     store, told = MemoryStore(), Told(False)
     async with running(store) as it:
         await it.add(route("ada"), SOON)
-    async with running(store, layout=hooked(fail_for_ada), observer=HookNotifier(told.hooks, LOG)):
+    async with running(store, layout=hooked(fail_for_ada), observer=HookNotifier(told.hooks, LOG, Observer())):
         assert told.said == [("failed", "/user/ada/", HookError)]
 
 
@@ -307,7 +308,7 @@ async def test_a_hook_that_is_told_and_fails_is_logged_and_stands_in_no_routes_w
     """Others are told all the same."""
     store, told = MemoryStore(), Told(False)
     hooks = Hooks(route_added=(Hook("the plugin 'sms'", fail),)).then(told.hooks)
-    async with running(store, observer=HookNotifier(hooks, LOG)) as it:
+    async with running(store, observer=HookNotifier(hooks, LOG, Observer())) as it:
         await it.add(route("ada"), SOON)
         assert len(told.said) == 1
         await until(lambda: "the plugin 'sms' failed (RuntimeError: no line); routes go on" in caplog.text)
@@ -325,7 +326,7 @@ async def test_a_hook_that_never_ends_does_not_keep_the_hub_from_stopping(monkey
         finally:
             ended.set()
 
-    async with running(store, observer=HookNotifier(Hooks(route_added=(Hook("slow", wait),)), LOG)) as it:
+    async with running(store, observer=HookNotifier(Hooks(route_added=(Hook("slow", wait),)), LOG, Observer())) as it:
         await it.add(route("ada"), SOON)
         await asyncio.sleep(0)
     assert ended.is_set()

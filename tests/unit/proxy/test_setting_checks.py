@@ -7,13 +7,16 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from prometheus_client import REGISTRY
 from traitlets import TraitError
 from traitlets.config import Config
 
 from kvproxy.errors import ConfigurationError
 from kvproxy.hooks.customize import Hook, Hooks
+from kvproxy.hooks.notify import HookNotifier
 from kvproxy.proxy.session import make_observer
 from kvproxy.reconcile.metrics import Counters
+from kvproxy.reconcile.observer import Observer
 from kvproxy.routing.route import Route
 from kvproxy_redis import TraefikRedisProxy
 
@@ -43,6 +46,18 @@ def test_without_hooks_nothing_is_there_to_be_asked() -> None:
     proxy = TraefikRedisProxy()
     assert proxy.layout(()).customize is None
     assert type(make_observer(proxy.hooks, proxy.log)) is Counters
+
+
+def test_metrics_count_all_events_with_hooks_too() -> None:
+    """The notifier passes each event on, a new one as well."""
+    proxy = TraefikRedisProxy(route_added_hook=nothing)
+    observer = make_observer(proxy.hooks, proxy.log)
+    assert isinstance(observer, HookNotifier)
+    assert {name for name in vars(Observer) if not name.startswith("_")} <= vars(HookNotifier).keys()
+    counted = "jupyterhub_kvproxy_repairs_total"
+    before = REGISTRY.get_sample_value(counted) or 0
+    observer.repaired(3)
+    assert REGISTRY.get_sample_value(counted) == before + 3
 
 
 def test_hooks_that_change_routes_are_named(caplog: pytest.LogCaptureFixture) -> None:
