@@ -74,13 +74,18 @@ async def _stream(proxy: TraefikRedisProxy, tiers: str, size: int) -> list[Row]:
 
 
 def _cpu(proxy: TraefikRedisProxy) -> float:
-    return sum(map(cpu_seconds, proxy.traefik_pids))
+    return sum(map(cpu_seconds, proxy._session.traefik_pids))
+
+
+def _hot(proxy: TraefikRedisProxy) -> int:
+    """How many routes are still to be moved."""
+    return len(proxy._session.tiers.hot) if proxy._session.tiers is not None else 0
 
 
 async def _rest(proxy: TraefikRedisProxy) -> None:
     """Wait until all routes are settled, and the Traefiks have nothing to do."""
     begin, still, before = time.monotonic(), 0, _cpu(proxy)
-    while (still < _RESTING or proxy.hot_routes) and time.monotonic() - begin < _LONGEST:
+    while (still < _RESTING or _hot(proxy)) and time.monotonic() - begin < _LONGEST:
         await asyncio.sleep(_LOOK)
         now = _cpu(proxy)
         still, before = (still + 1 if now - before <= _NONE else 0), now
@@ -88,7 +93,11 @@ async def _rest(proxy: TraefikRedisProxy) -> None:
 
 def table(results: Results) -> str:
     """Ratios to one tier, and behind them what was measured as context."""
-    metrics = {"add_s": "one route, median", "add_p95_s": "one route, 95 %", "traefik_cpu_s": "CPU of all Traefiks a route"}
+    metrics = {
+        "add_s": "one route, median",
+        "add_p95_s": "one route, 95 %",
+        "traefik_cpu_s": "CPU of all Traefiks a route",
+    }
     rows = [
         [f"`{tiers}`: {title}", *(_cell(results, tiers, size, metric) for size in results.sizes())]
         for metric, title in metrics.items()

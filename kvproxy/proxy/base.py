@@ -133,12 +133,8 @@ class KVTraefikProxy(TraefikProxy):
         return str(self.roots)
 
     def hot_settings(self) -> dict[str, Any]:
-        """Return the settings that make this proxy keep its routes elsewhere in the same store, for the second Traefik.
-
-        Neither root may begin with one of this proxy's own roots, nor the other way round.
-        """
-        roots = {"kv_traefik_prefix": self.kv_traefik_prefix, "kv_jupyterhub_prefix": self.kv_jupyterhub_prefix}
-        return {name: f"hot-{root.strip('/')}" for name, root in roots.items()}
+        """Return settings for other places in the same store, for a second Traefik; no root may begin with another."""
+        return {n: f"hot-{getattr(self, n).strip('/')}" for n in ("kv_traefik_prefix", "kv_jupyterhub_prefix")}
 
     @property
     def traefik_root(self) -> str:
@@ -216,16 +212,6 @@ class KVTraefikProxy(TraefikProxy):
     def traefik_pid(self) -> int | None:
         """Process id of the Traefik that the hub started, None if it started none, or it does not run at the moment."""
         return self._session.traefik_pid if self._session is not None else None
-
-    @property
-    def traefik_pids(self) -> list[int]:
-        """Process ids of all Traefiks that the hub started and that run: with two tiers, the one of the hot tier last."""
-        return self._session.traefik_pids if self._session is not None else []
-
-    @property
-    def hot_routes(self) -> int:
-        """The number of routes in the hot tier; 0 with one tier."""
-        return len(self._session.tiers.hot) if self._session is not None and self._session.tiers is not None else 0
 
     @property
     def traefik_replicas(self) -> list[Replica]:
@@ -316,15 +302,13 @@ class KVTraefikProxy(TraefikProxy):
         await asyncio.shield(self._stopping)
 
     async def _stop(self) -> None:
-        if self._reconciler is not None:
+        if self._session is not None and self._reconciler is not None:
             self.log.info(
                 "Leaving %s in the store, %s, for the next start to find.",
                 counted(self._reconciler.count, "route"),
                 self.store_place(),
             )
-            for proxy in (self, *([self._hot] if self._hot is not None else [])):
-                if proxy._reconciler is not None:
-                    await proxy._reconciler.leave_traefik()
+            await self._session.leave_traefik()
         await self._close()
 
     async def _close(self, *, failed: bool = False) -> None:
@@ -406,8 +390,7 @@ class KVTraefikProxy(TraefikProxy):
 
         The hub calls it at the end of its start, when it knows which servers run.
         """
-        session = self._session
-        with session.routes.checking() if session is not None and session.reconciler is not None else nullcontext():
+        with self._session.checking() if self._session is not None else nullcontext():
             await super().check_routes(*arguments, **named)
         if self._reconciler is not None and (left := self._reconciler.prevail()) and not self._told_of_left:
             self._told_of_left = True

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -237,6 +238,16 @@ class Session:
         self._hot, timeout = hot, self._proxy.check_route_timeout
         self.tiers = Tiers(self._open, hot._open, doors, timeout, self._log)
         self._begin(self.tiers.run(), "The task that moves routes")
+
+    def checking(self) -> AbstractContextManager[None]:
+        """Enclose JupyterHub's check of all routes."""
+        return self.routes.checking() if self.reconciler is not None else nullcontext()
+
+    async def leave_traefik(self) -> None:
+        """See :meth:`.Reconciler.leave_traefik`; for both tiers."""
+        for session in (self, self._hot):
+            if session is not None and session.reconciler is not None:
+                await session.reconciler.leave_traefik()
 
     def check_external(self, reconciler: Reconciler) -> None:
         """Begin to check Traefiks that the hub has not started; their faults are logged."""
