@@ -26,7 +26,7 @@ from ..traefik.setup.credentials import ApiAccess
 from ..traefik.static_config import check_url, groups_allowed
 from . import setup
 from .former_names import tell_remarks
-from .hot import doors, make_hot
+from .hot import check_tiers, doors, make_hot
 from .preparation import Prepared, check_certificate, check_hooks, prepare_traefik
 from .session import Session, StoreSettings, make_supervisor
 from .succession import tell_left
@@ -63,9 +63,7 @@ class KVTraefikProxy(TraefikProxy):
         """,
     )
     kv_jupyterhub_prefix = Unicode(
-        "jupyterhub",
-        config=True,
-        help="""The root of the hub's own records of its routes in the store, with or without outer slashes.""",
+        "jupyterhub", config=True, help="The root of the hub's own records in the store, with or without outer slashes."
     )
     store_timeout = Float(
         60,
@@ -136,6 +134,10 @@ class KVTraefikProxy(TraefikProxy):
         """Return settings for other places in the same store, for a second Traefik; no root may begin with another."""
         return {n: f"hot-{getattr(self, n).strip('/')}" for n in ("kv_traefik_prefix", "kv_jupyterhub_prefix")}
 
+    def hot_proxy(self) -> KVTraefikProxy | None:
+        """Return the proxy of the second Traefik, which is not started; None with one tier of routes."""
+        return make_hot(self, self.hot_settings()) if self.route_tiers == "two" else None
+
     @property
     def traefik_root(self) -> str:
         """:attr:`kv_traefik_prefix` without outer slashes."""
@@ -200,9 +202,10 @@ class KVTraefikProxy(TraefikProxy):
         if self.should_start:
             prepare = partial(prepare_traefik, self, self.traefik_provider, self.traefik_environment)
             prepared = await asyncio.get_running_loop().run_in_executor(None, prepare)
-        if self.route_tiers == "two":
-            self._hot = make_hot(self, prepared, self.hot_settings())
-            await self._hot.prepare()
+        if (hot := self.hot_proxy()) is not None:
+            check_tiers(self, prepared)
+            await hot.prepare()
+        self._hot = hot
         self.dynamic_config(Features(prepared.version) if prepared is not None else None)
         layout = self.layout(() if self.should_start else (self.traefik_entrypoint,))
         check_hooks(layout, self.hub if self.app is not None else None)
@@ -305,7 +308,7 @@ class KVTraefikProxy(TraefikProxy):
         if self._session is not None and self._reconciler is not None:
             self.log.info(
                 "Leaving %s in the store, %s, for the next start to find.",
-                counted(self._reconciler.count, "route"),
+                counted(self._session.routes.count, "route"),
                 self.store_place(),
             )
             await self._session.leave_traefik()

@@ -27,18 +27,13 @@ class HotLog(logging.LoggerAdapter[Any]):
         return f"Hot tier: {msg}", kwargs
 
 
-def make_hot(proxy: P, prepared: Prepared | None, stored: Mapping[str, Any]) -> P:
+def make_hot(proxy: P, stored: Mapping[str, Any]) -> P:
     """Return the proxy of the second Traefik.
 
     Args:
         proxy: the proxy of the first Traefik.
-        prepared: the first Traefik; None if the hub does not start it.
         stored: the settings of the place of its routes.
-
-    Raises:
-        ConfigurationError: if the settings do not allow two tiers.
     """
-    _check(proxy, prepared)
     file = Path(proxy.static_config_file)
     own = {
         "log": HotLog(proxy.log, {}),
@@ -71,8 +66,16 @@ def doors(proxy: TraefikProxy) -> Doors:
     return Doors(proxy.hot_traefik_url, parse_routespec(f"{base}/hub/") if everything else None)
 
 
-def _check(proxy: TraefikProxy, prepared: Prepared | None) -> None:
-    """Refuse what would differ from one tier for users, and what cannot be had in two tiers yet."""
+def check_tiers(proxy: TraefikProxy, prepared: Prepared | None) -> None:
+    """Refuse what would differ from one tier for users, and what cannot be had in two tiers yet.
+
+    Args:
+        proxy: the proxy of the first Traefik.
+        prepared: the first Traefik; None if the hub does not start it.
+
+    Raises:
+        ConfigurationError: with one sentence that names the setting.
+    """
     why = ""
     if prepared is None:
         why = "works only if the hub starts Traefik (c.TraefikProxy.should_start)"

@@ -18,7 +18,7 @@ from ..hooks.notify import HookNotifier
 from ..process.adoption import Decision
 from ..process.launch import launch_spec, secrets_in
 from ..process.supervisor import TraefikSupervisor
-from ..reconcile.metrics import GAUGES, Counters
+from ..reconcile.metrics import GAUGES, Counters, State
 from ..reconcile.observer import Observer
 from ..reconcile.reconciler import Reconciler
 from ..reconcile.startup import (
@@ -30,7 +30,7 @@ from ..reconcile.startup import (
     wait_for_traefik,
     warn_once,
 )
-from ..reconcile.tiers import Doors, Tiers
+from ..reconcile.tiers import CountedTier, Doors, Tiers
 from ..store.base import Store
 from ..store.renewal import tell_renewals
 from ..traefik.features import Features, probe_features
@@ -42,6 +42,8 @@ from .traits import TraefikProxy
 
 #: Maximum seconds to wait for JupyterHub's check of all routes, from the first route on.
 _LONGEST_START: Final = 10.0
+#: Maximum seconds for which a hub that stops waits for routes to be moved to the base tier.
+_SETTLING: Final = 10.0
 _STORE_TIMEOUT: Final = "c.KVTraefikProxy.store_timeout"
 
 
@@ -88,6 +90,7 @@ class Session:
         #: The replicas of Traefik.
         self.discovery = discovery(proxy, access)
         self._hot: Session | None = None
+        self._watched: State | None = None
         #: The tiers of routes; None if there is one.
         self.tiers: Tiers | None = None
         #: The reconciler; None before it was started.
@@ -177,6 +180,7 @@ class Session:
         )
         await wait_for_store(reconciler.start, stored.timeout, _STORE_TIMEOUT, log)
         self.reconciler = reconciler
+        self._watched = reconciler
         GAUGES.watch(reconciler)
         if stored.certificates:
             self._begin(tell_renewals(stored.certificates, log), "The check for renewed certificates")
@@ -237,6 +241,9 @@ class Session:
         """
         self._hot, timeout = hot, self._proxy.check_route_timeout
         self.tiers = Tiers(self._open, hot._open, doors, timeout, self._log)
+        GAUGES.forget(self._open)
+        self._watched = CountedTier(self._open, len(doors.places))
+        GAUGES.watch(self._watched)
         self._begin(self.tiers.run(), "The task that moves routes")
 
     def checking(self) -> AbstractContextManager[None]:
@@ -244,7 +251,9 @@ class Session:
         return self.routes.checking() if self.reconciler is not None else nullcontext()
 
     async def leave_traefik(self) -> None:
-        """See :meth:`.Reconciler.leave_traefik`; for both tiers."""
+        """See :meth:`.Reconciler.leave_traefik`; for both tiers, after all routes have been moved to the base tier."""
+        if self.tiers is not None:
+            await self.tiers.settle(_SETTLING)
         for session in (self, self._hot):
             if session is not None and session.reconciler is not None:
                 await session.reconciler.leave_traefik()
@@ -302,8 +311,8 @@ class Session:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        if self.reconciler is not None:
-            GAUGES.forget(self.reconciler)
+        if self._watched is not None:
+            GAUGES.forget(self._watched)
         GAUGES.forget_memory(self._tracker)
         ends: list[Callable[[], Awaitable[None]]] = []
         if self.supervisor is not None:

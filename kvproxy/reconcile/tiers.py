@@ -17,10 +17,12 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
+from .._text import counted
 from .._types import Log
 from ..errors import KVProxyError
 from ..routing.route import Route, RouteSpec, make_route
 from ..routing.tiers import EVERYTHING, below, may_be_hot, movable
+from ..traefik.replicas import Replica
 from .reconciler import Reconciler
 
 #: Seconds between two attempts to move routes if one has failed.
@@ -39,6 +41,43 @@ class Doors:
 
     hot: str
     hub_pages: RouteSpec | None = None
+
+    @property
+    def places(self) -> list[RouteSpec]:
+        """The places of the base routes that are not the hub's."""
+        return [place for place in (EVERYTHING, self.hub_pages) if place is not None]
+
+
+class CountedTier:
+    """One of two tiers, for the metrics.
+
+    Args:
+        tier: keeps its routes.
+        leading: the number of its routes that only lead to the other tier.
+    """
+
+    def __init__(self, tier: Reconciler, leading: int) -> None:
+        self._tier, self._leading = tier, leading
+
+    @property
+    def count(self) -> int:
+        """The number of the hub's routes in this tier."""
+        return max(self._tier.count - self._leading, 0)
+
+    @property
+    def waiting(self) -> int:
+        """See :attr:`.Status.waiting`."""
+        return self._tier.waiting
+
+    @property
+    def revision(self) -> int:
+        """See :attr:`.Status.revision`."""
+        return self._tier.revision
+
+    @property
+    def replicas(self) -> list[Replica]:
+        """See :attr:`.Status.replicas`."""
+        return self._tier.replicas
 
 
 class Tiers:
@@ -77,6 +116,13 @@ class Tiers:
     def hot(self) -> dict[RouteSpec, Route]:
         """The routes in the hot tier by their places, without the one for everything."""
         return {route.spec: route for route in self._hot.routes() if route.spec != EVERYTHING}
+
+    @property
+    def count(self) -> int:
+        """The number of the hub's routes."""
+        lead = sum(self._base.route(place) is not None for place in self._doors.places)
+        both = sum(self._base.route(spec) is not None for spec in self.hot)
+        return self._base.count - lead + self._hot.count - both
 
     async def add(self, route: Route, timeout: float) -> None:
         """See :meth:`.Reconciler.add`."""
@@ -126,18 +172,14 @@ class Tiers:
         """See :meth:`.Reconciler.get`. A route in both tiers is as in the base tier, which answers first."""
         if key == EVERYTHING.key:
             return self._hot.get(key)
-        if key in self._own:
+        if any(key == place.key for place in self._doors.places):
             return None
         return self._base.get(key) or self._hot.get(key)
 
     def merge(self, base: Mapping[str, dict[str, Any]], hot: Mapping[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
         """Return the routes of both tiers by routespec, each once and without those that lead to the other tier."""
-        return {**hot, **{routespec: route for routespec, route in base.items() if routespec not in self._own}}
-
-    @property
-    def _own(self) -> set[str]:
-        """The keys of the base routes that are not the hub's."""
-        return {place.key for place in (EVERYTHING, self._doors.hub_pages) if place is not None}
+        own = {place.key for place in self._doors.places}
+        return {**hot, **{routespec: route for routespec, route in base.items() if routespec not in own}}
 
     @contextmanager
     def checking(self) -> Iterator[None]:
@@ -158,6 +200,23 @@ class Tiers:
                 self._log.warning("Routes stay in the hot tier for now. %s", error)
                 await asyncio.sleep(_PAUSE)
             await self._rest()
+
+    async def settle(self, timeout: float) -> None:
+        """Move all hot routes, so that the base tier has all of them when the hub stops.
+
+        Args:
+            timeout: seconds after which the rest is left where it is, for the next start.
+        """
+        try:
+            await asyncio.wait_for(self._move_all(timeout), timeout)
+        except (KVProxyError, asyncio.TimeoutError) as error:
+            self._log.warning(
+                "%s stay in the hot tier until the next start. %s", counted(len(self.hot), "route"), error
+            )
+
+    async def _move_all(self, timeout: float) -> None:
+        while due := movable(self.hot):
+            await self._move(due, timeout)
 
     async def _rest(self) -> None:
         timer = asyncio.get_running_loop().call_later(1.0, self._due.set)

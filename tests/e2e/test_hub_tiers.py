@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import signal
 
@@ -12,6 +13,7 @@ import pytest
 from kvproxy.testing.hub import HubClient, HubProcess
 from kvproxy.testing.servers import RedisServer, free_port
 
+from .command import process
 from .proxies import until_true
 
 pytestmark = [pytest.mark.hub, pytest.mark.timeout(300)]
@@ -44,6 +46,12 @@ async def test_users_work_in_a_new_route_while_hub_and_traefiks_die(hub: HubProc
         await ada.spawn()
         assert await ada.run("print(40 + 2)") == "42\n"
         routes = await ada.routes()
+        shown = json.loads((await asyncio.to_thread(process, hub.directory, "routes", "--json")).out)
+        seen = {row["routespec"]: row["target"] for row in shown["routes"] if not row["differs"]}
+        # The first Traefik leads to the hub's own pages by itself.
+        assert seen == {spec: route["target"] for spec, route in routes.items()} | {"/hub/": routes["/"]["target"]}
+        checked = await asyncio.to_thread(process, hub.directory, "check")
+        assert "error" not in checked.out, checked.out
         for number in (0, 1):
             killed = traefiks(hub)[number]
             os.kill(killed.pid, signal.SIGKILL)

@@ -8,7 +8,7 @@ from ...store.base import Store
 from ..hub.config import Hub
 from ..hub.liveness import hub_answers, hub_at_work
 from ..routes.compare import StoreState
-from ..routes.observe import api_urls, opened, replicas
+from ..routes.observe import api_urls, opened, replicas, tiers_of
 from . import findings
 from .findings import Finding, ok
 from .hub import configuration, cookie_secret, network, permissions, preparation
@@ -29,8 +29,17 @@ async def examine(hub: Hub) -> list[Finding]:
         about, runs = await _hub(hub, store, held)
         started = runs or (held is not None and held.revision is not None)
         found += [cookie_secret(hub, started), *permissions(hub), about, *said]
+        found += [finding for tier in tiers_of(hub)[1:] for finding in await _examine_tier(tier, runs)]
         # The preparation of the start reports some of them by the same function, and so in the same words.
         return findings.each_once(found + await _examine_traefiks(hub, store, held, runs))
+
+
+async def _examine_tier(tier: Hub, runs: bool) -> list[Finding]:
+    """Check the second tier of routes."""
+    async with opened(tier.proxy) as store, replicas(tier) as asked:
+        said, held = await examine_store(tier, store)
+        opinions, _ = await strangers(tier, api_urls(tier.proxy))
+        return [*said, *await examine_traefik(tier, store, held, asked, runs), *opinions]
 
 
 async def _hub(hub: Hub, store: Store, held: StoreState | None) -> tuple[Finding, bool]:

@@ -21,7 +21,7 @@ from ...traefik.setup.certificate import CERTIFICATE_LOST
 from ...traefik.static_config import groups_allowed, parse_version
 from ..hub.config import Hub
 from ..routes.compare import StoreState
-from ..routes.observe import Replicas, look_steadily
+from ..routes.observe import Replicas, Tier
 from . import findings
 from .findings import Finding, Level, error, ok
 from .trials import trials
@@ -83,7 +83,7 @@ async def examine_traefik(
             found.append(findings.metrics(name, await _counts(hub, api)))
     if held is None:
         return found
-    held, seen, rows = await look_steadily(hub, store, there)
+    held, seen, rows = await Tier(hub, store, there).look_steadily()
     well = [one for one in seen if not one.problem]
     found += findings.versions(well, hub.proxy.route_layout)
     found += findings.revisions(held, well)
