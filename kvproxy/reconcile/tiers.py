@@ -25,6 +25,10 @@ from ..routing.tiers import EVERYTHING, below, may_be_hot, movable
 from ..traefik.replicas import Replica
 from .reconciler import Reconciler
 
+#: The number of settled routes for each hot route from which on the hot ones are moved, and the most hot ones then
+#: (benchmarks/tiers.py).
+_SETTLED_EACH: Final = 24
+_MOST: Final = 256
 #: Seconds between two attempts to move routes if one has failed.
 _PAUSE: Final = 5.0
 
@@ -89,7 +93,7 @@ class Tiers:
         doors: the way from one to the other.
         timeout: seconds that a move may take.
         log: takes the message that routes cannot be moved.
-        many: the number of hot routes from which on they are moved.
+        many: the number of hot routes from which on they are moved, at least; more if moving them costs more.
         old: seconds after which a hot route is moved even if there are few.
     """
 
@@ -129,7 +133,7 @@ class Tiers:
         if route.spec == EVERYTHING:
             await self._add_everything(route, timeout)
         elif await self._may_be_hot(route):
-            if self._hot.count > self._many:
+            if self._hot.count >= self._enough:
                 self._due.set()
             await self._hot.add(route, timeout)
         else:
@@ -224,20 +228,25 @@ class Tiers:
         timer.cancel()
         self._due.clear()
 
+    @property
+    def _enough(self) -> int:
+        # A move costs the base Traefik more the more routes it has, and an addition costs the hot one more.
+        return max(self._many, min(self._base.count // _SETTLED_EACH, _MOST))
+
     def _next(self) -> list[RouteSpec]:
         """Return the routes that are to be moved now."""
         hot, now = self.hot, _now()
         self._since = {spec: self._since.get(spec, now) for spec in hot}
         if self._base.behind:
             return []
-        many = len(hot) >= self._many or any(now - since >= self._old for since in self._since.values())
+        many = len(hot) >= self._enough or any(now - since >= self._old for since in self._since.values())
         # A hub that ended amid a move has left routes in both tiers.
         return [s for s in movable(hot) if not self._hot.awaited(s) and (many or self._base.may_serve(s))]
 
     async def _move(self, specs: Iterable[RouteSpec], timeout: float) -> None:
         """Have the base Traefik serve these hot routes, and then take them out of the hot tier."""
         moving = {spec: route for spec, route in self.hot.items() if spec in set(specs)}
-        # What is in the base tier is served already, and may be newer.
+        # A route in the base tier is served already, and may be newer.
         wanted = [self._base.route(spec) or route for spec, route in moving.items()]
         await asyncio.gather(*(self._base.serve(route, timeout) for route in wanted))
         # One that was deleted meanwhile cannot be a hot one again before the base Traefik has loaded that.

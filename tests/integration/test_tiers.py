@@ -255,7 +255,7 @@ SLOW = (lambda pair: pair.base_loads_slowly(True),)
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_what_the_base_traefik_may_still_serve_keeps_routes_out_of_the_hot_tier(name: str) -> None:
+def test_a_deleted_route_that_may_still_be_served_keeps_others_out_of_the_hot_tier(name: str) -> None:
     """The route was deleted, and the base Traefik has not noticed yet; the new one is led to all the same."""
     scene(*SETTLED, *SLOW, lambda pair: pair.delete(ADA), lambda pair: pair.add(name, 2))
 

@@ -39,7 +39,7 @@ def test_a_pair_answers_as_one_table_does(added: dict[RouteSpec, str], request: 
 
 @given(st.sets(PLACES))
 def test_all_hot_routes_come_to_be_moved_and_none_before_those_below_it(hot: set[RouteSpec]) -> None:
-    """Whatever the routes are, each step moves some, and all requests are answered as before."""
+    """Each step moves some, and all requests are answered as before."""
     base: list[Route] = []
     table = [route(spec) for spec in hot]
     while step := movable(hot):
