@@ -243,7 +243,7 @@ class KVTraefikProxy(TraefikProxy):
         assert prepared is not None  # noqa: S101 - for the type checker
         warn_once(prepared.warnings, self.log)
         if self._hot is not None:
-            await self._hot.start()
+            await self._hot._start()
         version, supervisor = prepared.version, make_supervisor(self, prepared, self.store_secrets())
         decision = await asyncio.get_running_loop().run_in_executor(None, supervisor.decide)
         check_ports = partial(check_free, self.listen_addresses())

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping, MutableMapping
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 from urllib.parse import urlsplit
 
 from ..errors import ConfigurationError
@@ -15,6 +15,9 @@ from ..routing.tiers import EVERYTHING
 from ..traefik.static_config import TIERS_SINCE
 from .preparation import Prepared
 from .traits import TraefikProxy
+
+#: Options of a provider for the place of the routes.
+_PLACE: Final = {"rootKey", "db", "filename", "directory"}
 
 P = TypeVar("P", bound=TraefikProxy)
 
@@ -41,7 +44,7 @@ def make_hot(proxy: P, stored: Mapping[str, Any]) -> P:
         "hub": proxy.hub,
         "public_url": proxy.hot_traefik_url,
         "static_config_file": str(file.with_name(f"{file.stem}-hot{file.suffix}")),
-        "extra_static_config": {},
+        "extra_static_config": _provider(proxy),
         "extra_dynamic_config": {},
         # Without a certificate, Traefik makes a key at each reload.
         "placeholder_certificate": True,
@@ -57,6 +60,14 @@ def make_hot(proxy: P, stored: Mapping[str, Any]) -> P:
     made = type(proxy)(**{**proxy.trait_values(config=True, former_name_of=None), **own, **stored})
     made.hot = True
     return made
+
+
+def _provider(proxy: TraefikProxy) -> dict[str, Any]:
+    """Return the administrator's options of the provider, such as a login, without those of its place in the store."""
+    providers = proxy.extra_static_config.get("providers")
+    given = providers.get(proxy.provider_name) if isinstance(providers, Mapping) else None
+    kept = {name: value for name, value in given.items() if name not in _PLACE} if isinstance(given, Mapping) else {}
+    return {"providers": {proxy.provider_name: kept}} if kept else {}
 
 
 def doors(proxy: TraefikProxy) -> Doors:
