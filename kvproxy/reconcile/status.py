@@ -49,6 +49,11 @@ class Status:
         return self._table.count
 
     @property
+    def answers(self) -> bool:
+        """True if every replica of Traefik that counts answered when it was asked last."""
+        return self._progress.problem is None
+
+    @property
     def behind(self) -> bool:
         """True while Traefik is still loading a commit."""
         return self._progress.behind

@@ -155,7 +155,7 @@ class Tiers:
 
     async def _may_be_hot(self, route: Route) -> bool:
         # A route that hooks have changed may depend on being the first to see the request.
-        if not self._base.serves(EVERYTHING) or self._base.hooked(route):
+        if not self._base.serves(EVERYTHING) or not self._hot.answers or self._base.hooked(route):
             return False
         # Requests come by the base Traefik, which may just have died.
         await self._base.look()
