@@ -7,7 +7,7 @@ from typing import Any
 
 from traitlets import Bool, Dict, Unicode
 
-from kvproxy import Roots
+from kvproxy import ConfigurationError, Roots
 from kvproxy.proxy import KVTraefikProxy
 from kvproxy.proxy.former_names import former_name
 from kvproxy.store.connection import HttpConnection
@@ -113,6 +113,19 @@ class TraefikConsulProxy(KVTraefikProxy):
     def traefik_environment(self) -> dict[str, str]:
         """See :meth:`kvproxy.proxy.base.KVTraefikProxy.traefik_environment`."""
         return provider_environment(self.connection)
+
+    def hot_settings(self) -> dict[str, Any]:
+        """See :meth:`kvproxy.proxy.base.KVTraefikProxy.hot_settings`.
+
+        Raises:
+            ConfigurationError: if the hub admits Traefik, whose rights are for one root.
+        """
+        if self.consul_admit_traefik:
+            raise ConfigurationError(
+                "c.TraefikProxy.route_tiers = 'two' does not work with c.TraefikConsulProxy.consul_admit_traefik yet; "
+                "set it to 'one'."
+            )
+        return super().hot_settings()
 
     def store_secrets(self) -> list[str]:
         """See :meth:`kvproxy.proxy.base.KVTraefikProxy.store_secrets`."""

@@ -59,6 +59,10 @@ class TraefikFileProviderProxy(KVTraefikProxy):
         """See :meth:`kvproxy.proxy.base.KVTraefikProxy.open_store`."""
         return FileStore(self.file)
 
+    def hot_settings(self) -> dict[str, Any]:
+        """See :meth:`kvproxy.proxy.base.KVTraefikProxy.hot_settings`: another file."""
+        return {"dynamic_config_file": str(self.file.with_name(f"{self.file.stem}-hot{self.file.suffix}"))}
+
     def store_place(self) -> str:
         """See :meth:`kvproxy.proxy.base.KVTraefikProxy.store_place`."""
         return f"in {self.file}"

@@ -167,6 +167,20 @@ class TraefikRedisProxy(KVTraefikProxy):
             return ""
         return explain_traefik(provider_error, self.connection, self.redis_traefik_username)
 
+    def hot_settings(self) -> dict[str, Any]:
+        """See :meth:`kvproxy.proxy.base.KVTraefikProxy.hot_settings`; another database, as Traefik scans a whole one.
+
+        Raises:
+            ConfigurationError: if the hub admits Traefik, whose rights are for one root.
+        """
+        if self.redis_admit_traefik:
+            raise ConfigurationError(
+                "c.TraefikProxy.route_tiers = 'two' does not work with c.TraefikRedisProxy.redis_admit_traefik yet; "
+                "set it to 'one'."
+            )
+        options = {**self.redis_client_kwargs, "db": self.connection.db + 1}
+        return {**super().hot_settings(), "redis_client_kwargs": options}
+
     def store_secrets(self) -> list[str]:
         """See :meth:`kvproxy.proxy.base.KVTraefikProxy.store_secrets`."""
         passwords = (self.connection.password, self.redis_traefik_password, self.redis_sentinel_password)

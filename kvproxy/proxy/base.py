@@ -26,6 +26,7 @@ from ..traefik.setup.credentials import ApiAccess
 from ..traefik.static_config import check_url, groups_allowed
 from . import setup
 from .former_names import tell_remarks
+from .hot import check_tiers, doors, make_hot
 from .preparation import Prepared, check_certificate, check_hooks, prepare_traefik
 from .session import Session, StoreSettings, make_supervisor
 from .succession import tell_left
@@ -62,9 +63,7 @@ class KVTraefikProxy(TraefikProxy):
         """,
     )
     kv_jupyterhub_prefix = Unicode(
-        "jupyterhub",
-        config=True,
-        help="""The root of the hub's own records of its routes in the store, with or without outer slashes.""",
+        "jupyterhub", config=True, help="The root of the hub's own records in the store, with or without outer slashes."
     )
     store_timeout = Float(
         60,
@@ -83,6 +82,7 @@ class KVTraefikProxy(TraefikProxy):
     )
 
     _session: Session | None = None
+    _hot: KVTraefikProxy | None = None
     _starting: asyncio.Lock | None = None
     _stopping: asyncio.Task[None] | None = None
     _told_of_left = False
@@ -129,6 +129,14 @@ class KVTraefikProxy(TraefikProxy):
     def store_place(self) -> str:
         """Return the location of the routes in the store, for messages."""
         return str(self.roots)
+
+    def hot_settings(self) -> dict[str, Any]:
+        """Return settings for other places in the same store, for a second Traefik; no root may begin with another."""
+        return {n: f"hot-{getattr(self, n).strip('/')}" for n in ("kv_traefik_prefix", "kv_jupyterhub_prefix")}
+
+    def hot_proxy(self) -> KVTraefikProxy | None:
+        """Return the proxy of the second Traefik, which is not started; None with one tier of routes."""
+        return make_hot(self, self.hot_settings()) if self.route_tiers == "two" else None
 
     @property
     def traefik_root(self) -> str:
@@ -194,6 +202,10 @@ class KVTraefikProxy(TraefikProxy):
         if self.should_start:
             prepare = partial(prepare_traefik, self, self.traefik_provider, self.traefik_environment)
             prepared = await asyncio.get_running_loop().run_in_executor(None, prepare)
+        if (hot := self.hot_proxy()) is not None:
+            check_tiers(self, prepared)
+            await hot.prepare()
+        self._hot = hot
         self.dynamic_config(Features(prepared.version) if prepared is not None else None)
         layout = self.layout(() if self.should_start else (self.traefik_entrypoint,))
         check_hooks(layout, self.hub if self.app is not None else None)
@@ -230,6 +242,8 @@ class KVTraefikProxy(TraefikProxy):
         prepared = await self.prepare()
         assert prepared is not None  # noqa: S101 - for the type checker
         warn_once(prepared.warnings, self.log)
+        if self._hot is not None:
+            await self._hot._start()
         version, supervisor = prepared.version, make_supervisor(self, prepared, self.store_secrets())
         decision = await asyncio.get_running_loop().run_in_executor(None, supervisor.decide)
         check_ports = partial(check_free, self.listen_addresses())
@@ -243,6 +257,8 @@ class KVTraefikProxy(TraefikProxy):
             self._store_settings(), allowed, able, there_already=adopts, provider_error=supervisor.provider_error
         )
         await session.start_traefik(supervisor, decision, check_ports, version, reconciler, self.refused_login)
+        if self._hot is not None and self._hot._session is not None:
+            session.pair(self._hot._session, doors(self))
 
     def _new_session(self, entry_points: tuple[str, ...]) -> Session:
         """Return a session that is not open yet; it is kept, so that a failure closes it."""
@@ -258,16 +274,18 @@ class KVTraefikProxy(TraefikProxy):
     def _reconciler(self) -> Reconciler | None:
         return self._session.reconciler if self._session is not None else None
 
-    async def _running(self) -> Reconciler:
-        """Return the reconciler; if the hub does not start the proxy, the first use starts it."""
+    async def _running(self) -> Session:
+        """Return the open session; if the hub does not start the proxy, the first use starts it."""
         if self._reconciler is None and self.should_start:
             raise StoppedError("The proxy is not running: it was not started, or has been stopped.")
         if self._starting is None:
             self._starting = asyncio.Lock()
         async with self._starting:
-            return self._reconciler if self._reconciler is not None else await self._start_external()
+            if self._session is None or self._session.reconciler is None:
+                return await self._start_external()
+            return self._session
 
-    async def _start_external(self) -> Reconciler:
+    async def _start_external(self) -> Session:
         try:
             await self.prepare()
             session = self._new_session((self.traefik_entrypoint,))
@@ -277,7 +295,7 @@ class KVTraefikProxy(TraefikProxy):
             await self._close()
             raise error.with_traceback(None) from None
         session.check_external(reconciler)
-        return reconciler
+        return session
 
     async def stop(self) -> None:
         """Stop Traefik; the routes stay in the store. Concurrent calls wait for the same stop."""
@@ -287,19 +305,21 @@ class KVTraefikProxy(TraefikProxy):
         await asyncio.shield(self._stopping)
 
     async def _stop(self) -> None:
-        if self._reconciler is not None:
+        if self._session is not None and self._reconciler is not None:
             self.log.info(
                 "Leaving %s in the store, %s, for the next start to find.",
-                counted(self._reconciler.count, "route"),
+                counted(self._session.routes.count, "route"),
                 self.store_place(),
             )
-            await self._reconciler.leave_traefik()
+            await self._session.leave_traefik()
         await self._close()
 
     async def _close(self, *, failed: bool = False) -> None:
         if self._session is not None:
             await self._session.aclose(failed=failed)
         self._session = None
+        if self._hot is not None:
+            await self._hot._close(failed=failed)
 
     async def add_route(self, routespec: str, target: str, data: Mapping[str, Any]) -> None:
         """Add a route, or change it, and return when Traefik serves it.
@@ -316,7 +336,7 @@ class KVTraefikProxy(TraefikProxy):
             StoreError: if the store refuses the write.
         """
         route = make_route(self.validate_routespec(routespec), target, data)
-        await (await self._running()).add(route, self.check_route_timeout)
+        await (await self._running()).routes.add(route, self.check_route_timeout)
 
     async def delete_route(self, routespec: str) -> None:
         """Remove a route and return when it is gone from the store. A missing one is no error.
@@ -333,7 +353,7 @@ class KVTraefikProxy(TraefikProxy):
         except InvalidRouteError:
             return
         try:
-            await (await self._running()).delete(key, self.store_timeout)
+            await (await self._running()).routes.delete(key, self.store_timeout)
         except StoppedError:
             # The hub stops its users' servers and the proxy concurrently; no Traefik serves the route any more.
             self.log.info("The proxy is stopped; the route %r is left to the check at the hub's next start.", routespec)
@@ -353,8 +373,8 @@ class KVTraefikProxy(TraefikProxy):
             key = parse_routespec(routespec).key
         except InvalidRouteError:
             return None
-        route = (await self._running()).get(key)
-        return self._session.annotate(self.names.route(key), route) if self._session is not None else route
+        session = await self._running()
+        return session.annotate(self.names.route(key), session.routes.get(key))
 
     async def get_all_routes(self) -> dict[str, dict[str, Any]]:
         """Return all routes by routespec, after a full read of the store; differences from the hub's are repaired.
@@ -366,16 +386,14 @@ class KVTraefikProxy(TraefikProxy):
             StoreError: if the store cannot be read.
         """
         with PROXY_POLL_DURATION_SECONDS.time():
-            reconciler = await self._running()
-            reading = reconciler.all(self.store_timeout)
-            return await (self._session.get_all(reading, reconciler) if self._session is not None else reading)
+            return await (await self._running()).get_all(self.store_timeout)
 
     async def check_routes(self, *arguments: Any, **named: Any) -> None:
         """Do JupyterHub's check of all routes, and then put the routes that another proxy has left behind the hub's.
 
         The hub calls it at the end of its start, when it knows which servers run.
         """
-        with self._reconciler.checking() if self._reconciler is not None else nullcontext():
+        with self._session.checking() if self._session is not None else nullcontext():
             await super().check_routes(*arguments, **named)
         if self._reconciler is not None and (left := self._reconciler.prevail()) and not self._told_of_left:
             self._told_of_left = True

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -17,7 +18,7 @@ from ..hooks.notify import HookNotifier
 from ..process.adoption import Decision
 from ..process.launch import launch_spec, secrets_in
 from ..process.supervisor import TraefikSupervisor
-from ..reconcile.metrics import GAUGES, Counters
+from ..reconcile.metrics import GAUGES, Counters, State
 from ..reconcile.observer import Observer
 from ..reconcile.reconciler import Reconciler
 from ..reconcile.startup import (
@@ -29,6 +30,7 @@ from ..reconcile.startup import (
     wait_for_traefik,
     warn_once,
 )
+from ..reconcile.tiers import CountedTier, Doors, Tiers
 from ..store.base import Store
 from ..store.renewal import tell_renewals
 from ..traefik.entry_point import reserved_advice
@@ -41,6 +43,8 @@ from .traits import TraefikProxy
 
 #: Maximum seconds to wait for JupyterHub's check of all routes, from the first route on.
 _LONGEST_START: Final = 10.0
+#: Maximum seconds for which a hub that stops waits for routes to be moved to the base tier.
+_SETTLING: Final = 10.0
 _STORE_TIMEOUT: Final = "c.KVTraefikProxy.store_timeout"
 
 
@@ -86,6 +90,10 @@ class Session:
         self._tracker: ActivityTracker | None = None
         #: The replicas of Traefik.
         self.discovery = discovery(proxy, access)
+        self._hot: Session | None = None
+        self._watched: State | None = None
+        #: The tiers of routes; None if there is one.
+        self.tiers: Tiers | None = None
         #: The reconciler; None before it was started.
         self.reconciler: Reconciler | None = None
         #: The Traefik that the hub starts; None if it starts none, or has not started it yet.
@@ -94,14 +102,31 @@ class Session:
         self.first_look: asyncio.Task[None] | None = None
 
     @property
+    def _open(self) -> Reconciler:
+        assert self.reconciler is not None  # noqa: S101 - for the type checker
+        return self.reconciler
+
+    @property
+    def routes(self) -> Reconciler | Tiers:
+        """The routes of the hub, to be added, deleted and looked up; the session must be open."""
+        return self.tiers or self._open
+
+    @property
     def traefik_pid(self) -> int | None:
         """Process id of the hub's Traefik, None if there is none."""
         return self.supervisor.pid if self.supervisor is not None else None
 
     @property
+    def traefik_pids(self) -> list[int]:
+        """Process ids of all the hub's Traefiks that run, the one of the hot tier last."""
+        hot = self._hot.traefik_pids if self._hot is not None else []
+        return [*([self.traefik_pid] if self.traefik_pid is not None else []), *hot]
+
+    @property
     def replicas(self) -> list[Replica]:
         """Every replica of Traefik with its last known state."""
-        return self.reconciler.replicas if self.reconciler is not None else []
+        own = self.reconciler.replicas if self.reconciler is not None else []
+        return [*own, *self._hot.replicas] if self._hot is not None else own
 
     async def open(
         self,
@@ -127,7 +152,8 @@ class Session:
         proxy, log, members = self._proxy, self._log, self.discovery.members
         self._store = store = stored.store
         for warning in await wait_for_store(store.check, stored.timeout, _STORE_TIMEOUT, log):
-            log.warning("%s", shown(warning))
+            # The second Traefik's routes are in the same store.
+            (log.debug if proxy.hot else log.warning)("%s", shown(warning))
         if not proxy.should_start:
             dynamic_config(proxy, able := await probe_features(await members()))
 
@@ -155,6 +181,7 @@ class Session:
         )
         await wait_for_store(reconciler.start, stored.timeout, _STORE_TIMEOUT, log)
         self.reconciler = reconciler
+        self._watched = reconciler
         GAUGES.watch(reconciler)
         if stored.certificates:
             self._begin(tell_renewals(stored.certificates, log), "The check for renewed certificates")
@@ -206,6 +233,32 @@ class Session:
         log.info("Traefik %s runs (process %s), configured by %s.", ".".join(map(str, version)), supervisor.pid, file)
         await reconciler.log_notification_cost()
 
+    def pair(self, hot: Session, doors: Doors) -> None:
+        """Keep the newest routes in another session from now on, that of the second Traefik.
+
+        Args:
+            hot: the other session, open.
+            doors: the way from this session's Traefik to the other one.
+        """
+        self._hot, timeout = hot, self._proxy.check_route_timeout
+        self.tiers = Tiers(self._open, hot._open, doors, timeout, self._log)
+        GAUGES.forget(self._open)
+        self._watched = CountedTier(self._open, len(doors.places))
+        GAUGES.watch(self._watched)
+        self._begin(self.tiers.run(), "The task that moves routes")
+
+    def checking(self) -> AbstractContextManager[None]:
+        """Enclose JupyterHub's check of all routes."""
+        return self.routes.checking() if self.reconciler is not None else nullcontext()
+
+    async def leave_traefik(self) -> None:
+        """See :meth:`.Reconciler.leave_traefik`; for both tiers, after all routes have been moved to the base tier."""
+        if self.tiers is not None:
+            await self.tiers.settle(_SETTLING)
+        for session in (self, self._hot):
+            if session is not None and session.reconciler is not None:
+                await session.reconciler.leave_traefik()
+
     def check_external(self, reconciler: Reconciler) -> None:
         """Begin to check Traefiks that the hub has not started; their faults are logged."""
         self.first_look = self._begin(self._check_external(reconciler), "The first check of Traefik")
@@ -236,17 +289,21 @@ class Session:
 
     def annotate(self, name: str, route: dict[str, Any] | None) -> dict[str, Any] | None:
         """Add the last known activity to a route, in place, and return the route."""
+        route = self._hot.annotate(name, route) if self._hot is not None else route
         return self._tracker.annotate(name, route) if self._tracker is not None else route
 
-    async def get_all(
-        self, reading: Coroutine[Any, Any, dict[str, dict[str, Any]]], reconciler: Reconciler
-    ) -> dict[str, dict[str, Any]]:
-        """Await all routes, and add their last activity.
+    async def get_all(self, timeout: float) -> dict[str, dict[str, Any]]:
+        """Return all routes with their last activity.
 
         Raises:
             StoreError: the error of reading.
         """
-        return await (self._tracker.get_all(reading, reconciler.desired) if self._tracker is not None else reading)
+        reconciler = self._open
+        reading = reconciler.all(timeout)
+        own = self._tracker.get_all(reading, reconciler.desired) if self._tracker is not None else reading
+        if self._hot is None or self.tiers is None:
+            return await own
+        return self.tiers.merge(*await asyncio.gather(own, self._hot.get_all(timeout)))
 
     async def aclose(self, *, failed: bool = False) -> None:
         """Close all parts, each even if another one fails.
@@ -257,8 +314,8 @@ class Session:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        if self.reconciler is not None:
-            GAUGES.forget(self.reconciler)
+        if self._watched is not None:
+            GAUGES.forget(self._watched)
         GAUGES.forget_memory(self._tracker)
         ends: list[Callable[[], Awaitable[None]]] = []
         if self.supervisor is not None:

@@ -19,6 +19,8 @@ from ..traefik.validation import validate as validate_value
 
 #: Traefik accepts almost any name, but a store splits lists of names at commas, and a command line names them too.
 _ENTRY_POINT: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*")
+#: Addresses that only this machine reaches. Not `localhost`, which has two of them.
+_LOOPBACK: Final = {"127.0.0.1", "::1"}
 
 
 def _api_url(value: str | Sequence[str]) -> str | list[str]:
@@ -28,6 +30,16 @@ def _api_url(value: str | Sequence[str]) -> str | list[str]:
             "traefik_api_url names several URLs with different paths; replicas of Traefik have the same api.basePath."
         )
     return urls if len(urls) > 1 else urls[0]
+
+
+def _hot_url(setting: str, url: str) -> str:
+    parts = check_url(url, setting)
+    if parts.scheme != "http" or parts.hostname not in _LOOPBACK or parts.path not in {"", "/"} or not parts.port:
+        raise ConfigurationError(
+            f"c.TraefikProxy.{setting} = {url!r} must look like 'http://127.0.0.1:8097': the second Traefik listens on "
+            "this machine only."
+        )
+    return url
 
 
 def _entry_point(setting: str, name: str) -> str:
@@ -82,6 +94,8 @@ CHECKS: Final[Mapping[str, Callable[[Any], Any]]] = {
     "traefik_entrypoint": partial(_entry_point, "traefik_entrypoint"),
     "traefik_api_entrypoint": partial(_entry_point, "traefik_api_entrypoint"),
     "traefik_providers_throttle_duration": _throttle,
+    "hot_traefik_url": partial(_hot_url, "hot_traefik_url"),
+    "hot_traefik_api_url": partial(_hot_url, "hot_traefik_api_url"),
     "hub_id": check_hub_id,
     "hub_host": _hub_host,
     "static_config_file": _static_config_file,

@@ -59,6 +59,7 @@ def static_settings(proxy: TraefikProxy, provider: Mapping[str, Any], version: t
         version=version,
         counts=proxy.tracks_activity and not counts_by_itself(proxy.extra_static_config),
         trusted=tuple(proxy.trusted_proxies),
+        hot=proxy.hot,
         read_timeout=proxy.read_timeout,
         extra=proxy.extra_static_config,
     )
@@ -66,9 +67,11 @@ def static_settings(proxy: TraefikProxy, provider: Mapping[str, Any], version: t
 
 def listen_addresses(proxy: TraefikProxy) -> dict[tuple[str, int], str]:
     """Return the addresses where the hub's Traefik will listen, each with the setting that gives it."""
+    api = "hot_traefik_api_url" if proxy.hot else "traefik_api_url"
+    public = "TraefikProxy.hot_traefik_url" if proxy.hot else "JupyterHub.bind_url"
     return {
-        address(proxy.public_url, "JupyterHub.bind_url"): "c.JupyterHub.bind_url",
-        address(_api_listens(proxy), "traefik_api_url"): "c.TraefikProxy.traefik_api_url",
+        address(proxy.public_url, public): f"c.{public}",
+        address(_api_listens(proxy), api): f"c.TraefikProxy.{api}",
     }
 
 
@@ -89,6 +92,8 @@ def layout(proxy: TraefikProxy, entry_points: tuple[str, ...]) -> Layout:
         transport=transport_of_servers(proxy),
         customize=customizing(proxy.hooks.route_configuration),
         roots=_roots_of_routes(proxy, hosts) if proxy.sets_up else None,
+        # An answer that is cut off must be cut off for the first Traefik too, which would ask again for a missing one.
+        flushes=proxy.hot,
     )
 
 

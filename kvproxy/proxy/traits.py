@@ -35,6 +35,8 @@ class TraefikProxy(Proxy):
 
     #: Traefik's name for the provider that reads the store, such as ``redis``.
     provider_name = ""
+    #: True for the second Traefik of two tiers, to which only the first one leads.
+    hot = False
     #: Former name of the section of this class.
     former_section: ClassVar[str] = ""
     #: The ``proxy_class`` to use instead, if the class exists for its former name only.
@@ -115,6 +117,18 @@ class TraefikProxy(Proxy):
         routes and Traefik supports it, and changes from one to the other without misrouting a request.
         """,
     )
+    route_tiers = Enum(
+        ["one", "two"],
+        "one",
+        config=True,
+        help="""`two` adds new routes to a second, small Traefik, so that adding one costs the same at any number of
+        routes; from time to time they are moved to the first one. See docs/explanation/two-tiers.md. Needs Traefik 3.7.
+        """,
+    )
+    hot_traefik_url = Unicode(
+        "http://127.0.0.1:8097", config=True, help="Where the second Traefik listens if `route_tiers` is `two`."
+    )
+    hot_traefik_api_url = Unicode("http://127.0.0.1:8098", config=True, help="URL of the second Traefik's API.")
     traefik_providers_throttle_duration = Unicode(
         "0s",
         config=True,

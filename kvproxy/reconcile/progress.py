@@ -71,6 +71,8 @@ class Progress:
         self.notification_due = False
         #: True if the store has lost the revision that Traefik was notified of, so that waiting for it is useless.
         self.told_is_lost = False
+        # Names of removed entries that Traefik may still serve, each with the first revision that does not have it.
+        self._lingering: dict[str, int] = {}
         #: True once Traefik has been granted access to the store; until then commits do not wait for it.
         self.admitted = False
         #: The revision that Traefik has loaded, None if none of ours.
@@ -133,7 +135,18 @@ class Progress:
             self.pace.begin(_now())
         if now > was:
             self.pace.progress(_now(), all_of_it=self.told <= now)
+        if self._lingering:
+            self._lingering = {name: gone for name, gone in self._lingering.items() if gone > now}
         return now > was
+
+    def removed(self, name: str) -> None:
+        """Record that an entry has just been removed from the store."""
+        # A removal that Traefik was not notified of comes with the next revision at the latest.
+        self._lingering[name] = self.told + self.notification_due
+
+    def lingers(self, name: str) -> bool:
+        """Return True if a removed entry may still be served by a Traefik that has not loaded its removal."""
+        return name in self._lingering
 
     # Callers that wait for Traefik.
 
@@ -160,9 +173,12 @@ class Progress:
         """Record that the entries of these callers are in the store, at the latest since the last revision."""
         for waiter in waiters:
             waiter.revision = self.told
-            if not self.traefik_due.is_set():
-                self.told_at = _now()
-                self.traefik_due.set()
+            self._poll_often()
+
+    def _poll_often(self) -> None:
+        if not self.traefik_due.is_set():
+            self.told_at = _now()
+            self.traefik_due.set()
 
     @property
     def idle(self) -> bool:
@@ -209,7 +225,7 @@ class Progress:
     def next_poll(self) -> Done:
         """Return a future that is resolved after the next poll of Traefik that begins from now on."""
         self._polls.append(done := _future())
-        self.traefik_due.set()
+        self._poll_often()
         return done
 
     def take_polls(self) -> list[Done]:

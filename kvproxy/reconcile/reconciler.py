@@ -231,21 +231,19 @@ class Reconciler(Status):
             RouteNotReadyError: after ``timeout`` seconds, with what was and was not seen.
             StoreError: if the store refuses the write.
         """
-        self._check_running()
-        if not self._serving:
-            raise _stopped()
+        self._check_serving()
         start = asyncio.get_running_loop().time()
         try:
-            changed = await self._add(route, timeout)
-            self._say_flat()
+            changed = await self.serve(route, timeout)
         except KVProxyError as error:
             self._observer.not_served(route.routespec, error)
             raise
         if changed:
             self._observer.served(route, asyncio.get_running_loop().time() - start)
 
-    async def _add(self, route: Route, timeout: float) -> bool:
-        """Do the work of :meth:`add`; return True if there was any."""
+    async def serve(self, route: Route, timeout: float) -> bool:
+        """Do the work of :meth:`add` without telling the observer; return True if there was any."""
+        self._check_serving()
         entry = self._table.entry(route)
         self._check_size(route, entry)
         before = self._table.entries.get(entry.name)
@@ -264,7 +262,13 @@ class Reconciler(Status):
             await self._await_served(waiter, route, timeout)
         finally:
             self._progress.forget(waiter)
+        self._say_flat()
         return True
+
+    async def look(self) -> None:
+        """Poll Traefik, so that what it serves is known as of now."""
+        self._check_serving()
+        await self._progress.next_poll()
 
     async def delete(self, key: str, timeout: float) -> None:
         """Remove a route and return when it is gone from the store. A missing one is no error.
@@ -273,22 +277,33 @@ class Reconciler(Status):
             StoreError: if that took more than ``timeout`` seconds; the route is still going to be removed.
         """
         self._check_running()
-        name = self._table.names.route(key)
-        if not self._store_loop.knows(name):
-            return
-        before = self._table.entries.get(name)
-        self._store_loop.drop(name)
         try:
-            await self._await_store(self._progress.next_commit(name), timeout, "written to")
+            before = await self.remove(key, timeout)
         except KVProxyError as error:
             self._observer.not_removed(key, error)
             raise
-        if before is not None and before.route is not None:
-            self._observer.removed(before.route.routespec)
+        if before is not None:
+            self._observer.removed(before.routespec)
+
+    async def remove(self, key: str, timeout: float) -> Route | None:
+        """Do the work of :meth:`delete` without telling the observer; return the route that was there."""
+        self._check_running()
+        name = self._table.names.route(key)
+        if not self._store_loop.knows(name):
+            return None
+        before = self._table.entries.get(name)
+        self._store_loop.drop(name)
+        await self._await_store(self._progress.next_commit(name), timeout, "written to")
+        return before.route if before is not None else None
 
     def _check_running(self) -> None:
         if not self._running:
             raise StoppedError("The proxy is not running.")
+
+    def _check_serving(self) -> None:
+        self._check_running()
+        if not self._serving:
+            raise _stopped()
 
     def _say_flat(self) -> None:
         if not self._said_flat and (routespec := self._table.forced_flat):

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 
 from ..routing.entry import Entry
+from ..routing.route import Route, RouteSpec
 from ..routing.table import DesiredTable
 from ..traefik.replicas import Replica
 from .progress import Progress
@@ -46,6 +47,43 @@ class Status:
     def count(self) -> int:
         """The number of desired routes."""
         return self._table.count
+
+    @property
+    def answers(self) -> bool:
+        """True if every replica of Traefik that counts answered when it was asked last."""
+        return self._progress.problem is None
+
+    @property
+    def behind(self) -> bool:
+        """True while Traefik is still loading a commit."""
+        return self._progress.behind
+
+    def routes(self) -> Iterator[Route]:
+        """Return the desired routes."""
+        return (entry.route for entry in self._table.entries.values() if entry.route is not None)
+
+    def route(self, spec: RouteSpec) -> Route | None:
+        """Return the desired route at a place, None if there is none."""
+        entry = self._table.entries.get(self._table.names.route(spec.key))
+        return entry.route if entry is not None else None
+
+    def serves(self, spec: RouteSpec) -> bool:
+        """Return True if Traefik was seen to serve the route at a place as it is desired, since it last failed."""
+        entry = self._table.entries.get(self._table.names.route(spec.key))
+        return entry is not None and self._progress.served.get(entry.name) == entry.generation
+
+    def awaited(self, spec: RouteSpec) -> bool:
+        """Return True if a caller still waits for the route at a place, which may be taken back."""
+        return bool(self._progress.waiters(self._table.names.route(spec.key)))
+
+    def may_serve(self, spec: RouteSpec) -> bool:
+        """Return True if a Traefik has a route at a place, is about to have it, or may still have it."""
+        name = self._table.names.route(spec.key)
+        return self._store_loop.knows(name) or self._progress.lingers(name)
+
+    def hooked(self, route: Route) -> bool:
+        """Return True if hooks change a route, or refuse it."""
+        return self._table.hooked(route)
 
     def stuck(self) -> str:
         """See :func:`kvproxy.reconcile.reasons.stuck`. Called several times a second."""

@@ -252,6 +252,7 @@ class StoreLoop:
                 self._progress.served.pop(name, None)
             settle(commits[name])
             if entry is None:
+                self._progress.removed(name)
                 # The deletion has replaced the edits that callers waited for.
                 settle([waiter.done for waiter in waiters[name]])
             else:

@@ -38,6 +38,8 @@ def _unplaced(name: str, route: Route, spec: RouteSpec, layout: Layout) -> dict[
     balancer: dict[str, Any] = {"servers": [{"url": f"{target.scheme}://{target.netloc}"}]}
     if layout.transport and target.scheme == "https":
         balancer["serversTransport"] = layout.transport
+    if layout.flushes:
+        balancer["responseForwarding"] = {"flushInterval": "-1s"}
     http["services"] = {name: {"loadBalancer": balancer}}
     return http
 

@@ -92,6 +92,7 @@ class Layout:
         customize: changes the configuration of each route, None if nothing does.
         roots: what the root routers are made from, None if there are to be none.
         rooted: whether routes and groups that are in no group are behind the root routers.
+        flushes: whether each part of a server's answer is passed on at once, without being buffered.
     """
 
     entry_points: tuple[str, ...] = ()
@@ -105,6 +106,7 @@ class Layout:
     customize: Customize | None = None
     roots: RootRouters | None = None
     rooted: bool = False
+    flushes: bool = False
 
     def spec(self, route: Route) -> RouteSpec:
         """The place of a route as Traefik is to see it."""

@@ -70,6 +70,13 @@ class DesiredTable:
         layout = replace(self._layout, customize=None) if plain else self._layout
         return encode_route(route, layout, self._place(route))
 
+    def hooked(self, route: Route) -> bool:
+        """Return True if hooks change a route, or refuse it."""
+        try:
+            return self._layout.customize is not None and self.entry(route) != self.entry(route, plain=True)
+        except HookError:
+            return True
+
     def again(self, entry: Entry) -> Entry:
         """A route that was encoded earlier as it would be in the store now. No hook is asked again."""
         return entry if entry.route is None else reparent(entry, self._layout, self._place(entry.route))

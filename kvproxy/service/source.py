@@ -16,8 +16,8 @@ from .._tasks import begin
 from ..cli.check.findings import Finding, refused
 from ..cli.check.run import examine
 from ..cli.hub.config import Hub
-from ..cli.routes.compare import Row, StoreState, store_state
-from ..cli.routes.observe import look_steadily, opened, replicas
+from ..cli.routes.compare import Row, StoreState
+from ..cli.routes.observe import routes_of
 from ..errors import KVProxyError
 from .view import HubSide, Observation
 
@@ -194,11 +194,11 @@ class Source:
         place = self._hub.proxy.store_place()
         self._hubs.begin()
         try:
-            async with opened(self._hub.proxy) as store, replicas(self._hub) as asked:
+            async with routes_of(self._hub) as routes:
                 if self._observation is None:
                     # So the page is there before thousands of routes have been compared.
-                    self._tell(first_sight(place, store_state(await store.snapshot(), self._hub.proxy.names)))
-                held, seen, rows = await look_steadily(self._hub, store, asked)
+                    self._tell(first_sight(place, await routes.tiers[0].held()))
+                held, seen, rows = await routes.look_steadily()
         except KVProxyError as problem:
             return Observation(place, StoreState({}), hub=self._hub_side, problem=str(problem))
         return Observation(place, held, seen, rows, self._hub_side)

@@ -136,7 +136,7 @@ def context(observation: Observation, asked: Asked, findings: Sequence[Finding] 
         "pages": pages,
         "routes": sum(row.route is not None for row in observation.rows),
         "differing": sum(row.differs for row in observation.rows),
-        "replicas": [_replica(one, observation.held) for one in observation.seen],
+        "replicas": [_replica(one) for one in observation.seen],
         "missing": _missing(observation),
         "groups": _groups(observation.held),
         "findings": _sorted(findings),
@@ -168,11 +168,11 @@ def _moment(given: Any) -> str:
     return given[:19].replace("T", " ") if isinstance(given, str) else ""
 
 
-def _replica(seen: TraefikState, held: StoreState) -> tuple[str, str, str, bool]:
+def _replica(seen: TraefikState) -> tuple[str, str, str, bool]:
     """Name, version, what is to be said, and whether all is well."""
     if seen.problem:
         return seen.name, "", printable(seen.problem), False
-    latest = seen.revision == held.revision
+    latest = seen.revision == seen.stored
     said = "has loaded what the store holds" if latest else "has not loaded what the store holds"
     return seen.name, seen.version, said, latest
 

@@ -19,6 +19,8 @@ import tomli_w
 from ..errors import ConfigurationError
 from ..routing.names import ALONE, HUB_HEADER, Names
 
+#: The first version that can leave `X-Forwarded-For` as it is (``forwardedHeaders.notAppendXForwardedFor``).
+TIERS_SINCE: Final = (3, 7, 0)
 #: The first version in which routers may have parents.
 PARENTS_SINCE: Final = (3, 6)
 #: In these versions encoded characters such as %2F are refused unless allowed by name (Traefik's migration notes).
@@ -57,6 +59,7 @@ class StaticSettings:
         counts: whether Traefik counts the requests of each service.
         trusted: networks of proxies whose ``X-Forwarded-…`` headers are believed, such as ``10.0.0.0/8``.
         read_timeout: seconds that a client may take to send a request, its body included; 0 for any time.
+        hot: True for the second Traefik of two tiers, which passes on all headers as the first one sends them.
         extra: merged over all else.
     """
 
@@ -71,6 +74,7 @@ class StaticSettings:
     counts: bool = False
     trusted: tuple[str, ...] = ()
     read_timeout: float = 0
+    hot: bool = False
     extra: Mapping[str, Any] = field(default_factory=dict, repr=False)
 
 
@@ -161,6 +165,8 @@ def static_configuration(settings: StaticSettings) -> dict[str, Any]:
     }
     if settings.trusted:
         public["forwardedHeaders"] = {"trustedIPs": list(settings.trusted)}
+        if settings.hot:
+            public["forwardedHeaders"]["notAppendXForwardedFor"] = True
     log = {"format": "json"} | ({"level": settings.log_level.upper()} if settings.log_level else {})
     base = urlsplit(settings.api_url).path.rstrip("/")
     api = {

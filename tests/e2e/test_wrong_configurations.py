@@ -58,6 +58,24 @@ TRAITS: list[tuple[dict[str, Any], str]] = [
     ({f"{T}.error_pages_except": ["services"]}, r"error_pages_except"),
     ({f"{T}.trusted_proxies": ["10.0.0.0/33"]}, r"trusted_proxies .*10\.0\.0\.0/33"),
     ({f"{T}.route_layout": "trees"}, r"'route_layout' .*'tree'"),
+    ({f"{T}.route_tiers": "three"}, r"'route_tiers' .*'two'"),
+    (
+        {f"{T}.hot_traefik_url": "http://0.0.0.0:8097"},
+        r"hot_traefik_url = .* must look like 'http://127\.0\.0\.1:8097'",
+    ),
+    (
+        {f"{T}.route_tiers": "two", f"{T}.traefik_servers_transport": "own@file"},
+        r"route_tiers = 'two' does not work with",
+    ),
+    (
+        {
+            f"{T}.route_tiers": "two",
+            f"{R}.redis_admit_traefik": True,
+            f"{R}.redis_traefik_username": "traefik",
+            f"{R}.redis_traefik_password": SECRET,
+        },
+        r"route_tiers = .two. does not work with c.TraefikRedisProxy.redis_admit_traefik",
+    ),
     ({f"{T}.check_route_timeout": 0}, r"'check_route_timeout'"),
     ({f"{T}.check_route_timeout": "long"}, r"'check_route_timeout'"),
     ({f"{T}.concurrency": 0}, r"'concurrency'"),

@@ -62,8 +62,8 @@ class Tls:
 
 
 @asynccontextmanager
-async def kvproxy(setup: Setup, hub: str, tls: Tls, directory: Path) -> AsyncIterator[Contestant]:
-    """kvproxy with Traefik, the routes in a file."""
+async def kvproxy(setup: Setup, hub: str, tls: Tls, directory: Path, **more: Any) -> AsyncIterator[Contestant]:
+    """kvproxy with Traefik, the routes in a file; further traits as keyword arguments."""
     port = free_port()
     traits: dict[str, Any] = {
         "public_url": f"{'https' if setup.tls else 'http'}://127.0.0.1:{port}{setup.base}",
@@ -80,12 +80,18 @@ async def kvproxy(setup: Setup, hub: str, tls: Tls, directory: Path) -> AsyncIte
     }
     if setup.tls:
         traits |= {"ssl_cert": str(tls.certificate), "ssl_key": str(tls.key)}
-    proxy = TraefikFileProviderProxy(**traits)
+    proxy = TraefikFileProviderProxy(**traits, **more)
     await proxy.start()
     try:
         yield Contestant(port, proxy)
     finally:
         await proxy.stop()
+
+
+def two_tiers(setup: Setup, hub: str, tls: Tls, directory: Path) -> AbstractAsyncContextManager[Contestant]:
+    """kvproxy with two Traefiks."""
+    urls = {name: f"http://127.0.0.1:{free_port()}" for name in ("hot_traefik_url", "hot_traefik_api_url")}
+    return kvproxy(setup, hub, tls, directory, route_tiers="two", **urls)
 
 
 def chp(program: str) -> Making:

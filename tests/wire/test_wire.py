@@ -10,7 +10,7 @@ from . import recording
 from .__main__ import PAGE
 from .case import SETUPS, Case, Expected, Facts, judge
 from .cases import CASES
-from .contestants import kvproxy
+from .contestants import kvproxy, two_tiers
 from .expected import EXPECTED, of
 from .page import page
 from .running import Views, run
@@ -22,10 +22,10 @@ THERE = recording.read()
 ROWS = {f"W{number}" for number in range(1, 13)}
 
 
-@pytest.fixture(scope="module")
-def here(tmp_path_factory: pytest.TempPathFactory) -> Views:
-    """Observations behind kvproxy, in all cases."""
-    return asyncio.run(run(kvproxy, SHORT, tmp_path_factory.mktemp("wire")))
+@pytest.fixture(scope="module", params=[kvproxy, two_tiers], ids=["one tier", "two tiers"])
+def here(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Views:
+    """Observations behind kvproxy, in all cases; with two tiers, all routes are new ones."""
+    return asyncio.run(run(request.param, SHORT, tmp_path_factory.mktemp("wire")))
 
 
 @pytest.mark.parametrize(("setup", "case"), RUNS, ids=[f"{case.name}-{setup}" for setup, case in RUNS])

@@ -100,6 +100,14 @@ def exit_status(findings: Iterable[Finding], strict: bool) -> int:
     return int(any(finding.level in bad for finding in findings))
 
 
+def each_once(found: Iterable[Finding]) -> list[Finding]:
+    """Return the findings without repetitions."""
+    kept: dict[tuple[Level, str], Finding] = {}
+    for one in found:
+        kept.setdefault((one.level, one.said), one)
+    return list(kept.values())
+
+
 # -- the store
 
 

@@ -8,7 +8,7 @@ from ...store.base import Store
 from ..hub.config import Hub
 from ..hub.liveness import hub_answers, hub_at_work
 from ..routes.compare import StoreState
-from ..routes.observe import api_urls, opened, replicas
+from ..routes.observe import api_urls, opened, replicas, tiers_of
 from . import findings
 from .findings import Finding, ok
 from .hub import configuration, cookie_secret, network, permissions, preparation
@@ -31,7 +31,17 @@ async def examine(hub: Hub) -> list[Finding]:
         started = runs or (held is not None and held.revision is not None)
         found += [cookie_secret(hub, started), *permissions(hub), about, *said]
         found += await asyncio.to_thread(program, hub, prepared, held)
-        return found + await _examine_traefiks(hub, store, held, runs)
+        found += [finding for tier in tiers_of(hub)[1:] for finding in await _examine_tier(tier, runs)]
+        # Two tiers may have the same thing to say.
+        return findings.each_once(found + await _examine_traefiks(hub, store, held, runs))
+
+
+async def _examine_tier(tier: Hub, runs: bool) -> list[Finding]:
+    """Check the second tier of routes."""
+    async with opened(tier.proxy) as store, replicas(tier) as asked:
+        said, held = await examine_store(tier, store)
+        opinions, _ = await strangers(tier, api_urls(tier.proxy))
+        return [*said, *await examine_traefik(tier, store, held, asked, runs), *opinions]
 
 
 async def _hub(hub: Hub, store: Store, held: StoreState | None) -> tuple[Finding, bool]:

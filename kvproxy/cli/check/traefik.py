@@ -22,7 +22,7 @@ from ...traefik.setup.certificate import CERTIFICATE_LOST
 from ...traefik.static_config import parse_version
 from ..hub.config import Hub
 from ..routes.compare import StoreState
-from ..routes.observe import Replicas, look_steadily
+from ..routes.observe import Replicas, Tier
 from . import findings
 from .findings import Finding, Level, error, ok
 from .trials import trials
@@ -91,7 +91,7 @@ async def examine_traefik(
             found.append(findings.metrics(name, await _counts(hub, api)))
     if held is None:
         return found
-    held, seen, rows = await look_steadily(hub, store, there)
+    held, seen, rows = await Tier(hub, store, there).look_steadily()
     well = [one for one in seen if not one.problem]
     found += findings.versions(well, hub.proxy.route_layout)
     if not hub.proxy.should_start:

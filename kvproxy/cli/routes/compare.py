@@ -17,6 +17,7 @@ from ...routing.entry import QUARANTINE, SETUP, Entry, Layout
 from ...routing.group import Group
 from ...routing.names import ALONE, Names
 from ...routing.route import Route
+from ...routing.tiers import EVERYTHING
 from ...store.base import Snapshot
 from ...traefik.readiness import Pending, Ready, judge
 
@@ -77,6 +78,7 @@ class TraefikState:
         routers: its descriptions of routers, by name.
         services: its descriptions of services, by name.
         revision: the revision that it has loaded, None if none of kvproxy's.
+        stored: the revision that the store held when it was asked.
         version: such as ``3.7.15``; empty if it was not asked.
         problem: the error of asking it; empty if it answered.
     """
@@ -85,6 +87,7 @@ class TraefikState:
     routers: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     services: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     revision: int | None = None
+    stored: int | None = None
     version: str = ""
     problem: str = ""
 
@@ -131,6 +134,11 @@ class Row:
         """True if the store or a Traefik differs from the hub's desired state."""
         return bool(self.store) or any(s.state not in {State.SERVED, State.GONE} for s in self.replicas.values())
 
+    @property
+    def everywhere(self) -> bool:
+        """True for the route of all paths, which each tier has."""
+        return self.route is not None and self.route.key == EVERYTHING.key
+
     def as_dict(self) -> dict[str, Any]:
         """Return the row for JSON."""
         known = self.route.as_dict() if self.route is not None else {"routespec": None, "target": None, "data": None}
@@ -159,7 +167,20 @@ def compare(held: StoreState, seen: Sequence[TraefikState], layout: Layout) -> l
         sights = {one.name: _sight(name, entry, wanted, one, parents, broken[one.name]) for one in seen}
         rows.append(Row(name, route, refused or _wrong_in_store(entry, wanted, parents, groups), sights))
     rows += _left_over(held.entries, seen, layout.names)
-    return sorted(rows, key=lambda row: (not row.differs, row.route.routespec if row.route else "", row.name))
+    return sorted(rows, key=_order)
+
+
+def merge(base: Sequence[Row], hot: Sequence[Row]) -> list[Row]:
+    """Return the rows of two tiers. One that differs counts, and for the route of all paths the one of the hot tier."""
+    merged = {row.name: row for row in base}
+    for row in hot:
+        if row.name not in merged or row.differs or (row.everywhere and not merged[row.name].differs):
+            merged[row.name] = row
+    return sorted(merged.values(), key=_order)
+
+
+def _order(row: Row) -> tuple[bool, str, str]:
+    return not row.differs, row.route.routespec if row.route else "", row.name
 
 
 def _wanted(

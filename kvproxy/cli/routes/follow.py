@@ -14,11 +14,10 @@ from rich.live import Live
 from rich.text import Text
 
 from ...errors import StoreError
-from ...store.base import Store
 from ..console import console, dump, printable
 from ..hub.config import Hub
 from .compare import Row, TraefikState, changes
-from .observe import Comparison, Replicas, look, look_steadily, opened, replicas
+from .observe import Comparison, Routes, routes_of
 from .output import Choice, page, replica_dict
 
 #: Comparisons take at most one part in this number of all time.
@@ -33,8 +32,8 @@ async def look_once(hub: Hub) -> Comparison:
     Raises:
         KVProxyError: if the store cannot be read.
     """
-    async with opened(hub.proxy) as store, replicas(hub) as asked:
-        return await look_steadily(hub, store, asked)
+    async with routes_of(hub) as routes:
+        return await routes.look_steadily()
 
 
 async def follow(hub: Hub, choice: Choice, interval: float, as_json: bool) -> None:
@@ -49,9 +48,9 @@ async def follow(hub: Hub, choice: Choice, interval: float, as_json: bool) -> No
     Raises:
         KVProxyError: if the store cannot be read the first time.
     """
-    async with opened(hub.proxy) as store, replicas(hub) as asked:
-        first = await look_steadily(hub, store, asked)
-        looks = _Looks(hub, store, asked, interval)
+    async with routes_of(hub) as routes:
+        first = await routes.look_steadily()
+        looks = _Looks(routes, interval)
         if as_json:
             await _print_changes(looks, choice, first)
         else:
@@ -62,14 +61,12 @@ class _Looks:
     """Repeats the comparison, and takes only a small part of all time for it.
 
     Args:
-        hub: the hub.
-        store: its store.
-        asked: all Traefiks.
+        routes: the hub's routes.
         interval: minimum seconds between two comparisons.
     """
 
-    def __init__(self, hub: Hub, store: Store, asked: Replicas, interval: float) -> None:
-        self._hub, self._store, self._asked, self._interval = hub, store, asked, interval
+    def __init__(self, routes: Routes, interval: float) -> None:
+        self._routes, self._interval = routes, interval
         self._took = 0.0
 
     async def next(self) -> Comparison:
@@ -80,7 +77,7 @@ class _Looks:
         """
         await asyncio.sleep(max(self._interval, _SHARE * self._took))
         begin = time.monotonic()
-        found = await look(self._hub, self._store, self._asked)
+        found = await self._routes.look()
         self._took = time.monotonic() - begin
         return found
 

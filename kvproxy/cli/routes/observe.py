@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, replace
 from typing import Final, TypeAlias
 
 from ...errors import TraefikError
@@ -14,7 +15,7 @@ from ...store.base import Roots, Store
 from ...traefik.api import TraefikApi
 from ...traefik.setup.credentials import ApiAccess
 from ..hub.config import Hub
-from .compare import Row, StoreState, TraefikState, compare, store_state, transient
+from .compare import Row, StoreState, TraefikState, compare, merge, store_state, transient
 
 #: Every Traefik that is to serve the routes: its display name and its API.
 Replicas: TypeAlias = Sequence[tuple[str, TraefikApi]]
@@ -76,31 +77,98 @@ async def see(hub: Hub, name: str, api: TraefikApi) -> TraefikState:
         return TraefikState(
             name, problem=" ".join(filter(None, (str(error), "" if hub.access else hub.secret_problem)))
         )
-    return TraefikState(name, table.routers, table.services, revision, version)
+    return TraefikState(name, table.routers, table.services, revision, version=version)
 
 
-async def look(hub: Hub, store: Store, asked: Replicas) -> Comparison:
-    """Compare once.
+@dataclass(frozen=True)
+class Tier:
+    """One tier of a hub's routes.
+
+    Args:
+        hub: the hub, with the proxy of this tier.
+        store: its store, open.
+        asked: its Traefiks.
+    """
+
+    hub: Hub
+    store: Store
+    asked: Replicas
+
+    async def look(self) -> Comparison:
+        """Compare once.
+
+        Raises:
+            StoreError: if the store cannot be read.
+        """
+        held = await self.held()
+        seen = await asyncio.gather(*(see(self.hub, name, api) for name, api in self.asked))
+        seen = [replace(one, stored=held.revision) for one in seen]
+        return held, seen, compare(held, seen, layout_of(self.hub.proxy))
+
+    async def look_steadily(self) -> Comparison:
+        """Compare, and repeat that if a change was in progress.
+
+        Raises:
+            StoreError: if the store cannot be read.
+        """
+        for _ in range(_LOOKS):
+            held, seen, rows = await self.look()
+            if not any(row.differs for row in rows):
+                break
+            if not transient(held, await self.held(), rows, seen):
+                break
+            await asyncio.sleep(_PAUSE)
+        return held, seen, rows
+
+    async def held(self) -> StoreState:
+        """Read the store.
+
+        Raises:
+            StoreError: if it cannot be read.
+        """
+        return store_state(await self.store.snapshot(), self.hub.proxy.names)
+
+
+def tiers_of(hub: Hub) -> list[Hub]:
+    """Return the hub with the proxy of each tier, the base tier first."""
+    hot = hub.proxy.hot_proxy()
+    return [hub, replace(hub, proxy=hot)] if hot is not None else [hub]
+
+
+class Routes:
+    """All routes of a hub, in one tier or two.
+
+    Args:
+        tiers: the tiers, the base tier first.
+    """
+
+    def __init__(self, tiers: Sequence[Tier]) -> None:
+        self.tiers = tiers
+
+    async def look(self) -> Comparison:
+        """See :meth:`Tier.look`; the store's contents are those of the base tier."""
+        # The hot tier first: a route that is being moved is in the base tier later.
+        return _merged([await tier.look() for tier in reversed(self.tiers)][::-1])
+
+    async def look_steadily(self) -> Comparison:
+        """See :meth:`Tier.look_steadily`."""
+        return _merged([await tier.look_steadily() for tier in reversed(self.tiers)][::-1])
+
+
+@asynccontextmanager
+async def routes_of(hub: Hub) -> AsyncIterator[Routes]:
+    """Open store and Traefiks of each tier of a hub, and close them at the end.
 
     Raises:
-        StoreError: if the store cannot be read.
+        ConfigurationError: if a setting cannot work.
     """
-    held = store_state(await store.snapshot(), hub.proxy.names)
-    seen = list(await asyncio.gather(*(see(hub, name, api) for name, api in asked)))
-    return held, seen, compare(held, seen, layout_of(hub.proxy))
+    async with AsyncExitStack() as stack:
+        enter = stack.enter_async_context
+        yield Routes([Tier(one, await enter(opened(one.proxy)), await enter(replicas(one))) for one in tiers_of(hub)])
 
 
-async def look_steadily(hub: Hub, store: Store, asked: Replicas) -> Comparison:
-    """Compare, and repeat that if a change was in progress.
-
-    Raises:
-        StoreError: if the store cannot be read.
-    """
-    for _ in range(_LOOKS):
-        held, seen, rows = await look(hub, store, asked)
-        if not any(row.differs for row in rows):
-            break
-        if not transient(held, store_state(await store.snapshot(), hub.proxy.names), rows, seen):
-            break
-        await asyncio.sleep(_PAUSE)
+def _merged(found: Sequence[Comparison]) -> Comparison:
+    held, seen, rows = found[0]
+    for _, others, more in found[1:]:
+        seen, rows = [*seen, *others], merge(rows, more)
     return held, seen, rows

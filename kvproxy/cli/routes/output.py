@@ -72,14 +72,14 @@ def summary(place: str, rows: Sequence[Row], seen: Sequence[TraefikState]) -> Te
     return text.append("; ").append(f"all served by {servers}.", style="green")
 
 
-def replica_lines(held: StoreState, seen: Sequence[TraefikState]) -> list[Text]:
+def replica_lines(seen: Sequence[TraefikState]) -> list[Text]:
     """Return one line about each Traefik; several are numbered."""
     lines = []
     for number, one in enumerate(seen, 1):
         line = Text(f"[{number}] {one.name}: " if len(seen) > 1 else f"Traefik at {one.name}: ")
         if one.problem:
             line.append(printable(one.problem), style="bold red")
-        elif one.revision == held.revision:
+        elif one.revision == one.stored:
             line.append(f"version {one.version}, has loaded what the store holds")
         else:
             line.append(f"version {one.version}, has not loaded what the store holds", style="yellow")
@@ -103,13 +103,13 @@ def table(rows: Sequence[Row], seen: Sequence[TraefikState]) -> Table:
 
 def _cells(row: Row, seen: Sequence[TraefikState]) -> list[Text]:
     route = row.route.as_dict() if row.route is not None else {}
-    sights = [row.replicas[one.name] for one in seen]
+    sights = [row.replicas.get(one.name) for one in seen]
     return [
         Text(printable(route.get("routespec") or row.name), style="yellow" if row.differs else ""),
         Text(route.get("target") or ""),
         Text(printable(whose(route.get("data") or {})), style="dim"),
-        *(Text(sight.state.value, style=_STYLES[sight.state]) for sight in sights),
-        Text(printable(_remark(row, sights))),
+        *(Text(sight.state.value, style=_STYLES[sight.state]) if sight is not None else Text() for sight in sights),
+        Text(printable(_remark(row, filter(None, sights)))),
     ]
 
 
@@ -144,7 +144,7 @@ def page(
         rows: all routes.
         shown: the selected routes.
     """
-    parts = [*replica_lines(held, seen), summary(place, rows, seen)]
+    parts = [*replica_lines(seen), summary(place, rows, seen)]
     if shown:
         return Group(*parts, Text(), table(shown, seen))
     return Group(*parts, Text("None of them matches --prefix and --differing.")) if rows else Group(*parts)

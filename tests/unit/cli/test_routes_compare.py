@@ -68,7 +68,8 @@ class Filled:
         async def ask() -> TraefikState:
             traefik = self.store.traefik
             table = await traefik.table()
-            return TraefikState(name, table.routers, table.services, await traefik.revision(), await traefik.version())
+            loaded, stored = await traefik.revision(), store_state(self.snapshot).revision
+            return TraefikState(name, table.routers, table.services, loaded, stored, await traefik.version())
 
         return asyncio.run(ask())
 

@@ -33,7 +33,12 @@ def row(user: str, state: State = State.SERVED, why: str = "", store: str = "") 
 
 def observed(*rows: Row, hub: HubSide = HubSide(), problem: str = "") -> Observation:  # noqa: B008 - a value
     return Observation(
-        "below 'traefik'", StoreState({}, 7), [TraefikState(TRAEFIK, revision=7, version="3.7.15")], rows, hub, problem
+        "below 'traefik'",
+        StoreState({}, 7),
+        [TraefikState(TRAEFIK, revision=7, stored=7, version="3.7.15")],
+        rows,
+        hub,
+        problem,
     )
 
 
@@ -144,7 +149,7 @@ def test_five_thousand_routes_open_well_within_a_second(capsys: pytest.CaptureFi
         html = page(first_sight("", held), Asked(), None, "/", "ada")
         opened = time.process_time()
         opening.append(opened - start)
-    seen = [TraefikState(TRAEFIK, routers, services, held.revision, "3.7.15")]
+    seen = [TraefikState(TRAEFIK, routers, services, held.revision, held.revision, "3.7.15")]
     compared = page(Observation("", held, seen, compare(held, seen, Layout())), Asked(), [], "/", "ada")
     times = f"opens in {min(opening):.2f} s of CPU, compared in {time.process_time() - opened:.2f} s"
     with capsys.disabled():

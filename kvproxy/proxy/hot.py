@@ -1,0 +1,100 @@
+"""The proxy of the second Traefik of two tiers: the same backend and hub, with settings of its own."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, MutableMapping
+from pathlib import Path
+from typing import Any, Final, TypeVar
+from urllib.parse import urlsplit
+
+from ..errors import ConfigurationError
+from ..reconcile.tiers import Doors
+from ..routing.route import parse_routespec
+from ..routing.tiers import EVERYTHING
+from ..traefik.static_config import TIERS_SINCE
+from .preparation import Prepared
+from .traits import TraefikProxy
+
+#: Options of a provider for the place of the routes.
+_PLACE: Final = {"rootKey", "db", "filename", "directory"}
+
+P = TypeVar("P", bound=TraefikProxy)
+
+
+class HotLog(logging.LoggerAdapter[Any]):
+    """Marks all messages about the second Traefik and its routes."""
+
+    def process(self, msg: Any, kwargs: MutableMapping[str, Any]) -> tuple[Any, MutableMapping[str, Any]]:
+        """See :class:`logging.LoggerAdapter`."""
+        return f"Hot tier: {msg}", kwargs
+
+
+def make_hot(proxy: P, stored: Mapping[str, Any]) -> P:
+    """Return the proxy of the second Traefik.
+
+    Args:
+        proxy: the proxy of the first Traefik.
+        stored: the settings of the place of its routes.
+    """
+    file = Path(proxy.static_config_file)
+    own = {
+        "log": HotLog(proxy.log, {}),
+        "app": proxy.app,
+        "hub": proxy.hub,
+        "public_url": proxy.hot_traefik_url,
+        "static_config_file": str(file.with_name(f"{file.stem}-hot{file.suffix}")),
+        "extra_static_config": _provider(proxy),
+        "extra_dynamic_config": {},
+        # Without a certificate, Traefik makes a key at each reload.
+        "placeholder_certificate": True,
+        "route_layout": "flat",
+        "route_tiers": "one",
+        "traefik_api_url": proxy.hot_traefik_api_url,
+        "traefik_entrypoint": "hot",
+        # The first Traefik gives users the hub's pages, and limits the time of a request.
+        "error_pages": False,
+        "read_timeout": 0,
+        "trusted_proxies": ["127.0.0.1", "::1"],
+    }
+    made = type(proxy)(**{**proxy.trait_values(config=True, former_name_of=None), **own, **stored})
+    made.hot = True
+    return made
+
+
+def _provider(proxy: TraefikProxy) -> dict[str, Any]:
+    """Return the administrator's options of the provider, such as a login, without those of its place in the store."""
+    providers = proxy.extra_static_config.get("providers")
+    given = providers.get(proxy.provider_name) if isinstance(providers, Mapping) else None
+    kept = {name: value for name, value in given.items() if name not in _PLACE} if isinstance(given, Mapping) else {}
+    return {"providers": {proxy.provider_name: kept}} if kept else {}
+
+
+def doors(proxy: TraefikProxy) -> Doors:
+    """Return the way from the first Traefik to the second one and to the hub."""
+    everything = getattr(proxy.hub, "routespec", "") == EVERYTHING.key
+    base = urlsplit(proxy.public_url).path.rstrip("/")
+    return Doors(proxy.hot_traefik_url, parse_routespec(f"{base}/hub/") if everything else None)
+
+
+def check_tiers(proxy: TraefikProxy, prepared: Prepared | None) -> None:
+    """Refuse what would differ from one tier for users, and what cannot be had in two tiers yet.
+
+    Args:
+        proxy: the proxy of the first Traefik.
+        prepared: the first Traefik; None if the hub does not start it.
+
+    Raises:
+        ConfigurationError: with one sentence that names the setting.
+    """
+    why = ""
+    if prepared is None:
+        why = "works only if the hub starts Traefik (c.TraefikProxy.should_start)"
+    elif prepared.version < TIERS_SINCE:
+        why = f"needs Traefik 3.7 or newer, and this is {'.'.join(map(str, prepared.version))}"
+    elif proxy.hub_id or proxy.hub_host:
+        why = "does not work with c.TraefikProxy.hub_id or hub_host"
+    elif proxy.traefik_servers_transport:
+        why = "does not work with c.TraefikProxy.traefik_servers_transport"
+    if why:
+        raise ConfigurationError(f"c.TraefikProxy.route_tiers = 'two' {why}; set it to 'one'.")

@@ -1,0 +1,257 @@
+"""Two tiers of routes, each kept by a reconciler of its own: all settled routes, and the newest ones.
+
+A Traefik reads and rebuilds its whole table at each change. With two tiers, a new route changes only the small table of
+a second Traefik, the *hot* one, to which the *base* Traefik leads all requests that it has no route for. From time to
+time the hot routes are moved to the base tier, all in one commit.
+
+A route is moved by the same operations as any other: it is added to the base tier, the base Traefik is seen to serve
+it, and only then it is deleted from the hot tier. Meanwhile it is in both, and either answers correctly. A hub that
+ends in between leaves it so, and the next one goes on with it. docs/explanation/two-tiers.md has a picture.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, replace
+from typing import Any, Final
+
+from .._text import counted
+from .._types import Log
+from ..errors import KVProxyError
+from ..routing.route import Route, RouteSpec, make_route
+from ..routing.tiers import EVERYTHING, below, may_be_hot, movable
+from ..traefik.replicas import Replica
+from .reconciler import Reconciler
+
+#: The number of settled routes for each hot route from which on the hot ones are moved, and the most hot ones then
+#: (benchmarks/tiers.py).
+_SETTLED_EACH: Final = 24
+_MOST: Final = 256
+#: Seconds between two attempts to move routes if one has failed.
+_PAUSE: Final = 5.0
+
+
+@dataclass(frozen=True)
+class Doors:
+    """The way from the base Traefik to the hot one and to the hub.
+
+    Args:
+        hot: URL of the hot Traefik's entry point.
+        hub_pages: place of the hub's own pages, to which the base Traefik leads by itself, so that they do not depend
+            on the hot one; None if it does not.
+    """
+
+    hot: str
+    hub_pages: RouteSpec | None = None
+
+    @property
+    def places(self) -> list[RouteSpec]:
+        """The places of the base routes that are not the hub's."""
+        return [place for place in (EVERYTHING, self.hub_pages) if place is not None]
+
+
+class CountedTier:
+    """One of two tiers, for the metrics.
+
+    Args:
+        tier: keeps its routes.
+        leading: the number of its routes that only lead to the other tier.
+    """
+
+    def __init__(self, tier: Reconciler, leading: int) -> None:
+        self._tier, self._leading = tier, leading
+
+    @property
+    def count(self) -> int:
+        """The number of the hub's routes in this tier."""
+        return max(self._tier.count - self._leading, 0)
+
+    @property
+    def waiting(self) -> int:
+        """See :attr:`.Status.waiting`."""
+        return self._tier.waiting
+
+    @property
+    def revision(self) -> int:
+        """See :attr:`.Status.revision`."""
+        return self._tier.revision
+
+    @property
+    def replicas(self) -> list[Replica]:
+        """See :attr:`.Status.replicas`."""
+        return self._tier.replicas
+
+
+class Tiers:
+    """The routing table in two tiers.
+
+    Args:
+        base: keeps the settled routes.
+        hot: keeps the newest routes, and the one for everything.
+        doors: the way from one to the other.
+        timeout: seconds that a move may take.
+        log: takes the message that routes cannot be moved.
+        many: the number of hot routes from which on they are moved, at least; more if moving them costs more.
+        old: seconds after which a hot route is moved even if there are few.
+    """
+
+    def __init__(
+        self,
+        base: Reconciler,
+        hot: Reconciler,
+        doors: Doors,
+        timeout: float,
+        log: Log,
+        *,
+        many: int = 64,
+        old: float = 60.0,
+    ) -> None:
+        self._base, self._hot, self._doors = base, hot, doors
+        self._door = make_route(EVERYTHING.key, doors.hot, {})
+        self._timeout = timeout
+        self._log = log
+        self._many, self._old = many, old
+        self._since: dict[RouteSpec, float] = {}
+        self._due = asyncio.Event()
+
+    @property
+    def hot(self) -> dict[RouteSpec, Route]:
+        """The routes in the hot tier by their places, without the one for everything."""
+        return {route.spec: route for route in self._hot.routes() if route.spec != EVERYTHING}
+
+    @property
+    def count(self) -> int:
+        """The number of the hub's routes."""
+        lead = sum(self._base.route(place) is not None for place in self._doors.places)
+        both = sum(self._base.route(spec) is not None for spec in self.hot)
+        return self._base.count - lead + self._hot.count - both
+
+    async def add(self, route: Route, timeout: float) -> None:
+        """See :meth:`.Reconciler.add`."""
+        if route.spec == EVERYTHING:
+            await self._add_everything(route, timeout)
+        elif await self._may_be_hot(route):
+            if self._hot.count >= self._enough:
+                self._due.set()
+            await self._hot.add(route, timeout)
+        else:
+            await self._add_to_base(route, timeout)
+
+    async def _add_everything(self, route: Route, timeout: float) -> None:
+        # The hot one first, which the base one leads to.
+        await self._hot.add(route, timeout)
+        led = [self._door]
+        if (pages := self._doors.hub_pages) is not None:
+            led.append(replace(route, spec=pages, routespec=pages.key))
+        await asyncio.gather(*(self._base.serve(one, timeout) for one in led))
+
+    async def _add_to_base(self, route: Route, timeout: float) -> None:
+        # The base Traefik would answer for the hot routes below it.
+        while covered := below(route.spec, self.hot):
+            await self._move(movable(covered), timeout)
+        await self._base.add(route, timeout)
+
+    async def _may_be_hot(self, route: Route) -> bool:
+        # A route that hooks have changed may depend on being the first to see the request.
+        if not self._base.serves(EVERYTHING) or not self._hot.answers or self._base.hooked(route):
+            return False
+        # Requests come by the base Traefik, which may just have died.
+        await self._base.look()
+        # One that leads to the hot Traefik has loaded what this hub has written, so it serves nothing unknown.
+        return self._base.serves(EVERYTHING) and may_be_hot(route.spec, self._base.may_serve)
+
+    async def delete(self, key: str, timeout: float) -> None:
+        """See :meth:`.Reconciler.delete`."""
+        if key == EVERYTHING.key:
+            led = [pages.key] if (pages := self._doors.hub_pages) is not None else []
+            await asyncio.gather(self._hot.delete(key, timeout), *(self._base.remove(one, timeout) for one in led))
+        elif self._base.get(key) is not None:
+            await asyncio.gather(self._hot.remove(key, timeout), self._base.delete(key, timeout))
+        else:
+            await asyncio.gather(self._hot.delete(key, timeout), self._base.remove(key, timeout))
+
+    def get(self, key: str) -> dict[str, Any] | None:
+        """See :meth:`.Reconciler.get`. A route in both tiers is as in the base tier, which answers first."""
+        if key == EVERYTHING.key:
+            return self._hot.get(key)
+        if any(key == place.key for place in self._doors.places):
+            return None
+        return self._base.get(key) or self._hot.get(key)
+
+    def merge(self, base: Mapping[str, dict[str, Any]], hot: Mapping[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
+        """Return the routes of both tiers by routespec, each once and without those that lead to the other tier."""
+        own = {place.key for place in self._doors.places}
+        return {**hot, **{routespec: route for routespec, route in base.items() if routespec not in own}}
+
+    @contextmanager
+    def checking(self) -> Iterator[None]:
+        """See :meth:`.Reconciler.checking`."""
+        with ExitStack() as stack:
+            stack.enter_context(self._hot.checking())
+            stack.enter_context(self._base.checking())
+            yield
+
+    async def run(self) -> None:
+        """Lead from the base Traefik to the hot one, and move routes when there are many or old ones; never return."""
+        while True:
+            due = self._next()
+            try:
+                await self._base.serve(self._door, self._timeout)
+                await self._move(due, self._timeout)
+            except KVProxyError as error:
+                self._log.warning("Routes stay in the hot tier for now. %s", error)
+                await asyncio.sleep(_PAUSE)
+            await self._rest()
+
+    async def settle(self, timeout: float) -> None:
+        """Move all hot routes, so that the base tier has all of them when the hub stops.
+
+        Args:
+            timeout: seconds after which the rest is left where it is, for the next start.
+        """
+        try:
+            await asyncio.wait_for(self._move_all(timeout), timeout)
+        except (KVProxyError, asyncio.TimeoutError) as error:
+            self._log.warning(
+                "%s stay in the hot tier until the next start. %s", counted(len(self.hot), "route"), error
+            )
+
+    async def _move_all(self, timeout: float) -> None:
+        while due := movable(self.hot):
+            await self._move(due, timeout)
+
+    async def _rest(self) -> None:
+        timer = asyncio.get_running_loop().call_later(1.0, self._due.set)
+        await self._due.wait()
+        timer.cancel()
+        self._due.clear()
+
+    @property
+    def _enough(self) -> int:
+        # A move costs the base Traefik more the more routes it has, and an addition costs the hot one more.
+        return max(self._many, min(self._base.count // _SETTLED_EACH, _MOST))
+
+    def _next(self) -> list[RouteSpec]:
+        """Return the routes that are to be moved now."""
+        hot, now = self.hot, _now()
+        self._since = {spec: self._since.get(spec, now) for spec in hot}
+        if self._base.behind:
+            return []
+        many = len(hot) >= self._enough or any(now - since >= self._old for since in self._since.values())
+        # A hub that ended amid a move has left routes in both tiers.
+        return [s for s in movable(hot) if not self._hot.awaited(s) and (many or self._base.may_serve(s))]
+
+    async def _move(self, specs: Iterable[RouteSpec], timeout: float) -> None:
+        """Have the base Traefik serve these hot routes, and then take them out of the hot tier."""
+        moving = {spec: route for spec, route in self.hot.items() if spec in set(specs)}
+        # A route in the base tier is served already, and may be newer.
+        wanted = [self._base.route(spec) or route for spec, route in moving.items()]
+        await asyncio.gather(*(self._base.serve(route, timeout) for route in wanted))
+        # One that was deleted meanwhile cannot be a hot one again before the base Traefik has loaded that.
+        await asyncio.gather(*(self._hot.remove(spec.key, timeout) for spec in moving))
+
+
+def _now() -> float:
+    return asyncio.get_running_loop().time()

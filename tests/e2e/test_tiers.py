@@ -1,0 +1,63 @@
+"""Two tiers of routes, with two real Traefiks."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from kvproxy.testing.conformance.proxy import TraefikConformance, TraefikServerConformance
+from kvproxy.testing.conformance.proxy_suite import BackendUnderTest
+from kvproxy.testing.servers import RedisServer, free_port
+from kvproxy.testing.servers.consul import ConsulServer
+from kvproxy.testing.servers.etcd import EtcdServer
+from kvproxy_consul import TraefikConsulProxy
+from kvproxy_etcd import TraefikEtcdProxy
+from kvproxy_file import TraefikFileProviderProxy
+from kvproxy_redis import TraefikRedisProxy
+
+
+def two() -> dict[str, Any]:
+    """The settings of two tiers, on free ports."""
+    urls = {name: f"http://127.0.0.1:{free_port()}" for name in ("hot_traefik_url", "hot_traefik_api_url")}
+    return {"route_tiers": "two", **urls}
+
+
+class TestRedis(TraefikServerConformance):
+    """All that the kit asks of a proxy holds with two tiers."""
+
+    @pytest.fixture
+    def backend(self, redis_server: RedisServer) -> BackendUnderTest:
+        traits = {"redis_url": redis_server.url, **two()}
+        return BackendUnderTest(TraefikRedisProxy, traits, redis_server.stop, redis_server.start)
+
+
+@pytest.mark.endurance
+class TestEtcd(TraefikServerConformance):
+    """The same on etcd."""
+
+    @pytest.fixture
+    def backend(self, etcd_server: EtcdServer) -> BackendUnderTest:
+        traits = {"etcd_url": etcd_server.url, **two()}
+        return BackendUnderTest(TraefikEtcdProxy, traits, etcd_server.stop, etcd_server.start)
+
+
+@pytest.mark.endurance
+class TestConsul(TraefikServerConformance):
+    """The same on Consul."""
+
+    @pytest.fixture
+    def backend(self, consul_server: ConsulServer) -> BackendUnderTest:
+        traits = {"consul_url": consul_server.url, **two()}
+        return BackendUnderTest(TraefikConsulProxy, traits, consul_server.stop, consul_server.start)
+
+
+@pytest.mark.endurance
+class TestFile(TraefikConformance):
+    """The same with local files."""
+
+    @pytest.fixture
+    def backend(self, tmp_path: Path) -> BackendUnderTest:
+        traits = {"dynamic_config_file": str(tmp_path / "rules.toml"), **two()}
+        return BackendUnderTest(TraefikFileProviderProxy, traits)

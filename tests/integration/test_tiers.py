@@ -1,0 +1,304 @@
+"""The model test of two tiers: whatever happens, a request that only settled routes concern reaches the right server.
+
+Two stores in memory, each with a Traefik that may be slow, dead or see half of a commit; a hub that adds, changes and
+deletes routes, that is restarted between any two steps, and that moves routes from tier to tier all the time.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+
+import pytest
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
+
+from kvproxy.errors import KVProxyError, StoreUnavailableError, TraefikError
+from kvproxy.reconcile.reconciler import Reconciler
+from kvproxy.reconcile.tiers import Doors, Tiers
+from kvproxy.routing.entry import Layout
+from kvproxy.routing.names import ALONE
+from kvproxy.routing.route import Route, RouteSpec, make_route
+from kvproxy.testing import rule_model
+from kvproxy.testing.clock import ClockLoop
+from kvproxy.testing.conformance.oracle import lead
+from kvproxy.testing.memory import MemoryServer, MemoryStore
+
+LOG = logging.getLogger("test.tiers")
+LOG.disabled = True
+ADA, LAB = NAMES = ["/user/ada/", "/user/ada/lab/"]
+PATHS = [*(name + "tree" for name in NAMES), "/hub/home", "/elsewhere"]
+HUB = make_route("/", "http://127.0.0.1:8081", {"hub": True})
+DOORS = Doors("http://127.0.0.1:8097", RouteSpec("", ("hub",)))
+TIMEOUT = 30.0
+#: Seconds after which all that can be mended must be mended.
+AFTERWARDS = 120.0
+
+
+class Pair(RuleBasedStateMachine):
+    """Events of a hub, its two tiers, and their Traefiks."""
+
+    layout = Layout(kind="flat")
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.loop = ClockLoop()
+        server = MemoryServer()
+        self.stores = server.open("traefik", "jupyterhub"), server.open("hot-traefik", "hot-jupyterhub")
+        self.wanted: dict[str, Route] = {"/": HUB}
+        self.busy: dict[str, asyncio.Task[None]] = {}
+        # Names of routes about which a Traefik may not know the latest yet.
+        self.unclear: set[str] = set()
+
+    @initialize()
+    def start(self) -> None:
+        """The hub starts while all is well."""
+        self.loop.run(self._start())
+        self.loop.run(asyncio.sleep(1))
+
+    async def _start(self) -> None:
+        layouts = self.layout, Layout(kind="flat")
+        self.base, self.hot = (
+            Reconciler(store, store.traefik, log=LOG, layout=layout, patience=3)
+            for store, layout in zip(self.stores, layouts, strict=True)
+        )
+        await self.hot.start()
+        await self.base.start()
+        self.tiers = Tiers(self.base, self.hot, DOORS, TIMEOUT, LOG, many=3, old=1.0)
+        self.moving = asyncio.create_task(self.tiers.run())
+        self.busy["/"] = asyncio.create_task(self._add("/", HUB))
+
+    @rule(name=st.sampled_from(NAMES), port=st.integers(1, 2), seconds=st.sampled_from([0.0, 0.5, 4.0]))
+    def add(self, name: str, port: int, seconds: float = 0.5) -> None:
+        """A route is asked for; time may go on before it is served."""
+        if name not in self.busy:
+            route = make_route(name, f"http://127.0.0.1:{port}", {"port": port})
+            self.busy[name] = self.loop.create_task(self._add(name, route))
+            self.time_passes(seconds)
+
+    async def _add(self, name: str, route: Route) -> None:
+        self.unclear.add(name)
+        try:
+            await self.tiers.add(route, TIMEOUT)
+        except KVProxyError:
+            # JupyterHub adds what it needs again at its next check.
+            if name in self.wanted:
+                await asyncio.sleep(1)
+                await self._add(name, self.wanted[name])
+            return
+        self.wanted[name] = route
+        self.unclear.discard(name)
+
+    @rule(name=st.sampled_from(NAMES), seconds=st.sampled_from([0.0, 0.5, 4.0]))
+    def delete(self, name: str, seconds: float = 0.5) -> None:
+        """A route is to go."""
+        if name not in self.busy:
+            self.busy[name] = self.loop.create_task(self._delete(name))
+            self.time_passes(seconds)
+
+    async def _delete(self, name: str) -> None:
+        self.unclear.add(name)
+        self.wanted.pop(name, None)
+        while True:
+            try:
+                return await self.tiers.delete(name, TIMEOUT)
+            except KVProxyError:
+                await asyncio.sleep(1)
+
+    @rule()
+    def restart(self) -> None:
+        """The hub dies, and the next one checks its routes as JupyterHub does."""
+        for store in self.stores:
+            store.failure = store.traefik.failure = None
+        self.loop.run(self._restart())
+
+    async def _restart(self) -> None:
+        self.moving.cancel()
+        for task in self.busy.values():
+            task.cancel()
+        await asyncio.gather(self.moving, *self.busy.values(), return_exceptions=True)
+        self.unclear |= set(self.busy)
+        await self.base.aclose()
+        await self.hot.aclose()
+        await self._start()
+        for name in NAMES:
+            route = self.wanted.get(name)
+            self.busy[name] = asyncio.create_task(self._add(name, route) if route else self._delete(name))
+
+    @rule(seconds=st.sampled_from([0.01, 0.5, 4.0, 40.0]))
+    def time_passes(self, seconds: float) -> None:
+        """As it does."""
+        self.loop.run(asyncio.sleep(seconds))
+
+    @rule(frozen=st.booleans())
+    def base_loads_slowly(self, frozen: bool) -> None:
+        """The base Traefik takes long to load what it is told, or has loaded it."""
+        self._freeze(0, frozen)
+
+    def _freeze(self, tier: int, frozen: bool) -> None:
+        self.stores[tier].traefik.frozen = frozen
+        if not frozen:
+            self.stores[tier].traefik.wake()
+
+    @rule(name=st.sampled_from(NAMES))
+    def half_read(self, name: str) -> None:
+        """The base Traefik, which is loading a commit, sees one route as it is now."""
+        store = self.stores[0]
+        if store.traefik.frozen:
+            for key in [*store.config, *store.traefik._loaded]:
+                if f"/{ALONE.route(name)}/" in key:
+                    store.traefik._loaded.pop(key, None)
+                    store.traefik._loaded |= {key: store.config[key]} if key in store.config else {}
+
+    def _answer(self, store: MemoryStore, path: str) -> str | None:
+        loaded = store.traefik._loaded
+        routers: dict[str, dict[str, str]] = {}
+        for key, value in loaded.items():
+            if key.startswith("http/routers/"):
+                _, _, name, field = key.split("/", 3)
+                routers.setdefault(name, {})[field] = value
+        name = rule_model.lead(routers, "", path)
+        service = str(routers[name]["service"]) if name is not None else ""
+        return loaded.get(f"http/services/{service}/loadBalancer/servers/0/url")
+
+    @invariant()
+    def requests_reach_their_servers(self) -> None:
+        """After any event, if all routes that the path concerns are settled."""
+        self.busy = {name: task for name, task in self.busy.items() if not task.done()}
+        self._clear_up()
+        for path in PATHS:
+            route = lead(self.wanted.values(), "", path)
+            assert route is not None
+            unclear = [name for name in self.unclear | self.busy.keys() if path.startswith(name)]
+            if any(len(name) >= len(route.routespec) for name in unclear):
+                continue
+            target = self._answer(self.stores[0], path)
+            if target == DOORS.hot:
+                target = self._answer(self.stores[1], path)
+            assert target == route.target, path
+
+    def _clear_up(self) -> None:
+        """A deleted route is known to be gone when both Traefiks have loaded what their stores hold."""
+        for store in self.stores:
+            if store.traefik._loaded != store.config:
+                return
+        if not self.base.waiting and not self.hot.waiting:
+            self.unclear &= self.busy.keys()
+
+    def teardown(self) -> None:
+        """All is mended, and all must come right."""
+        for store in self.stores:
+            store.failure = store.traefik.failure = None
+            store.traefik.frozen = False
+            store.traefik.wake()
+        try:
+            self.loop.run(self._all_is_right())
+        finally:
+            self.loop.close_all()
+
+    async def _all_is_right(self) -> None:
+        await asyncio.sleep(AFTERWARDS)
+        assert all(task.done() for task in self.busy.values())
+        both = self.tiers.merge(await self.base.all(TIMEOUT), await self.hot.all(TIMEOUT))
+        assert both == {name: route.as_dict() for name, route in self.wanted.items()}
+        assert not self.tiers.hot
+        self.requests_reach_their_servers()
+        assert not self.unclear
+        self.moving.cancel()
+        await self.base.aclose()
+        await self.hot.aclose()
+
+
+class PairWithFaults(Pair):
+    """Stores and Traefiks fail, too."""
+
+    @rule(tier=st.sampled_from([0, 1]), away=st.booleans())
+    def store_away(self, tier: int, away: bool) -> None:
+        """The store cannot be reached, or can again."""
+        self.stores[tier].failure = StoreUnavailableError("It is away.") if away else None
+
+    @rule(frozen=st.booleans())
+    def hot_loads_slowly(self, frozen: bool) -> None:
+        """The hot Traefik takes long to load what it is told, or has loaded it."""
+        self._freeze(1, frozen)
+
+    @rule(tier=st.sampled_from([0, 1]), away=st.booleans())
+    def traefik_away(self, tier: int, away: bool) -> None:
+        """The API of a Traefik cannot be reached, or can again."""
+        self.stores[tier].traefik.failure = TraefikError("It is away.") if away else None
+
+
+class PairWithGroups(PairWithFaults):
+    """The base tier has its routes in groups, each loaded in one piece: the test of the tree has parts of them."""
+
+    layout = Layout(kind="tree")
+
+    @rule()
+    def half_read(self) -> None:  # type: ignore[override]
+        """Nothing."""
+
+
+def scene(*events: Callable[[PairWithFaults], None]) -> None:
+    """Play events, look after each of them, and then let all be mended."""
+    pair = PairWithFaults()
+    pair.start()
+    for event in events:
+        event(pair)
+        pair.requests_reach_their_servers()
+    pair.teardown()
+
+
+SETTLED = (lambda pair: pair.add(ADA, 1), lambda pair: pair.time_passes(40.0))
+SLOW = (lambda pair: pair.base_loads_slowly(True),)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_deleted_route_that_may_still_be_served_keeps_others_out_of_the_hot_tier(name: str) -> None:
+    """The route was deleted, and the base Traefik has not noticed yet; the new one is led to all the same."""
+    scene(*SETTLED, *SLOW, lambda pair: pair.delete(ADA), lambda pair: pair.add(name, 2))
+
+
+def test_a_new_hub_does_not_know_what_the_base_traefik_serves() -> None:
+    """It is the former one that deleted the route."""
+    events = [
+        lambda pair: pair.delete(ADA),
+        lambda pair: pair.restart(),
+        lambda pair: pair.time_passes(0.5),
+        lambda pair: pair.add(ADA, 2),
+    ]
+    scene(*SETTLED, *SLOW, *events)
+
+
+def test_a_route_is_moved_after_those_below_it() -> None:
+    """A base Traefik that sees a part of a commit with both would answer for them."""
+    scene(
+        lambda pair: pair.add(ADA, 1, 0.0),
+        lambda pair: pair.add(LAB, 2),
+        *SLOW,
+        lambda pair: pair.time_passes(4.0),
+        lambda pair: pair.half_read(ADA),
+    )
+
+
+def test_a_changed_route_that_is_in_both_tiers_is_as_it_was_changed() -> None:
+    """The hub ends amid the move; the next one changes the route, and then goes on with the move."""
+    scene(
+        lambda pair: pair.add(ADA, 1),
+        *SLOW,
+        lambda pair: pair.time_passes(4.0),
+        lambda pair: pair.restart(),
+        lambda pair: pair.time_passes(0.5),
+        lambda pair: pair.add(ADA, 2, 0.0),
+        lambda pair: pair.base_loads_slowly(False),
+        lambda pair: pair.time_passes(4.0),
+    )
+
+
+TestPair = Pair.TestCase
+TestPair.settings = settings(max_examples=150, stateful_step_count=30, deadline=None)
+TestPairWithFaults = PairWithFaults.TestCase
+TestPairWithFaults.settings = settings(max_examples=75, stateful_step_count=30, deadline=None)
+TestPairWithGroups = PairWithGroups.TestCase
+TestPairWithGroups.settings = settings(max_examples=75, stateful_step_count=30, deadline=None)
