@@ -110,7 +110,7 @@ async def serve(hub: Hub, environ: Mapping[str, str]) -> None:
     url, prefix, api, token = (environ[name] for name in names)
     where = urlsplit(url)
     if where.scheme != "http":
-        # JupyterHub 5.0 to 6.1 cannot wait for a service with an https URL (`start_service` gets a server's context).
+        # JupyterHub 5.0 to 6.1 cannot wait for a service with an https URL (findings/jupyterhub-https-service.sh).
         raise ConfigurationError(f"The service's url is {url!r}, but it speaks plain HTTP; write 'http://127.0.0.1:…'.")
     source = Source(hub, HubApi(api, token, _tls(environ)))
     server = HTTPServer(application(source, prefix), xheaders=True)
