@@ -198,12 +198,19 @@ class Tiers:
         while True:
             due = self._next()
             try:
-                await self._base.serve(self._door, self._timeout)
+                await self._lead()
                 await self._move(due, self._timeout)
             except KVProxyError as error:
                 self._log.warning("Routes stay in the hot tier for now. %s", error)
                 await asyncio.sleep(_PAUSE)
             await self._rest()
+
+    async def _lead(self) -> None:
+        """Have the base Traefik lead to the hot one, which first gets a route for everything that is there already."""
+        found = self._base.route(EVERYTHING)
+        if found is not None and found.target != self._door.target and self._hot.route(EVERYTHING) is None:
+            await self._hot.serve(found, self._timeout)
+        await self._base.serve(self._door, self._timeout)
 
     async def settle(self, timeout: float) -> None:
         """Move all hot routes, so that the base tier has all of them when the hub stops.
