@@ -30,7 +30,7 @@ from ..reconcile.startup import (
     wait_for_traefik,
     warn_once,
 )
-from ..reconcile.tiers import CountedTier, Doors, Tiers
+from ..reconcile.tiers import CatchAll, CountedTier, Tiers
 from ..store.base import Store
 from ..store.renewal import tell_renewals
 from ..traefik.features import Features, probe_features
@@ -232,17 +232,17 @@ class Session:
         log.info("Traefik %s runs (process %s), configured by %s.", ".".join(map(str, version)), supervisor.pid, file)
         await reconciler.log_notification_cost()
 
-    def pair(self, hot: Session, doors: Doors) -> None:
+    def pair(self, hot: Session, catch_all: CatchAll) -> None:
         """Keep the newest routes in another session from now on, that of the second Traefik.
 
         Args:
             hot: the other session, open.
-            doors: the way from this session's Traefik to the other one.
+            catch_all: the way from this session's Traefik to the other one.
         """
         self._hot, timeout = hot, self._proxy.check_route_timeout
-        self.tiers = Tiers(self._open, hot._open, doors, timeout, self._log)
+        self.tiers = Tiers(self._open, hot._open, catch_all, timeout, self._log)
         GAUGES.forget(self._open)
-        self._watched = CountedTier(self._open, len(doors.places))
+        self._watched = CountedTier(self._open, len(catch_all.places))
         GAUGES.watch(self._watched)
         self._begin(self.tiers.run(), "The task that moves routes")
 
