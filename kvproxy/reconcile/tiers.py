@@ -94,7 +94,7 @@ class Tiers:
         timeout: seconds that a move may take.
         log: takes the message that routes cannot be moved.
         many: the number of hot routes from which on they are moved, at least; more if moving them costs more.
-        old: seconds after which a hot route is moved even if there are few.
+        old: seconds after which a hot route is moved even if there are few, at least; likewise more.
     """
 
     def __init__(
@@ -246,7 +246,8 @@ class Tiers:
         self._since = {spec: self._since.get(spec, now) for spec in hot}
         if self._base.behind:
             return []
-        many = len(hot) >= self._enough or any(now - since >= self._old for since in self._since.values())
+        oldest = self._old * self._enough / self._many
+        many = len(hot) >= self._enough or any(now - since >= oldest for since in self._since.values())
         # A hub that ended amid a move has left routes in both tiers.
         return [s for s in movable(hot) if not self._hot.awaited(s) and (many or self._base.may_serve(s))]
 
