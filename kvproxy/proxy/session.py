@@ -91,6 +91,7 @@ class Session:
         self.discovery = discovery(proxy, access)
         self._hot: Session | None = None
         self._watched: State | None = None
+        self._moving: asyncio.Task[None] | None = None
         #: The tiers of routes; None if there is one.
         self.tiers: Tiers | None = None
         #: The reconciler; None before it was started.
@@ -244,16 +245,18 @@ class Session:
         GAUGES.forget(self._open)
         self._watched = CountedTier(self._open, len(catch_all.places))
         GAUGES.watch(self._watched)
-        self._begin(self.tiers.run(), "The task that moves routes")
+        self._moving = self._begin(self.tiers.run(), "The task that moves routes")
 
     def checking(self) -> AbstractContextManager[None]:
         """Enclose JupyterHub's check of all routes."""
         return self.routes.checking() if self.reconciler is not None else nullcontext()
 
     async def leave_traefik(self) -> None:
-        """See :meth:`.Reconciler.leave_traefik`; for both tiers, after all routes have been moved to the base tier."""
-        if self.tiers is not None:
-            await self.tiers.settle(_SETTLING)
+        """See :meth:`.Reconciler.leave_traefik`; all routes are in the base tier then."""
+        if self.tiers is not None and self._moving is not None:
+            self._moving.cancel()
+            await asyncio.gather(self._moving, return_exceptions=True)
+            await self.tiers.leave(_SETTLING)
         for session in (self, self._hot):
             if session is not None and session.reconciler is not None:
                 await session.reconciler.leave_traefik()

@@ -213,21 +213,39 @@ class Tiers:
         await self._base.serve(self._default, self._timeout)
 
     async def settle(self, timeout: float) -> None:
-        """Move all hot routes, so that the base tier has all of them when the hub stops.
+        """Move all hot routes to the base tier.
+
+        Args:
+            timeout: seconds that one move may take.
+
+        Raises:
+            KVProxyError: if that fails; the rest stays hot.
+        """
+        while due := movable(self.hot):
+            await self._move(due, timeout)
+
+    async def leave(self, timeout: float) -> None:
+        """Leave the base tier as if there were no other, as the hub is about to stop; :meth:`run` must have ended.
 
         Args:
             timeout: seconds after which the rest is left where it is, for the next start.
         """
         try:
-            await asyncio.wait_for(self._move_all(timeout), timeout)
+            await asyncio.wait_for(self._leave(timeout), timeout)
         except (KVProxyError, asyncio.TimeoutError) as error:
             self._log.warning(
                 "%s stay in the hot tier until the next start. %s", counted(len(self.hot), "route"), error
             )
 
-    async def _move_all(self, timeout: float) -> None:
-        while due := movable(self.hot):
-            await self._move(due, timeout)
+    async def _leave(self, timeout: float) -> None:
+        await self.settle(timeout)
+        if (everything := self._hot.route(EVERYTHING)) is not None:
+            await self._base.serve(everything, timeout)
+        else:
+            await self._base.remove(EVERYTHING.key, timeout)
+        if (pages := self._catch_all.hub_pages) is not None:
+            await self._base.remove(pages.key, timeout)
+        await self._hot.remove(EVERYTHING.key, timeout)
 
     async def _rest(self) -> None:
         timer = asyncio.get_running_loop().call_later(1.0, self._due.set)

@@ -14,7 +14,9 @@ from benchmarks.results import Results
 PAGES = [(module, module.RESULTS) for module in (report, burden, foreign_keys, notifications, tiers)]
 
 
-@pytest.mark.parametrize(("page", "folder"), PAGES, ids=["benchmarks", "burden", "foreign keys", "notifications", "tiers"])
+@pytest.mark.parametrize(
+    ("page", "folder"), PAGES, ids=["benchmarks", "burden", "foreign keys", "notifications", "tiers"]
+)
 def test_the_pages_numbers_are_made_from_the_results(page, folder: Path, tmp_path: Path) -> None:
     """No number on these pages is typed by hand."""
     again = tmp_path / "page.md"
