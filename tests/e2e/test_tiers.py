@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+from traitlets.config import Config
 
+from kvproxy.proxy.any_store import TraefikKVProxy
 from kvproxy.testing.conformance.proxy import TraefikConformance, TraefikServerConformance
 from kvproxy.testing.conformance.proxy_suite import BackendUnderTest, ClientOf, Start, add_all
 from kvproxy.testing.servers import RedisServer, free_port
@@ -70,6 +73,18 @@ class TestConsul(TraefikServerConformance):
     def backend(self, consul_server: ConsulServer) -> BackendUnderTest:
         traits = {"consul_url": consul_server.url, **two()}
         return BackendUnderTest(TraefikConsulProxy, traits, consul_server.stop, consul_server.start)
+
+
+@pytest.mark.endurance
+class TestAnyStore(TraefikServerConformance):
+    """The same where a URL says which store it is, whose own class has the password."""
+
+    @pytest.fixture
+    def backend(self, redis_factory: Callable[..., RedisServer]) -> BackendUnderTest:
+        redis = redis_factory(password="any-password")
+        config = Config({"TraefikRedisProxy": {"redis_password": redis.password}})
+        traits = {"store_url": f"redis://127.0.0.1:{redis.port}", "config": config, **two()}
+        return BackendUnderTest(TraefikKVProxy, traits, redis.stop, redis.start)
 
 
 @pytest.mark.endurance
