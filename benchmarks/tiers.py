@@ -77,15 +77,12 @@ def _cpu(proxy: TraefikRedisProxy) -> float:
     return sum(map(cpu_seconds, proxy._session.traefik_pids))
 
 
-def _hot(proxy: TraefikRedisProxy) -> int:
-    """How many routes are still to be moved."""
-    return len(proxy._session.tiers.hot) if proxy._session.tiers is not None else 0
-
-
 async def _rest(proxy: TraefikRedisProxy) -> None:
-    """Wait until all routes are settled, and the Traefiks have nothing to do."""
+    """Have all routes settled, and wait until the Traefiks have nothing to do."""
+    if (tiers := proxy._session.tiers) is not None:
+        await tiers.settle(_LONGEST)
     begin, still, before = time.monotonic(), 0, _cpu(proxy)
-    while (still < _RESTING or _hot(proxy)) and time.monotonic() - begin < _LONGEST:
+    while still < _RESTING and time.monotonic() - begin < _LONGEST:
         await asyncio.sleep(_LOOK)
         now = _cpu(proxy)
         still, before = (still + 1 if now - before <= _NONE else 0), now

@@ -13,6 +13,7 @@ from ..plugins import import_proxy_class, load_backends
 from ..store.base import Roots, Store
 from ..traefik.validation import Reader
 from .base import KVTraefikProxy
+from .hot import make_hot
 from .setting_names import AcceptedSettings
 
 
@@ -51,6 +52,13 @@ class TraefikKVProxy(KVTraefikProxy):
             made.should_start = self.should_start
             self._backend_proxy = made
         return self._backend_proxy
+
+    def hot_proxy(self) -> KVTraefikProxy | None:
+        """See :meth:`kvproxy.proxy.base.KVTraefikProxy.hot_proxy`, for both classes."""
+        made = super().hot_proxy()
+        if isinstance(made, TraefikKVProxy):
+            made._backend_proxy = make_hot(self.backend_proxy, self.backend_proxy.hot_settings())
+        return made
 
     def _backend_config(self) -> Config:
         """Return the hub's configuration without ``store_url``, which the backend's class would report as unknown."""

@@ -26,7 +26,7 @@ from ..traefik.setup.credentials import ApiAccess
 from ..traefik.static_config import check_url, groups_allowed
 from . import setup
 from .former_names import tell_remarks
-from .hot import check_tiers, doors, make_hot
+from .hot import catch_all, check_tiers, make_hot
 from .preparation import Prepared, check_certificate, check_hooks, prepare_traefik
 from .session import Session, StoreSettings, make_supervisor
 from .succession import tell_left
@@ -258,7 +258,7 @@ class KVTraefikProxy(TraefikProxy):
         )
         await session.start_traefik(supervisor, decision, check_ports, version, reconciler, self.refused_login)
         if self._hot is not None and self._hot._session is not None:
-            session.pair(self._hot._session, doors(self))
+            session.pair(self._hot._session, catch_all(self))
 
     def _new_session(self, entry_points: tuple[str, ...]) -> Session:
         """Return a session that is not open yet; it is kept, so that a failure closes it."""

@@ -9,7 +9,7 @@ from typing import Any, Final, TypeVar
 from urllib.parse import urlsplit
 
 from ..errors import ConfigurationError
-from ..reconcile.tiers import Doors
+from ..reconcile.tiers import CatchAll
 from ..routing.route import parse_routespec
 from ..routing.tiers import EVERYTHING
 from ..traefik.static_config import TIERS_SINCE
@@ -70,11 +70,11 @@ def _provider(proxy: TraefikProxy) -> dict[str, Any]:
     return {"providers": {proxy.provider_name: kept}} if kept else {}
 
 
-def doors(proxy: TraefikProxy) -> Doors:
+def catch_all(proxy: TraefikProxy) -> CatchAll:
     """Return the way from the first Traefik to the second one and to the hub."""
     everything = getattr(proxy.hub, "routespec", "") == EVERYTHING.key
     base = urlsplit(proxy.public_url).path.rstrip("/")
-    return Doors(proxy.hot_traefik_url, parse_routespec(f"{base}/hub/") if everything else None)
+    return CatchAll(proxy.hot_traefik_url, parse_routespec(f"{base}/hub/") if everything else None)
 
 
 def check_tiers(proxy: TraefikProxy, prepared: Prepared | None) -> None:

@@ -30,7 +30,7 @@ from ..reconcile.startup import (
     wait_for_traefik,
     warn_once,
 )
-from ..reconcile.tiers import CountedTier, Doors, Tiers
+from ..reconcile.tiers import CatchAll, CountedTier, Tiers
 from ..store.base import Store
 from ..store.renewal import tell_renewals
 from ..traefik.entry_point import reserved_advice
@@ -92,6 +92,7 @@ class Session:
         self.discovery = discovery(proxy, access)
         self._hot: Session | None = None
         self._watched: State | None = None
+        self._moving: asyncio.Task[None] | None = None
         #: The tiers of routes; None if there is one.
         self.tiers: Tiers | None = None
         #: The reconciler; None before it was started.
@@ -233,28 +234,30 @@ class Session:
         log.info("Traefik %s runs (process %s), configured by %s.", ".".join(map(str, version)), supervisor.pid, file)
         await reconciler.log_notification_cost()
 
-    def pair(self, hot: Session, doors: Doors) -> None:
+    def pair(self, hot: Session, catch_all: CatchAll) -> None:
         """Keep the newest routes in another session from now on, that of the second Traefik.
 
         Args:
             hot: the other session, open.
-            doors: the way from this session's Traefik to the other one.
+            catch_all: the way from this session's Traefik to the other one.
         """
         self._hot, timeout = hot, self._proxy.check_route_timeout
-        self.tiers = Tiers(self._open, hot._open, doors, timeout, self._log)
+        self.tiers = Tiers(self._open, hot._open, catch_all, timeout, self._log)
         GAUGES.forget(self._open)
-        self._watched = CountedTier(self._open, len(doors.places))
+        self._watched = CountedTier(self._open, len(catch_all.places))
         GAUGES.watch(self._watched)
-        self._begin(self.tiers.run(), "The task that moves routes")
+        self._moving = self._begin(self.tiers.run(), "The task that moves routes")
 
     def checking(self) -> AbstractContextManager[None]:
         """Enclose JupyterHub's check of all routes."""
         return self.routes.checking() if self.reconciler is not None else nullcontext()
 
     async def leave_traefik(self) -> None:
-        """See :meth:`.Reconciler.leave_traefik`; for both tiers, after all routes have been moved to the base tier."""
-        if self.tiers is not None:
-            await self.tiers.settle(_SETTLING)
+        """See :meth:`.Reconciler.leave_traefik`; all routes are in the base tier then."""
+        if self.tiers is not None and self._moving is not None:
+            self._moving.cancel()
+            await asyncio.gather(self._moving, return_exceptions=True)
+            await self.tiers.leave(_SETTLING)
         for session in (self, self._hot):
             if session is not None and session.reconciler is not None:
                 await session.reconciler.leave_traefik()

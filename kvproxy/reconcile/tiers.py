@@ -34,16 +34,16 @@ _PAUSE: Final = 5.0
 
 
 @dataclass(frozen=True)
-class Doors:
-    """The way from the base Traefik to the hot one and to the hub.
+class CatchAll:
+    """The base Traefik's routes to the hot one, and to the hub.
 
     Args:
-        hot: URL of the hot Traefik's entry point.
+        url: URL of the hot Traefik's entry point, for all paths without a route of their own.
         hub_pages: place of the hub's own pages, to which the base Traefik leads by itself, so that they do not depend
             on the hot one; None if it does not.
     """
 
-    hot: str
+    url: str
     hub_pages: RouteSpec | None = None
 
     @property
@@ -90,26 +90,26 @@ class Tiers:
     Args:
         base: keeps the settled routes.
         hot: keeps the newest routes, and the one for everything.
-        doors: the way from one to the other.
+        catch_all: leads from one to the other.
         timeout: seconds that a move may take.
         log: takes the message that routes cannot be moved.
         many: the number of hot routes from which on they are moved, at least; more if moving them costs more.
-        old: seconds after which a hot route is moved even if there are few.
+        old: seconds after which a hot route is moved even if there are few, at least; likewise more.
     """
 
     def __init__(
         self,
         base: Reconciler,
         hot: Reconciler,
-        doors: Doors,
+        catch_all: CatchAll,
         timeout: float,
         log: Log,
         *,
         many: int = 64,
         old: float = 60.0,
     ) -> None:
-        self._base, self._hot, self._doors = base, hot, doors
-        self._door = make_route(EVERYTHING.key, doors.hot, {})
+        self._base, self._hot, self._catch_all = base, hot, catch_all
+        self._default = make_route(EVERYTHING.key, catch_all.url, {})
         self._timeout = timeout
         self._log = log
         self._many, self._old = many, old
@@ -124,7 +124,7 @@ class Tiers:
     @property
     def count(self) -> int:
         """The number of the hub's routes."""
-        lead = sum(self._base.route(place) is not None for place in self._doors.places)
+        lead = sum(self._base.route(place) is not None for place in self._catch_all.places)
         both = sum(self._base.route(spec) is not None for spec in self.hot)
         return self._base.count - lead + self._hot.count - both
 
@@ -142,8 +142,8 @@ class Tiers:
     async def _add_everything(self, route: Route, timeout: float) -> None:
         # The hot one first, which the base one leads to.
         await self._hot.add(route, timeout)
-        led = [self._door]
-        if (pages := self._doors.hub_pages) is not None:
+        led = [self._default]
+        if (pages := self._catch_all.hub_pages) is not None:
             led.append(replace(route, spec=pages, routespec=pages.key))
         await asyncio.gather(*(self._base.serve(one, timeout) for one in led))
 
@@ -165,7 +165,7 @@ class Tiers:
     async def delete(self, key: str, timeout: float) -> None:
         """See :meth:`.Reconciler.delete`."""
         if key == EVERYTHING.key:
-            led = [pages.key] if (pages := self._doors.hub_pages) is not None else []
+            led = [pages.key] if (pages := self._catch_all.hub_pages) is not None else []
             await asyncio.gather(self._hot.delete(key, timeout), *(self._base.remove(one, timeout) for one in led))
         elif self._base.get(key) is not None:
             await asyncio.gather(self._hot.remove(key, timeout), self._base.delete(key, timeout))
@@ -176,13 +176,13 @@ class Tiers:
         """See :meth:`.Reconciler.get`. A route in both tiers is as in the base tier, which answers first."""
         if key == EVERYTHING.key:
             return self._hot.get(key)
-        if any(key == place.key for place in self._doors.places):
+        if any(key == place.key for place in self._catch_all.places):
             return None
         return self._base.get(key) or self._hot.get(key)
 
     def merge(self, base: Mapping[str, dict[str, Any]], hot: Mapping[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
         """Return the routes of both tiers by routespec, each once and without those that lead to the other tier."""
-        own = {place.key for place in self._doors.places}
+        own = {place.key for place in self._catch_all.places}
         return {**hot, **{routespec: route for routespec, route in base.items() if routespec not in own}}
 
     @contextmanager
@@ -198,29 +198,54 @@ class Tiers:
         while True:
             due = self._next()
             try:
-                await self._base.serve(self._door, self._timeout)
+                await self._lead()
                 await self._move(due, self._timeout)
             except KVProxyError as error:
                 self._log.warning("Routes stay in the hot tier for now. %s", error)
                 await asyncio.sleep(_PAUSE)
             await self._rest()
 
+    async def _lead(self) -> None:
+        """Have the base Traefik lead to the hot one, which first gets a route for everything that is there already."""
+        found = self._base.route(EVERYTHING)
+        if found is not None and found.target != self._default.target and self._hot.route(EVERYTHING) is None:
+            await self._hot.serve(found, self._timeout)
+        await self._base.serve(self._default, self._timeout)
+
     async def settle(self, timeout: float) -> None:
-        """Move all hot routes, so that the base tier has all of them when the hub stops.
+        """Move all hot routes to the base tier.
+
+        Args:
+            timeout: seconds that one move may take.
+
+        Raises:
+            KVProxyError: if that fails; the rest stays hot.
+        """
+        while due := movable(self.hot):
+            await self._move(due, timeout)
+
+    async def leave(self, timeout: float) -> None:
+        """Leave the base tier as if there were no other, as the hub is about to stop; :meth:`run` must have ended.
 
         Args:
             timeout: seconds after which the rest is left where it is, for the next start.
         """
         try:
-            await asyncio.wait_for(self._move_all(timeout), timeout)
+            await asyncio.wait_for(self._leave(timeout), timeout)
         except (KVProxyError, asyncio.TimeoutError) as error:
             self._log.warning(
                 "%s stay in the hot tier until the next start. %s", counted(len(self.hot), "route"), error
             )
 
-    async def _move_all(self, timeout: float) -> None:
-        while due := movable(self.hot):
-            await self._move(due, timeout)
+    async def _leave(self, timeout: float) -> None:
+        await self.settle(timeout)
+        if (everything := self._hot.route(EVERYTHING)) is not None:
+            await self._base.serve(everything, timeout)
+        else:
+            await self._base.remove(EVERYTHING.key, timeout)
+        if (pages := self._catch_all.hub_pages) is not None:
+            await self._base.remove(pages.key, timeout)
+        await self._hot.remove(EVERYTHING.key, timeout)
 
     async def _rest(self) -> None:
         timer = asyncio.get_running_loop().call_later(1.0, self._due.set)
@@ -239,7 +264,8 @@ class Tiers:
         self._since = {spec: self._since.get(spec, now) for spec in hot}
         if self._base.behind:
             return []
-        many = len(hot) >= self._enough or any(now - since >= self._old for since in self._since.values())
+        oldest = self._old * self._enough / self._many
+        many = len(hot) >= self._enough or any(now - since >= oldest for since in self._since.values())
         # A hub that ended amid a move has left routes in both tiers.
         return [s for s in movable(hot) if not self._hot.awaited(s) and (many or self._base.may_serve(s))]
 

@@ -2,6 +2,7 @@
 
 python -m tests.faults                                       everything; half an hour
 python -m tests.faults --stores redis --faults hub-killed    some of it, printed only
+python -m tests.faults --add --stores redis-tiers            some of it, put in the place of those on disk
 python -m tests.faults --report                              the tables again, from the results on disk
 """
 
@@ -30,13 +31,17 @@ def main(arguments: list[str] | None = None) -> int:
     if options.report:
         results = Results.load(RESULTS)
     else:
-        place = RESULTS if whole else Path(tempfile.mkdtemp(prefix="kvproxy-faults-"))
-        asyncio.run(measure(stores, faults, Scale(options.routes), place))
+        place = RESULTS if whole or options.add else Path(tempfile.mkdtemp(prefix="kvproxy-faults-"))
+        results = Results(machine=describe_machine(own_versions({store.partition("-")[0] for store in stores})))
+        if options.add:
+            results = Results.load(RESULTS)
+            results.kept = {one: of for one, of in results.kept.items() if one[0] not in stores or one[2] not in faults}
+        asyncio.run(measure(stores, faults, Scale(options.routes), place, results))
         print(f"Raw results are in {place}.")
         results = Results.load(place)
     made = sections(results)
     print("\n\n".join(made.values()))
-    if whole:
+    if whole or options.add:
         write_document(results)
         print(f"\nThe tables in {DOCUMENT.relative_to(ROOT)} are made from this.")
     return int(any("error" in metrics for metrics in results.summary().values()))
@@ -48,6 +53,7 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--stores", default="", help=f"comma-separated, of {', '.join(STORES)}; default: all")
     parser.add_argument("--faults", default="", help=f"comma-separated, of {', '.join(FAULTS)}; default: all")
     parser.add_argument("--routes", type=int, default=Scale().routes, help="how many routes there are")
+    parser.add_argument("--add", action="store_true", help="keep the results on disk of all else, and write the page")
     parser.add_argument("--report", action="store_true", help="let nothing happen; report on the results on disk")
     return parser.parse_args(arguments)
 
@@ -59,9 +65,8 @@ def _chosen(names: str, of: dict[str, object]) -> list[str]:
     return chosen
 
 
-async def measure(stores: list[str], faults: list[str], scale: Scale, place: Path) -> None:
-    """One cell after the other; what there is so far is on disk after each."""
-    results = Results(machine=describe_machine(own_versions({store.partition("-")[0] for store in stores})))
+async def measure(stores: list[str], faults: list[str], scale: Scale, place: Path, results: Results) -> None:
+    """One cell after the other, added to these results; what there is so far is on disk after each."""
     for store in stores:
         for fault in faults:
             if applies(store, fault):

@@ -15,7 +15,7 @@ from tests.faults.catalogue import FAULTS, Fault, Steps
 from tests.faults.hub_process import HubError
 from tests.faults.load import Load, OpenSocket, Tally
 from tests.faults.site import Site
-from tests.faults.stores import STORES
+from tests.faults.stores import STORES, TWO_TIERS
 
 _MEANWHILE, _AFTER = "/user/meanwhile/", "/user/after/"
 _NAMED = 3  # routes that are named in a sentence
@@ -73,15 +73,16 @@ class Outcome:
 
 def applies(store: str, fault: str) -> bool:
     """True if a fault can happen to a store."""
-    return store != "file" or not (FAULTS[fault].killable or FAULTS[fault].network)
+    what = FAULTS[fault]
+    return (store != "file" or not (what.killable or what.network)) and (store == TWO_TIERS or not what.tiers)
 
 
 async def run(store: str, fault: str, scale: Scale, directory: Path) -> Outcome:
     """Let it happen. Raises ServerError if there is no program for the store."""
     what, made = FAULTS[fault], STORES[store][1](directory)
-    outcome = Outcome()
+    outcome, managed = Outcome(), what.managed or store == TWO_TIERS
     try:
-        async with Site.open(made, directory, routes=scale.routes, managed=what.managed, network=what.network) as site:
+        async with Site.open(made, directory, routes=scale.routes, managed=managed, network=what.network) as site:
             await Cell(site, what, scale, outcome).run()
     except (HubError, ServerError, OSError, EOFError) as error:
         outcome.problem += f" {type(error).__name__}: {error}"

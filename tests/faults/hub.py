@@ -64,10 +64,10 @@ class Calls:
         spaces = {"config": [entry.config for entry in entries], "records": [entry.records for entry in entries]}
         return {space: {k: v for keys in parts for k, v in keys.items()} for space, parts in spaces.items()}
 
-    async def traefik(self) -> int | None:
-        """Process id of the Traefik that it has started."""
-        pid: int | None = self.proxy.traefik_pid
-        return pid
+    async def traefik(self, hot: bool) -> int | None:
+        """Process id of the Traefik that it has started, or of the second one of two tiers."""
+        pids: list[int] = self.proxy._session.traefik_pids
+        return pids[-1 if hot else 0] if pids else None
 
 
 def make_proxy(settings: dict[str, Any]) -> Any:

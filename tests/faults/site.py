@@ -296,11 +296,11 @@ class Site:
 
     # -- Traefik
 
-    async def traefik_pid(self) -> int:
-        """Process id of Traefik, of any parent."""
+    async def traefik_pid(self, *, hot: bool = False) -> int:
+        """Process id of Traefik, of any parent; with two tiers, also of the second one."""
         if self.traefik is not None:
             return self.traefik.pid
-        pid = await self.hub.call("traefik")
+        pid = await self.hub.call("traefik", hot=hot)
         assert isinstance(pid, int)
         return pid
 

@@ -14,7 +14,7 @@ from typing import Any
 import psutil
 
 from kvproxy.proxy import KVTraefikProxy
-from kvproxy.testing.servers import RedisServer
+from kvproxy.testing.servers import RedisServer, free_port
 from kvproxy.testing.servers.base import Server
 from kvproxy.testing.servers.consul import ConsulServer
 from kvproxy.testing.servers.etcd import EtcdServer
@@ -181,6 +181,16 @@ def noisy_redis(_: Path) -> StoreUnderFault:
     return store
 
 
+def two_tiers(_: Path) -> StoreUnderFault:
+    """Redis without any settings, and the newest routes in a second Traefik."""
+    server = RedisServer(appendonly=True)
+    store = OpenRedis(server, server.directory, _REDIS_DATA)
+    urls = {name: f"http://127.0.0.1:{free_port()}" for name in ("hot_traefik_url", "hot_traefik_api_url")}
+    store.proxy_class = TraefikRedisProxy
+    store.traits = {"redis_url": server.url, "route_tiers": "two", **urls}
+    return store
+
+
 def etcd(_: Path) -> StoreUnderFault:
     """One member."""
     server = EtcdServer()
@@ -229,10 +239,13 @@ class LocalFile(StoreUnderFault):
         """See `StoreUnderFault`; the directory is the caller's."""
 
 
+#: The store of which the hub starts both Traefiks in any case.
+TWO_TIERS = "redis-tiers"
 #: By the names that the results have: the heading of the table's column, and what makes one, given a directory.
 STORES: dict[str, tuple[str, Callable[[Path], StoreUnderFault]]] = {
     "redis": ("Redis", quiet_redis),
     "redis-noisy": ("Redis, notifying of every key", noisy_redis),
+    TWO_TIERS: ("Redis, two tiers", two_tiers),
     "file": ("file", LocalFile),
     "etcd": ("etcd", etcd),
     "consul": ("Consul", consul),

@@ -17,7 +17,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 
 from kvproxy.errors import KVProxyError, StoreUnavailableError, TraefikError
 from kvproxy.reconcile.reconciler import Reconciler
-from kvproxy.reconcile.tiers import Doors, Tiers
+from kvproxy.reconcile.tiers import CatchAll, Tiers
 from kvproxy.routing.entry import Layout
 from kvproxy.routing.names import ALONE
 from kvproxy.routing.route import Route, RouteSpec, make_route
@@ -31,7 +31,7 @@ LOG.disabled = True
 ADA, LAB = NAMES = ["/user/ada/", "/user/ada/lab/"]
 PATHS = [*(name + "tree" for name in NAMES), "/hub/home", "/elsewhere"]
 HUB = make_route("/", "http://127.0.0.1:8081", {"hub": True})
-DOORS = Doors("http://127.0.0.1:8097", RouteSpec("", ("hub",)))
+CATCH_ALL = CatchAll("http://127.0.0.1:8097", RouteSpec("", ("hub",)))
 TIMEOUT = 30.0
 #: Seconds after which all that can be mended must be mended.
 AFTERWARDS = 120.0
@@ -66,7 +66,7 @@ class Pair(RuleBasedStateMachine):
         )
         await self.hot.start()
         await self.base.start()
-        self.tiers = Tiers(self.base, self.hot, DOORS, TIMEOUT, LOG, many=3, old=1.0)
+        self.tiers = Tiers(self.base, self.hot, CATCH_ALL, TIMEOUT, LOG, many=3, old=1.0)
         self.moving = asyncio.create_task(self.tiers.run())
         self.busy["/"] = asyncio.create_task(self._add("/", HUB))
 
@@ -175,7 +175,7 @@ class Pair(RuleBasedStateMachine):
             if any(len(name) >= len(route.routespec) for name in unclear):
                 continue
             target = self._answer(self.stores[0], path)
-            if target == DOORS.hot:
+            if target == CATCH_ALL.url:
                 target = self._answer(self.stores[1], path)
             assert target == route.target, path
 

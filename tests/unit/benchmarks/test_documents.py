@@ -6,15 +6,17 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import burden, foreign_keys, notifications, report
+from benchmarks import burden, foreign_keys, notifications, report, tiers
 from benchmarks.document import write_places
 from benchmarks.results import Results
 
 #: Where `python -m benchmarks` writes.
-PAGES = [(module, module.RESULTS) for module in (report, burden, foreign_keys, notifications)]
+PAGES = [(module, module.RESULTS) for module in (report, burden, foreign_keys, notifications, tiers)]
 
 
-@pytest.mark.parametrize(("page", "folder"), PAGES, ids=["benchmarks", "burden", "foreign keys", "notifications"])
+@pytest.mark.parametrize(
+    ("page", "folder"), PAGES, ids=["benchmarks", "burden", "foreign keys", "notifications", "tiers"]
+)
 def test_the_pages_numbers_are_made_from_the_results(page, folder: Path, tmp_path: Path) -> None:
     """No number on these pages is typed by hand."""
     again = tmp_path / "page.md"
