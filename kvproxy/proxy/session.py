@@ -45,6 +45,8 @@ from .traits import TraefikProxy
 _LONGEST_START: Final = 10.0
 #: Maximum seconds for which a hub that stops waits for routes to be moved to the base tier.
 _SETTLING: Final = 10.0
+#: See :class:`kvproxy.reconcile.regroup.Regrouper`.
+_REGROUP_WAIT: Final = 10.0
 _STORE_TIMEOUT: Final = "c.KVTraefikProxy.store_timeout"
 
 
@@ -179,6 +181,8 @@ class Session:
             serves_already=serves if there_already else None,
             provider_error=provider_error,
             longest=min(_LONGEST_START, proxy.check_route_timeout / 2),
+            # With two tiers, changes of this one are few and come together.
+            regroup_wait=_REGROUP_WAIT if proxy.route_tiers == "two" else 0.0,
         )
         await wait_for_store(reconciler.start, stored.timeout, _STORE_TIMEOUT, log)
         self.reconciler = reconciler

@@ -40,6 +40,11 @@ class Pace:
         """Time of Traefik's last progress, or of the first notification after it had caught up."""
         return self._stalled
 
+    @property
+    def took(self) -> float:
+        """Seconds that Traefik took to load the last revision."""
+        return self._took
+
     def stalled(self, now: float) -> float:
         """Return the seconds since the last progress."""
         return now - self._stalled

@@ -72,6 +72,7 @@ class Reconciler(Status):
         serves_already: see :class:`~kvproxy.reconcile.store_loop.StoreLoop`; None if no Traefik runs yet.
         provider_error: see :class:`~kvproxy.reconcile.traefik_loop.TraefikLoop`.
         longest: maximum seconds to wait for JupyterHub's check of all routes, from the first route on.
+        regroup_wait: see :class:`~kvproxy.reconcile.regroup.Regrouper`.
     """
 
     def __init__(
@@ -92,6 +93,7 @@ class Reconciler(Status):
         serves_already: Callable[[], Awaitable[bool]] | None = None,
         provider_error: Callable[[float], str | None] = lambda since: None,
         longest: float = 10.0,
+        regroup_wait: float = 0.0,
     ) -> None:
         self._store, self._log = store, log
         self._observer = observer or Observer()
@@ -114,6 +116,7 @@ class Reconciler(Status):
         self._store_loop = StoreLoop(
             *(store, self._progress, table, observed, ResyncSchedule(interval), self._lease),
             serves_already=serves_already,
+            regroup_wait=regroup_wait,
             observer=self._observer,
             log=log,
         )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import math
 from collections.abc import Collection, Iterable
 from typing import Final
 
@@ -21,14 +23,19 @@ class Regrouper:
         store: holds the groups; one that notifies per key gets smaller steps.
         progress: the revision that Traefik has loaded, and the callers that wait for it.
         table: the desired routes and groups.
+        wait: how long a step waits for another change to be written with, as a multiple of the time that Traefik took
+            to load the last one. A step by itself makes Traefik load everything once more.
     """
 
-    def __init__(self, store: Store, progress: Progress, table: DesiredTable) -> None:
+    def __init__(self, store: Store, progress: Progress, table: DesiredTable, wait: float = 0.0) -> None:
+        self._wait = wait
         self._store = store
         self._progress = progress
         self._table = table
         # Names of the entries that have to be in the store before the next step.
         self._open: set[str] = set()
+        #: The loop's time at which a step that waits for another change is to be written by itself.
+        self.due = math.inf
 
     def wait_for(self, names: Iterable[str]) -> None:
         """Take no step before these entries are committed."""
@@ -50,6 +57,7 @@ class Regrouper:
         Raises:
             StoreError: the store's error.
         """
+        self.due = math.inf
         if self._open or not self._progress.in_sync:
             return []
         # The oldest replica decides, and an older one may have appeared since the start.
@@ -57,11 +65,20 @@ class Regrouper:
         changed = [] if self._table.groups_allowed is allowed else self._table.allow_groups(allowed)
         if not self._table.restless:
             return changed
+        noisy = await self._store.notifies_per_key()
+        pace = self._progress.pace
+        if not (dirty or changed or noisy) and pace.stalled(_now()) < self._wait * pace.took:
+            self.due = pace.since + self._wait * pace.took
+            return []
         held = {*dirty, *changed}
 
         def is_held(name: str) -> bool:
             return name in held or any(not waiter.done.done() for waiter in self._progress.waiters(name))
 
-        names = self._table.step(is_held, _NOISY_STEP if await self._store.notifies_per_key() else None)
+        names = self._table.step(is_held, _NOISY_STEP if noisy else None)
         self.wait_for(names)
         return [*changed, *names]
+
+
+def _now() -> float:
+    return asyncio.get_running_loop().time()

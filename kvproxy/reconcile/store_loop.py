@@ -64,6 +64,7 @@ class StoreLoop:
         lease: keeps the lease on the store; None to let others write too.
         serves_already: returns True if Traefik may serve routes of an earlier start. It is called if the store holds
             none; if it returns True, nothing is written before :meth:`let_load`.
+        regroup_wait: see :class:`.Regrouper`.
         observer: receives the events.
         log: the hub's logger.
     """
@@ -78,6 +79,7 @@ class StoreLoop:
         lease: LeaseHolder | None = None,
         *,
         serves_already: Callable[[], Awaitable[bool]] | None = None,
+        regroup_wait: float = 0.0,
         observer: Observer,
         log: Log,
     ) -> None:
@@ -92,7 +94,7 @@ class StoreLoop:
         self.table = table
         self._names = table.names
         self._retry = StoreRetry(store, observer, log)
-        self._regrouper = Regrouper(store, progress, table)
+        self._regrouper = Regrouper(store, progress, table, regroup_wait)
         self._dirty: dict[str, None] = {SETUP: None}
         self._view = View.UNREAD
         self._next_commit = NextCommit.IN_PARTS
@@ -176,7 +178,8 @@ class StoreLoop:
 
     async def _rest(self) -> None:
         """Sleep until there is work, or until the next probe or renewal is due."""
-        pause = self._schedule.pause(self._now())
+        now = self._now()
+        pause = min(self._schedule.pause(now), max(self._regrouper.due - now, 0.0))
         if self._lease is not None:
             pause = min(pause, self._lease.pause(self._now()))
         timer = asyncio.get_running_loop().call_later(pause, self._progress.store_due.set)
