@@ -182,11 +182,6 @@ class Reconciler(Status):
         """
         await log_notification_cost(self._store, self._table, self._log)
 
-    def get(self, key: str) -> dict[str, Any] | None:
-        """Return a route as JupyterHub knows it, None if there is none with this key, at the same cost at any size."""
-        entry = self._table.entries.get(self._table.names.route(key))
-        return entry.route.as_dict() if entry is not None and entry.route is not None else None
-
     def set_up(self, configuration: Mapping[str, Any]) -> None:
         """Change the desired dynamic configuration that is not about routes."""
         entry = encode_setup(configuration)

@@ -21,7 +21,7 @@ from .._text import counted
 from .._types import Log
 from ..errors import KVProxyError
 from ..routing.route import Route, RouteSpec, make_route
-from ..routing.tiers import EVERYTHING, below, may_be_hot, movable
+from ..routing.tiers import EVERYTHING, hindering, may_be_hot, movable
 from ..traefik.replicas import Replica
 from .reconciler import Reconciler
 
@@ -114,6 +114,9 @@ class Tiers:
         self._log = log
         self._many, self._old = many, old
         self._since: dict[RouteSpec, float] = {}
+        # True once the base tier has had a route for all hosts, other than the one for everything.
+        settled = (route.spec for route in base.routes())
+        self._hostless = any(not spec.host for spec in [*catch_all.places, *settled] if spec != EVERYTHING)
         self._due = asyncio.Event()
 
     @property
@@ -148,9 +151,9 @@ class Tiers:
         await asyncio.gather(*(self._base.serve(one, timeout) for one in led))
 
     async def _add_to_base(self, route: Route, timeout: float) -> None:
-        # The base Traefik would answer for the hot routes below it.
-        while covered := below(route.spec, self.hot):
-            await self._move(movable(covered), timeout)
+        while others := hindering(route.spec, self.hot):
+            await self._move(movable(others), timeout)
+        self._hostless = self._hostless or not route.spec.host
         await self._base.add(route, timeout)
 
     async def _may_be_hot(self, route: Route) -> bool:
@@ -160,7 +163,7 @@ class Tiers:
         # Requests come by the base Traefik, which may just have died.
         await self._base.look()
         # One that leads to the hot Traefik has loaded what this hub has written, so it serves nothing unknown.
-        return self._base.serves(EVERYTHING) and may_be_hot(route.spec, self._base.may_serve)
+        return self._base.serves(EVERYTHING) and may_be_hot(route.spec, self._base.may_serve, self._hostless)
 
     async def delete(self, key: str, timeout: float) -> None:
         """See :meth:`.Reconciler.delete`."""
@@ -272,6 +275,7 @@ class Tiers:
     async def _move(self, specs: Iterable[RouteSpec], timeout: float) -> None:
         """Have the base Traefik serve these hot routes, and then take them out of the hot tier."""
         moving = {spec: route for spec, route in self.hot.items() if spec in set(specs)}
+        self._hostless = self._hostless or any(not spec.host for spec in moving)
         # A route in the base tier is served already, and may be newer.
         wanted = [self._base.route(spec) or route for spec, route in moving.items()]
         await asyncio.gather(*(self._base.serve(route, timeout) for route in wanted))

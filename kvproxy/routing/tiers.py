@@ -30,26 +30,30 @@ def covering(spec: RouteSpec) -> Iterator[RouteSpec]:
                 yield place
 
 
-def may_be_hot(spec: RouteSpec, served: Callable[[RouteSpec], bool]) -> bool:
+def may_be_hot(spec: RouteSpec, served: Callable[[RouteSpec], bool], hostless: bool) -> bool:
     """Return True if a route in the hot tier would get all its requests.
 
     Args:
         spec: the place of the route.
         served: returns True for the place of a route that a base Traefik may serve.
+        hostless: True if a base Traefik may serve routes for all hosts, other than the one for everything. Such a route
+            would win there over a hot one with a host, which is to win over all of them.
     """
-    return not any(map(served, covering(spec)))
+    return not (spec.host and hostless) and not any(map(served, covering(spec)))
 
 
 def movable(hot: Collection[RouteSpec]) -> list[RouteSpec]:
     """Return the hot routes that can be moved to the base tier now.
 
-    A base Traefik that has a route answers all requests below it, too. So a route has to wait for the hot routes that
-    it covers.
+    A base Traefik that has a route takes requests from hot ones: from those that the route covers, and those with a
+    host if it has none. So it has to wait for these.
     """
     waiting = {place for spec in hot for place in covering(spec) if place != spec}
-    return [spec for spec in hot if spec not in waiting and spec != EVERYTHING]
+    hosts = any(spec.host for spec in hot)
+    return [spec for spec in hot if spec not in waiting and spec != EVERYTHING and (spec.host or not hosts)]
 
 
-def below(spec: RouteSpec, hot: Iterable[RouteSpec]) -> list[RouteSpec]:
-    """Return the hot routes that a route covers, itself excepted."""
-    return [other for other in hot if other != spec and spec in set(covering(other))]
+def hindering(spec: RouteSpec, hot: Iterable[RouteSpec]) -> list[RouteSpec]:
+    """Return the hot routes that have to be moved before a route comes to the base tier; see :func:`movable`."""
+    others = (other for other in hot if other != spec)
+    return [other for other in others if spec in set(covering(other)) or (other.host and not spec.host)]

@@ -297,8 +297,8 @@ def test_a_changed_route_that_is_in_both_tiers_is_as_it_was_changed() -> None:
 
 
 TestPair = Pair.TestCase
-TestPair.settings = settings(max_examples=150, stateful_step_count=30, deadline=None)
+TestPair.settings = settings(max_examples=100, stateful_step_count=30, deadline=None)
 TestPairWithFaults = PairWithFaults.TestCase
-TestPairWithFaults.settings = settings(max_examples=75, stateful_step_count=30, deadline=None)
+TestPairWithFaults.settings = settings(max_examples=50, stateful_step_count=30, deadline=None)
 TestPairWithGroups = PairWithGroups.TestCase
-TestPairWithGroups.settings = settings(max_examples=75, stateful_step_count=30, deadline=None)
+TestPairWithGroups.settings = settings(max_examples=40, stateful_step_count=30, deadline=None)

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from kvproxy.routing.route import Route, RouteSpec, make_route
-from kvproxy.routing.tiers import EVERYTHING, below, may_be_hot, movable
+from kvproxy.routing.tiers import EVERYTHING, hindering, may_be_hot, movable
 from kvproxy.testing.conformance.oracle import lead
 
 SEGMENTS = st.sampled_from(["user", "ada", "lab", "hub"])
@@ -19,17 +19,20 @@ def route(spec: RouteSpec) -> Route:
     return make_route(spec.key, "http://127.0.0.1:1", {})
 
 
+@example({RouteSpec("", ("user",)): "base", RouteSpec("h.org", ()): "hot"}, RouteSpec("h.org", ("user",)))
 @given(TABLES, PLACES)
 def test_a_pair_answers_as_one_table_does(added: dict[RouteSpec, str], request: RouteSpec) -> None:
     """Routes are added one after another, each to the tier that it wants if it may be there."""
     base: list[Route] = []
     hot: list[Route] = []
     for spec, tier in added.items():
-        if spec == EVERYTHING or (tier == "hot" and may_be_hot(spec, {one.spec for one in base}.__contains__)):
+        settled = {one.spec for one in base}
+        hostless = any(not place.host for place in settled)
+        if spec == EVERYTHING or (tier == "hot" and may_be_hot(spec, settled.__contains__, hostless)):
             hot.append(route(spec))
         else:
-            while covered := below(spec, [one.spec for one in hot]):
-                moved = movable(covered)
+            while others := hindering(spec, [one.spec for one in hot]):
+                moved = movable(others)
                 base += [one for one in hot if one.spec in moved]
                 hot = [one for one in hot if one.spec not in moved]
             base.append(route(spec))
@@ -43,7 +46,7 @@ def test_all_hot_routes_come_to_be_moved_and_none_before_those_below_it(hot: set
     base: list[Route] = []
     table = [route(spec) for spec in hot]
     while step := movable(hot):
-        assert not [spec for spec in step if below(spec, hot)]
+        assert not [spec for spec in step if hindering(spec, hot)]
         base += [route(spec) for spec in step]
         hot = hot - set(step)
         for spec in {one.spec for one in table}:
