@@ -8,6 +8,7 @@ line and environment are those of the fork server.
 from __future__ import annotations
 
 import atexit
+import contextlib
 import gc
 import importlib
 import json
@@ -148,8 +149,10 @@ def become(arguments: list[str], environment: Mapping[str, str], log: str) -> No
 
 def main(control: int) -> None:
     """Import what hubs need, and serve at that socket; in a forked process, go on as a hub."""
-    for name in _PRELOADED:
-        importlib.import_module(name)
+    # A hub that needs it will say that it is not installed.
+    with contextlib.suppress(ImportError):
+        for name in _PRELOADED:
+            importlib.import_module(name)
     # Else the first collection in each process would copy all that is shared.
     gc.freeze()
     if request := serve(socket.socket(fileno=control)):
