@@ -5,14 +5,16 @@ from __future__ import annotations
 import os
 import signal
 import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
-from kvproxy.testing.hub.fork_server import ForkServer
-from kvproxy.testing.servers import wait_until
+from kvproxy.testing.hub.fork_server import FORK_SERVER
+from kvproxy.testing.servers.programs import Process, wait_until
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="hubs are forked on Linux only")
+COMMAND = [sys.executable, "-m", "example"]
 MODULE = """
 import atexit, os, sys, time
 atexit.register(print, "the end")
@@ -24,46 +26,40 @@ time.sleep(60)
 """
 
 
-@pytest.fixture(scope="module")
-def fork_server() -> ForkServer:
-    return ForkServer()
+ENVIRONMENT = {**os.environ, "KVPROXY_TEST_HUB": "x"}
 
 
 @pytest.fixture
-def log(tmp_path: Path) -> Path:
-    """The log of a module that is in the same folder."""
+def example(tmp_path: Path) -> Iterator[Callable[[str], Process]]:
+    """Starts the module with an argument, in its folder."""
     (tmp_path / "example.py").write_text(MODULE)
-    return tmp_path / "log"
+    with (tmp_path / "log").open("ab") as log, open(os.devnull, "rb") as nothing:
+        files = [file.fileno() for file in (nothing, log, log)]
+        yield lambda how: FORK_SERVER.start([*COMMAND, how], ENVIRONMENT, tmp_path, files)
 
 
-def test_arguments_folder_environment_output_and_exit_status(fork_server: ForkServer, log: Path) -> None:
+def test_arguments_folder_environment_output_and_exit_status(example: Callable[[str], Process], tmp_path: Path) -> None:
     """Handlers at exit run, too."""
-    forked = fork_server.start([sys.executable, "-m", "example", "fail"], {**os.environ, "KVPROXY_TEST_HUB": "x"}, log)
-    assert forked is not None
+    forked = example("fail")
     assert forked.wait(10) == forked.poll() == 1
-    assert set(log.read_text().splitlines()) == {"It fails.", f"['fail'] __main__ {log.parent} x True", "the end"}
+    printed = {"It fails.", f"['fail'] __main__ {tmp_path} x True", "the end"}
+    assert set((tmp_path / "log").read_text().splitlines()) == printed
 
 
-def test_signals_reach_it(fork_server: ForkServer, log: Path) -> None:
-    """Also those that it cannot handle; and no process is left."""
-    for number in (signal.SIGTERM, signal.SIGKILL):
-        forked = fork_server.start([sys.executable, "-m", "example", ""], {**os.environ, "KVPROXY_TEST_HUB": "x"}, log)
-        assert forked is not None
-        wait_until(lambda: log.exists() and "True" in log.read_text(), "it runs")
-        assert forked.poll() is None
-        forked.send_signal(number)
-        assert forked.wait(10) == -number
-        assert not Path(f"/proc/{forked.pid}").exists()
-        log.unlink()
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+def test_signals_reach_it(example: Callable[[str], Process], tmp_path: Path, number: int) -> None:
+    """Also one that it cannot handle; and no process is left."""
+    forked = example("wait")
+    wait_until(lambda: "True" in (tmp_path / "log").read_text(), "it runs")
+    assert forked.poll() is None
+    forked.send_signal(number)
+    assert forked.wait(10) == -number
+    assert not Path(f"/proc/{forked.pid}").exists()
 
 
-@pytest.mark.parametrize("command", [["traefik"], [sys.executable, "-c", ""]])
-def test_a_command_that_is_no_module_is_not_forked(fork_server: ForkServer, log: Path, command: list[str]) -> None:
-    """It is started as it is."""
-    assert fork_server.start(command, os.environ, log) is None
-
-
-def test_another_environment_than_the_tests_is_not_forked(fork_server: ForkServer, log: Path) -> None:
-    """Imports may depend on it."""
-    command = [sys.executable, "-m", "jupyterhub"]
-    assert fork_server.start(command, {**os.environ, "PYTHONPATH": "elsewhere"}, log) is None
+def test_only_modules_in_the_environment_of_the_tests_are_forked() -> None:
+    """Anything else is started as it is: imports may depend on it."""
+    assert FORK_SERVER.forks(COMMAND, ENVIRONMENT)
+    assert not FORK_SERVER.forks(COMMAND, {**ENVIRONMENT, "PYTHONPATH": "elsewhere"})
+    assert not FORK_SERVER.forks(["traefik"], ENVIRONMENT)
+    assert not FORK_SERVER.forks([sys.executable, "-c", ""], ENVIRONMENT)

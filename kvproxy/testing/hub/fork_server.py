@@ -23,6 +23,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
+from kvproxy.testing.servers.programs import Process
+
 _PRELOADED: Final = ("jupyterhub.app", "jupyterhub.auth", "kvproxy.proxy", "kvproxy_redis.proxy")
 #: Variables on which nothing depends that is imported.
 _INDIFFERENT: Final = ("PYTEST_CURRENT_TEST", "KVPROXY_TEST_HUB")
@@ -74,24 +76,43 @@ class ForkServer:
         self._control: socket.socket | None = None
         self._environment: dict[str, str] = {}
 
-    def start(self, command: Sequence[str], environment: Mapping[str, str], log: Path) -> Forked | None:
-        """Start a command in the folder of its log.
+    def start(
+        self, command: Sequence[str], environment: Mapping[str, str], directory: Path, files: Sequence[int]
+    ) -> Process:
+        """Start a command in a session of its own, with these files as its input, output and error output.
 
-        Returns:
-            None if it has to be started as it is: it is no Python module, or its environment is not this process's, on
-            which imports may depend.
+        It is forked, unless it is no Python module or has another environment than this process, on which imports may
+        depend.
         """
+        if self.forks(command, environment):
+            assert self._control is not None
+            news, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+            request = {
+                "arguments": command[2:],
+                "environment": dict(environment),
+                "directory": str(directory.absolute()),
+            }
+            with theirs:
+                socket.send_fds(self._control, [json.dumps(request).encode()], [theirs.fileno(), *files])
+            return Forked(news)
+        stdin, stdout, stderr = files
+        return subprocess.Popen(
+            command,
+            env=environment,
+            cwd=directory,
+            stdin=stdin,
+            stdout=stdout,
+            stderr=stderr,
+            start_new_session=True,
+        )
+
+    def forks(self, command: Sequence[str], environment: Mapping[str, str]) -> bool:
+        """True if such a command is forked."""
         if sys.platform != "linux" or list(command[:2]) != [sys.executable, "-m"]:
-            return None
+            return False
         if self._control is None:
             self._control = self._begin()
-        if _decisive(environment) != self._environment:
-            return None
-        news, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        request = {"arguments": command[2:], "environment": dict(environment), "log": str(log.absolute())}
-        with theirs:
-            socket.send_fds(self._control, [json.dumps(request).encode()], [theirs.fileno()])
-        return Forked(news)
+        return _decisive(environment) == self._environment
 
     def _begin(self) -> socket.socket:
         self._environment = _decisive(os.environ)
@@ -117,34 +138,41 @@ def serve(control: socket.socket) -> dict[str, Any] | None:
     """Fork at each request, and return it in the forked process; return None when there are no more."""
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)
     while True:
-        message, files, _, _ = socket.recv_fds(control, _LIMIT, 1)
+        message, files, _, _ = socket.recv_fds(control, _LIMIT, 4)
         if not message:
             return None
-        with socket.socket(fileno=files[0]) as news:
-            # The process in between waits for the end of the other one.
-            if os.fork() == 0:
-                control.close()
-                signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-                if (pid := os.fork()) == 0:
-                    news.close()
-                    return dict(json.loads(message))
-                news.send(str(pid).encode())
-                news.send(str(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])).encode())
-                os._exit(0)
+        # The process in between waits for the end of the other one.
+        if os.fork() == 0:
+            control.close()
+            signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+            news = socket.socket(fileno=files[0])
+            if (pid := os.fork()) == 0:
+                news.close()
+                return {"files": files[1:], **json.loads(message)}
+            for file in files[1:]:
+                os.close(file)
+            news.send(str(pid).encode())
+            news.send(str(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])).encode())
+            os._exit(0)
+        for file in files:
+            os.close(file)
 
 
-def become(arguments: list[str], environment: Mapping[str, str], log: str) -> None:
+def become(arguments: list[str], environment: Mapping[str, str], directory: str, files: Sequence[int]) -> None:
     """Run a module as ``python -m`` does."""
     os.setsid()
-    os.chdir(Path(log).parent)
-    output = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
-    os.dup2(output, 1)
-    os.dup2(output, 2)
-    os.close(output)
+    os.chdir(directory)
+    for number, file in enumerate(files):
+        os.dup2(file, number)
+        os.close(file)
     os.environ.clear()
     os.environ.update(environment)
     sys.argv[:] = arguments
     runpy.run_module(arguments[0], run_name="__main__", alter_sys=True)
+
+
+#: The one of this process.
+FORK_SERVER: Final = ForkServer()
 
 
 def main(control: int) -> None:

@@ -13,11 +13,11 @@ import urllib.request
 from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Final
+from typing import Any, BinaryIO, Final
 
 import psutil
 
-from kvproxy.testing.hub.fork_server import ForkServer
+from kvproxy.testing.hub.fork_server import FORK_SERVER
 from kvproxy.testing.servers.ports import free_port
 from kvproxy.testing.servers.programs import Process, Program, ServerError
 from kvproxy.testing.servers.tls import Certificates
@@ -33,8 +33,6 @@ _STOP_SECONDS: Final = 60.0
 _SPAWN_SECONDS: Final = 120.0
 
 _SERVICE: Final = "tester"
-
-_FORK_SERVER: Final = ForkServer()
 
 
 class HubProcess(Program):
@@ -118,8 +116,10 @@ class HubProcess(Program):
         self._log_start = self.log.stat().st_size if self.log.exists() else 0
         super().start()
 
-    def _begin(self) -> Process:
-        return _FORK_SERVER.start(self.arguments, self.environment, self.log) or super()._begin()
+    def _begin(self, log: BinaryIO) -> Process:
+        with open(os.devnull, "rb") as nothing:
+            files = [file.fileno() for file in (nothing, log, log)]
+            return FORK_SERVER.start(self.arguments, self.environment, self.log.parent, files)
 
     def answers(self) -> bool:
         """True if the hub has done all it does at start, and answers at its public URL."""

@@ -14,7 +14,7 @@ import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Protocol, TypeVar
+from typing import BinaryIO, Protocol, TypeVar
 
 T = TypeVar("T")
 
@@ -169,20 +169,20 @@ class Program:
 
     def start(self) -> None:
         """Start the process; returns at once."""
-        self._process = self._begin()
+        with self.log.open("ab") as log:
+            self._process = self._begin(log)
         atexit.register(self.kill)
 
-    def _begin(self) -> Process:
-        with self.log.open("ab") as log:
-            return subprocess.Popen(
-                self.arguments,
-                env=self.environment,
-                cwd=self.log.parent,
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,
-            )
+    def _begin(self, log: BinaryIO) -> Process:
+        return subprocess.Popen(
+            self.arguments,
+            env=self.environment,
+            cwd=self.log.parent,
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
 
     def wait_ready(self, ready: Callable[[], bool], seconds: float) -> None:
         """Wait until ready; raises ServerError with the last log lines if it is not, or if it exits."""
