@@ -18,9 +18,10 @@ nox.options.default_venv_backend = "venv"
 nox.options.reuse_existing_virtualenvs = True
 
 COMPAT_PYTHONS = ["3.10", "3.12", "3.13"]
-#: Shared servers of a module or class are started once. Most tests wait for servers more than they compute, so one
-#: process more than there are cores; still more of them disturb each other. tests/conftest.py gives the order.
-PARALLEL = ["--numprocesses", str(min((os.cpu_count() or 1) + 1, 4)), "--dist", "loadscope", "--no-loadscope-reorder"]
+#: Most tests wait for servers more than they compute, so two processes a core; still more of them disturb each other.
+PROCESSES = min(2 * (os.cpu_count() or 1), 8)
+#: Shared servers of a module or class are started once. tests/conftest.py gives the order.
+PARALLEL = ["--numprocesses", str(PROCESSES), "--dist", "loadscope", "--no-loadscope-reorder"]
 #: Tests that need no servers.
 SERVERLESS = ["tests/unit", "tests/integration"]
 REPORT = ["-p", "kvproxy.testing.report", "--conformance-report"]
@@ -102,8 +103,7 @@ def hubsuite(session: nox.Session) -> None:
         runs += [(module, {}), (module, by_host)]
     # As JupyterHub's own builds switch internal_ssl on for all hubs.
     runs += [(module, {"SSL_ENABLED": "1"}) for module in [*SSL_MODULES, *further]]
-    # They wait more than they compute.
-    with ThreadPoolExecutor(2 * (os.cpu_count() or 1)) as pool:
+    with ThreadPoolExecutor(PROCESSES) as pool:
         for output in pool.map(run, *zip(*runs, strict=True)):
             print(output)
 
