@@ -1,4 +1,4 @@
-"""The command ``kvproxy``: in this process, which is quick, and as one of its own, in a pipe and on a terminal."""
+"""The command ``kvproxy``: in this process, which is quick, and as one of its own, without a terminal and on one."""
 
 from __future__ import annotations
 
@@ -15,11 +15,13 @@ import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import Any
 
 from click.testing import CliRunner
 
 from kvproxy.cli.main import group
+from kvproxy.testing.hub.fork_server import FORK_SERVER
 from kvproxy.testing.servers import wait_until
 
 COMMAND = [sys.executable, "-m", "kvproxy"]
@@ -49,10 +51,13 @@ def kvproxy(directory: Path, *arguments: str, **environment: str) -> Done:
 
 
 def process(directory: Path, *arguments: str) -> Done:
-    """Run a command in the hub's directory as a process of its own, in a pipe."""
-    done = subprocess.run([*COMMAND, *arguments], cwd=directory, capture_output=True, text=True, timeout=_SECONDS)
-    assert "Traceback" not in done.stderr
-    return Done(done.returncode, done.stdout, done.stderr)
+    """Run a command in the hub's directory as a process of its own, without a terminal."""
+    with open(os.devnull) as nothing, TemporaryFile("w+") as out, TemporaryFile("w+") as err:
+        files = [file.fileno() for file in (nothing, out, err)]
+        status = FORK_SERVER.start([*COMMAND, *arguments], os.environ, directory, files).wait(_SECONDS)
+        done = Done(status, *(file.seek(0) or file.read() for file in (out, err)))
+    assert "Traceback" not in done.err
+    return done
 
 
 def on_terminal(directory: Path, *arguments: str, width: int = 120) -> str:
