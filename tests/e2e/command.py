@@ -9,7 +9,6 @@ import re
 import select
 import shlex
 import signal
-import subprocess
 import sys
 import time
 from collections.abc import Iterator, Mapping
@@ -88,7 +87,7 @@ def watching(directory: Path, *arguments: str, width: int = 120) -> Iterator[Any
         process.send_signal(signal.SIGINT)
         # Output that is not read would keep it from ending.
         wait_until(lambda: (so_far(), process.poll() is not None)[1], "it ends", _SECONDS)
-        assert process.returncode == 0, so_far()
+        assert process.wait() == 0, so_far()
 
 
 @contextlib.contextmanager
@@ -96,9 +95,7 @@ def _terminal(directory: Path, arguments: tuple[str, ...], width: int) -> Iterat
     ours, theirs = pty.openpty()
     environment = {**os.environ, "TERM": "xterm-256color", "COLUMNS": str(width), "LINES": "40", "PAGER": "cat"}
     environment.pop("NO_COLOR", None)
-    process = subprocess.Popen(
-        [*COMMAND, *arguments], cwd=directory, env=environment, stdin=theirs, stdout=theirs, stderr=theirs
-    )
+    process = FORK_SERVER.start([*COMMAND, *arguments], environment, directory, [theirs] * 3)
     os.close(theirs)
 
     def read() -> str:
@@ -112,8 +109,7 @@ def _terminal(directory: Path, arguments: tuple[str, ...], width: int) -> Iterat
     try:
         yield process, read
     finally:
-        if process.poll() is None:
-            process.kill()
+        process.send_signal(signal.SIGKILL)
         process.wait()
         os.close(ours)
 

@@ -27,7 +27,7 @@ from kvproxy.testing.servers.programs import Process
 
 _PRELOADED: Final = ("jupyterhub.app", "jupyterhub.auth", "kvproxy.proxy", "kvproxy_redis.proxy")
 #: Variables on which nothing depends that is imported.
-_INDIFFERENT: Final = ("PYTEST_CURRENT_TEST", "KVPROXY_TEST_HUB")
+_INDIFFERENT: Final = ("COLUMNS", "LINES", "NO_COLOR", "PAGER", "TERM", "KVPROXY_TEST_HUB", "PYTEST_CURRENT_TEST")
 #: Bytes of a message at most.
 _LIMIT: Final = 2**17
 
@@ -43,7 +43,9 @@ class Forked:
     def _read(self, timeout: float | None) -> int:
         if not select.select([self._news], [], [], timeout)[0]:
             raise subprocess.TimeoutExpired("the forked process", timeout or 0)
-        return int(self._news.recv(_LIMIT))
+        if not (text := self._news.recv(_LIMIT)):
+            raise RuntimeError("The fork server has ended.")
+        return int(text)
 
     def wait(self, timeout: float | None = None) -> int:
         """Return the exit status. Raises TimeoutExpired if it still runs after that many seconds."""
