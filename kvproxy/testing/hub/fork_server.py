@@ -29,7 +29,7 @@ _PRELOADED: Final = ("jupyterhub.app", "jupyterhub.auth", "kvproxy.proxy", "kvpr
 #: Variables on which nothing depends that is imported.
 _INDIFFERENT: Final = ("COLUMNS", "LINES", "NO_COLOR", "PAGER", "TERM", "KVPROXY_TEST_HUB", "PYTEST_CURRENT_TEST")
 #: Bytes of a message at most.
-_LIMIT: Final = 2**17
+_LIMIT: Final = 2**18
 
 
 class Forked:
@@ -41,7 +41,9 @@ class Forked:
         self._status: int | None = None
 
     def _read(self, timeout: float | None) -> int:
-        if not select.select([self._news], [], [], timeout)[0]:
+        news = select.poll()
+        news.register(self._news, select.POLLIN)
+        if not news.poll(None if timeout is None else timeout * 1000):
             raise subprocess.TimeoutExpired("the forked process", timeout or 0)
         if not (text := self._news.recv(_LIMIT)):
             raise RuntimeError("The fork server has ended.")
@@ -128,7 +130,7 @@ class ForkServer:
                 start_new_session=True,
             )
         atexit.register(process.wait)
-        atexit.register(ours.close)
+        atexit.register(process.terminate)
         return ours
 
 
