@@ -7,6 +7,7 @@ import os
 import shutil
 import socket
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import nox
@@ -17,15 +18,18 @@ nox.options.default_venv_backend = "venv"
 nox.options.reuse_existing_virtualenvs = True
 
 COMPAT_PYTHONS = ["3.10", "3.12", "3.13"]
-#: Shared servers of a module or class are started once. Most tests wait for servers more than they compute, so one
-#: process more than there are cores; still more of them disturb each other. tests/conftest.py gives the order.
-PARALLEL = ["--numprocesses", str(min((os.cpu_count() or 1) + 1, 4)), "--dist", "loadscope", "--no-loadscope-reorder"]
+#: Most tests wait for servers more than they compute, so two processes a core; still more of them disturb each other.
+PROCESSES = min(2 * (os.cpu_count() or 1), 8)
+#: Shared servers of a module or class are started once. tests/conftest.py gives the order.
+PARALLEL = ["--numprocesses", str(PROCESSES), "--dist", "loadscope", "--no-loadscope-reorder"]
 #: Tests that need no servers.
 SERVERLESS = ["tests/unit", "tests/integration"]
 REPORT = ["-p", "kvproxy.testing.report", "--conformance-report"]
-HUB_MODULES = ["test_proxy", "test_named_servers", "test_spawner", "test_services"]
-INTERNAL_SSL = "test_internal_ssl_connections"
-SSL_MODULES = ["test_proxy", "test_services", INTERNAL_SSL, f"{INTERNAL_SSL}_external_authorities"]
+JUPYTERHUB = "jupyterhub.tests.test"
+#: The longest first.
+HUB_MODULES = [f"{JUPYTERHUB}_{name}" for name in ("named_servers", "spawner", "proxy", "services")]
+INTERNAL_SSL = f"{JUPYTERHUB}_internal_ssl_connections"
+SSL_MODULES = [f"{JUPYTERHUB}_proxy", f"{JUPYTERHUB}_services", INTERNAL_SSL, f"{INTERNAL_SSL}_external_authorities"]
 
 
 def offer_pyenv() -> None:
@@ -83,19 +87,25 @@ def hubsuite(session: nox.Session) -> None:
     """
     # nbclassic has the page that test_singleuser opens.
     session.install("-e", ".[demo,test]", "nbclassic")
-    run_hub_suite(session, {})
-    # The name is the one JupyterHub's own builds use; the plugin resolves it, so that no DNS is needed.
-    run_hub_suite(session, {"JUPYTERHUB_TEST_SUBDOMAIN_HOST": f"http://localhost.jovyan.org:{free_port()}"})
+    further = [argument for argument in session.posargs if argument.startswith("jupyterhub.")]
+    options = [argument for argument in session.posargs if argument not in further]
+
+    def run(module: str, environment: dict[str, str]) -> str:
+        arguments = ["-c", "tests/hubsuite/pytest.ini", "-p", "kvproxy.testing.hubsuite", *options, "--pyargs", module]
+        # With -k, no test of a module may be left.
+        codes = [0, 5] if options else [0]
+        return str(session.run("pytest", *arguments, env=environment, silent=True, success_codes=codes))
+
+    runs: list[tuple[str, dict[str, str]]] = []
+    for module in [*HUB_MODULES, *further]:
+        # The name is the one JupyterHub's own builds use; the plugin resolves it, so that no DNS is needed.
+        by_host = {"JUPYTERHUB_TEST_SUBDOMAIN_HOST": f"http://localhost.jovyan.org:{free_port()}"}
+        runs += [(module, {}), (module, by_host)]
     # As JupyterHub's own builds switch internal_ssl on for all hubs.
-    run_hub_suite(session, {"SSL_ENABLED": "1"}, SSL_MODULES)
-
-
-def run_hub_suite(session: nox.Session, environment: dict[str, str], names: Sequence[str] = HUB_MODULES) -> None:
-    modules = [f"jupyterhub.tests.{name}" for name in names]
-    session.run(
-        "pytest", "-c", "tests/hubsuite/pytest.ini", "-p", "kvproxy.testing.hubsuite", "--pyargs", *modules,
-        *session.posargs, env=environment,
-    )  # fmt: skip
+    runs += [(module, {"SSL_ENABLED": "1"}) for module in [*SSL_MODULES, *further]]
+    with ThreadPoolExecutor(PROCESSES) as pool:
+        for output in pool.map(run, *zip(*runs, strict=True)):
+            print(output)
 
 
 @nox.session

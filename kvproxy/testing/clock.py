@@ -6,10 +6,12 @@ For tests on :mod:`kvproxy.testing.memory`, where nothing from outside has to be
 from __future__ import annotations
 
 import asyncio
+import functools
 import selectors
-from collections.abc import Coroutine
-from typing import Any, TypeVar
+from collections.abc import Callable, Coroutine
+from typing import Any, ParamSpec, TypeVar
 
+P = ParamSpec("P")
 T = TypeVar("T")
 
 
@@ -39,6 +41,20 @@ class ClockLoop(asyncio.SelectorEventLoop):
                 task.cancel()
             self.run_until_complete(asyncio.gather(*tasks, return_exceptions=True))
         self.close()
+
+
+def on_a_clock(test: Callable[P, Coroutine[Any, Any, T]]) -> Callable[P, T]:
+    """Decorate a test that is a coroutine function: it runs to its end in such a loop."""
+
+    @functools.wraps(test)
+    def run(*args: P.args, **kwargs: P.kwargs) -> T:
+        loop = ClockLoop()
+        try:
+            return loop.run(test(*args, **kwargs))
+        finally:
+            loop.close_all()
+
+    return run
 
 
 class _Clockwork(selectors.DefaultSelector):

@@ -1,19 +1,22 @@
 """Pytest fixtures for real etcd and Consul servers. Load them as those of :mod:`kvproxy.testing.fixtures`.
 
-Consul's servers take seconds to start, so there are two for the whole session, emptied before each test.
+They take their time to start, so there are some for the whole session, emptied before each test.
 """
 
 from __future__ import annotations
 
 import contextlib
+import functools
 from collections.abc import Callable, Iterator
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 import pytest
 
 from kvproxy.testing.servers.consul import ConsulServer
 from kvproxy.testing.servers.etcd import EtcdServer
 from kvproxy.testing.servers.programs import ServerError
+
+ROOT_PASSWORD: Final = "any-password"  # noqa: S105
 
 S = TypeVar("S", EtcdServer, ConsulServer)
 
@@ -40,6 +43,23 @@ def _shared_guarded_consul() -> Iterator[ConsulServer]:
 def etcd_server(_shared_etcd: EtcdServer) -> EtcdServer:
     """A running, empty etcd without authentication; a test may stop it."""
     return _ready(_shared_etcd)
+
+
+@pytest.fixture(scope="session")
+def _shared_guarded_etcd() -> Iterator[Callable[[str], EtcdServer]]:
+    with contextlib.ExitStack() as stack:
+
+        @functools.cache
+        def of(version: str) -> EtcdServer:
+            return stack.enter_context(_made(EtcdServer, version=version, root_password=ROOT_PASSWORD))
+
+        yield of
+
+
+@pytest.fixture
+def guarded_etcd(_shared_guarded_etcd: Callable[[str], EtcdServer]) -> Callable[[str], EtcdServer]:
+    """Gives a running, empty etcd of a version whose root has ROOT_PASSWORD: ``guarded_etcd("3.5")``; see above."""
+    return lambda version: _ready(_shared_guarded_etcd(version))
 
 
 @pytest.fixture

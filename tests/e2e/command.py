@@ -1,4 +1,4 @@
-"""The command ``kvproxy``: in this process, which is quick, and as one of its own, in a pipe and on a terminal."""
+"""The command ``kvproxy``: in this process, which is quick, and as one of its own, without a terminal and on one."""
 
 from __future__ import annotations
 
@@ -9,17 +9,18 @@ import re
 import select
 import shlex
 import signal
-import subprocess
 import sys
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import Any
 
 from click.testing import CliRunner
 
 from kvproxy.cli.main import group
+from kvproxy.testing.hub.fork_server import FORK_SERVER
 from kvproxy.testing.servers import wait_until
 
 COMMAND = [sys.executable, "-m", "kvproxy"]
@@ -49,10 +50,13 @@ def kvproxy(directory: Path, *arguments: str, **environment: str) -> Done:
 
 
 def process(directory: Path, *arguments: str) -> Done:
-    """Run a command in the hub's directory as a process of its own, in a pipe."""
-    done = subprocess.run([*COMMAND, *arguments], cwd=directory, capture_output=True, text=True, timeout=_SECONDS)
-    assert "Traceback" not in done.stderr
-    return Done(done.returncode, done.stdout, done.stderr)
+    """Run a command in the hub's directory as a process of its own, without a terminal."""
+    with open(os.devnull) as nothing, TemporaryFile("w+") as out, TemporaryFile("w+") as err:
+        files = [file.fileno() for file in (nothing, out, err)]
+        status = FORK_SERVER.start([*COMMAND, *arguments], os.environ, directory, files).wait(_SECONDS)
+        done = Done(status, *(file.seek(0) or file.read() for file in (out, err)))
+    assert "Traceback" not in done.err
+    return done
 
 
 def on_terminal(directory: Path, *arguments: str, width: int = 120) -> str:
@@ -83,7 +87,7 @@ def watching(directory: Path, *arguments: str, width: int = 120) -> Iterator[Any
         process.send_signal(signal.SIGINT)
         # Output that is not read would keep it from ending.
         wait_until(lambda: (so_far(), process.poll() is not None)[1], "it ends", _SECONDS)
-        assert process.returncode == 0, so_far()
+        assert process.wait() == 0, so_far()
 
 
 @contextlib.contextmanager
@@ -91,9 +95,7 @@ def _terminal(directory: Path, arguments: tuple[str, ...], width: int) -> Iterat
     ours, theirs = pty.openpty()
     environment = {**os.environ, "TERM": "xterm-256color", "COLUMNS": str(width), "LINES": "40", "PAGER": "cat"}
     environment.pop("NO_COLOR", None)
-    process = subprocess.Popen(
-        [*COMMAND, *arguments], cwd=directory, env=environment, stdin=theirs, stdout=theirs, stderr=theirs
-    )
+    process = FORK_SERVER.start([*COMMAND, *arguments], environment, directory, [theirs] * 3)
     os.close(theirs)
 
     def read() -> str:
@@ -107,8 +109,7 @@ def _terminal(directory: Path, arguments: tuple[str, ...], width: int) -> Iterat
     try:
         yield process, read
     finally:
-        if process.poll() is None:
-            process.kill()
+        process.send_signal(signal.SIGKILL)
         process.wait()
         os.close(ours)
 

@@ -49,7 +49,7 @@ def hub(tmp_path_factory, redis_of_hub) -> Iterator[HubProcess]:
         assert running.family() == []
 
 
-@pytest.fixture(params=["redis", "kv", "etcd", "consul", "file"])
+@pytest.fixture(params=["redis", pytest.param("kv", marks=pytest.mark.endurance), "etcd", "consul", "file"])
 def backend(request: pytest.FixtureRequest, tmp_path: Path) -> Mapping[str, Any]:
     """The settings that choose a backend, its server running."""
 

@@ -23,6 +23,7 @@ import pytest
 
 from kvproxy.errors import ConfigurationError, StoreUnavailableError, TraefikError
 from kvproxy.testing.conformance.proxy_suite import until
+from kvproxy.testing.hub.fork_server import FORK_SERVER
 from kvproxy.testing.servers import Certificates, RedisServer, free_port
 from kvproxy.testing.servers.echo import EchoServer
 from kvproxy.testing.servers.programs import wait_until
@@ -51,16 +52,19 @@ class EarlierHub:
     def __init__(self, traits: dict[str, Any], target: str) -> None:
         self.traits = traits
         self.files = [Path(traits["static_config_file"] + end) for end in ("", ".log", ".pid")]
-        script = SCRIPT.format(traits=traits, target=target)
-        self.process = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True)
-        assert self.process.stdout is not None
-        self.traefik = psutil.Process(int(self.process.stdout.readline()))
+        directory = self.files[0].parent
+        (directory / "earlier_hub.py").write_text(SCRIPT.format(traits=traits, target=target))
+        command = [sys.executable, "-m", "earlier_hub"]
+        reading, writing = os.pipe()
+        with open(reading) as printed:
+            with open(writing, "w"), open(os.devnull) as nothing:
+                self.process = FORK_SERVER.start(command, os.environ, directory, [nothing.fileno(), writing, 2])
+            self.traefik = psutil.Process(int(printed.readline()))
 
     def kill(self) -> None:
         """End it without giving it a chance to clean up."""
-        if self.process.poll() is None:
-            self.process.kill()
-            self.process.communicate()
+        self.process.send_signal(signal.SIGKILL)
+        self.process.wait()
 
     def close(self) -> None:
         """End it and its Traefik."""
@@ -276,8 +280,7 @@ async def test_two_hubs_cannot_have_one_traefik(earlier: EarlierHub, make_proxy:
     assert not gone(earlier.traefik)
     assert [file for file in earlier.files if not file.exists()] == []
     earlier.process.send_signal(signal.SIGTERM)
-    earlier.process.communicate(timeout=15)
-    assert earlier.process.returncode == 143
+    assert earlier.process.wait(15) == 143
     assert gone(earlier.traefik)
     assert [file for file in earlier.files if file.exists()] == []
 

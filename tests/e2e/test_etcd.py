@@ -19,6 +19,7 @@ from kvproxy.store import Operation, Snapshot, Space, Transaction
 from kvproxy.testing.conformance import StoreCredentialsConformance, StoreServer, StoreServerConformance
 from kvproxy.testing.conformance.proxy import TraefikServerConformance
 from kvproxy.testing.conformance.proxy_suite import BackendUnderTest, until
+from kvproxy.testing.kv_fixtures import ROOT_PASSWORD
 from kvproxy.testing.servers import Certificates, free_port
 from kvproxy.testing.servers.etcd import EtcdServer
 from kvproxy_etcd import TraefikEtcdProxy
@@ -66,14 +67,14 @@ class TestEtcdStore(StoreServerConformance, StoreCredentialsConformance):
     subject = "etcd"
 
     @pytest.fixture(params=["3.4", "3.5"])
-    def server(self, request: pytest.FixtureRequest, etcd_factory: Callable[..., EtcdServer]) -> StoreServer:
-        etcd = etcd_factory(version=request.param, root_password=PASSWORD)
+    def server(self, request: pytest.FixtureRequest, guarded_etcd: Callable[[str], EtcdServer]) -> StoreServer:
+        etcd = guarded_etcd(request.param)
 
         def connect(password: str, traefik: str, hub: str) -> EtcdStore:
             return EtcdStore(parse_connection(etcd.url, "root", password), traefik, hub)
 
         return StoreServer(
-            open=lambda traefik, hub: connect(PASSWORD, traefik, hub),
+            open=lambda traefik, hub: connect(ROOT_PASSWORD, traefik, hub),
             stop=etcd.stop,
             start=etcd.start,
             open_refused=lambda: connect("wrong", "traefik", "jupyterhub"),

@@ -52,9 +52,9 @@ def redis(redis_factory: Callable[..., RedisServer]) -> RedisServer:
     return redis_factory()
 
 
-@pytest.fixture(params=["plain", pytest.param("admits", marks=pytest.mark.endurance), "own"])
+@pytest.fixture(params=["own", *(pytest.param(kind, marks=pytest.mark.endurance) for kind in ("plain", "admits"))])
 def kind(request: pytest.FixtureRequest) -> str:
-    """An external Traefik, one that the hub lets in to Redis, or the hub's own, which it takes over."""
+    """The hub's own Traefik, which it takes over, an external one, or one that the hub lets in to Redis."""
     return str(request.param)
 
 

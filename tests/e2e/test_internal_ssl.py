@@ -49,7 +49,7 @@ async def refuses_strangers(url: str) -> bool:
         "redis",
         pytest.param("etcd", marks=pytest.mark.endurance),
         pytest.param("consul", marks=pytest.mark.endurance),
-        "file",
+        pytest.param("file", marks=pytest.mark.endurance),
     ],
     indirect=True,
 )

@@ -7,6 +7,7 @@ import logging
 import re
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from types import SimpleNamespace
 from typing import Any
 
 import psutil
@@ -17,7 +18,6 @@ from kvproxy.store import Operation, Space, Transaction
 from kvproxy.testing.conformance.proxy_suite import until
 from kvproxy.testing.servers import RedisServer, free_port
 from kvproxy.testing.servers.resp import ask
-from kvproxy_redis import TraefikRedisProxy
 from kvproxy_redis.connection import parse_connection
 from kvproxy_redis.store import RedisStore
 
@@ -109,13 +109,11 @@ async def test_a_hub_starts_on_a_full_redis_serves_what_is_there_and_goes_on_whe
     doors: Doors,
     client_of: Callable[..., Client],
     caplog: pytest.LogCaptureFixture,
-    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """A user who logs in meanwhile waits, and comes in."""
     caplog.set_level(logging.INFO)
     # A hub keeps its secret, and with it the login to Traefik's API that is in the store.
-    monkeypatch.setattr(TraefikRedisProxy, "_secret", lambda proxy: bytes(32))
-    same = {"check_route_timeout": 30}
+    same = {"check_route_timeout": 30, "app": SimpleNamespace(cookie_secret=bytes(32), cleanup_proxy=True)}
     proxy = await start_proxy(**same)
     target = await doors.open()
     await proxy.add_route("/user/ada/", target, {})

@@ -6,12 +6,17 @@ import asyncio
 import contextlib
 import itertools
 import json
+import os
+import signal
+import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
 from benchmarks.workload import ROOT
 from kvproxy.proxy import KVTraefikProxy
+from kvproxy.testing.hub.fork_server import FORK_SERVER
+from kvproxy.testing.servers.programs import Process
 from tests.faults.hub import LINE
 
 _GRACE = 30.0  # seconds to end in
@@ -36,7 +41,8 @@ class Hub:
         self._log = log
         self._numbers = itertools.count(1)
         self._waiting: dict[int, asyncio.Future[Any]] = {}
-        self._process: asyncio.subprocess.Process | None = None
+        self._process: Process | None = None
+        self._requests: asyncio.WriteTransport | None = None
         self._reading: asyncio.Task[None] | None = None
         self._listens = False
 
@@ -48,17 +54,14 @@ class Hub:
 
     async def start(self) -> None:
         """Start the process and return at once; calls wait until the proxy has begun to work."""
-        with self._log.open("ab") as log:
-            self._process = await asyncio.create_subprocess_exec(
-                *(sys.executable, "-m", "tests.faults.hub"),
-                cwd=ROOT,
-                stdin=asyncio.subprocess.PIPE,
-                stdout=asyncio.subprocess.PIPE,
-                stderr=log,
-                limit=LINE,
-                start_new_session=True,
-            )
-        self._reading, self._listens = asyncio.create_task(self._read(self._process)), True
+        (theirs, requests), (answers, output) = os.pipe(), os.pipe()
+        with open(theirs, "rb"), open(output, "wb"), self._log.open("ab") as log:
+            command = [sys.executable, "-m", "tests.faults.hub"]
+            self._process = FORK_SERVER.start(command, os.environ, ROOT, (theirs, output, log.fileno()))
+        loop, reader = asyncio.get_running_loop(), asyncio.StreamReader(LINE)
+        await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), os.fdopen(answers, "rb"))
+        self._requests, _ = await loop.connect_write_pipe(asyncio.BaseProtocol, os.fdopen(requests, "wb"))
+        self._reading, self._listens = asyncio.create_task(self._read(reader)), True
         self._send(self._settings)
 
     async def call(self, operation: str, **arguments: Any) -> Any:
@@ -71,13 +74,11 @@ class Hub:
         return await answer
 
     def _send(self, message: dict[str, Any]) -> None:
-        assert self._process is not None
-        assert self._process.stdin is not None
-        self._process.stdin.write(json.dumps(message).encode() + b"\n")
+        assert self._requests is not None
+        self._requests.write(json.dumps(message).encode() + b"\n")
 
-    async def _read(self, process: asyncio.subprocess.Process) -> None:
-        assert process.stdout is not None
-        while line := await process.stdout.readline():
+    async def _read(self, answers: asyncio.StreamReader) -> None:
+        while line := await answers.readline():
             reply = json.loads(line)
             waiting = self._waiting.pop(reply["id"])
             if waiting.done():
@@ -96,19 +97,18 @@ class Hub:
         """End it in an orderly way; kill it if that takes too long. Nothing happens if it does not run."""
         self._listens = False
         if self._process is not None:
-            assert self._process.stdin is not None
-            self._process.stdin.close()
-            with contextlib.suppress(asyncio.TimeoutError):
-                await asyncio.wait_for(self._process.wait(), _GRACE)
+            assert self._requests is not None
+            self._requests.close()
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                await asyncio.to_thread(self._process.wait, _GRACE)
         await self.kill()
 
     async def kill(self) -> None:
         """End it at once (SIGKILL)."""
         self._listens = False
         if self._process is not None:
-            with contextlib.suppress(ProcessLookupError):
-                self._process.kill()
-            await self._process.wait()
+            self._process.send_signal(signal.SIGKILL)
+            await asyncio.to_thread(self._process.wait)
             assert self._reading is not None
             await self._reading
             self._process = None

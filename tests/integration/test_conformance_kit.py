@@ -29,7 +29,8 @@ def failures(pytester: pytest.Pytester, store: str, more: str = "", only: str = 
     """The names of the checks that fail for a store, without parameters."""
     folder = str(Path(__file__).parent)
     pytester.makepyfile(TESTS.format(folder=folder, store=store, more=more))
-    ran = pytester.runpytest_subprocess("-q", "-o", "asyncio_mode=auto", "-p", "no:cacheprovider", "-rfE", "-k", only)
+    pytester.makeini("[pytest]\nasyncio_mode = auto\nasyncio_default_fixture_loop_scope = function")
+    ran = pytester.runpytest_inprocess("-q", "-p", "no:cacheprovider", "-rfE", "-k", only)
     assert "passed" in ran.stdout.str() or more
     return set(re.findall(r"^(?:FAILED|ERROR) .*::test_(\w+)", ran.stdout.str(), re.MULTILINE))
 

@@ -8,6 +8,7 @@ import logging
 import pytest
 
 from kvproxy.errors import RouteNotReadyError, StoreUnavailableError, StoreWriteRefusedError
+from kvproxy.testing.clock import on_a_clock
 from kvproxy.testing.memory import MemoryStore
 
 from .test_reconciler import SOON, key, route, running, until
@@ -15,6 +16,7 @@ from .test_reconciler import SOON, key, route, running, until
 FULL = StoreWriteRefusedError("The memory is full; give it more.")
 
 
+@on_a_clock
 async def test_a_route_waits_for_a_store_that_is_full_and_is_served_then(caplog: pytest.LogCaptureFixture) -> None:
     """It is told once, and that it is over when something has been written, not when something was read."""
     caplog.set_level(logging.INFO)
@@ -34,6 +36,7 @@ async def test_a_route_waits_for_a_store_that_is_full_and_is_served_then(caplog:
     assert caplog.text.count("is full") == caplog.text.count("all changes that were waiting have been made") == 1
 
 
+@on_a_clock
 async def test_a_route_that_waits_in_vain_is_told_what_the_store_says_and_the_outage_goes_on(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
@@ -52,6 +55,7 @@ async def test_a_route_that_waits_in_vain_is_told_what_the_store_says_and_the_ou
     assert caplog.text.count("answers again") == 1
 
 
+@on_a_clock
 async def test_a_hub_starts_on_a_full_store_and_serves_what_is_there(caplog: pytest.LogCaptureFixture) -> None:
     """With another set-up to be written; that happens as soon as the store takes it."""
     store = MemoryStore()
@@ -69,6 +73,7 @@ async def test_a_hub_starts_on_a_full_store_and_serves_what_is_there(caplog: pyt
     assert caplog.text.count("is full") == 1
 
 
+@on_a_clock
 async def test_a_hub_does_not_start_on_a_full_store_that_is_empty() -> None:
     """There is no API of Traefik's in it, so nothing would work."""
     store = MemoryStore()
@@ -78,6 +83,7 @@ async def test_a_hub_does_not_start_on_a_full_store_that_is_empty() -> None:
             pass
 
 
+@on_a_clock
 async def test_a_store_that_was_only_away_answers_again_when_it_is_read(caplog: pytest.LogCaptureFixture) -> None:
     """No changes were waiting, and none are said to have been made."""
     caplog.set_level(logging.INFO)
@@ -90,6 +96,7 @@ async def test_a_store_that_was_only_away_answers_again_when_it_is_read(caplog: 
     assert "have been made" not in caplog.text
 
 
+@on_a_clock
 async def test_a_route_that_the_silent_store_has_not_taken_is_not_blamed_on_traefik() -> None:
     """Traefik has nothing to do with it as long as the store does not answer."""
     store = MemoryStore()

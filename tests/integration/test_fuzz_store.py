@@ -21,6 +21,7 @@ from kvproxy.routing.manifest import setup_keys
 from kvproxy.routing.names import ALONE
 from kvproxy.routing.route import Route, make_route
 from kvproxy.store import Capabilities
+from kvproxy.testing.clock import on_a_clock
 from kvproxy.testing.memory import MemoryStore
 from kvproxy.traefik.readiness import Ready, judge
 
@@ -120,6 +121,7 @@ async def wait_for_rest(store: MemoryStore, reconciler: Reconciler) -> None:
         quiet = quiet + 1 if len(store.applied) == written else 0
 
 
+@on_a_clock
 async def start_over(
     config: Mapping[str, str], records: Mapping[str, str], layout: Layout, capabilities: Capabilities | None = None
 ) -> None:
@@ -173,14 +175,14 @@ EACH_OTHERS = encode_group(Group("/user/a"), Group("/user/a", ("",)), False, Non
 @example(({}, {"/user/ada/": json.dumps({"target": "http://h", "data": {"x": "y" * 3_000_000}})}), LAYOUTS[0])
 def test_a_start_over_anything(held: tuple[dict[str, str], dict[str, str]], layout: Layout) -> None:
     """It ends with all good routes served, and with nothing of others' touched."""
-    asyncio.run(start_over(*held, layout))
+    start_over(*held, layout)
 
 
 def test_more_leftovers_than_a_transaction_takes() -> None:
     """Under a route's own name, and under one that belongs to none."""
     for name in (NAME, "aaaaaaaaaaaaaaaa-kvp"):
         junk = {f"http/routers/{name}/x{n}": "y" for n in range(50)}
-        asyncio.run(start_over({**ROUTE.config, **junk}, ROUTE.records, Layout(), Capabilities(max_operations=16)))
+        start_over({**ROUTE.config, **junk}, ROUTE.records, Layout(), Capabilities(max_operations=16))
 
 
 def test_a_record_that_no_transaction_could_write_does_not_stop_the_start() -> None:
@@ -188,14 +190,14 @@ def test_a_record_that_no_transaction_could_write_does_not_stop_the_start() -> N
     big: Any = {"x": "y" * 10_000}
     entry = encode_route(make_route("/user/big/", "http://127.0.0.1:1", big), Layout())
     held = {**ROUTE.config, **entry.config}, {**ROUTE.records, **entry.records}
-    asyncio.run(start_over(*held, Layout(), Capabilities(max_bytes=5_000)))
+    start_over(*held, Layout(), Capabilities(max_bytes=5_000))
 
 
 def test_a_route_that_no_transaction_could_repair_does_not_stop_the_others() -> None:
     """Its record is there, its keys are not."""
     big: Any = {"x": "y" * 10_000}
     entry = encode_route(make_route("/user/big/", "http://127.0.0.1:1", big), Layout())
-    asyncio.run(start_over({}, {**ROUTE.records, **entry.records}, Layout(), Capabilities(max_bytes=5_000)))
+    start_over({}, {**ROUTE.records, **entry.records}, Layout(), Capabilities(max_bytes=5_000))
 
 
 def test_the_examples_are_what_they_are_said_to_be() -> None:

@@ -15,6 +15,7 @@ from kvproxy.routing.entry import Layout
 from kvproxy.routing.names import ALONE
 from kvproxy.routing.route import Route
 from kvproxy.store import Capabilities
+from kvproxy.testing.clock import on_a_clock
 from kvproxy.testing.conformance.proxy_tree import groups_in
 from kvproxy.testing.memory import MemoryStore
 
@@ -146,6 +147,7 @@ async def test_such_a_route_can_be_deleted_or_come_to_be_served() -> None:
         assert of(store, "bob"), "what was served goes on being served"
 
 
+@on_a_clock
 async def test_a_route_that_traefik_does_not_serve_goes_back_to_not_being_served() -> None:
     """Never to being served without its hook."""
     store, broken = MemoryStore(), True
@@ -165,6 +167,7 @@ async def test_a_route_that_traefik_does_not_serve_goes_back_to_not_being_served
         assert (await it.all(SOON))["/user/ada/"]["target"] == "http://127.0.0.1:1"
 
 
+@on_a_clock
 async def test_with_many_routes_a_hook_is_asked_once_an_edit() -> None:
     """And not when routes are moved into groups, or the store is read; the route's own keys are written."""
     store, asked = MemoryStore(), 0
@@ -245,6 +248,7 @@ class Told:
 
 
 @pytest.mark.parametrize("asynchronous", [False, True])
+@on_a_clock
 async def test_hooks_are_told_of_adds_deletes_and_failures(asynchronous: bool) -> None:
     """Once each, in order; hooks are not notified of changes that change nothing."""
     store, told = MemoryStore(), Told(asynchronous)
@@ -270,6 +274,7 @@ async def test_hooks_are_told_of_adds_deletes_and_failures(asynchronous: bool) -
     assert all(0 < seconds < SOON for seconds in told.times)
 
 
+@on_a_clock
 async def test_they_are_told_of_a_route_that_cannot_be_removed() -> None:
     """In time; JupyterHub keeps that to itself."""
     store, told = MemoryStore(), Told(False)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import time
 
 import pytest
 
@@ -13,7 +12,7 @@ from kvproxy.errors import RouteNotReadyError, TraefikError
 from kvproxy.reconcile.reconciler import Reconciler
 from kvproxy.routing.names import ALONE
 from kvproxy.routing.route import Route, make_route
-from kvproxy.testing.clock import ClockLoop
+from kvproxy.testing.clock import ClockLoop, on_a_clock
 from kvproxy.testing.memory import MemoryStore, MemoryTraefik
 
 LOG = logging.getLogger("test")
@@ -26,9 +25,16 @@ def route(name: str) -> Route:
     return make_route(f"/user/{name}/", "http://127.0.0.1:1", {"user": name})
 
 
+def now() -> float:
+    """The running loop's time."""
+    return asyncio.get_running_loop().time()
+
+
 def block() -> None:
     """Work as JupyterHub does in a storm of logins."""
-    time.sleep(BLOCKED)
+    loop = asyncio.get_running_loop()
+    assert isinstance(loop, ClockLoop)
+    loop.pass_time(BLOCKED)
 
 
 async def started(store: MemoryStore) -> Reconciler:
@@ -40,6 +46,7 @@ async def started(store: MemoryStore) -> Reconciler:
 
 
 @pytest.mark.parametrize("steps", [0, 1, 2, 3, 5, 8])
+@on_a_clock
 async def test_a_route_is_not_taken_back_because_the_loop_stood_still(steps: int) -> None:
     """At whatever point of its way to the store and to Traefik that is."""
     store = MemoryStore()
@@ -55,32 +62,34 @@ async def test_a_route_is_not_taken_back_because_the_loop_stood_still(steps: int
         await it.aclose()
 
 
+@on_a_clock
 async def test_a_route_that_traefik_does_not_serve_is_given_up_with_what_is_known() -> None:
     """The hub's own part in it is named."""
     store = MemoryStore()
     it = await started(store)
     try:
         store.traefik.frozen = True
-        start = time.monotonic()
+        start = now()
         adding = asyncio.create_task(it.add(route("ada"), PATIENCE))
         await asyncio.sleep(0.1)
         block()
         with pytest.raises(RouteNotReadyError, match="was blocked for 2 s"):
             await adding
-        assert time.monotonic() - start >= BLOCKED + PATIENCE - 0.3
+        assert now() - start >= BLOCKED + PATIENCE - 0.3
     finally:
         await it.aclose()
 
 
+@on_a_clock
 async def test_an_answer_that_could_not_be_read_in_time_is_asked_for_again(caplog: pytest.LogCaptureFixture) -> None:
     """Traefik is not said to be away."""
     caplog.set_level(logging.WARNING)
 
     class Impatient(MemoryTraefik):
         async def revision(self) -> int | None:
-            asked = time.monotonic()
+            asked = now()
             await asyncio.sleep(0.01)
-            if time.monotonic() - asked > BLOCKED / 2:
+            if now() - asked > BLOCKED / 2:
                 raise TraefikError("Traefik did not answer.")
             return await super().revision()
 

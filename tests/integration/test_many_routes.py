@@ -7,6 +7,7 @@ import statistics
 
 from benchmarks.workload import Place, Sample
 from kvproxy.routing.entry import Layout
+from kvproxy.testing.clock import on_a_clock
 from kvproxy.testing.conformance.proxy_tree import groups_in
 from kvproxy.testing.memory import MemoryStore
 
@@ -70,6 +71,7 @@ async def test_a_traefik_without_parents_gets_a_flat_table_at_once() -> None:
         assert it.count == 301
 
 
+@on_a_clock
 async def test_nothing_is_changed_for_a_traefik_that_was_never_seen() -> None:
     """Groups are made once it is known to have loaded what is there."""
     store = MemoryStore()
@@ -79,6 +81,7 @@ async def test_nothing_is_changed_for_a_traefik_that_was_never_seen() -> None:
         assert groups_in(store.config) == 0
 
 
+@on_a_clock
 async def test_a_noisy_store_is_never_flooded() -> None:
     """A few keys per commit, and every route gets there in the end."""
     store = NoisyStore()
@@ -101,6 +104,7 @@ async def test_a_deleted_group_is_put_back() -> None:
         await until(lambda: foreign(store) == before)
 
 
+@on_a_clock
 async def test_one_route_more_costs_python_the_same_at_any_size() -> None:
     """Calls of functions, memory and operations, which are the same on every machine."""
     place = Place("", "", "", 0, "", "", "", "", "http://127.0.0.1:1", "http://127.0.0.1:2")

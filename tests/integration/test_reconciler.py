@@ -26,6 +26,7 @@ from kvproxy.routing.names import ALONE
 from kvproxy.routing.root_routers import RootRouters
 from kvproxy.routing.route import Route, make_route
 from kvproxy.store import Capabilities, Operation, Space, Transaction
+from kvproxy.testing.clock import on_a_clock
 from kvproxy.testing.memory import MemoryStore
 from kvproxy.traefik.api import Table
 
@@ -251,6 +252,7 @@ async def test_a_rejected_route_is_taken_back_with_traefiks_reason() -> None:
     ("trouble", "sentence"),
     [("frozen", "not loaded the store's latest contents"), ("down", "cannot be reached"), ("empty", "rootKey")],
 )
+@on_a_clock
 async def test_a_route_that_does_not_get_ready_is_taken_back(trouble: str, sentence: str) -> None:
     """With what was and was not seen."""
     store = MemoryStore()
@@ -307,6 +309,7 @@ async def test_the_earlier_of_two_equal_calls_may_fail_alone() -> None:
         assert key("ada") in store.records
 
 
+@on_a_clock
 async def test_a_deleted_and_added_route_is_not_ready_by_what_traefik_remembers() -> None:
     """Traefik still shows the old one, which is the same to the letter; that proves nothing."""
     store = MemoryStore()
@@ -343,6 +346,7 @@ async def test_deletions_do_not_wait_for_a_busy_traefik_but_additions_are_groupe
         assert store.traefik.reloads - reloads <= 2
 
 
+@on_a_clock
 async def test_while_the_store_is_away_calls_wait_and_nothing_is_lost() -> None:
     """Everything is made when it comes back."""
     store = MemoryStore()

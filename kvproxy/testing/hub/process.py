@@ -13,12 +13,13 @@ import urllib.request
 from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Final
+from typing import Any, BinaryIO, Final
 
 import psutil
 
+from kvproxy.testing.hub.fork_server import FORK_SERVER
 from kvproxy.testing.servers.ports import free_port
-from kvproxy.testing.servers.programs import Program, ServerError
+from kvproxy.testing.servers.programs import Process, Program, ServerError
 from kvproxy.testing.servers.tls import Certificates
 
 #: Password of every user, of a dummy authenticator on the loopback interface.
@@ -115,6 +116,11 @@ class HubProcess(Program):
         self._log_start = self.log.stat().st_size if self.log.exists() else 0
         super().start()
 
+    def _begin(self, log: BinaryIO) -> Process:
+        with open(os.devnull, "rb") as nothing:
+            files = [file.fileno() for file in (nothing, log, log)]
+            return FORK_SERVER.start(self.arguments, self.environment, self.log.parent, files)
+
     def answers(self) -> bool:
         """True if the hub has done all it does at start, and answers at its public URL."""
         if "JupyterHub is now running" not in self.log_text:
@@ -146,7 +152,9 @@ class HubProcess(Program):
 
     def family(self) -> list[psutil.Process]:
         """The hub's own process and all that it, or an earlier start of it, has started and that still live."""
-        return [process for process in psutil.process_iter() if _marked(process, str(self.directory))]
+        own = self._process and self._process.pid
+        found = psutil.process_iter()
+        return [process for process in found if process.pid == own or _marked(process, str(self.directory))]
 
     def close(self) -> None:
         """Stop the hub, and whatever of its family outlives it."""

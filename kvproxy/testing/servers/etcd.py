@@ -113,7 +113,7 @@ class EtcdServer(Server):
             "initial-advertise-peer-urls": peer,
             "initial-cluster": ",".join(f"{name}=http://{place}" for name, place in member.members.items()),
             # A busy machine must not keep several from agreeing.
-            "heartbeat-interval": 20 if len(member.members) == 1 else 100,
+            "heartbeat-interval": 40 if len(member.members) == 1 else 100,
             "election-timeout": 200 if len(member.members) == 1 else 1000,
             "auth-token-ttl": token_seconds,
             "bcrypt-cost": 4,

@@ -14,7 +14,7 @@ import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TypeVar
+from typing import BinaryIO, Protocol, TypeVar
 
 T = TypeVar("T")
 
@@ -122,6 +122,21 @@ def _in_package(package: str, inside: str) -> Path | None:
     return None
 
 
+class Process(Protocol):
+    """Some methods of :class:`subprocess.Popen`."""
+
+    @property
+    def pid(self) -> int: ...
+
+    def poll(self) -> int | None: ...
+
+    def wait(self, timeout: float | None = None) -> int: ...
+
+    def send_signal(self, number: int, /) -> None: ...
+
+    def terminate(self) -> None: ...
+
+
 class Program:
     """One program in a process group of its own, writing to a log file.
 
@@ -133,7 +148,7 @@ class Program:
         self.arguments = list(arguments)
         self.log = log
         self.environment = dict(os.environ if environment is None else environment)
-        self._process: subprocess.Popen[bytes] | None = None
+        self._process: Process | None = None
 
     @property
     def name(self) -> str:
@@ -155,16 +170,19 @@ class Program:
     def start(self) -> None:
         """Start the process; returns at once."""
         with self.log.open("ab") as log:
-            self._process = subprocess.Popen(
-                self.arguments,
-                env=self.environment,
-                cwd=self.log.parent,
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,
-            )
+            self._process = self._begin(log)
         atexit.register(self.kill)
+
+    def _begin(self, log: BinaryIO) -> Process:
+        return subprocess.Popen(
+            self.arguments,
+            env=self.environment,
+            cwd=self.log.parent,
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
 
     def wait_ready(self, ready: Callable[[], bool], seconds: float) -> None:
         """Wait until ready; raises ServerError with the last log lines if it is not, or if it exits."""

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import secrets
+import socket
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -24,7 +26,6 @@ CLOSED = "default off ~* &* +@all"
 
 _ADMINISTRATOR = "kvproxy-testing"
 _SLOTS = 16384
-_HIGHEST_CLUSTER_PORT = 55535  # a cluster's second port lies 10000 above the first
 _START_SECONDS = 15
 
 
@@ -163,9 +164,14 @@ class RedisServer(Server):
 
 
 def _choose_port(cluster: bool) -> int:
-    while (port := free_port()) > _HIGHEST_CLUSTER_PORT and cluster:
-        continue
-    return port
+    """A port; a cluster's second one lies 10000 above it, among those of outgoing connections, and must be free too."""
+    while True:
+        port = free_port()
+        if not cluster:
+            return port
+        with socket.socket() as probe, contextlib.suppress(OSError, OverflowError):
+            probe.bind(("127.0.0.1", port + 10_000))
+            return port
 
 
 def port_lines(host: str, port: int, certificates: Certificates | None) -> list[str]:

@@ -7,9 +7,11 @@ import contextlib
 
 import pytest
 
+from kvproxy.testing.clock import on_a_clock
 from kvproxy_redis.cancellation import insist
 
 
+@on_a_clock
 async def test_a_cancellation_that_is_lost_is_repeated() -> None:
     """As often as it takes."""
     lost = []

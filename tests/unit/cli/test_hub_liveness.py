@@ -10,6 +10,7 @@ import pytest
 
 from kvproxy.cli.hub.liveness import hub_at_work
 from kvproxy.reconcile.leader import new_lease
+from kvproxy.testing.clock import on_a_clock
 from kvproxy.testing.memory import MemoryStore
 
 
@@ -25,6 +26,7 @@ async def test_a_process_of_this_machine_that_has_ended_is_dead() -> None:
     assert await asyncio.wait_for(hub_at_work(store), 1) == ""
 
 
+@on_a_clock
 async def test_a_claim_that_changes_is_a_living_hubs() -> None:
     """Wherever it is."""
     store = MemoryStore()
@@ -37,9 +39,9 @@ async def test_a_claim_that_changes_is_a_living_hubs() -> None:
 
 
 @pytest.mark.parametrize("machine", [None, "elsewhere 1"])
-async def test_a_lease_that_is_not_renewed_is_stale(monkeypatch: pytest.MonkeyPatch, machine: str | None) -> None:
+@on_a_clock
+async def test_a_lease_that_is_not_renewed_is_stale(machine: str | None) -> None:
     """After the time in which a living hub would have changed it."""
-    monkeypatch.setattr("kvproxy.cli.hub.liveness.LEASE_DURATION", 0.5)
     store = MemoryStore()
     claim = new_lease() if machine is None else replace(new_lease(), machine=machine)
     assert claim.host == socket.gethostname()

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import stat
-import subprocess
-import sys
+from contextlib import redirect_stderr, redirect_stdout
+from io import StringIO
 from pathlib import Path
 
 import pytest
@@ -281,24 +281,22 @@ def test_a_file_of_the_shells_that_all_can_read_is_warned_of(
     mode: int, arguments: tuple[str, ...], warned: bool, directory: Path
 ) -> None:
     """As `> traefik.toml` makes it; only if the password goes into it."""
-    done = into_a_file(directory, mode, *arguments)
-    assert ("Warning: standard output is a file that all users of this machine can read" in done.stderr) == warned
-    assert ("--output FILE" in done.stderr) == warned
+    warnings = into_a_file(directory, mode, *arguments)
+    assert ("Warning: standard output is a file that all users of this machine can read" in warnings) == warned
+    assert ("--output FILE" in warnings) == warned
     assert ("traefik-pw" in (directory / "traefik.toml").read_text()) == (not arguments)
 
 
 def test_without_a_password_any_file_will_do(directory: Path) -> None:
     """There is nothing to hide."""
     (directory / "jupyterhub_config.py").write_text('c.JupyterHub.proxy_class = "traefik_redis"\n')
-    assert "Warning" not in into_a_file(directory, 0o644).stderr
+    assert "Warning" not in into_a_file(directory, 0o644)
 
 
-def into_a_file(directory: Path, mode: int, *arguments: str) -> subprocess.CompletedProcess[str]:
-    """The command as a process of its own, whose output a shell sends to a file of this mode."""
+def into_a_file(directory: Path, mode: int, *arguments: str) -> str:
+    """The warnings of the command, whose output a shell sends to a file of this mode."""
     (file := directory / "traefik.toml").touch()
     file.chmod(mode)
-    command = [sys.executable, "-m", "kvproxy", "static-config", "--traefik-version", "3.7.1", *arguments]
-    with file.open("w") as output:
-        done = subprocess.run(command, cwd=directory, stdout=output, stderr=subprocess.PIPE, text=True, timeout=60)
-    assert done.returncode == 0, done.stderr
-    return done
+    with file.open("w") as output, redirect_stdout(output), redirect_stderr(StringIO()) as warnings:
+        group(["static-config", "--traefik-version", "3.7.1", *arguments], standalone_mode=False)
+    return warnings.getvalue()

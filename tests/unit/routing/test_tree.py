@@ -132,7 +132,7 @@ def near_requests(hub: Hub, chance: random.Random, count: int) -> list[tuple[str
 
 
 @settings(max_examples=100, deadline=None)
-@given(st.lists(st.lists(specs(False), max_size=8), max_size=4), rooting, st.randoms(use_true_random=False))
+@given(st.lists(st.lists(specs(False), max_size=8), max_size=4), rooting, st.randoms(use_true_random=True))
 def test_requests_lead_right_in_every_state_that_a_traefik_may_see(
     edits: list[list[str]], roots: RootRouters | None, chance: random.Random
 ) -> None:
@@ -141,7 +141,7 @@ def test_requests_lead_right_in_every_state_that_a_traefik_may_see(
 
 
 @settings(max_examples=100, deadline=None)
-@given(st.lists(st.lists(specs(True), max_size=8), max_size=4), rooting, st.randoms(use_true_random=False))
+@given(st.lists(st.lists(specs(True), max_size=8), max_size=4), rooting, st.randoms(use_true_random=True))
 def test_longest_prefix_wins_with_hosts(
     edits: list[list[str]], roots: RootRouters | None, chance: random.Random
 ) -> None:
@@ -174,7 +174,7 @@ def torn(before: Mapping[str, str], after: Mapping[str, str], random: random.Ran
 
 
 @settings(max_examples=50, deadline=None)
-@given(st.lists(specs(False), max_size=20), rooting, st.randoms(use_true_random=False))
+@given(st.lists(specs(False), max_size=20), rooting, st.randoms(use_true_random=True))
 def test_a_restart_finds_the_tree_as_it_is(
     routespecs: list[str], roots: RootRouters | None, chance: random.Random
 ) -> None:

@@ -76,8 +76,9 @@ class TestIt(StoreConformance):
 def test_the_report_is_the_same_whoever_runs_the_tests(pytester: pytest.Pytester, how: list[str]) -> None:
     """One process, or several whose outcomes come in any order."""
     pytester.makepyfile(KIT)
-    options = ["-p", "kvproxy.testing.report", "--conformance-report", "it.json", "-o", "asyncio_mode=auto", "-k"]
-    pytester.runpytest_subprocess(*options, "deleted_is_gone or empty_store or values_change", *how)
+    pytester.makeini("[pytest]\nasyncio_mode = auto\nasyncio_default_fixture_loop_scope = function")
+    options = ["-p", "kvproxy.testing.report", "--conformance-report", "it.json", "-k"]
+    pytester.runpytest_inprocess(*options, "deleted_is_gone or empty_store or values_change", *how)
     names = ["test_an_empty_store_is_empty", "test_values_change"]
     outcomes = {"passed": names, "expected failure": ["test_deleted_is_gone"]}
     assert json.loads((pytester.path / "it.json").read_text()) == {"it": {"store": outcomes}}
