@@ -18,8 +18,10 @@ nox.options.default_venv_backend = "venv"
 nox.options.reuse_existing_virtualenvs = True
 
 COMPAT_PYTHONS = ["3.10", "3.12", "3.13"]
-#: Most tests wait for servers more than they compute, so two processes a core; still more of them disturb each other.
-PROCESSES = min(2 * (os.cpu_count() or 1), 8)
+#: Most tests wait for servers more than they compute, so one process more than there are cores; still more of them
+#: disturb each other.
+CORES = os.cpu_count() or 1
+PROCESSES = min(CORES + 1, 4)
 #: Shared servers of a module or class are started once. tests/conftest.py gives the order.
 PARALLEL = ["--numprocesses", str(PROCESSES), "--dist", "loadscope", "--no-loadscope-reorder"]
 #: Tests that need no servers.
@@ -103,7 +105,8 @@ def hubsuite(session: nox.Session) -> None:
         runs += [(module, {}), (module, by_host)]
     # As JupyterHub's own builds switch internal_ssl on for all hubs.
     runs += [(module, {"SSL_ENABLED": "1"}) for module in [*SSL_MODULES, *further]]
-    with ThreadPoolExecutor(PROCESSES) as pool:
+    # JupyterHub's tests run into its own check of routes, every two seconds, where that takes long.
+    with ThreadPoolExecutor(CORES) as pool:
         for output in pool.map(run, *zip(*runs, strict=True)):
             print(output)
 

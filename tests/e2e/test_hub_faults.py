@@ -11,7 +11,7 @@ import psutil
 import pytest
 
 from kvproxy.testing.hub import HubClient, HubProcess
-from kvproxy.testing.servers import RedisServer
+from kvproxy.testing.servers import RedisServer, wait_until
 
 pytestmark = [pytest.mark.hub, pytest.mark.timeout(240)]
 
@@ -46,7 +46,8 @@ def hub(hub_factory: Callable[..., HubProcess], redis: RedisServer, patience: fl
     hub.start()
     yield hub
     assert hub.end() == 0
-    assert hub.family() == []
+    # A server whose stop waited for the store ends a moment after the hub.
+    wait_until(lambda: hub.family() == [], "all processes have ended", 10)
     assert hub.log_text.partition("Traceback")[2][:3000] == ""
 
 

@@ -3,6 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+from typing import Final
+
+#: Turns of the event loop in which an accepted connection has come to its handler.
+_TURNS: Final = 5
 
 
 class Doors:
@@ -10,6 +15,7 @@ class Doors:
 
     def __init__(self) -> None:
         self._servers: list[asyncio.Server] = []
+        self._writers: set[asyncio.StreamWriter] = set()
 
     async def open(self) -> str:
         """A new server on 127.0.0.1 and a free port; gives back its URL."""
@@ -18,17 +24,27 @@ class Doors:
         return f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
 
     async def close(self) -> None:
-        """Close all of them."""
+        """Close all of them, and their connections."""
         for server in self._servers:
             server.close()
+        # A connection that was just accepted is among the writers some turns of the loop later.
+        for _ in range(_TURNS):
+            await asyncio.sleep(0)
+        for writer in list(self._writers):
+            writer.transport.abort()
+            with contextlib.suppress(ConnectionError):
+                await writer.wait_closed()
 
-    @staticmethod
-    async def _answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def _answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._writers.add(writer)
         port = str(writer.get_extra_info("sockname")[1]).encode()
         try:
             while await reader.readuntil(b"\r\n\r\n"):
                 writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s" % (len(port), port))
         except (asyncio.IncompleteReadError, ConnectionError):
+            pass
+        finally:
+            self._writers.discard(writer)
             writer.close()
 
 
