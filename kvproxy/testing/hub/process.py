@@ -152,9 +152,9 @@ class HubProcess(Program):
 
     def family(self) -> list[psutil.Process]:
         """The hub's own process and all that it, or an earlier start of it, has started and that still live."""
-        own = self._process and self._process.pid
-        found = psutil.process_iter()
-        return [process for process in found if process.pid == own or _marked(process, str(self.directory))]
+        own, mark = self._process and self._process.pid, str(self.directory)
+        found = [process for process in psutil.process_iter() if process.pid == own or _marked(process, mark)]
+        return [process for process in found if not _is_ending(process, mark)]
 
     def close(self) -> None:
         """Stop the hub, and whatever of its family outlives it."""
@@ -228,6 +228,16 @@ class HubProcess(Program):
         lines = ["c = get_config()", *(f"c.{name} = {value!r}" for name, value in settings.items()), config]
         file.touch(0o600)
         file.write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
+def _is_ending(process: psutil.Process, mark: str) -> bool:
+    """True for a notebook's kernel whose server has ended: it looks for that every second, and then ends."""
+    try:
+        server = process.parent()
+        orphaned = server is None or not _marked(server, mark)
+        return orphaned and any("ipykernel" in argument for argument in process.cmdline())
+    except psutil.Error:
+        return False
 
 
 def _marked(process: psutil.Process, mark: str) -> bool:
