@@ -258,7 +258,7 @@ class KVTraefikProxy(TraefikProxy):
         )
         await session.start_traefik(supervisor, decision, check_ports, version, reconciler, self.refused_login)
         if self._hot is not None and self._hot._session is not None:
-            session.pair(self._hot._session, catch_all(self))
+            await session.pair(self._hot._session, catch_all(self))
 
     def _new_session(self, entry_points: tuple[str, ...]) -> Session:
         """Return a session that is not open yet; it is kept, so that a failure closes it."""

@@ -238,7 +238,7 @@ class Session:
         log.info("Traefik %s runs (process %s), configured by %s.", ".".join(map(str, version)), supervisor.pid, file)
         await reconciler.log_notification_cost()
 
-    def pair(self, hot: Session, catch_all: CatchAll) -> None:
+    async def pair(self, hot: Session, catch_all: CatchAll) -> None:
         """Keep the newest routes in another session from now on, that of the second Traefik.
 
         Args:
@@ -250,6 +250,8 @@ class Session:
         GAUGES.forget(self._open)
         self._watched = CountedTier(self._open, len(catch_all.places))
         GAUGES.watch(self._watched)
+        if not self._open.held_back:
+            await self.tiers.lead()
         self._moving = self._begin(self.tiers.run(), "The task that moves routes")
 
     def checking(self) -> AbstractContextManager[None]:

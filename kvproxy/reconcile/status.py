@@ -55,6 +55,11 @@ class Status:
         return self._progress.problem is None
 
     @property
+    def held_back(self) -> bool:
+        """True while nothing is written, so that Traefik keeps the routes of an earlier start."""
+        return self._store_loop.held_back
+
+    @property
     def behind(self) -> bool:
         """True while Traefik is still loading a commit."""
         return self._progress.behind

@@ -201,14 +201,14 @@ class Tiers:
         while True:
             due = self._next()
             try:
-                await self._lead()
+                await self.lead()
                 await self._move(due, self._timeout)
             except KVProxyError as error:
                 self._log.warning("Routes stay in the hot tier for now. %s", error)
                 await asyncio.sleep(_PAUSE)
             await self._rest()
 
-    async def _lead(self) -> None:
+    async def lead(self) -> None:
         """Have the base Traefik lead to the hot one, which first gets a route for everything that is there already."""
         found = self._base.route(EVERYTHING)
         if found is not None and found.target != self._default.target and self._hot.route(EVERYTHING) is None:
