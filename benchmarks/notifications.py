@@ -13,11 +13,12 @@ import asyncio
 import contextlib
 import sys
 import time
+from functools import partial
 
 from benchmarks.figures import beside
 from benchmarks.places import plain
 from benchmarks.results import Results, Row, describe_machine
-from benchmarks.study import Study
+from benchmarks.study import Study, until_at_rest
 from benchmarks.tables import markdown
 from benchmarks.tools import own_versions
 from benchmarks.worker import cpu_seconds
@@ -30,9 +31,6 @@ RESULTS = ROOT / "benchmarks" / "results" / "notifications"
 #: The first is what the other is compared with.
 WISHES = ("auto", "keep")
 SIZES = (1, 100, 300)
-_LOOK = 0.5  # seconds between two looks at Traefik's CPU
-_RESTING = 4  # looks in which it has used none to speak of
-_NONE = 0.02  # seconds of CPU in a look
 _LONGEST = 300.0  # seconds after which it is not waited for
 
 
@@ -66,11 +64,7 @@ async def _measure(proxy: TraefikRedisProxy, wish: str, size: int) -> list[Row]:
 
 
 async def _rest(pid: int) -> None:
-    begin, still, before = time.monotonic(), 0, cpu_seconds(pid)
-    while still < _RESTING and time.monotonic() - begin < _LONGEST:
-        await asyncio.sleep(_LOOK)
-        now = cpu_seconds(pid)
-        still, before = (still + 1 if now - before <= _NONE else 0), now
+    await until_at_rest(partial(cpu_seconds, pid), _LONGEST)
 
 
 def table(results: Results) -> str:

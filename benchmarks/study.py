@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +13,19 @@ from benchmarks.document import machine_line, write_places
 from benchmarks.results import Results
 from kvproxy.testing.servers import find_traefik
 
+_LOOK = 0.5  # seconds between two looks at a process's CPU
+_RESTING = 4  # looks in which it has used none to speak of
+_NONE = 0.02  # seconds of CPU in a look
 _PROGRAMS = ("traefik", "redis-server", "valkey-server")
+
+
+async def until_at_rest(cpu: Callable[[], float], longest: float) -> None:
+    """Wait until no CPU to speak of is used any more, or that many seconds; cpu: seconds used so far."""
+    begin, still, before = time.monotonic(), 0, cpu()
+    while still < _RESTING and time.monotonic() - begin < longest:
+        await asyncio.sleep(_LOOK)
+        now = cpu()
+        still, before = (still + 1 if now - before <= _NONE else 0), now
 
 
 @dataclass(frozen=True)

@@ -14,11 +14,12 @@ import contextlib
 import statistics
 import sys
 import time
+from functools import partial
 
 from benchmarks.figures import beside
 from benchmarks.places import plain
 from benchmarks.results import Results, Row, describe_machine
-from benchmarks.study import Study
+from benchmarks.study import Study, until_at_rest
 from benchmarks.tables import markdown
 from benchmarks.tools import own_versions
 from benchmarks.worker import cpu_seconds
@@ -33,9 +34,6 @@ TIERS = ("one", "two")
 SIZES = (10, 100, 1000, 5000, 10000)
 #: Routes in the stream. At the largest sizes one tier is measured with fewer: each costs seconds of CPU.
 STREAM = {"one": {10: 256, 100: 256, 1000: 64, 5000: 16, 10000: 8}, "two": dict.fromkeys(SIZES, 512)}
-_LOOK = 0.5  # seconds between two looks at the Traefiks' CPU
-_RESTING = 4  # looks in which they have used none to speak of
-_NONE = 0.02  # seconds of CPU in a look
 _LONGEST = 300  # seconds that anything may take
 
 
@@ -81,11 +79,7 @@ async def _rest(proxy: TraefikRedisProxy) -> None:
     """Have all routes settled, and wait until the Traefiks have nothing to do."""
     if (tiers := proxy._session.tiers) is not None:
         await tiers.settle(_LONGEST)
-    begin, still, before = time.monotonic(), 0, _cpu(proxy)
-    while still < _RESTING and time.monotonic() - begin < _LONGEST:
-        await asyncio.sleep(_LOOK)
-        now = _cpu(proxy)
-        still, before = (still + 1 if now - before <= _NONE else 0), now
+    await until_at_rest(partial(_cpu, proxy), _LONGEST)
 
 
 def table(results: Results) -> str:

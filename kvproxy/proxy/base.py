@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping
 from contextlib import nullcontext, suppress
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -23,7 +24,7 @@ from ..store.base import Roots, Store, make_roots
 from ..traefik.features import Features
 from ..traefik.replicas import Replica
 from ..traefik.setup.credentials import ApiAccess
-from ..traefik.static_config import check_url, groups_allowed
+from ..traefik.static_config import check_url, given_provider, groups_allowed
 from . import setup
 from .former_names import tell_remarks
 from .hot import catch_all, check_tiers, make_hot
@@ -167,8 +168,7 @@ class KVTraefikProxy(TraefikProxy):
     @property
     def says_provider(self) -> bool:
         """True if `extra_static_config` replaces the provider's section, so that kvproxy does not know it."""
-        providers = self.extra_static_config.get("providers")
-        return isinstance(providers, Mapping) and bool(providers.get(self.provider_name))
+        return bool(given_provider(self.extra_static_config, self.provider_name))
 
     # The functions of setup.py take the proxy first, so they are methods here.
     advice = setup.advice
@@ -204,7 +204,7 @@ class KVTraefikProxy(TraefikProxy):
             prepared = await asyncio.get_running_loop().run_in_executor(None, prepare)
         if (hot := self.hot_proxy()) is not None:
             check_tiers(self, prepared)
-            await hot.prepare()
+            prepared = prepared and replace(prepared, hot=await hot.prepare())
         self._hot = hot
         self.dynamic_config(Features(prepared.version) if prepared is not None else None)
         layout = self.layout(() if self.should_start else (self.traefik_entrypoint,))
@@ -238,12 +238,12 @@ class KVTraefikProxy(TraefikProxy):
             await self._close(failed=True)
             raise
 
-    async def _start(self) -> None:
-        prepared = await self.prepare()
+    async def _start(self, prepared: Prepared | None = None) -> None:
+        prepared = prepared or await self.prepare()
         assert prepared is not None  # noqa: S101 - for the type checker
         warn_once(prepared.warnings, self.log)
         if self._hot is not None:
-            await self._hot._start()
+            await self._hot._start(prepared.hot)
         version, supervisor = prepared.version, make_supervisor(self, prepared, self.store_secrets())
         decision = await asyncio.get_running_loop().run_in_executor(None, supervisor.decide)
         check_ports = partial(check_free, self.listen_addresses())

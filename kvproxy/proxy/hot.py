@@ -12,7 +12,7 @@ from ..errors import ConfigurationError
 from ..reconcile.tiers import CatchAll
 from ..routing.route import parse_routespec
 from ..routing.tiers import EVERYTHING
-from ..traefik.static_config import TIERS_SINCE
+from ..traefik.static_config import TIERS_SINCE, given_provider
 from .preparation import Prepared
 from .traits import TraefikProxy
 
@@ -64,8 +64,7 @@ def make_hot(proxy: P, stored: Mapping[str, Any]) -> P:
 
 def _provider(proxy: TraefikProxy) -> dict[str, Any]:
     """Return the administrator's options of the provider, such as a login, without those of its place in the store."""
-    providers = proxy.extra_static_config.get("providers")
-    given = providers.get(proxy.provider_name) if isinstance(providers, Mapping) else None
+    given = given_provider(proxy.extra_static_config, proxy.provider_name)
     kept = {name: value for name, value in given.items() if name not in _PLACE} if isinstance(given, Mapping) else {}
     return {"providers": {proxy.provider_name: kept}} if kept else {}
 

@@ -29,6 +29,7 @@ class Prepared:
         environment: its environment variables, on top of the hub's own.
         settings: the values that its static configuration is made from.
         warnings: sentences about faults that do not prevent the start.
+        hot: the second Traefik of two tiers, None with one.
     """
 
     binary: str
@@ -36,6 +37,7 @@ class Prepared:
     environment: Mapping[str, str] = field(repr=False)
     settings: StaticSettings = field(repr=False)
     warnings: tuple[str, ...] = ()
+    hot: Prepared | None = None
 
 
 def prepare_traefik(

@@ -202,6 +202,12 @@ def counts_by_itself(extra: Mapping[str, Any]) -> bool:
     return isinstance(metrics, Mapping) and "prometheus" in metrics
 
 
+def given_provider(extra: Mapping[str, Any], name: str) -> Any:
+    """The section of a provider in static configuration of the administrator's; None if there is none."""
+    providers = extra.get("providers")
+    return providers.get(name) if isinstance(providers, Mapping) else None
+
+
 def further_providers(extra: Mapping[str, Any], own: str) -> list[str]:
     """Names of the providers that static configuration of the administrator's adds to the hub's own one.
 

@@ -217,7 +217,7 @@ def versions(seen: Sequence[TraefikState], layout: str) -> list[Finding]:
 
 
 def reserved_names(name: str, version: tuple[int, ...], routes: Iterable[Route]) -> list[Finding]:
-    """Report a Traefik that does not route names with a reserved character: a fault once a route has one.
+    """Report a Traefik that does not route names with a reserved character, as a fault if there are such names.
 
     Args:
         name: name of the Traefik.
