@@ -5,8 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-import random
-import socket
 import time
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
@@ -23,7 +21,7 @@ from kvproxy.routing.encode import encode_setup
 from kvproxy.routing.route import Route, make_route
 from kvproxy.routing.table import DesiredTable
 from kvproxy.store import Operation, Snapshot, Space
-from kvproxy.testing.servers import TraefikServer
+from kvproxy.testing.servers import TraefikServer, free_port
 from kvproxy.testing.servers.echo import EchoServer
 from kvproxy.testing.servers.named import Doors, RawClient, port_of
 from kvproxy.traefik.static_config import static_configuration, static_file
@@ -32,7 +30,6 @@ from tests.faults.network import APART, Network, redirect
 from tests.faults.stores import Killable, StoreUnderFault
 
 _DOORS = 100  # users' servers that can be told apart; where there are more routes, some share one
-_LOW_PORTS = (10_000, 32_000)
 _LOOK = 0.1  # seconds between two looks at what is waited for
 _STILL = 5  # polls at which no reader was left
 #: Name of the router that is added by hand, with a field that Traefik does not know.
@@ -50,7 +47,7 @@ class Site:
 
     def __init__(self, store: StoreUnderFault, directory: Path, *, managed: bool, network: bool = False):
         self.store, self.managed, self._directory = store, managed, directory
-        self.port, api = quiet_port(), quiet_port()
+        self.port, api = free_port(), free_port()
         static = directory / "traefik.toml"
         traits = {
             "public_url": f"http://127.0.0.1:{self.port}/",
@@ -311,15 +308,6 @@ async def _leads(client: RawClient, path: str, port: str) -> bool:
     except (OSError, EOFError, asyncio.TimeoutError):
         await client.close()
         return False
-
-
-def quiet_port() -> int:
-    """A port that is free and stays so until it is listened on: no outgoing connection gets one of so low a number."""
-    while True:
-        port = random.randrange(*_LOW_PORTS)
-        with socket.socket() as probe, contextlib.suppress(OSError):
-            probe.bind(("127.0.0.1", port))
-            return port
 
 
 def foreign(value: str | None) -> Operation:
