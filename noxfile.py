@@ -17,7 +17,7 @@ nox.options.sessions = ["lint", "types", "tests", "hubsuite", "docs"]
 nox.options.default_venv_backend = "venv"
 nox.options.reuse_existing_virtualenvs = True
 
-COMPAT_PYTHONS = ["3.10", "3.12", "3.13"]
+COMPAT_PYTHONS = ["3.10", "3.12", "3.13", "3.14"]
 #: Most tests wait for servers more than they compute, so one process more than there are cores; still more of them
 #: disturb each other.
 CORES = os.cpu_count() or 1
