@@ -145,10 +145,19 @@ class Tiers:
     async def _add_everything(self, route: Route, timeout: float) -> None:
         # The hot one first, which the base one leads to.
         await self._hot.add(route, timeout)
+        await self._lead(route, timeout)
+
+    async def _lead(self, everything: Route | None, timeout: float) -> None:
         led = [self._default]
-        if (pages := self._catch_all.hub_pages) is not None:
-            led.append(replace(route, spec=pages, routespec=pages.key))
+        if everything is not None and (pages := self._catch_all.hub_pages) is not None:
+            led.append(replace(everything, spec=pages, routespec=pages.key))
         await asyncio.gather(*(self._base.serve(one, timeout) for one in led))
+
+    @property
+    def _leads(self) -> bool:
+        """True if the base Traefik leads to the hot one."""
+        found = self._base.route(EVERYTHING)
+        return found is not None and found.target == self._default.target and self._base.serves(EVERYTHING)
 
     async def _add_to_base(self, route: Route, timeout: float) -> None:
         while others := hindering(route.spec, self.hot):
@@ -158,12 +167,12 @@ class Tiers:
 
     async def _may_be_hot(self, route: Route) -> bool:
         # A route that hooks have changed may depend on being the first to see the request.
-        if not self._base.serves(EVERYTHING) or not self._hot.answers or self._base.hooked(route):
+        if not self._leads or not self._hot.answers or self._base.hooked(route):
             return False
         # Requests come by the base Traefik, which may just have died.
         await self._base.look()
         # One that leads to the hot Traefik has loaded what this hub has written, so it serves nothing unknown.
-        return self._base.serves(EVERYTHING) and may_be_hot(route.spec, self._base.may_serve, self._hostless)
+        return self._leads and may_be_hot(route.spec, self._base.may_serve, self._hostless)
 
     async def delete(self, key: str, timeout: float) -> None:
         """See :meth:`.Reconciler.delete`."""
@@ -213,7 +222,7 @@ class Tiers:
         found = self._base.route(EVERYTHING)
         if found is not None and found.target != self._default.target and self._hot.route(EVERYTHING) is None:
             await self._hot.serve(found, self._timeout)
-        await self._base.serve(self._default, self._timeout)
+        await self._lead(self._hot.route(EVERYTHING), self._timeout)
 
     async def settle(self, timeout: float) -> None:
         """Move all hot routes to the base tier.

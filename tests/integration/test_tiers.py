@@ -59,6 +59,11 @@ class Pair(RuleBasedStateMachine):
         self.loop.run(asyncio.sleep(1))
 
     async def _start(self) -> None:
+        await self.open()
+        await self.begin()
+
+    async def open(self) -> None:
+        """Open both tiers."""
         layouts = self.layout, Layout(kind="flat")
         self.base, self.hot = (
             Reconciler(store, store.traefik, log=LOG, layout=layout, patience=3)
@@ -66,6 +71,9 @@ class Pair(RuleBasedStateMachine):
         )
         await self.hot.start()
         await self.base.start()
+
+    async def begin(self) -> None:
+        """Have the routes in two tiers from now on."""
         self.tiers = Tiers(self.base, self.hot, CATCH_ALL, TIMEOUT, LOG, many=3, old=1.0)
         self.moving = asyncio.create_task(self.tiers.run())
         self.busy["/"] = asyncio.create_task(self._add("/", HUB))
@@ -294,6 +302,22 @@ def test_a_changed_route_that_is_in_both_tiers_is_as_it_was_changed() -> None:
         lambda pair: pair.base_loads_slowly(False),
         lambda pair: pair.time_passes(4.0),
     )
+
+
+def test_a_route_is_not_hot_before_the_base_traefik_leads_to_the_hot_one() -> None:
+    """It led to the hub so far, as with one tier."""
+    pair = PairWithFaults()
+    pair.loop.run(pair.open())
+    pair.loop.run(pair.base.add(HUB, TIMEOUT))
+    pair.hot_loads_slowly(True)
+    pair.loop.run(pair.begin())
+    pair.time_passes(0.5)
+    pair.add(ADA, 1)
+    pair.base_loads_slowly(True)
+    pair.hot_loads_slowly(False)
+    pair.time_passes(4.0)
+    pair.requests_reach_their_servers()
+    pair.teardown()
 
 
 TestPair = Pair.TestCase
