@@ -13,13 +13,13 @@ from jupyterhub.metrics import PROXY_POLL_DURATION_SECONDS
 from traitlets import Float, Unicode
 
 from .._text import counted
-from ..errors import ConfigurationError, InvalidRouteError, KVProxyError, StoppedError, StoreUnavailableError
+from ..errors import ConfigurationError, KVProxyError, StoppedError, StoreUnavailableError
 from ..plugins import named_proxy_class, warn_of_rivals
 from ..process.adoption import Adopt, Start, certificate_files
 from ..process.launch import check_free
 from ..reconcile.reconciler import Reconciler
 from ..reconcile.startup import warn_once
-from ..routing.route import make_route, parse_routespec
+from ..routing.route import key_of, make_route
 from ..store.base import Roots, Store, make_roots
 from ..traefik.features import Features
 from ..traefik.replicas import Replica
@@ -27,7 +27,7 @@ from ..traefik.setup.credentials import ApiAccess
 from ..traefik.static_config import check_url, given_provider, groups_allowed
 from . import setup
 from .former_names import tell_remarks
-from .hot import catch_all, check_tiers, make_hot
+from .hot import allows_tiers, catch_all, make_hot, two_are_worthwhile
 from .preparation import Prepared, check_certificate, check_hooks, prepare_traefik
 from .session import Session, StoreSettings, make_supervisor
 from .succession import tell_left
@@ -137,7 +137,7 @@ class KVTraefikProxy(TraefikProxy):
 
     def hot_proxy(self) -> KVTraefikProxy | None:
         """Return the proxy of the second Traefik, which is not started; None with one tier of routes."""
-        return make_hot(self, self.hot_settings()) if self.route_tiers == "two" else None
+        return make_hot(self, self.hot_settings()) if self.route_tiers != "one" else None
 
     @property
     def traefik_root(self) -> str:
@@ -200,12 +200,10 @@ class KVTraefikProxy(TraefikProxy):
         check_certificate(self.ssl_cert, self.ssl_key)
         prepared = None
         if self.should_start:
-            prepare = partial(prepare_traefik, self, self.traefik_provider, self.traefik_environment)
-            prepared = await asyncio.get_running_loop().run_in_executor(None, prepare)
-        if (hot := self.hot_proxy()) is not None:
-            check_tiers(self, prepared)
-            prepared = prepared and replace(prepared, hot=await hot.prepare())
-        self._hot = hot
+            prepared = await asyncio.to_thread(prepare_traefik, self, self.traefik_provider, self.traefik_environment)
+        self._hot = hot = self.hot_proxy() if self.route_tiers != "one" and allows_tiers(self, prepared) else None
+        if hot is not None and prepared is not None:
+            prepared = replace(prepared, hot=await hot.prepare())
         self.dynamic_config(Features(prepared.version) if prepared is not None else None)
         layout = self.layout(() if self.should_start else (self.traefik_entrypoint,))
         check_hooks(layout, self.hub if self.app is not None else None)
@@ -231,19 +229,19 @@ class KVTraefikProxy(TraefikProxy):
             await self._start()
         except KVProxyError as error:
             self.log.critical("%s", error)
-            await self._close(failed=True)
             # The sentence is sufficient; a traceback in the hub's log would only hide it.
             raise error.with_traceback(None) from None
+
+    async def _start(self, prepared: Prepared | None = None) -> Session:
+        try:
+            return await self._start_traefik(prepared or await self.prepare())
         except BaseException:
             await self._close(failed=True)
             raise
 
-    async def _start(self, prepared: Prepared | None = None) -> None:
-        prepared = prepared or await self.prepare()
+    async def _start_traefik(self, prepared: Prepared | None) -> Session:
         assert prepared is not None  # noqa: S101 - for the type checker
         warn_once(prepared.warnings, self.log)
-        if self._hot is not None:
-            await self._hot._start(prepared.hot)
         version, supervisor = prepared.version, make_supervisor(self, prepared, self.store_secrets())
         decision = await asyncio.get_running_loop().run_in_executor(None, supervisor.decide)
         check_ports = partial(check_free, self.listen_addresses())
@@ -256,14 +254,20 @@ class KVTraefikProxy(TraefikProxy):
         reconciler = await session.open(
             self._store_settings(), allowed, able, there_already=adopts, provider_error=supervisor.provider_error
         )
+        hot, two = self._hot, partial(two_are_worthwhile, self, reconciler)
+        # Before the first Traefik, which leads to it.
+        paired = await hot._start(prepared.hot) if hot is not None and two() else None
         await session.start_traefik(supervisor, decision, check_ports, version, reconciler, self.refused_login)
-        if self._hot is not None and self._hot._session is not None:
-            await session.pair(self._hot._session, catch_all(self))
+        if paired is not None:
+            await session.pair(paired, catch_all(self))
+        elif hot is not None:
+            session.pair_when(two, partial(hot._start, prepared.hot), catch_all(self))
+        return session
 
     def _new_session(self, entry_points: tuple[str, ...]) -> Session:
         """Return a session that is not open yet; it is kept, so that a failure closes it."""
         warn_of_rivals(type(self), named_proxy_class(self.config), self.log)
-        self._session = Session(self, entry_points)
+        self._session = Session(self, entry_points, tiers=2 if self._hot is not None else 1)
         return self._session
 
     def _store_settings(self) -> StoreSettings:
@@ -348,9 +352,7 @@ class KVTraefikProxy(TraefikProxy):
             StoreError: if it cannot be removed; this is logged too, as JupyterHub drops the error.
         """
         routespec = self.validate_routespec(routespec)
-        try:
-            key = parse_routespec(routespec).key
-        except InvalidRouteError:
+        if (key := key_of(routespec)) is None:
             return
         try:
             await (await self._running()).routes.delete(key, self.store_timeout)
@@ -368,10 +370,7 @@ class KVTraefikProxy(TraefikProxy):
 
         Its data are as they were given, with ``last_activity`` if that is known (see :meth:`get_all_routes`).
         """
-        routespec = self.validate_routespec(routespec)
-        try:
-            key = parse_routespec(routespec).key
-        except InvalidRouteError:
+        if (key := key_of(self.validate_routespec(routespec))) is None:
             return None
         session = await self._running()
         return session.annotate(self.names.route(key), session.routes.get(key))

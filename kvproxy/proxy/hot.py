@@ -9,9 +9,10 @@ from typing import Any, Final, TypeVar
 from urllib.parse import urlsplit
 
 from ..errors import ConfigurationError
+from ..reconcile.status import Status
 from ..reconcile.tiers import CatchAll
-from ..routing.route import parse_routespec
-from ..routing.tiers import EVERYTHING
+from ..routing.route import Route, make_route, parse_routespec
+from ..routing.tiers import EVERYTHING, WORTHWHILE
 from ..traefik.static_config import TIERS_SINCE, given_provider
 from .preparation import Prepared
 from .traits import TraefikProxy
@@ -76,8 +77,27 @@ def catch_all(proxy: TraefikProxy) -> CatchAll:
     return CatchAll(proxy.hot_traefik_url, parse_routespec(f"{base}/hub/") if everything else None)
 
 
-def check_tiers(proxy: TraefikProxy, prepared: Prepared | None) -> None:
-    """Refuse what would differ from one tier for users, and what cannot be had in two tiers yet.
+def leads_to_hot(proxy: TraefikProxy, everything: Route | None) -> bool:
+    """Return True if this route for everything, that of the base tier, leads to the second Traefik."""
+    return everything is not None and everything.target == make_route(EVERYTHING.key, proxy.hot_traefik_url, {}).target
+
+
+def two_are_worthwhile(proxy: TraefikProxy, routes: Status) -> bool:
+    """Return True if there are enough routes for two tiers, or they have been asked for.
+
+    Args:
+        proxy: the proxy of the first Traefik.
+        routes: its routes.
+    """
+    # Routes that an earlier hub has left in the hot tier are nowhere else.
+    left = leads_to_hot(proxy, routes.route(EVERYTHING))
+    return proxy.route_tiers == "two" or left or routes.count >= WORTHWHILE
+
+
+def allows_tiers(proxy: TraefikProxy, prepared: Prepared | None) -> bool:
+    """Return True if two tiers are possible.
+
+    If two tiers were asked for, the hub refuses to start where users would notice a difference.
 
     Args:
         proxy: the proxy of the first Traefik.
@@ -95,5 +115,8 @@ def check_tiers(proxy: TraefikProxy, prepared: Prepared | None) -> None:
         why = "does not work with c.TraefikProxy.hub_id or hub_host"
     elif proxy.traefik_servers_transport:
         why = "does not work with c.TraefikProxy.traefik_servers_transport"
-    if why:
+    if why and proxy.route_tiers == "two":
         raise ConfigurationError(f"c.TraefikProxy.route_tiers = 'two' {why}; set it to 'one'.")
+    if why:
+        proxy.log.debug("There is one tier of routes, as c.TraefikProxy.route_tiers = 'two' %s.", why)
+    return not why

@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from .._tasks import begin
 from .._text import shown
-from ..errors import TraefikError
+from ..errors import KVProxyError, TraefikError
 from ..hooks.customize import Hooks
 from ..hooks.notify import HookNotifier
 from ..process.adoption import Decision
@@ -45,6 +45,8 @@ from .traits import TraefikProxy
 _LONGEST_START: Final = 10.0
 #: Maximum seconds for which a hub that stops waits for routes to be moved to the base tier.
 _SETTLING: Final = 10.0
+#: Seconds between two looks at the number of routes.
+_LOOK: Final = 1.0
 #: See :class:`kvproxy.reconcile.regroup.Regrouper`.
 _REGROUP_WAIT: Final = 10.0
 _STORE_TIMEOUT: Final = "c.KVTraefikProxy.store_timeout"
@@ -75,17 +77,20 @@ class Session:
     Args:
         proxy: gives the settings.
         entry_points: the entry points of the routes; none for Traefik's default ones.
+        tiers: the number of tiers that the routes may be in.
 
     Raises:
         ConfigurationError: if the certificate of the authority for Traefik's API cannot be used.
     """
 
-    def __init__(self, proxy: TraefikProxy, entry_points: tuple[str, ...]) -> None:
+    def __init__(self, proxy: TraefikProxy, entry_points: tuple[str, ...], *, tiers: int = 1) -> None:
         secret = hub_secret(proxy.app)
         access = make_access(proxy, secret)
         self._proxy = proxy
         self._log = proxy.log
         self._entry_points = entry_points
+        # With two tiers, changes of this one are few and come together.
+        self._regroup_wait = _REGROUP_WAIT if tiers > 1 else 0.0
         self._set_up_for = partial(make_setup, proxy, access, secret, entry_points=entry_points)
         self._tasks: list[asyncio.Task[None]] = []
         self._store: Store | None = None
@@ -181,8 +186,7 @@ class Session:
             serves_already=serves if there_already else None,
             provider_error=provider_error,
             longest=min(_LONGEST_START, proxy.check_route_timeout / 2),
-            # With two tiers, changes of this one are few and come together.
-            regroup_wait=_REGROUP_WAIT if proxy.route_tiers == "two" else 0.0,
+            regroup_wait=self._regroup_wait,
         )
         await wait_for_store(reconciler.start, stored.timeout, _STORE_TIMEOUT, log)
         self.reconciler = reconciler
@@ -245,14 +249,40 @@ class Session:
             hot: the other session, open.
             catch_all: the way from this session's Traefik to the other one.
         """
+        tiers = self._share(hot, catch_all)
+        if not self._open.held_back:
+            await tiers.lead()
+
+    def _share(self, hot: Session, catch_all: CatchAll) -> Tiers:
         self._hot, timeout = hot, self._proxy.check_route_timeout
-        self.tiers = Tiers(self._open, hot._open, catch_all, timeout, self._log)
+        self.tiers = tiers = Tiers(self._open, hot._open, catch_all, timeout, self._log)
         GAUGES.forget(self._open)
         self._watched = CountedTier(self._open, len(catch_all.places))
         GAUGES.watch(self._watched)
-        if not self._open.held_back:
-            await self.tiers.lead()
-        self._moving = self._begin(self.tiers.run(), "The task that moves routes")
+        self._moving = self._begin(tiers.run(), "The task that moves routes")
+        return tiers
+
+    def pair_when(
+        self, worthwhile: Callable[[], bool], start: Callable[[], Awaitable[Session]], catch_all: CatchAll
+    ) -> None:
+        """Start the second Traefik as soon as that is worthwhile, and then do :meth:`pair`.
+
+        Args:
+            worthwhile: returns True from then on.
+            start: starts it and returns its session.
+            catch_all: see :meth:`pair`.
+        """
+        self._moving = self._begin(self._pair_when(worthwhile, start, catch_all), "The second Traefik's start")
+
+    async def _pair_when(
+        self, worthwhile: Callable[[], bool], start: Callable[[], Awaitable[Session]], catch_all: CatchAll
+    ) -> None:
+        while not worthwhile():  # noqa: ASYNC110 - no event says how many routes there are
+            await asyncio.sleep(_LOOK)
+        try:
+            self._share(await start(), catch_all)
+        except KVProxyError as error:
+            self._log.warning("All routes stay with one Traefik, as the second one cannot be started. %s", error)
 
     def checking(self) -> AbstractContextManager[None]:
         """Enclose JupyterHub's check of all routes."""
@@ -260,9 +290,10 @@ class Session:
 
     async def leave_traefik(self) -> None:
         """See :meth:`.Reconciler.leave_traefik`; all routes are in the base tier then."""
-        if self.tiers is not None and self._moving is not None:
+        if self._moving is not None:
             self._moving.cancel()
             await asyncio.gather(self._moving, return_exceptions=True)
+        if self.tiers is not None:
             await self.tiers.leave(_SETTLING)
         for session in (self, self._hot):
             if session is not None and session.reconciler is not None:

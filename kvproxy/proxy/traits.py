@@ -118,11 +118,12 @@ class TraefikProxy(Proxy):
         """,
     )
     route_tiers = Enum(
-        ["one", "two"],
+        ["auto", "one", "two"],
         "one",
         config=True,
         help="""`two` adds new routes to a second, small Traefik, so that adding one costs the same at any number of
         routes; from time to time they are moved to the first one. See docs/explanation/two-tiers.md. Needs Traefik 3.7.
+        `auto` is `two` once there are 300 routes, if all other settings and Traefik's version allow it.
         """,
     )
     hot_traefik_url = Unicode(

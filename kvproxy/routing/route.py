@@ -128,6 +128,14 @@ def parse_routespec(routespec: str) -> RouteSpec:
     return RouteSpec(_parse_host(routespec, host) if host else "", segments)
 
 
+def key_of(routespec: str) -> str | None:
+    """Return the key of a routespec; None if no route can have it."""
+    try:
+        return parse_routespec(routespec).key
+    except InvalidRouteError:
+        return None
+
+
 def parse_target(target: str) -> str:
     """Check a target URL and return it.
 

@@ -15,6 +15,10 @@ from .route import RouteSpec
 #: The route for all paths of all hosts. The base Traefik's leads to the hot one, and the hub's own is in the hot tier.
 EVERYTHING: Final = RouteSpec("", ())
 
+#: The number of routes from which on a second Traefik is worthwhile: with fewer, an addition costs a few tens of
+#: milliseconds (benchmarks/tiers.py).
+WORTHWHILE: Final = 300
+
 
 def covering(spec: RouteSpec) -> Iterator[RouteSpec]:
     """Return the places of all routes, the one itself among them, that match every request for a route.

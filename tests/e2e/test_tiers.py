@@ -5,17 +5,19 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 from traitlets.config import Config
 
 from kvproxy.proxy.any_store import TraefikKVProxy
+from kvproxy.routing.tiers import WORTHWHILE
 from kvproxy.testing.conformance.proxy import TraefikConformance, TraefikServerConformance
-from kvproxy.testing.conformance.proxy_suite import BackendUnderTest, ClientOf, Start, add_all
+from kvproxy.testing.conformance.proxy_suite import BackendUnderTest, ClientOf, Start, add_all, until
 from kvproxy.testing.servers import RedisServer, free_port
 from kvproxy.testing.servers.consul import ConsulServer
 from kvproxy.testing.servers.etcd import EtcdServer
-from kvproxy.testing.servers.named import Doors, port_of
+from kvproxy.testing.servers.named import Doors, RawClient, port_of
 from kvproxy_consul import TraefikConsulProxy
 from kvproxy_etcd import TraefikEtcdProxy
 from kvproxy_file import TraefikFileProviderProxy
@@ -53,6 +55,42 @@ class TestRedis(TraefikServerConformance):
                 assert await client_of(proxy).ask(spec) == (200, port_of(target))
             await proxy.add_route("/user/new/", new, {})
             routes["/user/new/"] = new
+
+    async def test_a_second_traefik_starts_when_there_are_many_routes(
+        self, start_proxy: Start, doors: Doors, client_of: ClientOf
+    ) -> None:
+        """With `auto`, and at once at the next start; the first Traefik leads to it, which has new routes."""
+        hub, first, many, new = [await doors.open() for _ in range(4)]
+        wanted = {"/": hub, "/user/first/": first}
+        proxy = await start_proxy(route_tiers="auto")
+        await add_all(proxy, wanted.items())
+        assert len(proxy.traefik_replicas) == 1
+        await add_all(proxy, ((f"/user/u{number}/", many) for number in range(WORTHWHILE)))
+        wanted |= {"/user/u0/": many, f"/user/u{WORTHWHILE - 1}/": many}
+        await until(lambda: len(proxy.traefik_replicas) == 2)
+        for name in ("/user/new/", "/user/newer/"):
+            await until(lambda proxy=proxy: proxy._session.tiers._leads)
+            await proxy.add_route(name, new, {})
+            wanted[name] = new
+            for spec, target in wanted.items():
+                assert await client_of(proxy).ask(spec) == (200, port_of(target)), spec
+            second = RawClient(urlsplit(proxy.hot_traefik_url).port)
+            assert await second.ask(name) == (200, port_of(new))
+            await second.close()
+            await proxy.stop()
+            proxy = await start_proxy(route_tiers="auto")
+            assert len(proxy.traefik_replicas) == 2
+            assert wanted.keys() <= (await proxy.get_all_routes()).keys()
+
+    async def test_there_is_one_traefik_where_two_tiers_are_not_possible(
+        self, start_proxy: Start, doors: Doors, client_of: ClientOf
+    ) -> None:
+        """With `auto`; with `two`, the hub would not start."""
+        proxy = await start_proxy(route_tiers="auto", hub_id="first")
+        many = await doors.open()
+        await add_all(proxy, ((f"/user/u{number}/", many) for number in range(WORTHWHILE + 1)))
+        assert await client_of(proxy).ask("/user/u7/") == (200, port_of(many))
+        assert len(proxy.traefik_replicas) == 1
 
 
 @pytest.mark.endurance

@@ -8,7 +8,7 @@ from ...store.base import Store
 from ..hub.config import Hub
 from ..hub.liveness import hub_answers, hub_at_work
 from ..routes.compare import StoreState
-from ..routes.observe import api_urls, opened, replicas, tiers_of
+from ..routes.observe import api_urls, has_two, opened, replicas, tiers_of
 from . import findings
 from .findings import Finding, ok
 from .hub import configuration, cookie_secret, network, permissions, preparation
@@ -31,7 +31,8 @@ async def examine(hub: Hub) -> list[Finding]:
         started = runs or (held is not None and held.revision is not None)
         found += [cookie_secret(hub, started), *permissions(hub), about, *said]
         found += await asyncio.to_thread(program, hub, prepared, held)
-        found += [finding for tier in tiers_of(hub)[1:] for finding in await _examine_tier(tier, runs)]
+        hot = tiers_of(hub)[1:] if has_two(hub, held) else []
+        found += [finding for tier in hot for finding in await _examine_tier(tier, runs)]
         # Two tiers may have the same thing to say.
         return findings.each_once(found + await _examine_traefiks(hub, store, held, runs))
 

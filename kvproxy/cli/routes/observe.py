@@ -10,7 +10,9 @@ from typing import Final, TypeAlias
 
 from ...errors import TraefikError
 from ...proxy.base import KVTraefikProxy
+from ...proxy.hot import leads_to_hot
 from ...routing.entry import Layout
+from ...routing.tiers import EVERYTHING
 from ...store.base import Roots, Store
 from ...traefik.api import TraefikApi
 from ...traefik.setup.credentials import ApiAccess
@@ -130,16 +132,28 @@ class Tier:
 
 
 def tiers_of(hub: Hub) -> list[Hub]:
-    """Return the hub with the proxy of each tier, the base tier first."""
+    """Return the hub with the proxy of each tier that there may be, the base tier first; see :func:`has_two`."""
     hot = hub.proxy.hot_proxy()
     return [hub, replace(hub, proxy=hot)] if hot is not None else [hub]
+
+
+def has_two(hub: Hub, held: StoreState | None) -> bool:
+    """Return True if the routes are in two tiers.
+
+    Args:
+        hub: the hub, with the proxy of the base tier.
+        held: the contents of that tier's store, None if they are not known.
+    """
+    if held is None or hub.proxy.route_tiers != "auto":
+        return hub.proxy.route_tiers == "two"
+    return leads_to_hot(hub.proxy, held.routes.get(hub.proxy.names.route(EVERYTHING.key)))
 
 
 class Routes:
     """All routes of a hub, in one tier or two.
 
     Args:
-        tiers: the tiers, the base tier first.
+        tiers: the tiers that there may be, the base tier first.
     """
 
     def __init__(self, tiers: Sequence[Tier]) -> None:
@@ -147,12 +161,17 @@ class Routes:
 
     async def look(self) -> Comparison:
         """See :meth:`Tier.look`; the store's contents are those of the base tier."""
-        # The hot tier first: a route that is being moved is in the base tier later.
-        return _merged([await tier.look() for tier in reversed(self.tiers)][::-1])
+        return _merged([await tier.look() for tier in await self._backwards()])
 
     async def look_steadily(self) -> Comparison:
         """See :meth:`Tier.look_steadily`."""
-        return _merged([await tier.look_steadily() for tier in reversed(self.tiers)][::-1])
+        return _merged([await tier.look_steadily() for tier in await self._backwards()])
+
+    async def _backwards(self) -> list[Tier]:
+        # The hot tier first: a route that is being moved is in the base tier later.
+        base, *hot = self.tiers
+        two = has_two(base.hub, await base.held() if base.hub.proxy.route_tiers == "auto" else None)
+        return [*hot, base] if two else [base]
 
 
 @asynccontextmanager
@@ -168,7 +187,7 @@ async def routes_of(hub: Hub) -> AsyncIterator[Routes]:
 
 
 def _merged(found: Sequence[Comparison]) -> Comparison:
-    held, seen, rows = found[0]
-    for _, others, more in found[1:]:
+    *hot, (held, seen, rows) = found
+    for _, others, more in hot:
         seen, rows = [*seen, *others], merge(rows, more)
     return held, seen, rows
