@@ -41,7 +41,8 @@ _RETRY = 0.1  # seconds until a guest tries again what a restarted part has inte
 _SAMPLES = 10  # in the second part
 _PAUSES = (3.0, 30.0)  # seconds between two disturbances: of a short soak, of a long one
 _STILL = 2.0  # seconds for which a store stands still, or a network is bad
-_FIRST = "/user/first-again/"  # who logs in as soon as that is possible
+#: Who log in as soon as that is possible; with two tiers, the second one by the first Traefik.
+_FIRST = ("/user/first-again/", "/user/student00000/first-again/")
 _LIMIT = 120.0  # seconds in which it has to be
 #: How the network gets bad for a while, by the names that the results have.
 _SPOILT: dict[str, Callable[[Network], None]] = {
@@ -194,9 +195,11 @@ class Soak:
         async with self._without_traefik(), self._bad_network("forgotten") as network:
             network.traefik.forget()
             # The first one may be served by what Traefik has heard just before.
-            for _ in range(2):
-                await self.site.seconds_to_log_in(_FIRST, _LIMIT)
-                await self.site.log_out(_FIRST)
+            for name in [*_FIRST, *_FIRST]:
+                await self.site.seconds_to_log_in(name, _LIMIT)
+                await self.site.log_out(name)
+                # Then it leads to whoever is above it.
+                self.site.gone.discard(name)
 
     async def _kill_traefik(self) -> None:
         async with self._without_traefik():

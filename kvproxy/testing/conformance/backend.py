@@ -17,8 +17,6 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-import urllib.error
-import urllib.request
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -32,6 +30,7 @@ from kvproxy.store.base import Operation, Space, Store, Transaction
 from kvproxy.testing.conformance.proxy_suite import BackendUnderTest
 from kvproxy.testing.conformance.suite import Kit
 from kvproxy.testing.servers import TraefikServer, free_port, wait_until
+from kvproxy.testing.servers.programs import fetch
 from kvproxy.traefik.static_config import static_configuration, static_file
 
 #: Settings without which Traefik logs an error that no backend is about.
@@ -119,17 +118,11 @@ class BackendConformance(Kit):
         file.write_text(static_file(static_configuration(settings), file.name))
         ports = [port for _, port in proxy.listen_addresses()]
         with TraefikServer(file, ports, {**os.environ, **proxy.traefik_environment()}) as traefik:
-            wait_until(lambda: _status(f"{proxy.public_url}kit") != 404, "Traefik serves a route out of the store", 20)
+            wait_until(
+                lambda: fetch(f"{proxy.public_url}kit", 5)[0] != 404, "Traefik serves a route out of the store", 20
+            )
             assert traefik.running
             assert [line for line in traefik.log_tail(1000).splitlines() if _is_trouble(line)] == []
-
-
-def _status(url: str) -> int:
-    try:
-        with urllib.request.urlopen(url, timeout=5) as answer:  # noqa: S310
-            return int(answer.status)
-    except urllib.error.HTTPError as error:
-        return error.code
 
 
 def _is_trouble(line: str) -> bool:

@@ -9,7 +9,6 @@ import signal
 import ssl
 import subprocess
 import sys
-import urllib.request
 from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
@@ -19,7 +18,7 @@ import psutil
 
 from kvproxy.testing.hub.fork_server import FORK_SERVER
 from kvproxy.testing.servers.ports import free_port
-from kvproxy.testing.servers.programs import Process, Program, ServerError
+from kvproxy.testing.servers.programs import Process, Program, ServerError, fetch
 from kvproxy.testing.servers.tls import Certificates
 
 #: Password of every user, of a dummy authenticator on the loopback interface.
@@ -126,8 +125,7 @@ class HubProcess(Program):
         if "JupyterHub is now running" not in self.log_text:
             return False  # a signal would not yet be handled
         try:
-            with urllib.request.urlopen(f"{self.url}/hub/health", timeout=2, context=self.trust) as reply:  # noqa: S310
-                return bool(reply.status == 200)
+            return fetch(f"{self.url}/hub/health", 2, self.trust)[0] == 200
         except OSError:
             return False
 

@@ -7,7 +7,6 @@ import json
 import os
 import shutil
 import tempfile
-import urllib.error
 import urllib.request
 import uuid
 from collections.abc import Mapping
@@ -17,7 +16,7 @@ from typing import Any, Final
 from kvproxy.testing.servers.base import Member, Server
 from kvproxy.testing.servers.debian import debian_program
 from kvproxy.testing.servers.ports import free_port
-from kvproxy.testing.servers.programs import Program, ServerError
+from kvproxy.testing.servers.programs import Program, ServerError, fetch
 from kvproxy.testing.servers.tls import Certificates
 
 CONSUL_VARIABLE: Final = "KVPROXY_CONSUL"
@@ -138,8 +137,8 @@ class ConsulServer(Server):
     def leads(self) -> bool:
         """True if it holds itself for its cluster's leader; False if it does not answer."""
         try:
-            with urllib.request.urlopen(f"{self._admin}status/leader", timeout=1) as answer:  # noqa: S310
-                return bool(json.load(answer) == f"{self.host}:{self._raft}")
+            status, said = fetch(f"{self._admin}status/leader", 1)
+            return status == 200 and bool(json.loads(said) == f"{self.host}:{self._raft}")
         except (OSError, ValueError):
             return False
 
@@ -147,15 +146,12 @@ class ConsulServer(Server):
         """One request to the HTTP API, as administrator; None for 404. Raises OSError with Consul's own message."""
         headers = {"X-Consul-Token": self.token} if self.token else {}
         request = urllib.request.Request(self._admin + path, body, headers, method=method)  # noqa: S310
-        try:
-            with urllib.request.urlopen(request, timeout=10) as answer:  # noqa: S310
-                return json.load(answer)
-        except urllib.error.HTTPError as error:
-            with error:
-                said = error.read().decode()
-            if error.code == 404:
-                return None
-            raise OSError(said) from None
+        status, said = fetch(request, 10)
+        if status == 404:
+            return None
+        if status != 200:
+            raise OSError(said.decode())
+        return json.loads(said)
 
     def own(self) -> dict[str, str]:
         """All keys and values as this server has them, whatever the others of its cluster know."""

@@ -11,7 +11,6 @@ import re
 import shutil
 import subprocess
 import tempfile
-import urllib.error
 import urllib.request
 from collections.abc import Mapping
 from pathlib import Path
@@ -20,7 +19,7 @@ from typing import Any, Final
 from kvproxy.testing.servers.base import Member, Server
 from kvproxy.testing.servers.debian import debian_program
 from kvproxy.testing.servers.ports import free_port
-from kvproxy.testing.servers.programs import Program, ServerError
+from kvproxy.testing.servers.programs import Program, ServerError, fetch
 from kvproxy.testing.servers.tls import Certificates
 
 ETCD_VARIABLE: Final = "KVPROXY_ETCD"
@@ -168,12 +167,10 @@ class EtcdServer(Server):
             login = {"name": "root", "password": self.root_password}
             headers = {"Authorization": self.request("auth/authenticate", login)["token"]}
         request = urllib.request.Request(f"{self._admin}/v3/{path}", json.dumps(body).encode(), headers)  # noqa: S310
-        try:
-            with urllib.request.urlopen(request, timeout=10) as answer:  # noqa: S310
-                return json.load(answer)  # type: ignore[no-any-return]
-        except urllib.error.HTTPError as error:
-            with error:
-                raise OSError(error.read().decode()) from None
+        status, said = fetch(request, 10)
+        if status != 200:
+            raise OSError(said.decode())
+        return json.loads(said)  # type: ignore[no-any-return]
 
     def put(self, key: str, value: str) -> None:
         """Set a key."""
@@ -214,8 +211,7 @@ class EtcdServer(Server):
     def metric(self, name: str) -> float:
         """One of its Prometheus metrics, named with its labels; 0 if it does not answer. Needs no leader, no rights."""
         try:
-            with urllib.request.urlopen(f"{self._admin}/metrics", timeout=1) as answer:  # noqa: S310
-                text = answer.read().decode()
+            text = fetch(f"{self._admin}/metrics", 1)[1].decode()
         except OSError:
             return 0.0
         found = re.search(rf"^{re.escape(name)} (\S+)$", text, re.MULTILINE)
@@ -255,8 +251,8 @@ class EtcdServer(Server):
     def _healthy(self) -> bool:
         # With a leader, and answering through the gateway, which comes up a moment later.
         try:
-            with urllib.request.urlopen(f"{self._admin}/health", timeout=2) as answer:  # noqa: S310
-                healthy = json.load(answer).get("health") == "true"
+            status, said = fetch(f"{self._admin}/health", 2)
+            healthy = status == 200 and json.loads(said).get("health") == "true"
             return healthy and (not self._gateway or bool(self.request("kv/range", {"key": _encode("x")})))
         except OSError as error:
             return "user name is empty" in str(error)

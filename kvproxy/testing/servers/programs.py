@@ -9,9 +9,12 @@ import os
 import shutil
 import signal
 import socket
+import ssl
 import subprocess
 import sys
 import time
+import urllib.error
+import urllib.request
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import BinaryIO, Protocol, TypeVar
@@ -40,6 +43,22 @@ def accepts(port: int, host: str = "127.0.0.1") -> bool:
     except OSError:
         return False
     return True
+
+
+def fetch(
+    request: str | urllib.request.Request, seconds: float, trust: ssl.SSLContext | None = None
+) -> tuple[int, bytes]:
+    """Status and body of an HTTP answer, whatever the status. Raises OSError if there is none.
+
+    seconds: how long it may take. trust: for HTTPS, the default authorities if None.
+    """
+    try:
+        with urllib.request.urlopen(request, timeout=seconds, context=trust) as answer:  # noqa: S310
+            return answer.status, answer.read()
+    except urllib.error.HTTPError as error:
+        # It is an answer, too; Python 3.14 warns of one that is not closed.
+        with error:
+            return error.code, error.read()
 
 
 def slowness() -> float:
