@@ -16,12 +16,14 @@ nox.needs_version = ">=2024.4.15"
 nox.options.sessions = ["lint", "types", "tests", "hubsuite", "docs"]
 nox.options.default_venv_backend = "venv"
 nox.options.reuse_existing_virtualenvs = True
+# The tests start hundreds of processes, each of which would compile kvproxy again.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
 COMPAT_PYTHONS = ["3.10", "3.12", "3.13", "3.14"]
-#: Most tests wait for servers more than they compute, so one process more than there are cores; still more of them
+#: Most tests wait for servers more than they compute, so two processes more than there are cores; still more of them
 #: disturb each other.
 CORES = os.cpu_count() or 1
-PROCESSES = min(CORES + 1, 4)
+PROCESSES = min(CORES + 2, 4)
 #: Shared servers of a module or class are started once. tests/conftest.py gives the order.
 PARALLEL = ["--numprocesses", str(PROCESSES), "--dist", "loadscope", "--no-loadscope-reorder"]
 #: Tests that need no servers.
