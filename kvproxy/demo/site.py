@@ -18,7 +18,6 @@ import socket
 import sys
 import tempfile
 import time
-import urllib.request
 from collections.abc import Sequence
 from pathlib import Path
 from types import FrameType
@@ -26,7 +25,7 @@ from types import FrameType
 import psutil
 
 from kvproxy.testing.servers.ports import free_port
-from kvproxy.testing.servers.programs import Program, ServerError, find_traefik
+from kvproxy.testing.servers.programs import Program, ServerError, fetch, find_traefik
 from kvproxy.testing.servers.redis import RedisServer
 
 START_SECONDS = 120
@@ -132,11 +131,8 @@ class Demo:
 
     def _hub_answers(self) -> bool:
         self._tick()
-        # Requests to a loopback address must not go to the machine's web proxy.
-        opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
         try:
-            with opener.open(f"{self.url}/hub/health", timeout=2) as reply:
-                return bool(reply.status == 200)
+            return fetch(f"{self.url}/hub/health", 2)[0] == 200
         except OSError:
             return False
 

@@ -12,6 +12,7 @@ import time
 from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final
+from urllib.error import HTTPError
 from urllib.request import ProxyHandler, build_opener
 
 from ..errors import ConfigurationError
@@ -153,7 +154,10 @@ def _loads(traefik: subprocess.Popen[bytes], url: str, seconds: float) -> bool:
         try:
             with _OPENER.open(url, timeout=1):
                 return True
-        except OSError:
+        except OSError as error:
+            if isinstance(error, HTTPError):
+                # Python 3.14 warns of one that is not closed.
+                error.close()
             time.sleep(0.05)
     return False
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, MutableMapping
+from collections.abc import Callable, Mapping, MutableMapping
 from pathlib import Path
 from typing import Any, Final, TypeVar
 from urllib.parse import urlsplit
@@ -11,8 +11,8 @@ from urllib.parse import urlsplit
 from ..errors import ConfigurationError
 from ..reconcile.status import Status
 from ..reconcile.tiers import CatchAll
-from ..routing.route import Route, make_route, parse_routespec
-from ..routing.tiers import EVERYTHING, WORTHWHILE
+from ..routing.route import Route, RouteSpec, make_route, parse_routespec
+from ..routing.tiers import EVERYTHING, WORTHWHILE, is_below
 from ..traefik.static_config import TIERS_SINCE, given_provider
 from .preparation import Prepared
 from .traits import TraefikProxy
@@ -71,15 +71,28 @@ def _provider(proxy: TraefikProxy) -> dict[str, Any]:
 
 
 def catch_all(proxy: TraefikProxy) -> CatchAll:
-    """Return the way from the first Traefik to the second one and to the hub."""
-    everything = getattr(proxy.hub, "routespec", "") == EVERYTHING.key
-    base = urlsplit(proxy.public_url).path.rstrip("/")
-    return CatchAll(proxy.hot_traefik_url, parse_routespec(f"{base}/hub/") if everything else None)
+    """Return the way from the first Traefik to the second one and to the hub.
+
+    Raises:
+        InvalidRouteError: if ``hub_routespec`` cannot be routed.
+    """
+    own = getattr(proxy.hub, "routespec", "")
+    place = parse_routespec(own or EVERYTHING.key)
+    host = getattr(proxy.app, "domain", "") if proxy.host_routing else ""
+    pages = parse_routespec(f"{host}{urlsplit(proxy.public_url).path.rstrip('/')}/hub/")
+    return CatchAll(proxy.hot_traefik_url, place, pages if own and is_below(pages, place) else None)
 
 
-def leads_to_hot(proxy: TraefikProxy, everything: Route | None) -> bool:
-    """Return True if this route for everything, that of the base tier, leads to the second Traefik."""
-    return everything is not None and everything.target == make_route(EVERYTHING.key, proxy.hot_traefik_url, {}).target
+def leads_to_hot(proxy: TraefikProxy, routes: Callable[[RouteSpec], Route | None]) -> bool:
+    """Return True if the base tier leads to the second Traefik.
+
+    Args:
+        proxy: the proxy of the first Traefik.
+        routes: returns the route at a place in the base tier.
+    """
+    way = catch_all(proxy)
+    found = routes(way.place)
+    return found is not None and found.target == make_route(way.place.key, way.url, {}).target
 
 
 def two_are_worthwhile(proxy: TraefikProxy, routes: Status) -> bool:
@@ -90,8 +103,7 @@ def two_are_worthwhile(proxy: TraefikProxy, routes: Status) -> bool:
         routes: its routes.
     """
     # Routes that an earlier hub has left in the hot tier are nowhere else.
-    left = leads_to_hot(proxy, routes.route(EVERYTHING))
-    return proxy.route_tiers == "two" or left or routes.count >= WORTHWHILE
+    return proxy.route_tiers == "two" or leads_to_hot(proxy, routes.route) or routes.count >= WORTHWHILE
 
 
 def allows_tiers(proxy: TraefikProxy, prepared: Prepared | None) -> bool:

@@ -39,17 +39,19 @@ class CatchAll:
 
     Args:
         url: URL of the hot Traefik's entry point, for all paths without a route of their own.
+        place: where these paths are: the place of the hub's own route.
         hub_pages: place of the hub's own pages, to which the base Traefik leads by itself, so that they do not depend
             on the hot one; None if it does not.
     """
 
     url: str
+    place: RouteSpec = EVERYTHING
     hub_pages: RouteSpec | None = None
 
     @property
     def places(self) -> list[RouteSpec]:
         """The places of the base routes that are not the hub's."""
-        return [place for place in (EVERYTHING, self.hub_pages) if place is not None]
+        return [place for place in (self.place, self.hub_pages) if place is not None]
 
 
 class CountedTier:
@@ -109,20 +111,21 @@ class Tiers:
         old: float = 60.0,
     ) -> None:
         self._base, self._hot, self._catch_all = base, hot, catch_all
-        self._default = make_route(EVERYTHING.key, catch_all.url, {})
+        self._place = place = catch_all.place
+        self._default = make_route(place.key, catch_all.url, {})
         self._timeout = timeout
         self._log = log
         self._many, self._old = many, old
         self._since: dict[RouteSpec, float] = {}
         # True once the base tier has had a route for all hosts, other than the one for everything.
         settled = (route.spec for route in base.routes())
-        self._hostless = any(not spec.host for spec in [*catch_all.places, *settled] if spec != EVERYTHING)
+        self._hostless = any(not spec.host for spec in [*catch_all.places, *settled] if spec != place)
         self._due = asyncio.Event()
 
     @property
     def hot(self) -> dict[RouteSpec, Route]:
         """The routes in the hot tier by their places, without the one for everything."""
-        return {route.spec: route for route in self._hot.routes() if route.spec != EVERYTHING}
+        return {route.spec: route for route in self._hot.routes() if route.spec != self._place}
 
     @property
     def count(self) -> int:
@@ -133,7 +136,7 @@ class Tiers:
 
     async def add(self, route: Route, timeout: float) -> None:
         """See :meth:`.Reconciler.add`."""
-        if route.spec == EVERYTHING:
+        if route.spec == self._place:
             await self._add_everything(route, timeout)
         elif await self._may_be_hot(route):
             if self._hot.count >= self._enough:
@@ -156,12 +159,12 @@ class Tiers:
     @property
     def _leads(self) -> bool:
         """True if the base Traefik leads to the hot one."""
-        found = self._base.route(EVERYTHING)
-        return found is not None and found.target == self._default.target and self._base.serves(EVERYTHING)
+        found = self._base.route(self._place)
+        return found is not None and found.target == self._default.target and self._base.serves(self._place)
 
     async def _add_to_base(self, route: Route, timeout: float) -> None:
-        while others := hindering(route.spec, self.hot):
-            await self._move(movable(others), timeout)
+        while others := hindering(route.spec, self.hot, self._place):
+            await self._move(movable(others, self._place), timeout)
         self._hostless = self._hostless or not route.spec.host
         await self._base.add(route, timeout)
 
@@ -172,11 +175,12 @@ class Tiers:
         # Requests come by the base Traefik, which may just have died.
         await self._base.look()
         # One that leads to the hot Traefik has loaded what this hub has written, so it serves nothing unknown.
-        return self._leads and may_be_hot(route.spec, self._base.may_serve, self._hostless)
+        may_serve = self._base.may_serve
+        return self._leads and may_be_hot(route.spec, may_serve, self._hostless, self._place)
 
     async def delete(self, key: str, timeout: float) -> None:
         """See :meth:`.Reconciler.delete`."""
-        if key == EVERYTHING.key:
+        if key == self._place.key:
             led = [pages.key] if (pages := self._catch_all.hub_pages) is not None else []
             await asyncio.gather(self._hot.delete(key, timeout), *(self._base.remove(one, timeout) for one in led))
         elif self._base.get(key) is not None:
@@ -186,7 +190,7 @@ class Tiers:
 
     def get(self, key: str) -> dict[str, Any] | None:
         """See :meth:`.Reconciler.get`. A route in both tiers is as in the base tier, which answers first."""
-        if key == EVERYTHING.key:
+        if key == self._place.key:
             return self._hot.get(key)
         if any(key == place.key for place in self._catch_all.places):
             return None
@@ -219,10 +223,10 @@ class Tiers:
 
     async def lead(self) -> None:
         """Have the base Traefik lead to the hot one, which first gets a route for everything that is there already."""
-        found = self._base.route(EVERYTHING)
-        if found is not None and found.target != self._default.target and self._hot.route(EVERYTHING) is None:
+        found = self._base.route(self._place)
+        if found is not None and found.target != self._default.target and self._hot.route(self._place) is None:
             await self._hot.serve(found, self._timeout)
-        await self._lead(self._hot.route(EVERYTHING), self._timeout)
+        await self._lead(self._hot.route(self._place), self._timeout)
 
     async def settle(self, timeout: float) -> None:
         """Move all hot routes to the base tier.
@@ -233,7 +237,7 @@ class Tiers:
         Raises:
             KVProxyError: if that fails; the rest stays hot.
         """
-        while due := movable(self.hot):
+        while due := movable(self.hot, self._place):
             await self._move(due, timeout)
 
     async def leave(self, timeout: float) -> None:
@@ -251,13 +255,13 @@ class Tiers:
 
     async def _leave(self, timeout: float) -> None:
         await self.settle(timeout)
-        if (everything := self._hot.route(EVERYTHING)) is not None:
+        if (everything := self._hot.route(self._place)) is not None:
             await self._base.serve(everything, timeout)
         else:
-            await self._base.remove(EVERYTHING.key, timeout)
+            await self._base.remove(self._place.key, timeout)
         if (pages := self._catch_all.hub_pages) is not None:
             await self._base.remove(pages.key, timeout)
-        await self._hot.remove(EVERYTHING.key, timeout)
+        await self._hot.remove(self._place.key, timeout)
 
     async def _rest(self) -> None:
         timer = asyncio.get_running_loop().call_later(1.0, self._due.set)
@@ -279,7 +283,7 @@ class Tiers:
         oldest = self._old * self._enough / self._many
         many = len(hot) >= self._enough or any(now - since >= oldest for since in self._since.values())
         # A hub that ended amid a move has left routes in both tiers.
-        return [s for s in movable(hot) if not self._hot.awaited(s) and (many or self._base.may_serve(s))]
+        return [s for s in movable(hot, self._place) if not self._hot.awaited(s) and (many or self._base.may_serve(s))]
 
     async def _move(self, specs: Iterable[RouteSpec], timeout: float) -> None:
         """Have the base Traefik serve these hot routes, and then take them out of the hot tier."""

@@ -12,7 +12,7 @@ from typing import Final
 
 from .route import RouteSpec
 
-#: The route for all paths of all hosts. The base Traefik's leads to the hot one, and the hub's own is in the hot tier.
+#: The route for all paths of all hosts.
 EVERYTHING: Final = RouteSpec("", ())
 
 #: The number of routes from which on a second Traefik is worthwhile: with fewer, an addition costs a few tens of
@@ -20,44 +20,64 @@ EVERYTHING: Final = RouteSpec("", ())
 WORTHWHILE: Final = 300
 
 
-def covering(spec: RouteSpec) -> Iterator[RouteSpec]:
-    """Return the places of all routes, the one itself among them, that match every request for a route.
+def covering(spec: RouteSpec, catch_all: RouteSpec = EVERYTHING) -> Iterator[RouteSpec]:
+    """Return the places of all routes, the one itself among them, that would take a route's requests from the hot tier.
 
-    The one for everything is left out. It never wins over another route.
+    They match all its requests, and win over the route that leads to the hot tier.
+
+    Args:
+        spec: the place of the route.
+        catch_all: the place of the route that leads to the hot tier.
 
     >>> [place.key for place in covering(RouteSpec("", ("user", "ada")))]
     ['/user/', '/user/ada/']
     """
     for host in dict.fromkeys(("", spec.host)):
         for length in range(len(spec.segments) + 1):
-            if (place := RouteSpec(host, spec.segments[:length])) != EVERYTHING:
+            if _wins(place := RouteSpec(host, spec.segments[:length]), catch_all):
                 yield place
 
 
-def may_be_hot(spec: RouteSpec, served: Callable[[RouteSpec], bool], hostless: bool) -> bool:
+def _wins(place: RouteSpec, catch_all: RouteSpec) -> bool:
+    if bool(place.host) != bool(catch_all.host):
+        return bool(place.host)
+    return len(place.segments) > len(catch_all.segments)
+
+
+def is_below(spec: RouteSpec, catch_all: RouteSpec) -> bool:
+    """Return True if another route would get all requests for a place."""
+    path = spec.segments[: len(catch_all.segments)]
+    return spec != catch_all and catch_all.host in ("", spec.host) and path == catch_all.segments
+
+
+def may_be_hot(
+    spec: RouteSpec, served: Callable[[RouteSpec], bool], hostless: bool, catch_all: RouteSpec = EVERYTHING
+) -> bool:
     """Return True if a route in the hot tier would get all its requests.
 
     Args:
         spec: the place of the route.
         served: returns True for the place of a route that a base Traefik may serve.
-        hostless: True if a base Traefik may serve routes for all hosts, other than the one for everything. Such a route
-            would win there over a hot one with a host, which is to win over all of them.
+        hostless: True if a base Traefik may serve routes for all hosts, other than the one that leads to the hot tier.
+            Such a route would win there over a hot one with a host, which is to win over all of them.
+        catch_all: the place of the route that leads to the hot tier.
     """
-    return not (spec.host and hostless) and not any(map(served, covering(spec)))
+    led = is_below(spec, catch_all) and not (spec.host and hostless)
+    return led and not any(map(served, covering(spec, catch_all)))
 
 
-def movable(hot: Collection[RouteSpec]) -> list[RouteSpec]:
+def movable(hot: Collection[RouteSpec], catch_all: RouteSpec = EVERYTHING) -> list[RouteSpec]:
     """Return the hot routes that can be moved to the base tier now.
 
     A base Traefik that has a route takes requests from hot ones: from those that the route covers, and those with a
     host if it has none. So it has to wait for these.
     """
-    waiting = {place for spec in hot for place in covering(spec) if place != spec}
+    waiting = {place for spec in hot for place in covering(spec, catch_all) if place != spec}
     hosts = any(spec.host for spec in hot)
-    return [spec for spec in hot if spec not in waiting and spec != EVERYTHING and (spec.host or not hosts)]
+    return [spec for spec in hot if spec not in waiting and spec != catch_all and (spec.host or not hosts)]
 
 
-def hindering(spec: RouteSpec, hot: Iterable[RouteSpec]) -> list[RouteSpec]:
+def hindering(spec: RouteSpec, hot: Iterable[RouteSpec], catch_all: RouteSpec = EVERYTHING) -> list[RouteSpec]:
     """Return the hot routes that have to be moved before a route comes to the base tier; see :func:`movable`."""
-    others = (other for other in hot if other != spec)
-    return [other for other in others if spec in set(covering(other)) or (other.host and not spec.host)]
+    others = (other for other in hot if other not in (spec, catch_all))
+    return [other for other in others if spec in set(covering(other, catch_all)) or (other.host and not spec.host)]

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import signal
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -81,6 +84,36 @@ class TestRedis(TraefikServerConformance):
             proxy = await start_proxy(route_tiers="auto")
             assert len(proxy.traefik_replicas) == 2
             assert wanted.keys() <= (await proxy.get_all_routes()).keys()
+
+    @pytest.mark.parametrize(
+        ("own", "user", "pages", "named"),
+        [
+            ("/", "/user/ada/", ("127.0.0.1", "/hub/home"), {}),
+            ("/base/", "/base/user/ada/", ("127.0.0.1", "/base/hub/home"), {}),
+            ("/", "ada.hub.org/user/ada/", ("hub.org", "/hub/home"), {"host_routing": True}),
+        ],
+        ids=["by path", "below a base URL", "by host"],
+    )
+    async def test_new_servers_are_in_the_second_traefik_wherever_the_hub_is(
+        self, start_proxy: Start, doors: Doors, own: str, user: str, pages: tuple[str, str], named: dict[str, Any]
+    ) -> None:
+        """And the first one leads to the hub's pages by itself."""
+        hub, ada = await doors.open(), await doors.open()
+        port, base = free_port(), "/base/" if own == "/base/" else "/"
+        app = SimpleNamespace(domain="hub.org", cookie_secret=b"secret", cleanup_proxy=True, internal_ssl=False)
+        proxy = await start_proxy(
+            public_url=f"http://127.0.0.1:{port}{base}", hub=SimpleNamespace(routespec=own), app=app, **named
+        )
+        await proxy.add_route(own, hub, {"hub": True})
+        await proxy.add_route(user, ada, {})
+        host, slash, path = user.partition("/")
+        first, second = RawClient(port), RawClient(int(port_of(proxy.hot_traefik_url)))
+        for client in (first, second):
+            assert await client.ask(slash + path, host or "127.0.0.1") == (200, port_of(ada))
+            await client.close()
+        os.kill(proxy._session.traefik_pids[-1], signal.SIGKILL)
+        assert await first.ask(*pages[::-1]) == (200, port_of(hub))
+        await first.close()
 
     async def test_there_is_one_traefik_where_two_tiers_are_not_possible(
         self, start_proxy: Start, doors: Doors, client_of: ClientOf

@@ -31,7 +31,7 @@ LOG.disabled = True
 ADA, LAB = NAMES = ["/user/ada/", "/user/ada/lab/"]
 PATHS = [*(name + "tree" for name in NAMES), "/hub/home", "/elsewhere"]
 HUB = make_route("/", "http://127.0.0.1:8081", {"hub": True})
-CATCH_ALL = CatchAll("http://127.0.0.1:8097", RouteSpec("", ("hub",)))
+CATCH_ALL = CatchAll("http://127.0.0.1:8097", hub_pages=RouteSpec("", ("hub",)))
 TIMEOUT = 30.0
 #: Seconds after which all that can be mended must be mended.
 AFTERWARDS = 120.0

@@ -16,8 +16,7 @@ from ...routing.encode import encode_route
 from ...routing.entry import QUARANTINE, SETUP, Entry, Layout
 from ...routing.group import Group
 from ...routing.names import ALONE, Names
-from ...routing.route import Route
-from ...routing.tiers import EVERYTHING
+from ...routing.route import Route, RouteSpec
 from ...store.base import Snapshot
 from ...traefik.readiness import Pending, Ready, judge
 
@@ -134,11 +133,6 @@ class Row:
         """True if the store or a Traefik differs from the hub's desired state."""
         return bool(self.store) or any(s.state not in {State.SERVED, State.GONE} for s in self.replicas.values())
 
-    @property
-    def everywhere(self) -> bool:
-        """True for the route of all paths, which each tier has."""
-        return self.route is not None and self.route.key == EVERYTHING.key
-
     def as_dict(self) -> dict[str, Any]:
         """Return the row for JSON."""
         known = self.route.as_dict() if self.route is not None else {"routespec": None, "target": None, "data": None}
@@ -170,11 +164,18 @@ def compare(held: StoreState, seen: Sequence[TraefikState], layout: Layout) -> l
     return sorted(rows, key=_order)
 
 
-def merge(base: Sequence[Row], hot: Sequence[Row]) -> list[Row]:
-    """Return the rows of two tiers. One that differs counts, and for the route of all paths the one of the hot tier."""
+def merge(base: Sequence[Row], hot: Sequence[Row], leading: RouteSpec) -> list[Row]:
+    """Return the rows of two tiers, each route once.
+
+    Args:
+        base: the rows of the base tier.
+        hot: the rows of the hot tier. One that differs counts.
+        leading: the place of the route that leads there; the row of the hot tier counts for it.
+    """
     merged = {row.name: row for row in base}
     for row in hot:
-        if row.name not in merged or row.differs or (row.everywhere and not merged[row.name].differs):
+        leads = row.route is not None and row.route.spec == leading
+        if row.name not in merged or row.differs or (leads and not merged[row.name].differs):
             merged[row.name] = row
     return sorted(merged.values(), key=_order)
 

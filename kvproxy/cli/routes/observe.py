@@ -10,9 +10,8 @@ from typing import Final, TypeAlias
 
 from ...errors import TraefikError
 from ...proxy.base import KVTraefikProxy
-from ...proxy.hot import leads_to_hot
+from ...proxy.hot import catch_all, leads_to_hot
 from ...routing.entry import Layout
-from ...routing.tiers import EVERYTHING
 from ...store.base import Roots, Store
 from ...traefik.api import TraefikApi
 from ...traefik.setup.credentials import ApiAccess
@@ -146,7 +145,7 @@ def has_two(hub: Hub, held: StoreState | None) -> bool:
     """
     if held is None or hub.proxy.route_tiers != "auto":
         return hub.proxy.route_tiers == "two"
-    return leads_to_hot(hub.proxy, held.routes.get(hub.proxy.names.route(EVERYTHING.key)))
+    return leads_to_hot(hub.proxy, lambda place: held.routes.get(hub.proxy.names.route(place.key)))
 
 
 class Routes:
@@ -161,11 +160,17 @@ class Routes:
 
     async def look(self) -> Comparison:
         """See :meth:`Tier.look`; the store's contents are those of the base tier."""
-        return _merged([await tier.look() for tier in await self._backwards()])
+        return self._merged([await tier.look() for tier in await self._backwards()])
 
     async def look_steadily(self) -> Comparison:
         """See :meth:`Tier.look_steadily`."""
-        return _merged([await tier.look_steadily() for tier in await self._backwards()])
+        return self._merged([await tier.look_steadily() for tier in await self._backwards()])
+
+    def _merged(self, found: Sequence[Comparison]) -> Comparison:
+        *hot, (held, seen, rows) = found
+        for _, others, more in hot:
+            seen, rows = [*seen, *others], merge(rows, more, catch_all(self.tiers[0].hub.proxy).place)
+        return held, seen, rows
 
     async def _backwards(self) -> list[Tier]:
         # The hot tier first: a route that is being moved is in the base tier later.
@@ -184,10 +189,3 @@ async def routes_of(hub: Hub) -> AsyncIterator[Routes]:
     async with AsyncExitStack() as stack:
         enter = stack.enter_async_context
         yield Routes([Tier(one, await enter(opened(one.proxy)), await enter(replicas(one))) for one in tiers_of(hub)])
-
-
-def _merged(found: Sequence[Comparison]) -> Comparison:
-    *hot, (held, seen, rows) = found
-    for _, others, more in hot:
-        seen, rows = [*seen, *others], merge(rows, more)
-    return held, seen, rows
