@@ -15,15 +15,18 @@ from kvproxy.testing.servers import RedisServer, free_port
 
 from .command import process
 from .proxies import until_true
+from .test_admission import ADMITS
 
 pytestmark = [pytest.mark.hub, pytest.mark.timeout(300)]
 
 
-@pytest.fixture
-def hub(hub_factory, redis_server: RedisServer) -> HubProcess:
-    """A hub with two tiers that leaves its users' servers running when it stops."""
+@pytest.fixture(params=["plain", pytest.param("admits", marks=pytest.mark.endurance)])
+def hub(request: pytest.FixtureRequest, hub_factory, redis_server: RedisServer) -> HubProcess:
+    """A hub with two tiers that leaves its users' servers running when it stops; one of two admits the Traefiks."""
+    admits = ADMITS if request.param == "admits" else {}
     settings = {
         "TraefikRedisProxy.redis_url": redis_server.url,
+        **{f"TraefikRedisProxy.{name}": value for name, value in admits.items()},
         "JupyterHub.cleanup_servers": False,
         "TraefikProxy.route_tiers": "two",
         "TraefikProxy.hot_traefik_url": f"http://127.0.0.1:{free_port()}",
