@@ -9,6 +9,7 @@ address, ten times a second.
 
 from __future__ import annotations
 
+import argparse
 import asyncio
 import contextlib
 import resource
@@ -163,7 +164,7 @@ BURDENS: Final[dict[str, Callable[[HubProcess, int, Watched], Awaitable[None]]]]
 }
 
 
-async def measure() -> Results:
+async def measure(options: argparse.Namespace) -> Results:
     """Run everything, each on a hub of its own."""
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))

@@ -6,6 +6,7 @@ python -m benchmarks.foreign_keys --report     the table again, from the results
 
 from __future__ import annotations
 
+import argparse
 import contextlib
 import sys
 import time
@@ -31,7 +32,7 @@ _BATCH: Final = 10_000
 _MAKE: Final = "for n = ARGV[1], ARGV[2] do redis.call('SET', 'application:' .. n, 'x') end"
 
 
-async def measure() -> Results:
+async def measure(options: argparse.Namespace) -> Results:
     """Add routes beside more and more keys."""
     results = Results(machine=describe_machine(own_versions({"redis"})))
     async with contextlib.AsyncExitStack() as stack:

@@ -31,16 +31,17 @@ async def compare(session: aiohttp.ClientSession, place: Place, kind: str, users
             raise ValueError(f"{path} was answered with {response.status} and {body[:80]!r}")
 
 
-async def requests(place: Place, kind: str, users: int, connections: int, seconds: int) -> dict[str, float]:
-    """Have wrk ask for all users' servers in turn; gives back what its script tells.
+async def requests(
+    place: Place, kind: str, users: int, connections: int, seconds: int, first: int = 0
+) -> dict[str, float]:
+    """Have wrk ask for all users' servers in turn, from the first number on; gives back what its script tells.
 
     Raises ValueError if any answer was not there in full, or none of a user's server.
     """
     command = [place.wrk, "-t1", f"-c{connections}", f"-d{seconds}s", "--timeout", _TIMEOUT, "-s", str(_SCRIPT)]
     environment = {**os.environ, "LD_LIBRARY_PATH": place.libraries} if place.libraries else None
-    process = await asyncio.create_subprocess_exec(
-        *command, place.public_url, str(users), _PATHS[kind], stdout=asyncio.subprocess.PIPE, env=environment
-    )
+    command += [place.public_url, str(users), _PATHS[kind], str(first)]
+    process = await asyncio.create_subprocess_exec(*command, stdout=asyncio.subprocess.PIPE, env=environment)
     output, _ = await process.communicate()
     if process.returncode:
         raise ValueError(f"wrk ended with status {process.returncode}: {output.decode()[-200:]}")

@@ -9,6 +9,7 @@ leaves them as they are, the other switches them off again.
 
 from __future__ import annotations
 
+import argparse
 import asyncio
 import contextlib
 import sys
@@ -34,7 +35,7 @@ SIZES = (1, 100, 300)
 _LONGEST = 300.0  # seconds after which it is not waited for
 
 
-async def measure() -> Results:
+async def measure(options: argparse.Namespace) -> Results:
     """Run everything."""
     results = Results(machine=describe_machine(own_versions({"redis"})))
     for wish in WISHES:

@@ -1,12 +1,13 @@
 -- wrk's requests: each to the next user, in an order that jumps about and is the same each time.
--- Arguments: how many users there are, and what is asked for behind the user's name.
+-- Arguments: how many users there are, what is asked for behind the user's name, and the first user's number.
 local requests, count, current = {}, 0, 0
 local stride = 7919 -- prime, and so without a common divisor with any number of users used here
 
 function init(args)
   count = tonumber(args[1])
   for number = 0, count - 1 do
-    requests[number] = wrk.format("GET", string.format("/user/student%05d/%s", number, args[2] or ""))
+    local user = number + tonumber(args[3] or "0")
+    requests[number] = wrk.format("GET", string.format("/user/student%05d/%s", user, args[2] or ""))
   end
 end
 

@@ -16,7 +16,7 @@ from kvproxy.testing.servers import find_traefik
 _LOOK = 0.5  # seconds between two looks at a process's CPU
 _RESTING = 4  # looks in which it has used none to speak of
 _NONE = 0.02  # seconds of CPU in a look
-_PROGRAMS = ("traefik", "redis-server", "valkey-server")
+_PROGRAMS = ("traefik", "redis-server", "valkey-server", "configurable-http-proxy")
 
 
 async def until_at_rest(cpu: Callable[[], float], longest: float) -> None:
@@ -31,17 +31,18 @@ async def until_at_rest(cpu: Callable[[], float], longest: float) -> None:
 @dataclass(frozen=True)
 class Study:
     """name: of its module, and of the table's place. summary: for its help. document: where the table is. folder: of
-    the results. measure: makes them. table: shows them, in Markdown. conditions: what they depend on beside the
-    machine.
+    the results. measure: makes them, given the command line. table: shows them, in Markdown. conditions: what they
+    depend on beside the machine. add_options: adds options of its own to the command line.
     """
 
     name: str
     summary: str
     document: Path
     folder: Path
-    measure: Callable[[], Awaitable[Results]]
+    measure: Callable[[argparse.Namespace], Awaitable[Results]]
     table: Callable[[Results], str]
     conditions: Callable[[Results], str]
+    add_options: Callable[[argparse.ArgumentParser], None] = lambda parser: None
 
     def machine(self, results: Results) -> str:
         """Conditions, machine and versions in one line."""
@@ -55,15 +56,22 @@ class Study:
         """The command line; returns the exit status."""
         parser = argparse.ArgumentParser(prog=f"python -m benchmarks.{self.name}", description=self.summary)
         parser.add_argument("--report", action="store_true", help="measure nothing; report on the results on disk")
-        if parser.parse_args(arguments).report:
-            results = Results.load(self.folder)
+        parser.add_argument(
+            "--output", type=Path, help="directory for the results; the documentation is left alone then"
+        )
+        self.add_options(parser)
+        options = parser.parse_args(arguments)
+        folder = options.output or self.folder
+        if options.report:
+            results = Results.load(folder)
         else:
             find_traefik()
-            results = asyncio.run(self._measured())
-            results.save(self.folder)
+            results = asyncio.run(self._measured(options))
+            results.save(folder)
         print(f"{self.table(results)}\n\n{self.machine(results)}")
-        self.write_document(results)
+        if options.output is None:
+            self.write_document(results)
         return 0
 
-    async def _measured(self) -> Results:
-        return await self.measure()
+    async def _measured(self, options: argparse.Namespace) -> Results:
+        return await self.measure(options)

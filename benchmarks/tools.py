@@ -40,10 +40,15 @@ def versions(tools: Tools, contestants: list[str]) -> dict[str, str]:
     found["wrk"] = _number([tools.wrk.path, "-v"], tools.wrk)
     if "peer" in contestants:
         found |= _packages(tools.peer_python, ["jupyterhub-traefik-proxy"])
-    if "chp" in contestants:
-        found["configurable-http-proxy"] = _words([tools.chp, "--version"], 0)
-        found["node"] = _words(["node", "--version"], 0)
-    return found
+    return found | (chp_versions(tools.chp) if "chp" in contestants else {})
+
+
+def chp_versions(chp: str) -> dict[str, str]:
+    """Versions of configurable-http-proxy at this path, and of what it runs on."""
+    return {
+        "configurable-http-proxy": _words([chp, "--version"], 0),
+        "node": _words(["node", "--version"], 0),
+    }
 
 
 def own_versions(stores: set[str]) -> dict[str, str]:

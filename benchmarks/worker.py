@@ -239,6 +239,18 @@ def cpu_seconds(pid: int) -> float:
     return sum(int(text.split()[0]) for text in times) / 1e9
 
 
+def proportional_bytes(rollup: str) -> int:
+    """Bytes of a process's memory in which shared pages count in part (PSS), from the text of ``smaps_rollup``.
+
+    Raises ValueError if it does not tell.
+    """
+    for line in rollup.splitlines():
+        name, _, amount = line.partition(":")
+        if name == "Pss":
+            return int(amount.split()[0]) * 1024
+    raise ValueError("smaps_rollup does not tell the proportional set size")
+
+
 async def serve(name: str, place: Place, requests: TextIO, answers: TextIO) -> None:
     """Answer requests until there are no more."""
     loop = asyncio.get_running_loop()

@@ -11,6 +11,7 @@ import json
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 from kvproxy import ConfigurationError, StoreAuthError, StoreError
@@ -24,31 +25,41 @@ _OTHER_RIGHTS: Final = ("Roles", "ServiceIdentities", "NodeIdentities", "Templat
 _OFF: Final = "ACL support disabled"
 
 
+@dataclass(frozen=True)
+class Login:
+    """A token that a Traefik comes with.
+
+    Args:
+        token: ``consul_traefik_token``.
+        root: root of the configuration that it may read, without slashes at its ends.
+        former: the token of a second Traefik that an earlier hub may have had; it is deleted.
+    """
+
+    token: str = field(repr=False)
+    root: str = "traefik"
+    former: Login | None = None
+
+
 class Admission:
     """Lets Traefik in.
 
     Args:
         http: the client of the hub, whose token is one of management.
         connection: where Consul is.
-        token: ``consul_traefik_token``.
-        root: what Traefik may read below, without slashes at its ends.
+        login: Traefik's.
         explain: the error for an unexpected answer.
     """
 
     def __init__(
-        self,
-        http: HttpClient,
-        connection: HttpConnection,
-        token: str,
-        root: str,
-        explain: Callable[[Answer], StoreError],
+        self, http: HttpClient, connection: HttpConnection, login: Login, explain: Callable[[Answer], StoreError]
     ) -> None:
         self._http, self._connection = http, connection
-        self._token = token
-        self._rules = f'key_prefix {json.dumps(root + "/")} {{\n  policy = "read"\n}}'
+        self._token = login.token
+        self._rules = f'key_prefix {json.dumps(login.root + "/")} {{\n  policy = "read"\n}}'
         # A policy's name takes few characters.
-        self._policy = f"kvproxy-traefik-{hashlib.sha256(root.encode()).hexdigest()[:8]}"
+        self._policy = f"kvproxy-traefik-{hashlib.sha256(login.root.encode()).hexdigest()[:8]}"
         self._explain = explain
+        self._former = Admission(http, connection, login.former, explain) if login.former is not None else None
 
     async def given(self) -> bool:
         """True if Consul knows the token, with just the rights that the hub has given it.
@@ -71,13 +82,13 @@ class Admission:
         Raises:
             StoreError: if the hub's own token does not do for that, or anything else is in the way.
         """
+        if self._former is not None:
+            await self._former.revoke()
         if await self.given():
             return
         with self._understanding():
-            listed = self._read(await self._http.request("GET", "/v1/acl/policies"))
-            known = {policy["Name"]: f"/{policy['ID']}" for policy in listed}
             policy = {"Name": self._policy, "Rules": self._rules}
-            path = f"/v1/acl/policy{known.get(self._policy, '')}"
+            path = f"/v1/acl/policy{await self._policy_there()}"
             self._read(await self._http.request("PUT", path, policy))
             token = {"SecretID": self._token, "Description": "Traefik", "Policies": [{"Name": self._policy}]}
             path = "/v1/acl/token"
@@ -85,6 +96,25 @@ class Admission:
                 token["AccessorID"] = there["AccessorID"]
                 path = f"{path}/{there['AccessorID']}"
             self._read(await self._http.request("PUT", path, token))
+
+    async def revoke(self) -> None:
+        """Delete the token, if Consul knows it, and its policy.
+
+        Raises:
+            StoreError: as by :meth:`give`.
+        """
+        with self._understanding():
+            if (token := await self._token_there()) is None:
+                return
+            if there := await self._policy_there():
+                self._read(await self._http.request("DELETE", f"/v1/acl/policy{there}"))
+            # Last, so that a hub that ends in between leaves a token by which the next one sees that work is left.
+            self._read(await self._http.request("DELETE", f"/v1/acl/token/{token['AccessorID']}"))
+
+    async def _policy_there(self) -> str:
+        """The policy's ID after a slash, empty if there is none of this name."""
+        listed = self._read(await self._http.request("GET", "/v1/acl/policies"))
+        return next((f"/{policy['ID']}" for policy in listed if policy["Name"] == self._policy), "")
 
     async def _token_there(self) -> Any:
         """The token as Consul describes it, None if it does not know it."""
@@ -136,3 +166,12 @@ def check_token(token: str, hub: str) -> str:
             "python3 -c 'import uuid; print(uuid.uuid4())' makes one."
         )
     return token
+
+
+def hot_token(token: str) -> str:
+    """The token of a second Traefik: always the same for a first one's, which cannot be told from it.
+
+    Args:
+        token: that of the first Traefik, a UUID.
+    """
+    return str(uuid.uuid5(uuid.UUID(token), "hot"))

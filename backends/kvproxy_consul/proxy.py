@@ -7,13 +7,14 @@ from typing import Any
 
 from traitlets import Bool, Dict, Unicode
 
-from kvproxy import ConfigurationError, Roots
+from kvproxy import Roots
 from kvproxy.proxy import KVTraefikProxy
 from kvproxy.proxy.former_names import former_name
+from kvproxy.proxy.hot import has_one_tier
 from kvproxy.store.connection import HttpConnection
 from kvproxy.traefik.validation import Reader
 
-from .admission import check_token
+from .admission import Login, check_token, hot_token
 from .connection import parse_connection, provider_environment, provider_options
 from .store import ConsulStore
 
@@ -48,7 +49,8 @@ class TraefikConsulProxy(KVTraefikProxy):
 
         Then a Consul that has lost its data keeps Traefik out until the hub has written all routes again, and Traefik
         goes on with what it has loaded. The hub's own token must be one that a new Consul knows from its configuration
-        (`acl.tokens.initial_management`, before 1.11 `master`).
+        (`acl.tokens.initial_management`, before 1.11 `master`). With two tiers (`route_tiers`), the second
+        Traefik gets a token of its own, made from that of the first.
         """,
     )
     consul_username = Unicode(
@@ -94,11 +96,18 @@ class TraefikConsulProxy(KVTraefikProxy):
     def open_store(self, roots: Roots) -> ConsulStore:
         """See :meth:`kvproxy.proxy.base.KVTraefikProxy.open_store`."""
         connection = self.connection
-        admits = check_token(self.consul_traefik_token, connection.token) if self.consul_admit_traefik else ""
+        admits = self._admits(roots)
         traefik = None
         if self.should_start and self.consul_traefik_token and not admits and not self.says_provider:
             traefik = replace(connection, token=self.consul_traefik_token)
         return ConsulStore(connection, roots.traefik, roots.jupyterhub, self._warnings(), admits, traefik)
+
+    def _admits(self, roots: Roots) -> Login | None:
+        if not self.consul_admit_traefik:
+            return None
+        token, hot = check_token(self.consul_traefik_token, self.connection.token), self.hot_settings()
+        former = Login(hot["consul_traefik_token"], hot["kv_traefik_prefix"]) if has_one_tier(self) else None
+        return Login(token, roots.traefik, former)
 
     def reader(self) -> Reader:
         """See :meth:`kvproxy.proxy.traits.TraefikProxy.reader`."""
@@ -117,15 +126,15 @@ class TraefikConsulProxy(KVTraefikProxy):
     def hot_settings(self) -> dict[str, Any]:
         """See :meth:`kvproxy.proxy.base.KVTraefikProxy.hot_settings`.
 
+        A token that the hub makes has rights to one root, so the second Traefik gets one of its own.
+
         Raises:
-            ConfigurationError: if the hub admits Traefik, whose rights are for one root.
+            ConfigurationError: if the hub cannot make the first Traefik's token.
         """
-        if self.consul_admit_traefik:
-            raise ConfigurationError(
-                "c.TraefikProxy.route_tiers = 'two' does not work with c.TraefikConsulProxy.consul_admit_traefik yet; "
-                "set it to 'one'."
-            )
-        return super().hot_settings()
+        if not self.consul_admit_traefik:
+            return super().hot_settings()
+        token = check_token(self.consul_traefik_token, self.connection.token)
+        return {**super().hot_settings(), "consul_traefik_token": hot_token(token)}
 
     def store_secrets(self) -> list[str]:
         """See :meth:`kvproxy.proxy.base.KVTraefikProxy.store_secrets`."""

@@ -27,7 +27,7 @@ from kvproxy.store.anonymous import open_door
 from kvproxy.store.connection import HttpConnection
 from kvproxy.store.http import FENCE, Answer, HttpClient, moved, strange, time_of, wrong_protocol
 
-from .admission import UNKNOWN, Admission
+from .admission import UNKNOWN, Admission, Login
 from .connection import CONSUL
 
 #: Below each root, a key that is never set.
@@ -71,7 +71,7 @@ class ConsulStore(Store):
         traefik_root: root of the configuration, without slashes at its ends.
         jupyterhub_root: root of the records, likewise.
         warnings: what :meth:`check` is to say besides.
-        admits: the token that Traefik comes with, if it is this store that makes it; else empty.
+        admits: the token that Traefik comes with, if it is this store that makes it; else None.
         traefik: how Traefik comes otherwise, if with a token of its own; else None.
     """
 
@@ -85,7 +85,7 @@ class ConsulStore(Store):
         traefik_root: str,
         jupyterhub_root: str,
         warnings: Sequence[str] = (),
-        admits: str = "",
+        admits: Login | None = None,
         traefik: HttpConnection | None = None,
     ) -> None:
         self._connection = connection
@@ -104,7 +104,7 @@ class ConsulStore(Store):
         self._led = True
         # True if Consul has known the hub's token.
         self._welcome = False
-        self._admission = Admission(self._http, connection, admits, traefik_root, self._error) if admits else None
+        self._admission = Admission(self._http, connection, admits, self._error) if admits else None
 
     async def check(self) -> list[str]:
         """See :meth:`kvproxy.store.base.Store.check`: whether there is a leader, and the right to read and write."""

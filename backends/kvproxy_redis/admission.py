@@ -48,17 +48,22 @@ class Login:
         username: ``redis_traefik_username``.
         password: ``redis_traefik_password``.
         root: root of the configuration, without slashes at its ends.
+        former: the user of a second Traefik that an earlier hub may have had; its rights are revoked.
     """
 
     username: str
     password: str = field(repr=False)
     root: str = "traefik"
+    former: Login | None = None
+
+    @property
+    def _digest(self) -> str:
+        return hashlib.sha256(self.password.encode()).hexdigest()
 
     @property
     def command(self) -> tuple[str, ...]:
         """The command of Redis that makes this user, whatever it was before; it does not hold the password itself."""
-        digest = hashlib.sha256(self.password.encode()).hexdigest()
-        return ("ACL SETUSER", self.username, "reset", "on", f"#{digest}", *rights(self.root))
+        return ("ACL SETUSER", self.username, "reset", "on", f"#{self._digest}", *rights(self.root))
 
     @property
     def question(self) -> tuple[str, ...]:
@@ -69,6 +74,27 @@ class Login:
         """Ask a server (a connected ``redis.asyncio.Redis``) for this user, None if it does not let it in."""
         user = described(await ask(redis, *self.question))
         return user if user and b"on" in user["flags"] else None
+
+    def is_made(self, user: Mapping[str, Any] | None) -> bool:
+        """True if a hub has made this user: it has just this password, and reads just this root.
+
+        Args:
+            user: Redis' description, see :func:`described`.
+        """
+        if user is None:
+            return False
+        # Redis 6.2 lists the patterns, later versions join them, each after a tilde.
+        keys = user["keys"] if isinstance(user["keys"], list) else user["keys"].split()
+        patterns = [pattern.decode().removeprefix("~") for pattern in keys]
+        return (user["passwords"], patterns) == ([self._digest.encode()], [f"{self.root}*"])
+
+    async def revoke_former(self, redis: Any) -> None:
+        """Take the login and all rights from the former user, unless it is not one that a hub has made.
+
+        Not ``ACL DELUSER``, which would be one right more for the hub's own user.
+        """
+        if (former := self.former) is not None and former.is_made(described(await ask(redis, *former.question))):
+            await ask(redis, "ACL SETUSER", former.username, "reset")
 
 
 def described(answer: Any) -> Mapping[str, Any] | None:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from traitlets import Bool, Dict, Enum, List, Unicode, Union
 
 from kvproxy import ConfigurationError, Roots
 from kvproxy.proxy import KVTraefikProxy
+from kvproxy.proxy.hot import has_one_tier
 
 from .admission import Login, parse_login
 from .connection import Connection, parse_connection, provider_options, traefik_connection
@@ -60,7 +62,8 @@ class TraefikRedisProxy(KVTraefikProxy):
 
         Then a Redis that was restarted, or has become the master, keeps Traefik out until the hub has put right what it
         has lost, and Traefik goes on with what it has loaded. The hub's own user needs the right to run `ACL SETUSER`
-        and `ACL GETUSER`, and Traefik's must not be in Redis' own configuration or `aclfile`.
+        and `ACL GETUSER`, and Traefik's must not be in Redis' own configuration or `aclfile`. With two tiers
+        (`route_tiers`), the second Traefik gets a user of its own, whose name ends in `-hot`.
         """,
     )
     redis_notifications = Enum(
@@ -150,8 +153,16 @@ class TraefikRedisProxy(KVTraefikProxy):
     def _admits(self, roots: Roots) -> Login | None:
         if not self.redis_admit_traefik:
             return None
-        login = self.redis_traefik_username, self.redis_traefik_password
-        return parse_login(*login, hub=self.connection.username, root=roots.traefik)
+        login = parse_login(
+            self.redis_traefik_username, self.redis_traefik_password, self.connection.username, roots.traefik
+        )
+        return replace(login, former=self._hot_login) if has_one_tier(self) else login
+
+    @property
+    def _hot_login(self) -> Login:
+        """The user of a second Traefik."""
+        hot = self.hot_settings()
+        return Login(hot["redis_traefik_username"], self.redis_traefik_password, hot["kv_traefik_prefix"])
 
     def traefik_provider(self) -> dict[str, Any]:
         """See :meth:`kvproxy.proxy.base.KVTraefikProxy.traefik_provider`."""
@@ -170,16 +181,11 @@ class TraefikRedisProxy(KVTraefikProxy):
     def hot_settings(self) -> dict[str, Any]:
         """See :meth:`kvproxy.proxy.base.KVTraefikProxy.hot_settings`; another database, as Traefik scans a whole one.
 
-        Raises:
-            ConfigurationError: if the hub admits Traefik, whose rights are for one root.
+        A user that the hub makes has rights to one root, so the second Traefik gets one of its own.
         """
-        if self.redis_admit_traefik:
-            raise ConfigurationError(
-                "c.TraefikProxy.route_tiers = 'two' does not work with c.TraefikRedisProxy.redis_admit_traefik yet; "
-                "set it to 'one'."
-            )
         options = {**self.redis_client_kwargs, "db": self.connection.db + 1}
-        return {**super().hot_settings(), "redis_client_kwargs": options}
+        login = {"redis_traefik_username": f"{self.redis_traefik_username}-hot"} if self.redis_admit_traefik else {}
+        return {**super().hot_settings(), "redis_client_kwargs": options, **login}
 
     def store_secrets(self) -> list[str]:
         """See :meth:`kvproxy.proxy.base.KVTraefikProxy.store_secrets`."""

@@ -112,8 +112,7 @@ class RedisStore(Store):
         self._spoilt = False
         # How Redis described Traefik's user when the hub had just made it.
         self._made: Mapping[str, Any] | None = None
-        # Which master it was made on last.
-        self._let_in_at: Address | None = None
+        self._let_in_at: Address | None = None  # the master it was made on last
         self._probe = jupyterhub_root + "/probe-"
         # Traefik listens to `__keyspace*:<root>*`: one message under the name of a key below the root wakes it once,
         # whether or not the server sends notifications of its own (kvtools/redis 1.2, `WatchTree`).
@@ -296,6 +295,7 @@ class RedisStore(Store):
             if self._follower is not None:
                 await self._follower.settled()
             await self._try(lambda: self._admit(login))
+            await self._try(lambda: login.revoke_former(self._redis))
 
     async def _admit(self, login: Login) -> None:
         def commands(found: bytes | None) -> list[Command]:

@@ -49,7 +49,7 @@ class TraefikKVProxy(KVTraefikProxy):
             )
             setattr(made, backend.url_trait, self.store_url)
             made.kv_traefik_prefix, made.kv_jupyterhub_prefix = self.kv_traefik_prefix, self.kv_jupyterhub_prefix
-            made.should_start = self.should_start
+            made.should_start, made.route_tiers = self.should_start, self.route_tiers
             self._backend_proxy = made
         return self._backend_proxy
 

@@ -63,6 +63,11 @@ def make_hot(proxy: P, stored: Mapping[str, Any]) -> P:
     return made
 
 
+def has_one_tier(proxy: TraefikProxy) -> bool:
+    """Return True if this proxy's Traefik is the only one, so that a second one's login is of an earlier hub."""
+    return proxy.route_tiers == "one" and not proxy.hot
+
+
 def _provider(proxy: TraefikProxy) -> dict[str, Any]:
     """Return the administrator's options of the provider, such as a login, without those of its place in the store."""
     given = given_provider(proxy.extra_static_config, proxy.provider_name)

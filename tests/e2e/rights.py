@@ -20,6 +20,10 @@ def etcd_rights(role: str) -> dict[str, str]:
 CONSUL_HUB, CONSUL_TRAEFIK = re.findall(r"```hcl\n(.*?)```", (_DOCS / "consul.md").read_text(), re.DOTALL)
 
 _REDIS = (_DOCS / "redis.md").read_text()
-#: Rights of the hub's user in Redis, and further ones to let Traefik in.
+#: Rights of the hub's user in Redis, and further ones for two tiers of routes, and to let Traefik in.
 (REDIS_HUB,) = re.findall(r"^user hub on >change-me (.*)$", _REDIS, re.MULTILINE)
-(REDIS_ADMITTING,) = re.findall(r"^ACL SETUSER hub (.*)$", _REDIS, re.MULTILINE)
+(REDIS_HUB_TIERS,) = re.findall(r"^ACL SETUSER hub (~.*)$", _REDIS, re.MULTILINE)
+(REDIS_ADMITTING,) = re.findall(r"^ACL SETUSER hub (\+.*)$", _REDIS, re.MULTILINE)
+#: Rights of Traefik's user, and further ones for two tiers.
+(REDIS_TRAEFIK,) = re.findall(r"^user traefik on >change-me-too (.*)$", _REDIS, re.MULTILINE)
+(REDIS_TRAEFIK_TIERS,) = re.findall(r"^ACL SETUSER traefik (~.*)$", _REDIS, re.MULTILINE)

@@ -15,21 +15,24 @@ from kvproxy.testing.servers import RedisServer, free_port
 
 from .command import process
 from .proxies import until_true
+from .test_admission import ADMITS
 
 pytestmark = [pytest.mark.hub, pytest.mark.timeout(300)]
 
 
-@pytest.fixture
-def hub(hub_factory, redis_server: RedisServer) -> HubProcess:
-    """A hub with two tiers that leaves its users' servers running when it stops."""
+@pytest.fixture(params=["plain", pytest.param("admits", marks=pytest.mark.endurance)])
+def hub(request: pytest.FixtureRequest, hub_factory, redis_server: RedisServer) -> HubProcess:
+    """A hub with two tiers that leaves its users' servers running when it stops; one of two admits the Traefiks."""
+    admits = ADMITS if request.param == "admits" else {}
     settings = {
         "TraefikRedisProxy.redis_url": redis_server.url,
+        **{f"TraefikRedisProxy.{name}": value for name, value in admits.items()},
         "JupyterHub.cleanup_servers": False,
         "TraefikProxy.route_tiers": "two",
         "TraefikProxy.hot_traefik_url": f"http://127.0.0.1:{free_port()}",
         "TraefikProxy.hot_traefik_api_url": f"http://127.0.0.1:{free_port()}",
     }
-    hub = hub_factory(settings)
+    hub = hub_factory(settings, base_url="/base/")
     hub.start()
     return hub
 
@@ -49,7 +52,9 @@ async def test_users_work_in_a_new_route_while_hub_and_traefiks_die(hub: HubProc
         shown = json.loads((await asyncio.to_thread(process, hub.directory, "routes", "--json")).out)
         seen = {row["routespec"]: row["target"] for row in shown["routes"] if not row["differs"]}
         # The first Traefik leads to the hub's own pages by itself.
-        assert seen == {spec: route["target"] for spec, route in routes.items()} | {"/hub/": routes["/"]["target"]}
+        assert seen == {spec: route["target"] for spec, route in routes.items()} | {
+            "/base/hub/": routes["/base/"]["target"]
+        }
         checked = await asyncio.to_thread(process, hub.directory, "check")
         assert "error" not in checked.out, checked.out
         for number in (0, 1):

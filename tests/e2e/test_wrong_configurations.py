@@ -67,15 +67,6 @@ TRAITS: list[tuple[dict[str, Any], str]] = [
         {f"{T}.route_tiers": "two", f"{T}.traefik_servers_transport": "own@file"},
         r"route_tiers = 'two' does not work with",
     ),
-    (
-        {
-            f"{T}.route_tiers": "two",
-            f"{R}.redis_admit_traefik": True,
-            f"{R}.redis_traefik_username": "traefik",
-            f"{R}.redis_traefik_password": SECRET,
-        },
-        r"route_tiers = .two. does not work with c.TraefikRedisProxy.redis_admit_traefik",
-    ),
     ({f"{T}.check_route_timeout": 0}, r"'check_route_timeout'"),
     ({f"{T}.check_route_timeout": "long"}, r"'check_route_timeout'"),
     ({f"{T}.concurrency": 0}, r"'concurrency'"),

@@ -137,7 +137,7 @@ def test_traefik_may_log_in_as_a_user_of_its_own() -> None:
 def test_the_documented_user_for_traefik_is_the_one_that_the_tests_use() -> None:
     """In both places, and nowhere with other rights."""
     text = (DOCS / "redis.md").read_text()
-    found = re.findall(r"^(?:user|ACL SETUSER) traefik (.*)$", text, re.MULTILINE)
+    found = re.findall(r"^(?:user|ACL SETUSER) traefik (on .*)$", text, re.MULTILINE)
     assert found == [f"on >change-me-too {TRAEFIK_RIGHTS}"] * 2
     assert " ".join(rights("traefik")) == TRAEFIK_RIGHTS
 
@@ -164,6 +164,25 @@ def test_the_command_that_admits_traefik_does_not_hold_its_password() -> None:
     login = Login("traefik", "hunter2")
     assert login.command[1] == "traefik"
     assert not any("hunter2" in word for word in [*login.command, repr(login)])
+
+
+@pytest.mark.parametrize("keys", [[b"traefik*"], b"~traefik*"], ids=["6.2", "7"])
+def test_a_user_that_the_hub_has_made_is_known_by_password_and_root(keys: object) -> None:
+    """In the words of every version of Redis."""
+    login = Login("traefik", "hunter2")
+    user = {"keys": keys, "passwords": [login.command[4].removeprefix("#").encode()]}
+    assert login.is_made(user)
+    assert not any(
+        one.is_made(other)
+        for one, other in [
+            (login, None),
+            (login, {**user, "keys": b""}),
+            (login, {**user, "keys": b"~traefik* ~jupyterhub*"}),
+            (login, {**user, "passwords": []}),
+            (Login("traefik", "another"), user),
+            (Login("traefik", "hunter2", "hot-traefik"), user),
+        ]
+    )
 
 
 @pytest.mark.parametrize(
