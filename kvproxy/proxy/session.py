@@ -183,6 +183,7 @@ class Session:
             longest=min(_LONGEST_START, proxy.check_route_timeout / 2),
             # With two tiers, changes of this one are few and come together.
             regroup_wait=_REGROUP_WAIT if proxy.route_tiers == "two" else 0.0,
+            delete_grace=proxy.delete_grace,
         )
         await wait_for_store(reconciler.start, stored.timeout, _STORE_TIMEOUT, log)
         self.reconciler = reconciler
