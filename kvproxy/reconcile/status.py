@@ -98,8 +98,8 @@ class Status:
         """Return True if a desired route leads to the host and port of this URL."""
         return bool(self._table.routes_to(address_of(target)))
 
-    def keeps_from(self, route: Route) -> bool:
-        """Return True if Traefik may still have a deleted route that has the same server's address or is below one."""
+    def may_misroute(self, route: Route) -> bool:
+        """Return True if Traefik may still have a deleted route that leads to this one's server, or is below it."""
         gone = chain(self._store_loop.leaving(), self._progress.lingering)
         return any(r.address == route.address or route.spec in covering(r.spec) for r in gone)
 

@@ -170,7 +170,7 @@ class StoreLoop:
     async def _finish(self) -> None:
         # JupyterHub cancels all tasks at its end, and does not stop a proxy that it leaves running.
         if self.problem is None and next(self.leaving(), None) is not None:
-            self.unwritten.add(list(self.unwritten))
+            self.unwritten.add([*self.unwritten, *self._writing])
             with contextlib.suppress(StoreError, asyncio.TimeoutError):
                 await asyncio.wait_for(self._probe(), _FAREWELL)
                 await asyncio.wait_for(self.step(), _FAREWELL)

@@ -163,7 +163,7 @@ class Tiers:
         # Requests come by the base Traefik, which may just have died.
         await self._base.look()
         # One that leads to the hot Traefik has loaded what this hub has written, so it serves nothing unknown.
-        if not self._base.serves(EVERYTHING) or self._base.keeps_from(route):
+        if not self._base.serves(EVERYTHING) or self._base.may_misroute(route):
             return False
         return may_be_hot(route.spec, self._base.may_serve, self._hostless)
 

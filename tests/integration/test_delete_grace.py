@@ -129,6 +129,22 @@ async def test_a_route_whose_address_another_one_has_is_deleted_at_once() -> Non
 
 
 @on_a_clock
+async def test_addresses_are_known_after_restarts_and_changes() -> None:
+    """Those of an earlier hub's routes count; that of a route's former target does not."""
+    store = MemoryStore()
+    async with running(store, delete_grace=GRACE) as it:
+        await filled(it)
+    async with running(store, delete_grace=GRACE) as it:
+        await it.add(route("new", 1), SOON)
+        await it.delete(key("new"), SOON)
+        assert key("new") not in store.records
+        await it.add(route("u0", 99), SOON)
+        await it.add(route("new", 1), SOON)
+        await it.delete(key("new"), SOON)
+        assert key("new") in store.records
+
+
+@on_a_clock
 async def test_a_deletion_that_is_asked_for_twice_waits_as_long_as_the_first() -> None:
     """Nor does the second call wait for the store."""
     store = MemoryStore()
