@@ -74,6 +74,23 @@ async def test_servers_that_stop_one_after_another_cost_one_reload(
     assert await reloads(proxy) == before + 1
 
 
+@pytest.mark.parametrize("tiers", ["one", "two"])
+async def test_a_deleted_route_does_not_lead_to_the_next_server_at_its_address(
+    start_proxy: Start, doors: Doors, tiers: str
+) -> None:
+    """From the moment in which that server's route is served."""
+    proxy = await start_proxy(delete_grace=600, **(two() if tiers == "two" else {}))
+    default, server = await doors.open(), await doors.open()
+    await add_all(proxy, [("/", default), ("/user/ada/", server)])
+    if proxy._session.tiers is not None:
+        await proxy._session.tiers.settle(30)
+    await proxy.delete_route("/user/ada/")
+    assert await ask(f"{proxy.public_url}user/ada/") == (200, port_of(server))
+    await proxy.add_route("/user/bob/", server, {})
+    assert await ask(f"{proxy.public_url}user/ada/") == (200, port_of(default))
+    assert await ask(f"{proxy.public_url}user/bob/") == (200, port_of(server))
+
+
 async def test_a_deletion_waits_for_its_grace_and_no_longer(start_proxy: Start, doors: Doors) -> None:
     """Without any other change."""
     proxy = await start_proxy(delete_grace=1)

@@ -16,6 +16,7 @@ from kvproxy.reconcile.observer import Observer
 from kvproxy.reconcile.reconciler import Reconciler
 from kvproxy.routing.names import ALONE
 from kvproxy.routing.route import Route, make_route
+from kvproxy.store import Transaction
 from kvproxy.testing.clock import ClockLoop, on_a_clock
 from kvproxy.testing.memory import MemoryStore
 
@@ -231,6 +232,25 @@ async def test_at_the_hubs_end_no_deletion_waits_any_more(end: str) -> None:
         await it.aclose()
     assert key("u0") not in store.records
     await it.aclose()
+
+
+@on_a_clock
+async def test_a_commit_that_the_hubs_end_interrupts_is_repeated() -> None:
+    """It may have been applied or not."""
+    store = MemoryStore()
+    apply, begun = store.apply, asyncio.Event()
+
+    async def hang(transaction: Transaction) -> None:
+        store.apply = apply  # type: ignore[method-assign]
+        begun.set()
+        await asyncio.sleep(60)
+
+    async with running(store, delete_grace=GRACE) as it:
+        await filled(it)
+        await it.delete(key("u0"), SOON)
+        store.apply = hang  # type: ignore[method-assign]
+        await begun.wait()
+    assert set(store.records) == {key(f"u{n}") for n in range(1, 5)}
 
 
 @on_a_clock
