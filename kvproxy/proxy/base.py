@@ -343,7 +343,7 @@ class KVTraefikProxy(TraefikProxy):
         await (await self._running()).routes.add(route, self.check_route_timeout)
 
     async def delete_route(self, routespec: str) -> None:
-        """Remove a route and return when it is gone from the store. A missing one is no error.
+        """Remove a route and return when it is gone from the store, or at once with ``delete_grace``.
 
         If the store is unreachable for longer than ``store_timeout``, that is logged, and the route is removed as soon
         as the store is back.

@@ -51,6 +51,8 @@ def make_hot(proxy: P, stored: Mapping[str, Any]) -> P:
         "placeholder_certificate": True,
         "route_layout": "flat",
         "route_tiers": "one",
+        # A deletion costs the second Traefik little.
+        "delete_grace": 0,
         "traefik_api_url": proxy.hot_traefik_api_url,
         "traefik_entrypoint": "hot",
         # The first Traefik gives users the hub's pages, and limits the time of a request.

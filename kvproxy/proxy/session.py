@@ -187,6 +187,7 @@ class Session:
             provider_error=provider_error,
             longest=min(_LONGEST_START, proxy.check_route_timeout / 2),
             regroup_wait=self._regroup_wait,
+            delete_grace=proxy.delete_grace,
         )
         await wait_for_store(reconciler.start, stored.timeout, _STORE_TIMEOUT, log)
         self.reconciler = reconciler

@@ -77,7 +77,17 @@ def listen_addresses(proxy: TraefikProxy) -> dict[tuple[str, int], str]:
 
 def _api_listens(proxy: TraefikProxy) -> str:
     url = proxy.traefik_api_urls[0]
-    return with_host(url, proxy.loopback) if proxy.loopback else url
+    return with_host(url, local) if (local := loopback(proxy)) else url
+
+
+def loopback(proxy: TraefikProxy) -> str | None:
+    """Return the address of ``localhost`` in ``traefik_api_url``; None if the name has to be resolved.
+
+    The name has two addresses, and Traefik listens at one of them only. At the other, any user of the machine could
+    listen, and would get the hub's password for the API.
+    """
+    local = urlsplit(proxy.traefik_api_urls[0]).hostname == "localhost"
+    return "127.0.0.1" if proxy.should_start and local else None
 
 
 def layout(proxy: TraefikProxy, entry_points: tuple[str, ...]) -> Layout:
@@ -150,7 +160,7 @@ def discovery(proxy: TraefikProxy, access: ApiAccess) -> ReplicaDiscovery:
             password=access.password,
             tls=tls,
             names=proxy.names,
-            address=host_address or proxy.loopback,
+            address=host_address or loopback(proxy),
         )
 
     return ReplicaDiscovery(proxy.traefik_api_urls, make, proxy.log, resolve=not proxy.should_start)

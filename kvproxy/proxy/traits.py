@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from typing import Any, ClassVar
-from urllib.parse import urlsplit
 
 from jupyterhub.proxy import Proxy
 from traitlets import (
@@ -130,6 +129,16 @@ class TraefikProxy(Proxy):
         "http://127.0.0.1:8097", config=True, help="Where the second Traefik listens if `route_tiers` is `two`."
     )
     hot_traefik_api_url = Unicode("http://127.0.0.1:8098", config=True, help="URL of the second Traefik's API.")
+    delete_grace = Float(
+        0,
+        min=0,
+        config=True,
+        help="""Seconds for which the deletion of a route may wait for other changes, so that many stopped servers cost
+        Traefik few reloads. Until then, Traefik leads to the stopped server, and users get the hub's error page.
+
+        Leave it at 0 where another server may get a stopped server's address within that time, as on Kubernetes.
+        """,
+    )
     traefik_providers_throttle_duration = Unicode(
         "0s",
         config=True,
@@ -355,16 +364,6 @@ class TraefikProxy(Proxy):
     def traefik_api_urls(self) -> list[str]:
         """:attr:`traefik_api_url` as a list."""
         return [self.traefik_api_url] if isinstance(self.traefik_api_url, str) else list(self.traefik_api_url)
-
-    @property
-    def loopback(self) -> str | None:
-        """The address of `localhost` in :attr:`traefik_api_url`; None if the name has to be resolved.
-
-        The name has two addresses, and Traefik listens at one of them only. At the other, any user of the machine could
-        listen, and would get the hub's password for the API.
-        """
-        local = urlsplit(self.traefik_api_urls[0]).hostname == "localhost"
-        return "127.0.0.1" if self.should_start and local else None
 
     @property
     def names(self) -> Names:

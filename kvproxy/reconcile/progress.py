@@ -14,6 +14,7 @@ from typing import Final, TypeAlias
 
 from ..errors import RouteRejectedError
 from ..routing.entry import Entry
+from ..routing.route import Route
 from ..traefik.readiness import Pending, Ready, Rejected, Verdict
 from .pace import Pace
 
@@ -71,8 +72,9 @@ class Progress:
         self.notification_due = False
         #: True if the store has lost the revision that Traefik was notified of, so that waiting for it is useless.
         self.told_is_lost = False
-        # Names of removed entries that Traefik may still serve, each with the first revision that does not have it.
-        self._lingering: dict[str, int] = {}
+        # Names of removed entries that Traefik may still serve, each with the first revision that does not have it, and
+        # its route if it was one.
+        self._lingering: dict[str, tuple[int, Route | None]] = {}
         #: True once Traefik has been granted access to the store; until then commits do not wait for it.
         self.admitted = False
         #: The revision that Traefik has loaded, None if none of ours.
@@ -136,17 +138,22 @@ class Progress:
         if now > was:
             self.pace.progress(_now(), all_of_it=self.told <= now)
         if self._lingering:
-            self._lingering = {name: gone for name, gone in self._lingering.items() if gone > now}
+            self._lingering = {name: gone for name, gone in self._lingering.items() if gone[0] > now}
         return now > was
 
-    def removed(self, name: str) -> None:
-        """Record that an entry has just been removed from the store."""
+    def removed(self, name: str, route: Route | None = None) -> None:
+        """Record that an entry has just been removed from the store; it was that of a route, or None."""
         # A removal that Traefik was not notified of comes with the next revision at the latest.
-        self._lingering[name] = self.told + self.notification_due
+        self._lingering[name] = self.told + self.notification_due, route
 
     def lingers(self, name: str) -> bool:
         """Return True if a removed entry may still be served by a Traefik that has not loaded its removal."""
         return name in self._lingering
+
+    @property
+    def lingering(self) -> list[Route]:
+        """The removed routes that may still be served by a Traefik that has not loaded their removal."""
+        return [route for _, route in self._lingering.values() if route is not None]
 
     # Callers that wait for Traefik.
 

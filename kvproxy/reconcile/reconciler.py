@@ -23,7 +23,6 @@ from ..errors import (
     RouteRejectedError,
     StoppedError,
     StoreError,
-    StoreUnavailableError,
 )
 from ..routing.encode import encode_setup
 from ..routing.entry import Entry, Layout
@@ -33,6 +32,7 @@ from ..store.base import Store
 from ..traefik.readiness import Pending
 from ..traefik.replicas import Fleet
 from .advice import log_forced_flat, log_notification_cost
+from .deletions import Deletions
 from .first_routes import FirstRoutes
 from .leader import LeaseHolder
 from .observed import ObservedState
@@ -73,6 +73,7 @@ class Reconciler(Status):
         provider_error: see :class:`~kvproxy.reconcile.traefik_loop.TraefikLoop`.
         longest: maximum seconds to wait for JupyterHub's check of all routes, from the first route on.
         regroup_wait: see :class:`~kvproxy.reconcile.regroup.Regrouper`.
+        delete_grace: seconds for which a deletion may wait for another commit; 0 for none.
     """
 
     def __init__(
@@ -94,6 +95,7 @@ class Reconciler(Status):
         provider_error: Callable[[float], str | None] = lambda since: None,
         longest: float = 10.0,
         regroup_wait: float = 0.0,
+        delete_grace: float = 0.0,
     ) -> None:
         self._store, self._log = store, log
         self._observer = observer or Observer()
@@ -119,6 +121,9 @@ class Reconciler(Status):
             regroup_wait=regroup_wait,
             observer=self._observer,
             log=log,
+        )
+        self._deletions = Deletions(
+            *(self._store_loop, self._progress, table, self._stalls, self._observer), grace=delete_grace
         )
         self._first = FirstRoutes(self._store_loop.let_load, longest)
 
@@ -197,7 +202,7 @@ class Reconciler(Status):
     @contextlib.contextmanager
     def checking(self) -> Iterator[None]:
         """Enclose JupyterHub's check of all routes, which adds those that Traefik serves and the store has lost."""
-        with self._first.checking():
+        with self._first.checking(), self._deletions.checking():
             yield
 
     def let_load(self) -> None:
@@ -213,7 +218,7 @@ class Reconciler(Status):
             StoreError: if the store could not be read within ``timeout`` seconds.
         """
         self._check_running()
-        await self._await_store(self._progress.next_read(), timeout, "read")
+        await self._deletions.wait(self._progress.next_read(), timeout, "read")
         routes = (entry.route for entry in self._table.entries.values() if entry.route is not None)
         return {route.routespec: route.as_dict() for route in routes}
 
@@ -268,31 +273,27 @@ class Reconciler(Status):
         self._check_serving()
         await self._progress.next_poll()
 
-    async def delete(self, key: str, timeout: float) -> None:
-        """Remove a route and return when it is gone from the store. A missing one is no error.
+    async def delete(self, key: str, timeout: float, *, may_wait: bool = True) -> None:
+        """Remove a route. A missing one is no error.
+
+        Return when it is gone from the store. With a ``delete_grace``, return at once, and delete it together with the
+        next change, at the latest at the end of that time. Traefik leads to its server until then.
+
+        Args:
+            key: the key of its place.
+            timeout: seconds for the store.
+            may_wait: False to delete it at once in any case.
 
         Raises:
             StoreError: if that took more than ``timeout`` seconds; the route is still going to be removed.
         """
         self._check_running()
-        try:
-            before = await self.remove(key, timeout)
-        except KVProxyError as error:
-            self._observer.not_removed(key, error)
-            raise
-        if before is not None:
-            self._observer.removed(before.routespec)
+        await self._deletions.delete(key, timeout, may_wait=may_wait and self._serving)
 
     async def remove(self, key: str, timeout: float) -> Route | None:
-        """Do the work of :meth:`delete` without telling the observer; return the route that was there."""
+        """Do the work of :meth:`delete` at once, and without telling the observer; return the route that was there."""
         self._check_running()
-        name = self._table.names.route(key)
-        if not self._store_loop.knows(name):
-            return None
-        before = self._table.entries.get(name)
-        self._store_loop.drop(name)
-        await self._await_store(self._progress.next_commit(name), timeout, "written to")
-        return before.route if before is not None else None
+        return await self._deletions.remove(key, timeout)
 
     def _check_running(self) -> None:
         if not self._running:
@@ -317,16 +318,6 @@ class Reconciler(Status):
     def _fallback(self, name: str, before: Entry | None) -> Entry | None:
         waiters = self._progress.waiters(name)
         return waiters[-1].fallback if waiters else before
-
-    async def _await_store(self, done: asyncio.Future[None], timeout: float, verb: str) -> None:
-        try:
-            await self._stalls.wait(done, timeout)
-            if not done.done():
-                why = self._store_loop.problem or "other work is still ahead of it"
-                raise StoreUnavailableError(f"The store could not be {verb} within {timeout:g} s: {why}")
-            done.result()
-        finally:
-            done.cancel()
 
     async def _await_served(self, waiter: Waiter, route: Route, timeout: float) -> None:
         try:

@@ -45,11 +45,12 @@ class Regrouper:
         """Record that these entries are in the store."""
         self._open.difference_update(names)
 
-    async def step(self, dirty: Collection[str]) -> list[str]:
+    async def step(self, dirty: Collection[str], *, waits: bool = False) -> list[str]:
         """Take one step, if Traefik has loaded the last one.
 
         Args:
             dirty: names of the entries that are about to change anyway.
+            waits: True if they wait for another commit. A step would be one, so it waits with them.
 
         Returns:
             the names of the desired entries that this has changed.
@@ -63,7 +64,7 @@ class Regrouper:
         # The oldest replica decides, and an older one may have appeared since the start.
         allowed = (self._progress.version or (3,)) >= PARENTS_SINCE
         changed = [] if self._table.groups_allowed is allowed else self._table.allow_groups(allowed)
-        if not self._table.restless:
+        if not self._table.restless or (waits and not changed):
             return changed
         noisy = await self._store.notifies_per_key()
         pace = self._progress.pace

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
+from itertools import chain
 from typing import Any
 
 from ..routing.entry import Entry
-from ..routing.route import Route, RouteSpec
+from ..routing.route import Route, RouteSpec, address_of
 from ..routing.table import DesiredTable
+from ..routing.tiers import covering
 from ..traefik.replicas import Replica
 from .progress import Progress
 from .reasons import stuck
@@ -91,6 +93,15 @@ class Status:
         """Return True if a Traefik has a route at a place, is about to have it, or may still have it."""
         name = self._table.names.route(spec.key)
         return self._store_loop.knows(name) or self._progress.lingers(name)
+
+    def leads_to(self, target: str) -> bool:
+        """Return True if a desired route leads to the host and port of this URL."""
+        return bool(self._table.routes_to(address_of(target)))
+
+    def may_misroute(self, route: Route) -> bool:
+        """Return True if Traefik may still have a deleted route that leads to this one's server, or is below it."""
+        gone = chain(self._store_loop.leaving(), self._progress.lingering)
+        return any(r.address == route.address or route.spec in covering(r.spec) for r in gone)
 
     def hooked(self, route: Route) -> bool:
         """Return True if hooks change a route, or refuse it."""

@@ -9,14 +9,16 @@ request, so that any change to it is noticed within seconds.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
-from collections.abc import Awaitable, Callable, Mapping
-from enum import Enum
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from typing import Final
 
 from .._types import Log
 from ..errors import OwnershipError, StoreError, StoreUnavailableError
-from ..routing.decode import parse_snapshot, stored_revision
+from ..routing.decode import parse_snapshot, route_of, stored_revision
 from ..routing.entry import SETUP, Entry
+from ..routing.route import Route
 from ..routing.table import DesiredTable
 from ..store.base import Operation, Snapshot, Store
 from . import plan
@@ -28,28 +30,11 @@ from .progress import Done, Progress, settle
 from .regroup import Regrouper
 from .resync import ResyncSchedule
 from .retry import StoreRetry
+from .unwritten import AT_ONCE, Unwritten
+from .view import NextCommit, View
 
-
-class View(Enum):
-    """The loop's knowledge of the store; drawn in docs/explanation/consistency.md."""
-
-    #: Never read. The first read takes over the routes that are there.
-    UNREAD = "unread"
-    #: It may have changed, so it is read before anything is written.
-    STALE = "stale"
-    #: It is as this loop left it.
-    IN_STEP = "in step"
-    #: The loop has ended.
-    CLOSED = "closed"
-
-
-class NextCommit(Enum):
-    """The part of the next commit that Traefik may load before the rest is written."""
-
-    #: Any part of it: after each transaction, every request still reaches the right server.
-    IN_PARTS = "in parts"
-    #: Only all of it: a part of it would misroute requests. It stays so until nothing is left to write.
-    WHOLE = "whole"
+#: Seconds that the last commit of the deletions that wait may take.
+_FAREWELL: Final = 2.0
 
 
 class StoreLoop:
@@ -95,7 +80,9 @@ class StoreLoop:
         self._names = table.names
         self._retry = StoreRetry(store, observer, log)
         self._regrouper = Regrouper(store, progress, table, regroup_wait)
-        self._dirty: dict[str, None] = {SETUP: None}
+        #: Names of the entries that are still to be written.
+        self.unwritten = Unwritten([SETUP])
+        self._writing: list[str] = []
         self._view = View.UNREAD
         self._next_commit = NextCommit.IN_PARTS
         self._serves_already = serves_already
@@ -110,7 +97,7 @@ class StoreLoop:
     @property
     def waiting(self) -> int:
         """The number of entries that are still to be written."""
-        return len(self._dirty)
+        return len(self.unwritten)
 
     @property
     def problem(self) -> str | None:
@@ -121,25 +108,37 @@ class StoreLoop:
         """Make this the desired entry of its name."""
         self._mark(entry.name, *self.table.put(entry))
 
-    def drop(self, name: str) -> None:
-        """Make the desired state hold no entry of this name."""
-        self._mark(name, *self.table.drop(name))
+    def drop(self, name: str, grace: float = 0.0) -> None:
+        """Make the desired state hold no entry of this name.
 
-    def _mark(self, *names: str) -> None:
+        Args:
+            name: the name.
+            grace: seconds for which the deletion may wait for another commit.
+        """
+        self._mark(name, *self.table.drop(name), by=self._now() + grace if grace else AT_ONCE)
+
+    def _mark(self, *names: str, by: float = AT_ONCE) -> None:
         if self.table.take_rerooted():
             # Routers have moved behind the root routers, or out of them.
             self._next_commit = NextCommit.WHOLE
         if names:
-            self._dirty.update(dict.fromkeys(names))
+            self.unwritten.add(names, by)
             self._progress.store_due.set()
 
     def knows(self, name: str) -> bool:
         """Return True if there is, or may be, an entry of this name."""
-        return name in self.desired or name in self._observed.entries or name in self._dirty
+        return name in self.desired or name in self._observed.entries or name in self.unwritten
+
+    def leaving(self) -> Iterator[Route]:
+        """Return the routes that are still to be deleted from the store."""
+        for name in (*self.unwritten, *self._writing):
+            entry = None if name in self.desired else self._observed.entries.get(name)
+            if entry is not None and (route := route_of(entry)) is not None:
+                yield route
 
     def holds(self, entry: Entry) -> bool:
         """Return True if the store holds this very entry and no change to it is waiting."""
-        return entry.is_generation_of(self._observed.entries.get(entry.name)) and entry.name not in self._dirty
+        return entry.is_generation_of(self._observed.entries.get(entry.name)) and entry.name not in self.unwritten
 
     def let_load(self) -> None:
         """Write everything that was held back; Traefik loads it all at once."""
@@ -148,8 +147,14 @@ class StoreLoop:
             self._progress.store_due.set()
 
     async def run(self) -> None:
-        """Work until it is closed; after an error, retry."""
+        """Work until it is closed or cancelled; after an error, retry. At the end, no deletion waits any more."""
         self._store.watch(self._resync)
+        try:
+            await self._work()
+        finally:
+            await self._finish()
+
+    async def _work(self) -> None:
         while self._view is not View.CLOSED:
             await self._rest()
             try:
@@ -161,6 +166,14 @@ class StoreLoop:
                 self._progress.store_due.set()
             else:
                 self._retry.over()
+
+    async def _finish(self) -> None:
+        # JupyterHub cancels all tasks at its end, and does not stop a proxy that it leaves running.
+        if self.problem is None and next(self.leaving(), None) is not None:
+            self.unwritten.add([*self.unwritten, *self._writing])
+            with contextlib.suppress(StoreError, asyncio.TimeoutError):
+                await asyncio.wait_for(self._probe(), _FAREWELL)
+                await asyncio.wait_for(self.step(), _FAREWELL)
 
     def _resync(self) -> None:
         """Read the store, which may be another server now, and notify Traefik, which may have loaded parts of both."""
@@ -179,7 +192,7 @@ class StoreLoop:
     async def _rest(self) -> None:
         """Sleep until there is work, or until the next probe or renewal is due."""
         now = self._now()
-        pause = min(self._schedule.pause(now), max(self._regrouper.due - now, 0.0))
+        pause = min(self._schedule.pause(now), max(self._regrouper.due - now, 0.0), self.unwritten.pause(now))
         if self._lease is not None:
             pause = min(pause, self._lease.pause(self._now()))
         timer = asyncio.get_running_loop().call_later(pause, self._progress.store_due.set)
@@ -193,7 +206,7 @@ class StoreLoop:
         if self._lease is not None and await self._lease.renew():
             self._doubt()
         now = self._now()
-        committing = bool(self._dirty) and not self._store.capabilities.fenced
+        committing = self.unwritten.due(now) and not self._store.capabilities.fenced
         if self._view is not View.IN_STEP or not self._schedule.probe_due(now, committing):
             return
         if self._schedule.read_due(now):
@@ -229,10 +242,11 @@ class StoreLoop:
             await self._read()
         if await self._waits_for_routes():
             return
+        now = self._now()
         if not self._progress.notification_due:
-            self._mark(*await self._regrouper.step(self._dirty))
+            self._mark(*await self._regrouper.step(self.unwritten, waits=self.unwritten.all_may_wait(now)))
         # Edits may arrive while the commit is awaited: they mark names dirty again, and belong to the next step.
-        names = self._take_due()
+        names = self._writing = self._take_due(now)
         captured = {name: self.desired.get(name) for name in names}
         commits = self._progress.take_commits(names)
         waiters = {name: self._progress.waiters(name) for name in names}
@@ -247,15 +261,16 @@ class StoreLoop:
             if not isinstance(error, StoreUnavailableError):
                 settle([w.done for ws in waiters.values() for w in ws], error)
             raise
-        if not self._dirty:
+        if not self.unwritten:
             self._next_commit = NextCommit.IN_PARTS
         self._regrouper.committed(names)
         for name, entry in captured.items():
+            before = self._observed.entries.get(name)
             if self._observed.update(name, entry):
                 self._progress.served.pop(name, None)
             settle(commits[name])
             if entry is None:
-                self._progress.removed(name)
+                self._progress.removed(name, route_of(before) if before is not None else None)
                 # The deletion has replaced the edits that callers waited for.
                 settle([waiter.done for waiter in waiters[name]])
             else:
@@ -290,16 +305,15 @@ class StoreLoop:
             self._next_commit = NextCommit.WHOLE
         return split
 
-    def _take_due(self) -> list[str]:
-        """Take all dirty names; while Traefik is behind only deletions, for which no caller waits on Traefik."""
-        behind = self._progress.behind
-        due = [name for name in self._dirty if not (behind and name in self.desired)]
-        for name in due:
-            del self._dirty[name]
-        return due
+    def _take_due(self, now: float) -> list[str]:
+        """Take all names if one is due; while Traefik is behind only deletions, as no caller waits for Traefik then."""
+        if self._progress.behind:
+            return self.unwritten.take(now, lambda name: name not in self.desired)
+        anyway = self._progress.notification_due or bool(self._observed.release())
+        return self.unwritten.take(now, anyway=anyway)
 
     def _put_back(self, commits: Mapping[str, list[Done]], error: StoreError) -> None:
-        self._dirty.update(dict.fromkeys(commits))
+        self.unwritten.add(commits)
         if isinstance(error, StoreUnavailableError):
             self._progress.put_back_commits(commits)
         else:
@@ -352,7 +366,7 @@ class StoreLoop:
     def _compare(self, snapshot: Snapshot, *, first: bool) -> None:
         progress = self._progress
         if self.table.see(snapshot.config):
-            self._dirty[SETUP] = None
+            self.unwritten.add([SETUP])
         self._mark(*make_way(self.table, snapshot, self._log))
         found = parse_snapshot(snapshot.config, snapshot.records, self.table.setup.config, self._names)
         revision = snapshot.config.get(self._names.revision_key, "")
@@ -363,7 +377,7 @@ class StoreLoop:
         drift = self._observed.compare(snapshot, found, self.desired, progress.told)
         for name in drift.changed:
             progress.served.pop(name, None)
-        self._dirty.update(dict.fromkeys(drift.wrong))
+        self.unwritten.add(drift.wrong)
         self._regrouper.wait_for(name for name in drift.wrong if self.table.is_group(name))
         # A key that kept Traefik from loading the store may just have been removed: notify it, so that it retries.
         retry = not first and not progress.in_sync

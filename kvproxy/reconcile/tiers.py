@@ -175,16 +175,20 @@ class Tiers:
         # Requests come by the base Traefik, which may just have died.
         await self._base.look()
         # One that leads to the hot Traefik has loaded what this hub has written, so it serves nothing unknown.
-        may_serve = self._base.may_serve
-        return self._leads and may_be_hot(route.spec, may_serve, self._hostless, self._place)
+        if not self._leads or self._base.may_misroute(route):
+            return False
+        return may_be_hot(route.spec, self._base.may_serve, self._hostless, self._place)
 
     async def delete(self, key: str, timeout: float) -> None:
         """See :meth:`.Reconciler.delete`."""
         if key == self._place.key:
             led = [pages.key] if (pages := self._catch_all.hub_pages) is not None else []
             await asyncio.gather(self._hot.delete(key, timeout), *(self._base.remove(one, timeout) for one in led))
-        elif self._base.get(key) is not None:
-            await asyncio.gather(self._hot.remove(key, timeout), self._base.delete(key, timeout))
+        elif (settled := self._base.get(key)) is not None:
+            # A hot route that leads there has taken over the address of its server.
+            may_wait = not self._hot.leads_to(settled["target"])
+            base = self._base.delete(key, timeout, may_wait=may_wait)
+            await asyncio.gather(self._hot.remove(key, timeout), base)
         else:
             await asyncio.gather(self._hot.delete(key, timeout), self._base.remove(key, timeout))
 

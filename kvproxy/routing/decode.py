@@ -75,7 +75,9 @@ def decode_record(key: str, value: str) -> Route:
 
 
 def route_of(entry: Entry) -> Route | None:
-    """The route of an entry that was found in a store, None if its record is missing or is none of kvproxy's."""
+    """The route of an entry, None if it was found in a store and its record is missing or is none of kvproxy's."""
+    if entry.route is not None:
+        return entry.route
     for key, value in entry.records.items():
         with contextlib.suppress(InvalidRouteError):
             return decode_record(key, value)

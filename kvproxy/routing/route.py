@@ -64,6 +64,11 @@ class Route:
         """See :attr:`RouteSpec.key`."""
         return self.spec.key
 
+    @cached_property
+    def address(self) -> tuple[str, int]:
+        """Host and port of the server."""
+        return address_of(self.target)
+
     @property
     def data(self) -> dict[str, Any]:
         """JupyterHub's data about the route, a copy at each call: ``user`` and ``server_name``, ``service`` …"""
@@ -161,6 +166,16 @@ def parse_target(target: str) -> str:
         shown = target if parts.username is None else f"{parts.scheme}://…@{parts.hostname}"
         raise InvalidRouteError(f"The target {shown!r} cannot be used: {why}.")
     return target
+
+
+def address_of(target: str) -> tuple[str, int]:
+    """Return host and port of a target.
+
+    >>> address_of("http://10.0.0.5/user/ada/") == address_of("http://10.0.0.5:80")
+    True
+    """
+    parts = urlsplit(target)
+    return parts.hostname or "", parts.port or {"https": 443}.get(parts.scheme, 80)
 
 
 def encode_data(data: Mapping[str, Any]) -> str:

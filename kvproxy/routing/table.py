@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import replace
 from typing import Final
@@ -46,6 +47,8 @@ class DesiredTable:
         self._outermost: set[str] = set()
         #: The desired entries.
         self.entries: dict[str, Entry] = {}
+        # The number of routes by the address of their server.
+        self._addresses: Counter[tuple[str, int]] = Counter()
         #: True if Traefik can read groups. As long as that is not known, they are left as they are.
         self.groups_allowed = groups_allowed
         # True if routers have come behind the root routers, or out from there, since this was asked.
@@ -60,6 +63,16 @@ class DesiredTable:
     def count(self) -> int:
         """The number of routes."""
         return len(self.entries) - len(self._tree.members.nodes) - (SETUP in self.entries)
+
+    def routes_to(self, address: tuple[str, int]) -> int:
+        """The number of routes to the server with this host and port."""
+        return self._addresses[address]
+
+    def _count(self, entry: Entry | None, change: int) -> None:
+        if entry is not None and entry.route is not None:
+            self._addresses[entry.route.address] += change
+            if not self._addresses[entry.route.address]:
+                del self._addresses[entry.route.address]
 
     def entry(self, route: Route, *, plain: bool = False) -> Entry:
         """A route as it would be in the store now; a plain one is what it would be without hooks.
@@ -118,6 +131,8 @@ class DesiredTable:
             self.set_up(entry)
             return []
         before = self.entries.get(name)
+        self._count(before, -1)
+        self._count(entry, 1)
         self.entries[name] = entry
         if entry.route is None:
             return []
@@ -187,7 +202,7 @@ class DesiredTable:
 
     def drop(self, name: str) -> list[str]:
         """Want a route no more; gives back what :meth:`put` does."""
-        self.entries.pop(name, None)
+        self._count(self.entries.pop(name, None), -1)
         return self._leave(name)
 
     def _leave(self, name: str) -> list[str]:
@@ -215,12 +230,14 @@ class DesiredTable:
             route = route_of(entry)
             if route is not None and name == self.names.route(route.key):
                 self._restore_route(name, self._stem(route), parent_name(entry, self.names), groups)
+                self._count(self.entries.get(name), -1)
                 try:
                     self.entries[name] = self.entry(route)
                 except HookError as error:
                     refused.append(error)
                     self._tree.drop(name)
                     self.entries[name] = unserved(route, self.names)
+                self._count(self.entries[name], 1)
         moves = [item for entry in list(self.entries.values()) for item in self._expose(entry)]
         self._encode([*moves, *groups.values()])
         self._reroot()

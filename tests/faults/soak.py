@@ -41,7 +41,7 @@ _RETRY = 0.1  # seconds until a guest tries again what a restarted part has inte
 _SAMPLES = 10  # in the second part
 _PAUSES = (3.0, 30.0)  # seconds between two disturbances: of a short soak, of a long one
 _STILL = 2.0  # seconds for which a store stands still, or a network is bad
-#: Who log in as soon as that is possible; with two tiers, the second one by the first Traefik.
+#: Those who log in as soon as possible. With two tiers, the second one needs the first Traefik.
 _FIRST = ("/user/first-again/", "/user/student00000/first-again/")
 _LIMIT = 120.0  # seconds in which it has to be
 #: How the network gets bad for a while, by the names that the results have.

@@ -65,15 +65,23 @@ class Hub(RuleBasedStateMachine):
         self.busy: dict[str, asyncio.Task[None]] = {}
         self.reconciler = self.make()
 
-    def make(self) -> Reconciler:
+    def make(self, grace: float = 0.0) -> Reconciler:
         """A hub's reconciler; groups are tried out with few routes."""
+        layout = Layout(kind="tree")
         return Reconciler(
-            self.store, self.store.traefik, log=LOG, setup=CONFIGURATION, layout=Layout(kind="tree"), patience=3
+            *(self.store, self.store.traefik),
+            log=LOG,
+            setup=CONFIGURATION,
+            layout=layout,
+            patience=3,
+            delete_grace=grace,
         )
 
-    @initialize()
-    def start(self) -> None:
-        """The hub starts while all is well."""
+    @initialize(grace=st.sampled_from([0.0, 5.0]))
+    def start(self, grace: float) -> None:
+        """The hub starts while all is well; deletions may wait for other changes."""
+        self.grace = grace
+        self.reconciler = self.make(grace)
         self.loop.run(self.reconciler.start())
 
     # -- what the hub does
@@ -124,7 +132,7 @@ class Hub(RuleBasedStateMachine):
     async def _restart(self) -> None:
         await asyncio.gather(*self.busy.values(), return_exceptions=True)
         await self.reconciler.aclose()
-        self.reconciler = self.make()
+        self.reconciler = self.make(self.grace)
         try:
             await self.reconciler.start()
         except KVProxyError:

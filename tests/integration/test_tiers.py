@@ -33,6 +33,8 @@ PATHS = [*(name + "tree" for name in NAMES), "/hub/home", "/elsewhere"]
 HUB = make_route("/", "http://127.0.0.1:8081", {"hub": True})
 CATCH_ALL = CatchAll("http://127.0.0.1:8097", hub_pages=RouteSpec("", ("hub",)))
 TIMEOUT = 30.0
+#: Seconds for which deletions may wait for another commit.
+GRACE = 5.0
 #: Seconds after which all that can be mended must be mended.
 AFTERWARDS = 120.0
 
@@ -41,6 +43,7 @@ class Pair(RuleBasedStateMachine):
     """Events of a hub, its two tiers, and their Traefiks."""
 
     layout = Layout(kind="flat")
+    grace = 0.0
 
     def __init__(self) -> None:
         super().__init__()
@@ -52,9 +55,10 @@ class Pair(RuleBasedStateMachine):
         # Names of routes about which a Traefik may not know the latest yet.
         self.unclear: set[str] = set()
 
-    @initialize()
-    def start(self) -> None:
-        """The hub starts while all is well."""
+    @initialize(grace=st.sampled_from([0.0, GRACE]))
+    def start(self, grace: float = 0.0) -> None:
+        """The hub starts while all is well; deletions of settled routes may wait for other changes."""
+        self.grace = grace
         self.loop.run(self._start())
         self.loop.run(asyncio.sleep(1))
 
@@ -64,11 +68,9 @@ class Pair(RuleBasedStateMachine):
 
     async def open(self) -> None:
         """Open both tiers."""
-        layouts = self.layout, Layout(kind="flat")
-        self.base, self.hot = (
-            Reconciler(store, store.traefik, log=LOG, layout=layout, patience=3)
-            for store, layout in zip(self.stores, layouts, strict=True)
-        )
+        base, hot = self.stores
+        self.base = Reconciler(base, base.traefik, log=LOG, layout=self.layout, patience=3, delete_grace=self.grace)
+        self.hot = Reconciler(hot, hot.traefik, log=LOG, layout=Layout(kind="flat"), patience=3)
         await self.hot.start()
         await self.base.start()
 
@@ -248,10 +250,10 @@ class PairWithGroups(PairWithFaults):
         """Nothing."""
 
 
-def scene(*events: Callable[[PairWithFaults], None]) -> None:
+def scene(*events: Callable[[PairWithFaults], None], grace: float = 0.0) -> None:
     """Play events, look after each of them, and then let all be mended."""
     pair = PairWithFaults()
-    pair.start()
+    pair.start(grace)
     for event in events:
         event(pair)
         pair.requests_reach_their_servers()
@@ -318,6 +320,68 @@ def test_a_route_is_not_hot_before_the_base_traefik_leads_to_the_hot_one() -> No
     pair.time_passes(4.0)
     pair.requests_reach_their_servers()
     pair.teardown()
+
+
+@pytest.mark.parametrize("name", ["/user/bob/", ADA])
+@pytest.mark.parametrize("grace", [0.0, GRACE])
+def test_a_deleted_route_never_leads_to_a_new_server_nor_takes_its_requests(name: str, grace: float) -> None:
+    """The new route has the deleted one's address, or is above it: it is served when the base Traefik has lost that."""
+    answers: list[tuple[bool, str | None]] = []
+
+    def ask(pair: PairWithFaults) -> None:
+        answers.append((name in pair.busy, pair._answer(pair.stores[0], LAB)))
+
+    scene(
+        lambda pair: pair.add(LAB, 1),
+        lambda pair: pair.time_passes(40.0),
+        ask,
+        *SLOW,
+        lambda pair: pair.delete(LAB),
+        lambda pair: pair.add(name, 1),
+        ask,
+        lambda pair: pair.base_loads_slowly(False),
+        lambda pair: pair.time_passes(0.5),
+        ask,
+        grace=grace,
+    )
+    server = "http://127.0.0.1:1"
+    assert answers == [(False, server), (True, server), (False, server if name == ADA else CATCH_ALL.url)]
+
+
+def test_a_settled_route_whose_address_a_hot_one_has_is_deleted_at_once() -> None:
+    """Its server has been replaced before the hub noticed."""
+    scene(
+        lambda pair: pair.add(ADA, 1),
+        lambda pair: pair.time_passes(40.0),
+        lambda pair: pair.add("/user/bob/", 1),
+        lambda pair: pair.delete(ADA, 0.1),
+        lambda pair: _assert(not pair.stores[0].records.keys() & {ADA}),
+        grace=GRACE,
+    )
+
+
+def test_deletions_of_settled_routes_wait_and_those_of_hot_ones_do_not() -> None:
+    """A change of the hot tier costs little, and does not end the wait."""
+    both = [
+        lambda pair: pair.delete(ADA, 0.1),
+        lambda pair: pair.delete("/user/bob/", 0.1),
+        lambda pair: pair.add("/user/eve/", 3, 0.1),
+        lambda pair: _assert("/user/eve/" not in pair.busy and set(pair.tiers.hot) == {RouteSpec("", ("user", "eve"))}),
+        lambda pair: _assert(ADA in pair.stores[0].records),
+        lambda pair: pair.time_passes(GRACE),
+        lambda pair: _assert(ADA not in pair.stores[0].records),
+    ]
+    scene(
+        lambda pair: pair.add(ADA, 1),
+        lambda pair: pair.time_passes(40.0),
+        lambda pair: pair.add("/user/bob/", 2, 0.1),
+        *both,
+        grace=GRACE,
+    )
+
+
+def _assert(truth: bool) -> None:
+    assert truth
 
 
 TestPair = Pair.TestCase

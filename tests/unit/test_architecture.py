@@ -50,6 +50,8 @@ PURE = (
     "reconcile/pace",
     "reconcile/resync",
     "reconcile/reasons",
+    "reconcile/unwritten",
+    "reconcile/view",
     "hooks/customize",
     "proxy/setting_checks",
     "proxy/setting_names",
