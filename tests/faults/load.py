@@ -25,8 +25,8 @@ class Tally:
     failed: int = 0
     longest: float = 0.0
     examples: list[str] = field(default_factory=list)
-    #: When those that failed began and ended.
-    failures: list[tuple[float, float]] = field(default_factory=list)
+    #: When those that failed began and ended, and what was wrong.
+    failures: list[tuple[float, float, str]] = field(default_factory=list)
 
     def note(self, begin: float, problem: str) -> None:
         """Count a request that began then; problem: what was wrong with its answer, empty if nothing."""
@@ -35,7 +35,7 @@ class Tally:
         self.longest = max(self.longest, now - begin)
         if problem:
             self.failed += 1
-            self.failures.append((begin, now))
+            self.failures.append((begin, now, problem))
             self.examples = [*self.examples, problem][:_KEPT]
 
     @property

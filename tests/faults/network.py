@@ -29,7 +29,8 @@ def redirect(settings: dict[str, Any], ports: dict[int, int]) -> dict[str, Any]:
 class Apart(KVTraefikProxy):
     """A proxy whose own Traefik comes to the store by another way than the hub."""
 
-    traefik_ports = Dict()
+    # A setting, so that the second Traefik of two tiers has it, too.
+    traefik_ports = Dict(config=True)
 
     def traefik_provider(self) -> dict[str, Any]:
         """See `KVTraefikProxy`."""

@@ -1,8 +1,10 @@
 """Users come and go while parts are restarted: what is there at the end that was not there before?
 
 python -m tests.faults.soak                 an hour; prints the table and writes it to docs/faults.md
-python -m tests.faults.soak --minutes 3     the same in short, printed only
-python -m tests.faults.soak --report        the table again, from the results on disk
+python -m tests.faults.soak --store redis-tiers --residents 5000
+                                            the same with two tiers of many routes, which has a table of its own
+python -m tests.faults.soak --minutes 3     in short, printed only
+python -m tests.faults.soak --report        the tables again, from the results on disk
 
 In the first third all parts are restarted. Then memory, file descriptors and keys are counted, and at the end again;
 meanwhile the hub lives, and store and Traefik are restarted.
@@ -30,7 +32,7 @@ from tests.faults.hub_process import HubError, HubGoneError
 from tests.faults.load import Load
 from tests.faults.network import Network
 from tests.faults.site import Site
-from tests.faults.soak_report import RESULTS, problems, sections, write_document
+from tests.faults.soak_report import RESULTS, place_of, problems, sections, write_document
 from tests.faults.stores import STORES, Killable
 
 MINUTES = 60.0
@@ -56,11 +58,12 @@ _SPOILT: dict[str, Callable[[Network], None]] = {
 class Soak:
     """Guests, residents, and restarts of parts.
 
-    losses: whether the store comes back empty now and then.
+    residents: the number of users who are there all the time. losses: whether the store comes back empty now and then.
     """
 
-    def __init__(self, site: Site, seconds: float, *, losses: bool = True):
+    def __init__(self, site: Site, seconds: float, residents: int, *, losses: bool = True):
         self.site, self.seconds = site, seconds
+        self._residents = residents
         self.rows: list[Row] = []
         self.counts: Counter[str] = Counter()
         self.wrong: list[str] = []
@@ -69,6 +72,8 @@ class Soak:
         self._left: list[Callable[[], Awaitable[None]]] = []
         #: When Traefik was away.
         self._outages: list[tuple[float, float]] = []
+        #: When each disturbance began, and its name.
+        self._begun: list[tuple[float, str]] = []
         self._store: list[Callable[[], Awaitable[None]]] = [self._delete_keys]
         self._store += [self._empty] if losses else []
         if isinstance(site.store, Killable):
@@ -87,11 +92,14 @@ class Soak:
                 await self._sample(1 + number)
         failures = load.tally.failures
         left = [failure for failure in failures if not _within(failure, self._outages)]
+        for _, end, problem in left:
+            print(f"Failed after {self._latest(end)}: {problem}", file=sys.stderr, flush=True)
         self.counts.update(sent=load.tally.sent, failed=len(left), excused=len(failures) - len(left))
         self.wrong = await self.site.wrong()
         self.counts["wrong"] = len(self.wrong)
-        self.rows += [Row("all", RESIDENTS, "soak", 0, 0, name, float(n)) for name, n in self.counts.items()]
-        self.rows.append(Row("all", RESIDENTS, "soak", 0, 0, "minutes", self.seconds / 60))
+        self.counts["minutes"] = self.seconds / 60
+        for name, number in self.counts.items():
+            self._note("all", 0, name, number)
 
     async def _churn(self, seconds: float, disturbances: list[Callable[[], Awaitable[None]]]) -> None:
         self._over.clear()
@@ -99,7 +107,9 @@ class Soak:
         end = time.monotonic() + seconds
         try:
             while time.monotonic() < end:
-                await self._next(disturbances)()
+                disturb = self._next(disturbances)
+                self._begun.append((time.monotonic(), disturb.__qualname__))
+                await disturb()
                 await asyncio.sleep(min(self._pause, max(end - time.monotonic(), 0)))
         finally:
             self._over.set()
@@ -115,6 +125,10 @@ class Soak:
     @property
     def _pause(self) -> float:
         return min(max(self.seconds / 100, _PAUSES[0]), _PAUSES[1])
+
+    def _latest(self, moment: float) -> str:
+        """The last two disturbances before a moment, and how long before it they began."""
+        return ", ".join([f"{name} ({moment - when:.1f} s)" for when, name in self._begun if when <= moment][-2:])
 
     # -- guests
 
@@ -136,7 +150,7 @@ class Soak:
             except HubError as error:
                 if not self._traefik_was_away():
                     self.counts["refused"] += 1
-                    print(f"Refused: {error}", file=sys.stderr, flush=True)
+                    print(f"Refused after {self._latest(time.monotonic())}: {error}", file=sys.stderr, flush=True)
             await asyncio.sleep(_RETRY)
 
     def _traefik_was_away(self) -> bool:
@@ -188,6 +202,7 @@ class Soak:
             async with self._bad_network(kind) as network:
                 spoil(network)
 
+        happen.__qualname__ = kind
         return happen
 
     async def _forgotten(self) -> None:
@@ -243,21 +258,23 @@ class Soak:
         self._note("store", number, "keys", len(found.config) + len(found.records))
 
     def _note(self, part: str, number: int, metric: str, value: float) -> None:
-        self.rows.append(Row(part, RESIDENTS, "soak", number, 0, metric, float(value)))
+        self.rows.append(Row(part, self._residents, "soak", number, 0, metric, float(value)))
 
 
-def _within(failure: tuple[float, float], times: list[tuple[float, float]]) -> bool:
+def _within(failure: tuple[float, float, str], times: list[tuple[float, float]]) -> bool:
     """True if a request was under way in one of these times."""
-    begin, end = failure
+    begin, end, _ = failure
     return any(first <= end and begin <= last for first, last in times)
 
 
-async def soak(store: str, minutes: float, directory: Path, *, losses: bool = True) -> Results:
+async def soak(
+    store: str, minutes: float, directory: Path, *, residents: int = RESIDENTS, losses: bool = True
+) -> Results:
     """Let it go on for so long, and give back what was counted."""
     results = Results(machine=describe_machine(own_versions({store.partition("-")[0]})))
     results.machine["store"] = STORES[store][0]
-    async with Site.open(STORES[store][1](directory), directory, routes=RESIDENTS, managed=True, network=True) as site:
-        work = Soak(site, 60 * minutes, losses=losses)
+    async with Site.open(STORES[store][1](directory), directory, routes=residents, managed=True, network=True) as site:
+        work = Soak(site, 60 * minutes, residents, losses=losses)
         await work.run()
     results.rows = work.rows
     return results
@@ -268,15 +285,17 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.faults.soak", description=__doc__.splitlines()[0])
     parser.add_argument("--minutes", type=float, default=MINUTES, help="how long; the documentation needs an hour")
     parser.add_argument("--store", default="redis", choices=[*STORES], help="where the routes are")
+    parser.add_argument("--residents", type=int, default=RESIDENTS, help="users who are there all the time")
     parser.add_argument("--report", action="store_true", help="report on the results on disk")
     options = parser.parse_args(arguments)
+    kept = RESULTS.with_name(place_of(STORES[options.store][0]))
     if options.report:
-        results = Results.load(RESULTS)
+        results = Results.load(kept)
     else:
         with tempfile.TemporaryDirectory(prefix="kvproxy-soak-") as directory:
-            results = asyncio.run(soak(options.store, options.minutes, Path(directory)))
+            results = asyncio.run(soak(options.store, options.minutes, Path(directory), residents=options.residents))
         if options.minutes >= MINUTES:
-            results.save(RESULTS)
+            results.save(kept)
     print("\n\n".join(sections(results).values()))
     if options.report or options.minutes >= MINUTES:
         write_document(results)

@@ -69,7 +69,7 @@ def story(results: Results) -> str:
     def of(name: str) -> str:
         return f"{count(results, name):,}"
 
-    residents, store = results.sizes()[0], results.machine.get("store", "")
+    residents, store = f"{results.sizes()[0]:,}", results.machine.get("store", "")
     network = (
         f"The network was slow {of('slow')} times, silent {of('silent')} times, refusing {of('refusing')} times, lost "
         f"answers {of('answers_lost')} times, and forgot Traefik's connection {of('forgotten')} times. "
@@ -85,9 +85,16 @@ def story(results: Results) -> str:
     )
 
 
+def place_of(store: str) -> str:
+    """The name of the table of a store, and of its results: two tiers have their own."""
+    return "soak-tiers" if "tiers" in store else "soak"
+
+
 def sections(results: Results) -> dict[str, str]:
     """Everything that is made from the results, by the names of its places in the document."""
-    return {"soak": table(results), "story": story(results), "soak-machine": machine_line(results, PROGRAMS)}
+    place = place_of(str(results.machine.get("store", "")))
+    machine = machine_line(results, PROGRAMS)
+    return {place: table(results), place.replace("soak", "story"): story(results), f"{place}-machine": machine}
 
 
 def write_document(results: Results, document: Path = DOCUMENT) -> None:
