@@ -45,6 +45,8 @@ from .traits import TraefikProxy
 _LONGEST_START: Final = 10.0
 #: Maximum seconds for which a hub that stops waits for routes to be moved to the base tier.
 _SETTLING: Final = 10.0
+#: Maximum seconds for which a replica serves users before the hub knows of it (:mod:`kvproxy.traefik.discovery`).
+_UNKNOWN: Final = 10.0
 #: See :class:`kvproxy.reconcile.regroup.Regrouper`.
 _REGROUP_WAIT: Final = 10.0
 _STORE_TIMEOUT: Final = "c.KVTraefikProxy.store_timeout"
@@ -246,24 +248,28 @@ class Session:
             catch_all: the way from this session's Traefik to the other one.
         """
         self._hot, timeout = hot, self._proxy.check_route_timeout
-        self.tiers = Tiers(self._open, hot._open, catch_all, timeout, self._log)
+        # No other replica can appear beside a Traefik that the hub has started.
+        starts, margin = self._proxy.should_start, 0.0 if self._proxy.should_start else _UNKNOWN
+        self.tiers = tiers = Tiers(self._open, hot._open, catch_all, timeout, self._log, margin=margin)
         GAUGES.forget(self._open)
-        self._watched = CountedTier(self._open, len(catch_all.places))
+        self._watched = CountedTier(self._open, lambda: tiers.leading)
         GAUGES.watch(self._watched)
-        if not self._open.held_back:
-            await self.tiers.lead()
-        self._moving = self._begin(self.tiers.run(), "The task that moves routes")
+        if starts and not self._open.held_back:
+            await hot._open.look()
+            await tiers.lead()
+        self._moving = self._begin(tiers.run(), "The task that moves routes")
 
     def checking(self) -> AbstractContextManager[None]:
         """Enclose JupyterHub's check of all routes."""
         return self.routes.checking() if self.reconciler is not None else nullcontext()
 
     async def leave_traefik(self) -> None:
-        """See :meth:`.Reconciler.leave_traefik`; all routes are in the base tier then."""
+        """See :meth:`.Reconciler.leave_traefik`; a Traefik that the hub has started then has all routes in one tier."""
         if self.tiers is not None and self._moving is not None:
             self._moving.cancel()
             await asyncio.gather(self._moving, return_exceptions=True)
-            await self.tiers.leave(_SETTLING)
+            if self._proxy.should_start:
+                await self.tiers.leave(_SETTLING)
         for session in (self, self._hot):
             if session is not None and session.reconciler is not None:
                 await session.reconciler.leave_traefik()
