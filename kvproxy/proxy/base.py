@@ -23,8 +23,7 @@ from ..routing.route import make_route, parse_routespec
 from ..store.base import Roots, Store, make_roots
 from ..traefik.features import Features
 from ..traefik.replicas import Replica
-from ..traefik.setup.credentials import ApiAccess
-from ..traefik.static_config import check_url, given_provider, groups_allowed
+from ..traefik.static_config import check_url, groups_allowed
 from . import setup
 from .former_names import tell_remarks
 from .hot import catch_all, check_tiers, make_hot
@@ -165,24 +164,17 @@ class KVTraefikProxy(TraefikProxy):
         # An external Traefik, which the hub's settings cannot configure.
         return []
 
-    @property
-    def says_provider(self) -> bool:
-        """True if `extra_static_config` replaces the provider's section, so that kvproxy does not know it."""
-        return bool(given_provider(self.extra_static_config, self.provider_name))
-
     # The functions of setup.py take the proxy first, so they are methods here.
     advice = setup.advice
+    api_access = setup.hub_access
     discovery = setup.discovery
     dynamic_config = setup.dynamic_config
     gives_placeholder = setup.gives_placeholder
     key_in_store = setup.key_in_store
     layout = setup.layout
     listen_addresses = setup.listen_addresses
+    says_provider = property(setup.says_provider)
     static_settings = setup.static_settings
-
-    def api_access(self) -> ApiAccess:
-        """Return the credentials for Traefik's API, from the hub's cookie secret."""
-        return setup.make_access(self, setup.hub_secret(self.app))
 
     async def prepare(self) -> Prepared | None:
         """Refuse settings that cannot work. Nothing is written, started or requested over the network.
@@ -204,7 +196,8 @@ class KVTraefikProxy(TraefikProxy):
             prepared = await asyncio.get_running_loop().run_in_executor(None, prepare)
         if (hot := self.hot_proxy()) is not None:
             check_tiers(self, prepared)
-            prepared = prepared and replace(prepared, hot=await hot.prepare())
+            second = await hot.prepare()
+            prepared = prepared and replace(prepared, hot=second)
         self._hot = hot
         self.dynamic_config(Features(prepared.version) if prepared is not None else None)
         layout = self.layout(() if self.should_start else (self.traefik_entrypoint,))
@@ -288,13 +281,18 @@ class KVTraefikProxy(TraefikProxy):
     async def _start_external(self) -> Session:
         try:
             await self.prepare()
-            session = self._new_session((self.traefik_entrypoint,))
-            reconciler = await session.open(self._store_settings(), None, there_already=True)
+            return await self._open_external()
         except KVProxyError as error:
             self.log.critical("%s", error)
             await self._close()
             raise error.with_traceback(None) from None
-        session.check_external(reconciler)
+
+    async def _open_external(self) -> Session:
+        hot = await self._hot._open_external() if self._hot is not None else None
+        session = self._new_session((self.traefik_entrypoint,))
+        session.check_external(await session.open(self._store_settings(), None, there_already=True))
+        if hot is not None:
+            await session.pair(hot, catch_all(self))
         return session
 
     async def stop(self) -> None:
