@@ -292,9 +292,8 @@ class Tiers:
         if not self._said:
             self._said = True
             self._log.warning(
-                "The hot tier is not used until every second Traefik works again (c.TraefikProxy.hot_traefik_api_url); "
-                "%s to the base tier.",
-                f"{counted(len(self._unsettled), 'route')} moved" if self._unsettled else "all routes are added",
+                "All routes are in the base tier until every second Traefik answers again "
+                "(c.TraefikProxy.hot_traefik_api_url)."
             )
         await self.settle(self._timeout)
         await self._base.serve(everything, self._timeout)

@@ -296,6 +296,46 @@ def test_a_changed_route_that_is_in_both_tiers_is_as_it_was_changed() -> None:
     )
 
 
+def test_without_a_hot_traefik_all_is_as_with_one_tier() -> None:
+    """It is unreachable for long: the base one has all routes, and leads to the hub; and then it is back."""
+
+    def away(pair: PairWithFaults, target: str) -> None:
+        pair.traefik_away(1, True)
+        pair.time_passes(40.0)
+        assert pair._answer(pair.stores[0], "/elsewhere") == HUB.target
+        assert pair._answer(pair.stores[0], PATHS[0]) == target
+        assert pair.tiers.count == len(pair.wanted)
+        assert pair.tiers.get("/") == HUB.as_dict()
+
+    def back(pair: PairWithFaults) -> None:
+        pair.traefik_away(1, False)
+        pair.time_passes(40.0)
+        assert pair._answer(pair.stores[0], "/elsewhere") == CATCH_ALL.url
+
+    scene(
+        lambda pair: pair.add(ADA, 1),
+        lambda pair: away(pair, "http://127.0.0.1:1"),
+        lambda pair: pair.add(ADA, 2),
+        lambda pair: pair.restart(),
+        lambda pair: away(pair, "http://127.0.0.1:2"),
+        back,
+    )
+
+
+@pytest.mark.parametrize("tier", [0, 1])
+def test_a_traefik_that_is_too_old_has_one_tier(tier: int) -> None:
+    """It would change X-Forwarded-For."""
+
+    def old(pair: PairWithFaults) -> None:
+        pair.stores[tier].traefik.release = "3.6.9"
+        pair.restart()
+        pair.add(ADA, 1)
+        pair.time_passes(4.0)
+        assert pair._answer(pair.stores[0], PATHS[0]) == "http://127.0.0.1:1"
+
+    scene(old)
+
+
 TestPair = Pair.TestCase
 TestPair.settings = settings(max_examples=100, stateful_step_count=30, deadline=None)
 TestPairWithFaults = PairWithFaults.TestCase

@@ -80,7 +80,9 @@ def command(
 
     hub = load_hub(config_file, hub_arguments)
     hidden = (output is None and on_terminal()) if with_secrets is None else not with_secrets
-    text, secret = _text(_hot_one(hub.proxy) if hot else hub.proxy, place, traefik_version, form or _format_of(output), hidden)
+    text, secret = _text(
+        _hot_one(hub.proxy) if hot else hub.proxy, place, traefik_version, form or _format_of(output), hidden
+    )
     for warning in hub.warnings:
         click.echo(f"Warning: {warning}", err=True)
     if hub.proxy.should_start:
