@@ -490,6 +490,73 @@ def test_every_way_in_leads_to_traefik() -> None:
     assert path["backend"]["service"] == {"name": "kvproxy-public", "port": {"name": "http"}}
 
 
+def with_two_tiers() -> dict[str, dict[str, Any]]:
+    """The manifests that the component changes, by kind and name, as Kustomize makes them; all its patches add."""
+    found = {f"{one['kind']} {one['metadata']['name']}": one for one in manifests()}
+    component = yaml.safe_load((KUBERNETES / "two-tiers/kustomization.yaml").read_text())
+    changed = {}
+    for patch in component["patches"]:
+        if "path" in patch:
+            over = yaml.safe_load((KUBERNETES / "two-tiers" / patch["path"]).read_text())
+            name = f"{over['kind']} {over['metadata']['name']}"
+            changed[name] = {**found[name], "stringData": {**found[name]["stringData"], **over["stringData"]}}
+            continue
+        name = f"{patch['target']['kind']} {patch['target']['name']}"
+        changed[name] = found[name]
+        for step in yaml.safe_load(patch["patch"]):
+            assert step["op"] == "add"
+            *above, last = step["path"].strip("/").split("/")
+            place: Any = changed[name]
+            for part in above:
+                place = place[int(part) if isinstance(place, list) else part]
+            if isinstance(place, list):
+                assert last == "-"
+                place.append(step["value"])
+            else:
+                assert last not in place
+                place[last] = step["value"]
+    return changed
+
+
+@pytest.mark.parametrize("name", with_two_tiers())
+def test_manifests_with_two_tiers_fit_the_schemas_of_kubernetes(name: str) -> None:
+    """With no field that Kubernetes does not know."""
+    kubernetes_validate.validate(with_two_tiers()[name], KUBERNETES_VERSION, strict=True)
+
+
+def test_two_tiers_fit_together(tmp_path: Path) -> None:
+    """A second Traefik of the same image in each pod; the hub finds its API by the same name, and may reach it."""
+    changed = with_two_tiers()
+    pod = changed["Deployment kvproxy-traefik"]["spec"]["template"]["spec"]
+    (hot,), (base,) = pod["initContainers"], pod["containers"]
+    assert (hot["image"], hot["restartPolicy"]) == (base["image"], "Always")
+    secret = changed["Secret kvproxy"]["stringData"]
+    assert {item["key"] for item in pod["volumes"][0]["secret"]["items"]} <= secret.keys()
+    static = tomllib.loads(secret["hot.toml"])
+    check_static(static, tmp_path)
+    assert static["providers"]["redis"] == {
+        **tomllib.loads(secret["traefik.toml"])["providers"]["redis"],
+        "db": 1,
+        "rootKey": "hot-traefik",
+    }
+    (code,) = yaml.safe_load((KUBERNETES / "values-two-tiers.yaml").read_text())["hub"]["extraConfig"].values()
+    settings = load(hub_configurations()["kubernetes"] + code, tmp_path).TraefikProxy
+    assert settings.route_tiers == "two"
+    host, _, port = settings.hot_traefik_api_url.rpartition(":")
+    assert host == settings.traefik_api_url.rpartition(":")[0]
+    assert static["entryPoints"]["auth_api"]["address"] == f":{port}"
+    assert [one["containerPort"] for one in hot["ports"]] == [int(port)]
+    ports = changed["Service kvproxy-traefik-api"]["spec"]["ports"]
+    assert {one["name"]: (one["port"], one["targetPort"]) for one in ports}["hot-api"] == (int(port), int(port))
+    (rule,) = [one for one in changed["NetworkPolicy kvproxy-traefik"]["spec"]["ingress"] if "from" in one]
+    assert rule["ports"] == [{"port": "api"}, {"port": int(port)}]
+    kustomization = (KUBERNETES / "kustomization.yaml").read_text()
+    assert "components" not in yaml.safe_load(kustomization)
+    assert yaml.safe_load(kustomization.replace("# components:\n#   -", "components:\n  -"))["components"] == [
+        "two-tiers"
+    ]
+
+
 def test_users_servers_may_come_to_traefik() -> None:
     """By the port that its pods have, which the chart's policy would not let through."""
     ((rule,), pod) = values()["singleuser"]["networkPolicy"]["egress"], traefik_pod()
