@@ -264,8 +264,10 @@ class Tiers:
 
     def _release(self) -> None:
         """Write a hot tier that was held back, as the base Traefiks serve what the hot ones may have served."""
-        base, known = self._base, self._checked or _now() - self._begun >= _LONGEST_START
-        if known and self._hot.held_back and not (base.held_back or base.behind or base.waiting):
+        base = self._base
+        quiet = _now() - self._begun >= _LONGEST_START and not (base.behind or base.waiting)
+        # JupyterHub's check has waited for all routes that it has added.
+        if self._hot.held_back and not base.held_back and (self._checked or quiet):
             self._hot.let_load()
 
     async def lead(self) -> None:

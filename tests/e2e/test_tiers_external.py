@@ -1,7 +1,7 @@
 """Two tiers of routes with Traefiks that the administrator runs, as pairs: a base one, and a hot one beside it.
 
-Their static configuration is that of `kvproxy static-config`. Whatever happens to a hub or to a part of a pair, a
-request to a route that is there and not being changed is answered by the right server.
+Their static configuration is that of `kvproxy static-config`. Hubs and parts of pairs are killed; a request
+to a route that is there and not being changed is answered by the right server all the time.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from typing import Any
 
 import pytest
 from click.testing import CliRunner
+from redis import Redis
 
 from kvproxy.cli.main import group
 from kvproxy.proxy import KVTraefikProxy, session
@@ -355,6 +356,46 @@ class TestRedis(ExternalPairs):
     @pytest.fixture
     def store(self, redis_server: RedisServer) -> tuple[type[KVTraefikProxy], dict[str, Any]]:
         return TraefikRedisProxy, {"redis_url": redis_server.url}
+
+    async def test_a_store_that_was_emptied_while_no_hub_ran(
+        self,
+        pairs_of: Callable[[int], list[Pair]],
+        hub: Callable[[], Awaitable[Hub]],
+        redis_server: RedisServer,
+        doors: Doors,
+    ) -> None:
+        """Both Traefiks keep what they have until the hub has checked its routes, and the base one has all of them."""
+        (pair,) = pairs_of(1)
+        pair.hot.start()
+        pair.base.start()
+        pages, target = await doors.open(), await doors.open()
+        table = {"/": pages}
+        running = await hub()
+        await running.call("check", table=dict(table))
+        while _hot_routes(redis_server) < FEW:
+            spec = f"/user/u{len(table)}/"
+            await running.call("add", routespec=spec, target=target, timeout=20)
+            table[spec] = target
+        await running.kill()
+        async with watching([pair], table):
+            with Redis(port=redis_server.port) as redis:
+                redis.flushall()
+            again = await hub()
+            await again.call("check", table=dict(table))
+            assert await again.call("routes") == table
+            assert not _hot_routes(redis_server)
+            # The hot tier is used again after that.
+            for number in itertools.count():
+                await again.call("add", routespec=f"/user/later{number}/", target=target, timeout=20)
+                assert await pair.leads(f"/user/later{number}/", target)
+                if _hot_routes(redis_server):
+                    break
+
+
+def _hot_routes(server: RedisServer) -> int:
+    """The number of routes in the hot tier, besides the one for everything."""
+    with Redis(port=server.port, db=1) as redis:
+        return max(len(list(redis.scan_iter("hot-traefik/http/routers/*-kvp/rule"))) - 1, 0)
 
 
 @pytest.mark.endurance

@@ -41,6 +41,8 @@ class Pair(RuleBasedStateMachine):
     """Events of a hub, its two tiers, and their Traefiks."""
 
     layout = Layout(kind="flat")
+    #: See :class:`.Tiers`.
+    margin = 0.0
 
     def __init__(self) -> None:
         super().__init__()
@@ -66,7 +68,7 @@ class Pair(RuleBasedStateMachine):
         )
         await self.hot.start()
         await self.base.start()
-        self.tiers = Tiers(self.base, self.hot, CATCH_ALL, TIMEOUT, LOG, many=3, old=1.0)
+        self.tiers = Tiers(self.base, self.hot, CATCH_ALL, TIMEOUT, LOG, many=3, old=1.0, margin=self.margin)
         self.moving = asyncio.create_task(self.tiers.run())
         self.busy["/"] = asyncio.create_task(self._add("/", HUB))
 
@@ -320,6 +322,20 @@ def test_without_a_hot_traefik_all_is_as_with_one_tier() -> None:
         lambda pair: away(pair, "http://127.0.0.1:2"),
         back,
     )
+
+
+def test_a_moved_route_stays_hot_for_a_base_traefik_that_the_hub_does_not_know_yet() -> None:
+    """For as long as it may take the hub to learn of it."""
+    pair = PairWithFaults()
+    pair.margin = 10.0
+    pair.start()
+    pair.add(ADA, 1)
+    pair.time_passes(4.0)
+    for seconds, hot in ((2.0, True), (10.0, False)):
+        pair.time_passes(seconds)
+        assert pair._answer(pair.stores[0], PATHS[0]) == "http://127.0.0.1:1"
+        assert (pair._answer(pair.stores[1], PATHS[0]) == "http://127.0.0.1:1") == hot
+    pair.teardown()
 
 
 @pytest.mark.parametrize("tier", [0, 1])
