@@ -291,6 +291,49 @@ def test_compose_file(compose: dict[str, Any], missing: Callable[[str, str], Non
     assert seen == {name: config["content"] for name, config in compose["configs"].items()}
 
 
+def test_compose_with_two_tiers(compose: dict[str, Any], tmp_path: Path, missing: Callable[[str, str], None]) -> None:
+    """A second Traefik beside each one, whose network the first one joins; the hub asks both by the same names."""
+    program = find_compose()
+    if program is None:
+        missing("Docker Compose", "compose.two-tiers.yaml was not looked at")
+        return
+    files = [f"--file={COMPOSE / name}" for name in ("compose.yaml", "compose.two-tiers.yaml")]
+    command = [*program, *files, "config", "--format", "json"]
+    ran = subprocess.run(command, env={**os.environ, **environment()}, capture_output=True, text=True, timeout=60)
+    assert (ran.returncode, ran.stderr) == (0, "")
+    made = json.loads(ran.stdout)
+    services, configs = made["services"], {name: one["content"] for name, one in made["configs"].items()}
+    for number in (1, 2):
+        base, hot, before = services[f"traefik-{number}"], services[f"hot-{number}"], f"traefik-{number}"
+        assert (base["network_mode"], base.get("networks")) == (f"service:hot-{number}", None)
+        assert hot["image"] == base["image"] == compose["services"][before]["image"]
+        place = compose["services"][before]["networks"]["store"]["ipv4_address"]
+        assert hot["networks"]["store"] == {"ipv4_address": place, "aliases": [before]}
+        assert hot["networks"]["users"] == {"aliases": [before]}
+        assert [one["source"] for one in hot["configs"]] == ["hot.toml"]
+    static = tomllib.loads(configs["hot.toml"])
+    check_static(static, tmp_path)
+    first = tomllib.loads(configs["traefik.toml"])["providers"]["redis"]
+    assert static["providers"]["redis"] == {**first, "db": 1, "rootKey": "hot-traefik"}
+    assert configs["traefik.toml"] == compose["configs"]["traefik.toml"]["content"]
+    text = (COMPOSE / "jupyterhub_config.py").read_text()
+    assert "route_tiers" not in load(text, tmp_path).TraefikProxy
+    chosen = text.replace('os.environ.get("ROUTE_TIERS")', repr(services["hub"]["environment"]["ROUTE_TIERS"]))
+    settings = load(chosen, tmp_path).TraefikProxy
+    assert settings.route_tiers == "two"
+    (port,) = {url.rpartition(":")[2] for url in settings.hot_traefik_api_url}
+    assert static["entryPoints"]["auth_api"]["address"] == f"api-here:{port}"
+    names = [
+        [url.rpartition(":")[0] for url in urls] for urls in (settings.traefik_api_url, settings.hot_traefik_api_url)
+    ]
+    assert names[0] == names[1]
+    kubernetes = yaml.safe_load((KUBERNETES / "two-tiers/secret.yaml").read_text())["stringData"]["users.acl"]
+    rights = [
+        dict(re.findall(r"^user (\w+) on >\S+ (.*)$", acl, re.MULTILINE)) for acl in (kubernetes, configs["users.acl"])
+    ]
+    assert {**rights[1], **rights[0]} == rights[1]
+
+
 def find_compose() -> list[str] | None:
     """Docker's plugin if there is one, else Debian's package of it; it needs no Docker engine to read a file."""
     if shutil.which("docker"):
