@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 
 import pytest
 from hypothesis import settings
@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from kvproxy.errors import KVProxyError, StoreUnavailableError, TraefikError
+from kvproxy.reconcile.plan import revision_operation
 from kvproxy.reconcile.reconciler import Reconciler
 from kvproxy.reconcile.tiers import CatchAll, Tiers
 from kvproxy.routing.entry import Layout
@@ -43,6 +44,8 @@ class Pair(RuleBasedStateMachine):
     layout = Layout(kind="flat")
     #: See :class:`.Tiers`.
     margin = 0.0
+    #: See :class:`.Reconciler`.
+    serves_already: Callable[[], Awaitable[bool]] | None = None
 
     def __init__(self) -> None:
         super().__init__()
@@ -63,7 +66,7 @@ class Pair(RuleBasedStateMachine):
     async def _start(self) -> None:
         layouts = self.layout, Layout(kind="flat")
         self.base, self.hot = (
-            Reconciler(store, store.traefik, log=LOG, layout=layout, patience=3)
+            Reconciler(store, store.traefik, log=LOG, layout=layout, patience=3, serves_already=self.serves_already)
             for store, layout in zip(self.stores, layouts, strict=True)
         )
         await self.hot.start()
@@ -338,6 +341,36 @@ def test_a_moved_route_stays_hot_for_a_base_traefik_that_the_hub_does_not_know_y
     pair.teardown()
 
 
+def test_a_hot_traefik_keeps_its_routes_until_the_base_one_has_them() -> None:
+    """The stores were emptied while no hub ran, so nobody knows which routes the hot Traefik still serves."""
+
+    async def serves() -> bool:
+        return True
+
+    async def check() -> None:
+        with pair.tiers.checking():
+            await asyncio.gather(*(pair.tiers.add(route, TIMEOUT) for route in (HUB, make_route(ADA, HUB.target, {}))))
+
+    pair = PairWithFaults()
+    pair.serves_already = serves
+    before = revision_operation(ALONE, 1)
+    for store in pair.stores:
+        store.traefik._loaded = {before.key: str(before.value)}
+    pair.loop.run(pair._start())
+    pair.base_loads_slowly(True)
+    checking = pair.loop.create_task(check())
+    pair.time_passes(4.0)
+    assert pair.stores[0].config
+    assert not pair.stores[1].config
+    pair.base_loads_slowly(False)
+    pair.time_passes(4.0)
+    assert checking.done()
+    assert pair._answer(pair.stores[0], PATHS[0]) == HUB.target
+    assert pair._answer(pair.stores[0], "/elsewhere") == CATCH_ALL.url
+    pair.wanted[ADA] = make_route(ADA, HUB.target, {})
+    pair.teardown()
+
+
 @pytest.mark.parametrize("tier", [0, 1])
 def test_a_traefik_that_is_too_old_has_one_tier(tier: int) -> None:
     """It would change X-Forwarded-For."""
@@ -345,11 +378,13 @@ def test_a_traefik_that_is_too_old_has_one_tier(tier: int) -> None:
     def old(pair: PairWithFaults) -> None:
         pair.stores[tier].traefik.release = "3.6.9"
         pair.restart()
-        pair.add(ADA, 1)
-        pair.time_passes(4.0)
-        assert pair._answer(pair.stores[0], PATHS[0]) == "http://127.0.0.1:1"
+        pair.time_passes(0.5)
 
-    scene(old)
+    def in_base(pair: PairWithFaults) -> None:
+        assert pair._answer(pair.stores[0], PATHS[0]) == "http://127.0.0.1:1"
+        assert pair._answer(pair.stores[1], PATHS[0]) != "http://127.0.0.1:1"
+
+    scene(old, lambda pair: pair.add(ADA, 1, 0.5), in_base)
 
 
 TestPair = Pair.TestCase
