@@ -270,6 +270,31 @@ class ExternalPairs:
             for pair in pairs:
                 await until_true(lambda pair=pair: pair.leads("/user/t0n0/", pages), 20)
 
+    async def test_the_way_to_two_tiers_and_back(
+        self, pairs_of: Callable[[int], list[Pair]], hub: Callable[[], Awaitable[Hub]], doors: Doors
+    ) -> None:
+        """Each hub has the routes of the one before; with one tier, no hot Traefik is needed."""
+        (pair,) = pairs_of(1)
+        pair.base.start()
+        pair.hot.start()
+        pages, target = await doors.open(), await doors.open()
+        table = {"/": pages}
+        for tiers in ("one", "two", "one"):
+            self.traits["route_tiers"] = tiers
+            running = await hub()
+            await running.call("check", table=dict(table))
+            for number in range(FEW):
+                spec = f"/user/{len(table)}n{number}/"
+                await running.call("add", routespec=spec, target=target, timeout=20)
+                table[spec] = target
+            assert await running.call("routes") == table
+            for spec, leads in table.items():
+                assert await pair.leads(spec, leads), (tiers, spec)
+            await running.kill()
+        pair.hot.kill()
+        for spec, leads in table.items():
+            assert await pair.leads(f"{spec}x", leads)
+
     async def test_a_hot_traefik_is_absent_comes_dies_and_comes_back(
         self,
         pairs_of: Callable[[int], list[Pair]],
