@@ -19,6 +19,10 @@ c.TraefikProxy.should_start = False
 # No other provider of Traefik has a default certificate; leave this out if you give it one.
 c.TraefikProxy.placeholder_certificate = True
 c.TraefikProxy.traefik_api_url = ["http://traefik-1:8099", "http://traefik-2:8099"]
+# Two tiers of routes with compose.two-tiers.yaml.
+if os.environ.get("ROUTE_TIERS") == "two":
+    c.TraefikProxy.route_tiers = "two"
+c.TraefikProxy.hot_traefik_api_url = ["http://traefik-1:8098", "http://traefik-2:8098"]
 
 # Where the hub is for Traefik and for users' containers.
 c.JupyterHub.hub_ip = "0.0.0.0"

@@ -23,8 +23,7 @@ from ..routing.route import key_of, make_route
 from ..store.base import Roots, Store, make_roots
 from ..traefik.features import Features
 from ..traefik.replicas import Replica
-from ..traefik.setup.credentials import ApiAccess
-from ..traefik.static_config import check_url, given_provider, groups_allowed
+from ..traefik.static_config import check_url, groups_allowed
 from . import setup
 from .former_names import tell_remarks
 from .hot import allows_tiers, catch_all, make_hot, two_are_worthwhile
@@ -165,24 +164,17 @@ class KVTraefikProxy(TraefikProxy):
         # An external Traefik, which the hub's settings cannot configure.
         return []
 
-    @property
-    def says_provider(self) -> bool:
-        """True if `extra_static_config` replaces the provider's section, so that kvproxy does not know it."""
-        return bool(given_provider(self.extra_static_config, self.provider_name))
-
     # The functions of setup.py take the proxy first, so they are methods here.
     advice = setup.advice
+    api_access = setup.hub_access
     discovery = setup.discovery
     dynamic_config = setup.dynamic_config
     gives_placeholder = setup.gives_placeholder
     key_in_store = setup.key_in_store
     layout = setup.layout
     listen_addresses = setup.listen_addresses
+    says_provider = property(setup.says_provider)
     static_settings = setup.static_settings
-
-    def api_access(self) -> ApiAccess:
-        """Return the credentials for Traefik's API, from the hub's cookie secret."""
-        return setup.make_access(self, setup.hub_secret(self.app))
 
     async def prepare(self) -> Prepared | None:
         """Refuse settings that cannot work. Nothing is written, started or requested over the network.
@@ -202,8 +194,9 @@ class KVTraefikProxy(TraefikProxy):
         if self.should_start:
             prepared = await asyncio.to_thread(prepare_traefik, self, self.traefik_provider, self.traefik_environment)
         self._hot = hot = self.hot_proxy() if self.route_tiers != "one" and allows_tiers(self, prepared) else None
-        if hot is not None and prepared is not None:
-            prepared = replace(prepared, hot=await hot.prepare())
+        if hot is not None:
+            second = await hot.prepare()
+            prepared = prepared and replace(prepared, hot=second)
         self.dynamic_config(Features(prepared.version) if prepared is not None else None)
         layout = self.layout(() if self.should_start else (self.traefik_entrypoint,))
         check_hooks(layout, self.hub if self.app is not None else None)
@@ -292,13 +285,18 @@ class KVTraefikProxy(TraefikProxy):
     async def _start_external(self) -> Session:
         try:
             await self.prepare()
-            session = self._new_session((self.traefik_entrypoint,))
-            reconciler = await session.open(self._store_settings(), None, there_already=True)
+            return await self._open_external()
         except KVProxyError as error:
             self.log.critical("%s", error)
             await self._close()
             raise error.with_traceback(None) from None
-        session.check_external(reconciler)
+
+    async def _open_external(self) -> Session:
+        hot = await self._hot._open_external() if self._hot is not None else None
+        session = self._new_session((self.traefik_entrypoint,))
+        session.check_external(await session.open(self._store_settings(), None, there_already=True))
+        if hot is not None:
+            await session.pair(hot, catch_all(self))
         return session
 
     async def stop(self) -> None:

@@ -15,8 +15,11 @@ from ..routing.route import Route, RouteSpec, make_route, parse_routespec
 from ..routing.tiers import EVERYTHING, WORTHWHILE, is_below
 from ..traefik.static_config import TIERS_SINCE, given_provider
 from .preparation import Prepared
+from .setting_checks import loopback_url
 from .traits import TraefikProxy
 
+#: URL of the API of a second Traefik that the hub starts, if no other is set.
+_API_URL: Final = "http://127.0.0.1:8098"
 #: Options of a provider for the place of the routes.
 _PLACE: Final = {"rootKey", "db", "filename", "directory"}
 
@@ -53,7 +56,7 @@ def make_hot(proxy: P, stored: Mapping[str, Any]) -> P:
         "route_tiers": "one",
         # A deletion costs the second Traefik little.
         "delete_grace": 0,
-        "traefik_api_url": proxy.hot_traefik_api_url,
+        "traefik_api_url": proxy.hot_traefik_api_url or _API_URL,
         "traefik_entrypoint": "hot",
         # The first Traefik gives users the hub's pages, and limits the time of a request.
         "error_pages": False,
@@ -125,17 +128,27 @@ def allows_tiers(proxy: TraefikProxy, prepared: Prepared | None) -> bool:
     Raises:
         ConfigurationError: with one sentence that names the setting.
     """
+    _check_place(proxy)
     why = ""
-    if prepared is None:
-        why = "works only if the hub starts Traefik (c.TraefikProxy.should_start)"
-    elif prepared.version < TIERS_SINCE:
+    if prepared is not None and prepared.version < TIERS_SINCE:
         why = f"needs Traefik 3.7 or newer, and this is {'.'.join(map(str, prepared.version))}"
-    elif proxy.hub_id or proxy.hub_host:
-        why = "does not work with c.TraefikProxy.hub_id or hub_host"
     elif proxy.traefik_servers_transport:
         why = "does not work with c.TraefikProxy.traefik_servers_transport"
     if why and proxy.route_tiers == "two":
         raise ConfigurationError(f"c.TraefikProxy.route_tiers = 'two' {why}; set it to 'one'.")
     if why:
         proxy.log.debug("There is one tier of routes, as c.TraefikProxy.route_tiers = 'two' %s.", why)
-    return not why
+    return not why and (proxy.should_start or bool(proxy.hot_traefik_api_url))
+
+
+def _check_place(proxy: TraefikProxy) -> None:
+    """Refuse a place of the second Traefik's API that cannot be right."""
+    urls = proxy.hot_traefik_api_url
+    if proxy.should_start:
+        for url in [urls] if isinstance(urls, str) else urls:
+            loopback_url("hot_traefik_api_url", url or _API_URL)
+    elif not urls and proxy.route_tiers == "two":
+        raise ConfigurationError(
+            "c.TraefikProxy.route_tiers = 'two' with should_start = False needs a second Traefik beside each one that "
+            "you run; set c.TraefikProxy.hot_traefik_api_url to the URL of its API, or set route_tiers to 'one'."
+        )

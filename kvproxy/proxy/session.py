@@ -47,6 +47,8 @@ _LONGEST_START: Final = 10.0
 _SETTLING: Final = 10.0
 #: Seconds between two looks at the number of routes.
 _LOOK: Final = 1.0
+#: Maximum seconds for which a replica serves users before the hub knows of it (:mod:`kvproxy.traefik.discovery`).
+_UNKNOWN: Final = 10.0
 #: See :class:`kvproxy.reconcile.regroup.Regrouper`.
 _REGROUP_WAIT: Final = 10.0
 _STORE_TIMEOUT: Final = "c.KVTraefikProxy.store_timeout"
@@ -251,14 +253,17 @@ class Session:
             catch_all: the way from this session's Traefik to the other one.
         """
         tiers = self._share(hot, catch_all)
-        if not self._open.held_back:
+        if self._proxy.should_start and not self._open.held_back:
+            await hot._open.look()
             await tiers.lead()
 
     def _share(self, hot: Session, catch_all: CatchAll) -> Tiers:
         self._hot, timeout = hot, self._proxy.check_route_timeout
-        self.tiers = tiers = Tiers(self._open, hot._open, catch_all, timeout, self._log)
+        # No other replica can appear beside a Traefik that the hub has started.
+        margin = 0.0 if self._proxy.should_start else _UNKNOWN
+        self.tiers = tiers = Tiers(self._open, hot._open, catch_all, timeout, self._log, margin=margin)
         GAUGES.forget(self._open)
-        self._watched = CountedTier(self._open, len(catch_all.places))
+        self._watched = CountedTier(self._open, lambda: tiers.leading)
         GAUGES.watch(self._watched)
         self._moving = self._begin(tiers.run(), "The task that moves routes")
         return tiers
@@ -290,11 +295,11 @@ class Session:
         return self.routes.checking() if self.reconciler is not None else nullcontext()
 
     async def leave_traefik(self) -> None:
-        """See :meth:`.Reconciler.leave_traefik`; all routes are in the base tier then."""
+        """See :meth:`.Reconciler.leave_traefik`; a Traefik that the hub has started then has all routes in one tier."""
         if self._moving is not None:
             self._moving.cancel()
             await asyncio.gather(self._moving, return_exceptions=True)
-        if self.tiers is not None:
+        if self.tiers is not None and self._proxy.should_start:
             await self.tiers.leave(_SETTLING)
         for session in (self, self._hot):
             if session is not None and session.reconciler is not None:
@@ -385,10 +390,9 @@ def make_supervisor(proxy: TraefikProxy, prepared: Prepared, secrets: Sequence[s
         prepared: the Traefik.
         secrets: the store's strings that must never be logged.
     """
-    file = Path(proxy.static_config_file)
-    launch = launch_spec(prepared.binary, prepared.version, prepared.environment, prepared.settings, file.name)
+    file, settings = Path(proxy.static_config_file), prepared.settings
     return TraefikSupervisor(
-        *(file, launch, proxy.log),
+        *(file, launch_spec(prepared.binary, prepared.version, prepared.environment, settings, file.name), proxy.log),
         secrets=[*secrets, proxy.traefik_api_password, *secrets_in(proxy.traefik_env)],
         provider=proxy.provider_name,
         stuck_timeout=proxy.traefik_stuck_timeout,

@@ -23,16 +23,25 @@ _ENTRY_POINT: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*")
 _LOOPBACK: Final = {"127.0.0.1", "::1"}
 
 
-def _api_url(value: str | Sequence[str]) -> str | list[str]:
+def _api_url(setting: str, value: str | Sequence[str]) -> str | list[str]:
     urls = [value] if isinstance(value, str) else list(value)
-    if len({check_url(url, "traefik_api_url").path.rstrip("/") for url in urls}) > 1:
+    if len({check_url(url, setting).path.rstrip("/") for url in urls}) > 1:
         raise ConfigurationError(
-            "traefik_api_url names several URLs with different paths; replicas of Traefik have the same api.basePath."
+            f"{setting} names several URLs with different paths; replicas of Traefik have the same api.basePath."
         )
     return urls if len(urls) > 1 else urls[0]
 
 
-def _hot_url(setting: str, url: str) -> str:
+def _hot_api_url(value: str | Sequence[str]) -> str | list[str]:
+    return _api_url("hot_traefik_api_url", value) if value else ""
+
+
+def loopback_url(setting: str, url: str) -> str:
+    """Return the URL of a second Traefik that the hub starts, or of the entry point of any.
+
+    Raises:
+        ConfigurationError: if others than this machine could reach it.
+    """
     parts = check_url(url, setting)
     if parts.scheme != "http" or parts.hostname not in _LOOPBACK or parts.path not in {"", "/"} or not parts.port:
         raise ConfigurationError(
@@ -90,12 +99,12 @@ def _route_hook(call: Any) -> Any:
 
 #: Setting of every Traefik proxy -> its check, which returns the value or raises a ConfigurationError.
 CHECKS: Final[Mapping[str, Callable[[Any], Any]]] = {
-    "traefik_api_url": _api_url,
+    "traefik_api_url": partial(_api_url, "traefik_api_url"),
     "traefik_entrypoint": partial(_entry_point, "traefik_entrypoint"),
     "traefik_api_entrypoint": partial(_entry_point, "traefik_api_entrypoint"),
     "traefik_providers_throttle_duration": _throttle,
-    "hot_traefik_url": partial(_hot_url, "hot_traefik_url"),
-    "hot_traefik_api_url": partial(_hot_url, "hot_traefik_api_url"),
+    "hot_traefik_url": partial(loopback_url, "hot_traefik_url"),
+    "hot_traefik_api_url": _hot_api_url,
     "hub_id": check_hub_id,
     "hub_host": _hub_host,
     "static_config_file": _static_config_file,

@@ -17,7 +17,7 @@ from ..routing.root_routers import RootRouters, parse_excepted, public_configura
 from ..routing.route import parse_routespec
 from ..traefik.api import TraefikApi, api_trust
 from ..traefik.discovery import ReplicaDiscovery
-from ..traefik.entry_point import entry_point_advice, plain_https_advice, trust_advice
+from ..traefik.entry_point import entry_point_advice, hot_advice, plain_https_advice, tiers_advice, trust_advice
 from ..traefik.features import Features
 from ..traefik.setup.certificate import placeholder_certificate
 from ..traefik.setup.credentials import ApiAccess, Secret, api_access, derive_key
@@ -30,6 +30,7 @@ from ..traefik.static_config import (
     counts_by_itself,
     deep_merge,
     further_providers,
+    given_provider,
     setup_configuration,
     static_configuration,
     with_host,
@@ -63,6 +64,11 @@ def static_settings(proxy: TraefikProxy, provider: Mapping[str, Any], version: t
         read_timeout=proxy.read_timeout,
         extra=proxy.extra_static_config,
     )
+
+
+def says_provider(proxy: TraefikProxy) -> bool:
+    """Return True if `extra_static_config` replaces the provider's section, so that kvproxy does not know it."""
+    return bool(given_provider(proxy.extra_static_config, proxy.provider_name))
 
 
 def listen_addresses(proxy: TraefikProxy) -> dict[tuple[str, int], str]:
@@ -142,6 +148,11 @@ def make_access(proxy: TraefikProxy, secret: bytes) -> ApiAccess:
         hashed_password=proxy.traefik_api_hashed_password,
         secret=secret,
     )
+
+
+def hub_access(proxy: TraefikProxy) -> ApiAccess:
+    """Return the credentials for Traefik's API, from the hub's cookie secret."""
+    return make_access(proxy, hub_secret(proxy.app))
 
 
 def discovery(proxy: TraefikProxy, access: ApiAccess) -> ReplicaDiscovery:
@@ -296,4 +307,5 @@ def advice(proxy: TraefikProxy, version: tuple[int, ...], shown: Mapping[str, An
         configuration = static_configuration(static_settings(proxy, {}, version))
         shown = configuration["entryPoints"][proxy.traefik_entrypoint]
         found = trust_advice(shown, "c.TraefikProxy.trusted_proxies", public_https=public_https)
-    return [*found, *plain_https_advice(bind_url, shown)]
+    tiers = tiers_advice(version) if proxy.hot or proxy.route_tiers == "two" else []
+    return [*found, *tiers, *(hot_advice(shown) if proxy.hot else plain_https_advice(bind_url, shown))]

@@ -53,9 +53,7 @@ class TraefikProxy(Proxy):
     )
     toml_static_config_file = former_name("static_config_file")
     kv_separator = Unicode(
-        "/",
-        config=True,
-        help="""Deprecated: the separator between the parts of a key in the store. Traefik accepts only `/`.""",
+        "/", config=True, help="Deprecated: the separator of the parts of a key in the store. Traefik accepts only `/`."
     )
     extra_static_config = Dict(
         config=True,
@@ -128,7 +126,13 @@ class TraefikProxy(Proxy):
     hot_traefik_url = Unicode(
         "http://127.0.0.1:8097", config=True, help="Where the second Traefik listens if `route_tiers` is `two`."
     )
-    hot_traefik_api_url = Unicode("http://127.0.0.1:8098", config=True, help="URL of the second Traefik's API.")
+    hot_traefik_api_url = Union(
+        [Unicode(), List(Unicode(), minlen=1)],
+        default_value="",
+        config=True,
+        help="""URL of the second Traefik's API, `http://127.0.0.1:8098` if empty. If `should_start` is False, it must
+        be set, and may name several replicas, as `traefik_api_url` does.""",
+    )
     delete_grace = Float(
         0,
         min=0,

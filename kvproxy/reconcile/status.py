@@ -57,6 +57,21 @@ class Status:
         return self._progress.problem is None
 
     @property
+    def lost(self) -> bool:
+        """See :attr:`.Replicas.lost`."""
+        return self._traefik_loop.replicas.lost
+
+    @property
+    def follows(self) -> bool:
+        """True if every replica of Traefik that counts answers, and has loaded a configuration of the hub."""
+        return self.answers and self._progress.loaded is not None
+
+    @property
+    def version(self) -> tuple[int, ...] | None:
+        """The oldest version of Traefik among the replicas that count; None if it is not known."""
+        return self._progress.version
+
+    @property
     def held_back(self) -> bool:
         """True while nothing is written, so that Traefik keeps the routes of an earlier start."""
         return self._store_loop.held_back

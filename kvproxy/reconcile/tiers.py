@@ -7,13 +7,16 @@ time the hot routes are moved to the base tier, all in one commit.
 A route is moved by the same operations as any other: it is added to the base tier, the base Traefik is seen to serve
 it, and only then it is deleted from the hot tier. Meanwhile it is in both, and either answers correctly. A hub that
 ends in between leaves it so, and the next one goes on with it. docs/explanation/two-tiers.md has a picture.
+
+There may be several pairs of Traefiks, none of which the hub has started. As long as a hot Traefik does not work, all
+routes are added to the base tier, which then leads to the hub itself: the same as with one tier.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
@@ -23,6 +26,7 @@ from ..errors import KVProxyError
 from ..routing.route import Route, RouteSpec, make_route
 from ..routing.tiers import EVERYTHING, hindering, may_be_hot, movable
 from ..traefik.replicas import Replica
+from ..traefik.static_config import TIERS_SINCE
 from .reconciler import Reconciler
 
 #: The number of settled routes for each hot route from which on the hot ones are moved, and the most hot ones then
@@ -31,6 +35,8 @@ _SETTLED_EACH: Final = 24
 _MOST: Final = 256
 #: Seconds between two attempts to move routes if one has failed.
 _PAUSE: Final = 5.0
+#: Seconds after which a hot tier whose first commit is held back is written even without JupyterHub's check.
+_LONGEST_START: Final = 10.0
 
 
 @dataclass(frozen=True)
@@ -59,16 +65,16 @@ class CountedTier:
 
     Args:
         tier: keeps its routes.
-        leading: the number of its routes that only lead to the other tier.
+        leading: returns the number of its routes that only lead to the other tier.
     """
 
-    def __init__(self, tier: Reconciler, leading: int) -> None:
+    def __init__(self, tier: Reconciler, leading: Callable[[], int]) -> None:
         self._tier, self._leading = tier, leading
 
     @property
     def count(self) -> int:
         """The number of the hub's routes in this tier."""
-        return max(self._tier.count - self._leading, 0)
+        return self._tier.count - self._leading()
 
     @property
     def waiting(self) -> int:
@@ -97,6 +103,8 @@ class Tiers:
         log: takes the message that routes cannot be moved.
         many: the number of hot routes from which on they are moved, at least; more if moving them costs more.
         old: seconds after which a hot route is moved even if there are few, at least; likewise more.
+        margin: seconds for which a moved route stays in the hot tier too. A base Traefik that has just been started may
+            be unknown to the hub for so long.
     """
 
     def __init__(
@@ -109,14 +117,20 @@ class Tiers:
         *,
         many: int = 64,
         old: float = 60.0,
+        margin: float = 0.0,
     ) -> None:
         self._base, self._hot, self._catch_all = base, hot, catch_all
         self._place = place = catch_all.place
         self._default = make_route(place.key, catch_all.url, {})
         self._timeout = timeout
         self._log = log
-        self._many, self._old = many, old
+        self._many, self._old, self._margin = many, old, margin
+        # The time since which a route is hot only, and the time since which the base Traefiks serve it too.
         self._since: dict[RouteSpec, float] = {}
+        self._served: dict[RouteSpec, float] = {}
+        self._begun, self._checked, self._said = _now(), False, False
+        # Held while the base route for everything is changed.
+        self._turning = asyncio.Lock()
         # True once the base tier has had a route for all hosts, other than the one for everything.
         settled = (route.spec for route in base.routes())
         self._hostless = any(not spec.host for spec in [*catch_all.places, *settled] if spec != place)
@@ -128,11 +142,43 @@ class Tiers:
         return {route.spec: route for route in self._hot.routes() if route.spec != self._place}
 
     @property
+    def _unsettled(self) -> list[RouteSpec]:
+        """The hot routes that the base Traefiks are not seen to serve."""
+        return [spec for spec in self.hot if not self._base.serves(spec)]
+
+    @property
+    def leading(self) -> int:
+        """The number of base routes that are not the hub's, but lead to the hot tier and to the hub's pages."""
+        return len(self._led)
+
+    @property
+    def _led(self) -> set[str]:
+        places = self._catch_all.places
+        return {p.key for p in places if (route := self._base.route(p)) is not None and not self._is_hubs(route)}
+
+    def _is_hubs(self, route: Route) -> bool:
+        """Return True for the hub's own route for everything, which the base tier has if it leads to no hot one."""
+        return route.spec == self._place and route.target != self._default.target
+
+    @property
     def count(self) -> int:
         """The number of the hub's routes."""
-        lead = sum(self._base.route(place) is not None for place in self._catch_all.places)
-        both = sum(self._base.route(spec) is not None for spec in self.hot)
-        return self._base.count - lead + self._hot.count - both
+        led = self._led
+        both = sum(r.spec.key not in led and self._base.route(r.spec) is not None for r in self._hot.routes())
+        return self._base.count - len(led) + self._hot.count - both
+
+    @property
+    def _usable(self) -> bool:
+        """True if base Traefiks may lead to the hot ones: all of these work, and none adds to X-Forwarded-For."""
+        if self._hot.held_back or self._hot.lost or not self._hot.follows:
+            return False
+        versions = self._hot.version, self._base.version
+        return not any(version is not None and version < TIERS_SINCE for version in versions)
+
+    @property
+    def _leads(self) -> bool:
+        """True if all base Traefiks are seen to lead to a hot one."""
+        return self._place.key in self._led and self._base.serves(self._place)
 
     async def add(self, route: Route, timeout: float) -> None:
         """See :meth:`.Reconciler.add`."""
@@ -146,44 +192,52 @@ class Tiers:
             await self._add_to_base(route, timeout)
 
     async def _add_everything(self, route: Route, timeout: float) -> None:
-        # The hot one first, which the base one leads to.
-        await self._hot.add(route, timeout)
-        await self._lead(route, timeout)
+        async with self._turning:
+            await self._hot.look()
+            if self._usable:
+                # The hot one first, which the base one leads to.
+                await self._hot.add(route, timeout)
+                led = [self._default]
+            else:
+                await self.settle(timeout)
+                await self._base.add(route, timeout)
+                led = []
+            led += self._pages(route)
+            await asyncio.gather(*(self._base.serve(one, timeout) for one in led))
 
-    async def _lead(self, everything: Route | None, timeout: float) -> None:
-        led = [self._default]
-        if everything is not None and (pages := self._catch_all.hub_pages) is not None:
-            led.append(replace(everything, spec=pages, routespec=pages.key))
-        await asyncio.gather(*(self._base.serve(one, timeout) for one in led))
-
-    @property
-    def _leads(self) -> bool:
-        """True if the base Traefik leads to the hot one."""
-        found = self._base.route(self._place)
-        return found is not None and found.target == self._default.target and self._base.serves(self._place)
+    def _pages(self, everything: Route | None) -> list[Route]:
+        """Return the base route to the hub's pages."""
+        if everything is None or (pages := self._catch_all.hub_pages) is None:
+            return []
+        return [replace(everything, spec=pages, routespec=pages.key)]
 
     async def _add_to_base(self, route: Route, timeout: float) -> None:
-        while others := hindering(route.spec, self.hot, self._place):
-            await self._move(movable(others, self._place), timeout)
+        while others := hindering(route.spec, self._unsettled, self._place):
+            await self._serve(movable(others, self._place), timeout)
         self._hostless = self._hostless or not route.spec.host
         await self._base.add(route, timeout)
 
     async def _may_be_hot(self, route: Route) -> bool:
         # A route that hooks have changed may depend on being the first to see the request.
-        if not self._leads or not self._hot.answers or self._base.hooked(route):
+        if not self._hot_ones_answer or self._base.hooked(route):
             return False
-        # Requests come by the base Traefik, which may just have died.
-        await self._base.look()
+        # Requests come by the base Traefik and then the hot one, either of which may just have died.
+        await asyncio.gather(self._base.look(), self._hot.look())
         # One that leads to the hot Traefik has loaded what this hub has written, so it serves nothing unknown.
-        if not self._leads or self._base.may_misroute(route):
+        if not self._hot_ones_answer or self._base.may_misroute(route):
             return False
         return may_be_hot(route.spec, self._base.may_serve, self._hostless, self._place)
+
+    @property
+    def _hot_ones_answer(self) -> bool:
+        return self._leads and self._hot.answers and not self._hot.lost
 
     async def delete(self, key: str, timeout: float) -> None:
         """See :meth:`.Reconciler.delete`."""
         if key == self._place.key:
-            led = [pages.key] if (pages := self._catch_all.hub_pages) is not None else []
-            await asyncio.gather(self._hot.delete(key, timeout), *(self._base.remove(one, timeout) for one in led))
+            # The base route to the hot Traefik stays.
+            own = self._led ^ {key}
+            await asyncio.gather(self._hot.delete(key, timeout), *(self._base.remove(one, timeout) for one in own))
         elif (settled := self._base.get(key)) is not None:
             # A hot route that leads there has taken over the address of its server.
             may_wait = not self._hot.leads_to(settled["target"])
@@ -194,43 +248,71 @@ class Tiers:
 
     def get(self, key: str) -> dict[str, Any] | None:
         """See :meth:`.Reconciler.get`. A route in both tiers is as in the base tier, which answers first."""
-        if key == self._place.key:
-            return self._hot.get(key)
-        if any(key == place.key for place in self._catch_all.places):
-            return None
-        return self._base.get(key) or self._hot.get(key)
+        return (self._base.get(key) if key not in self._led else None) or self._hot.get(key)
 
     def merge(self, base: Mapping[str, dict[str, Any]], hot: Mapping[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
         """Return the routes of both tiers by routespec, each once and without those that lead to the other tier."""
-        own = {place.key for place in self._catch_all.places}
-        return {**hot, **{routespec: route for routespec, route in base.items() if routespec not in own}}
+        led = self._led
+        return {**hot, **{routespec: route for routespec, route in base.items() if routespec not in led}}
 
     @contextmanager
     def checking(self) -> Iterator[None]:
         """See :meth:`.Reconciler.checking`."""
-        with ExitStack() as stack:
-            stack.enter_context(self._hot.checking())
-            stack.enter_context(self._base.checking())
+        with self._base.checking():
             yield
+        self._checked = True
 
     async def run(self) -> None:
         """Lead from the base Traefik to the hot one, and move routes when there are many or old ones; never return."""
         while True:
-            due = self._next()
             try:
+                self._release()
                 await self.lead()
-                await self._move(due, self._timeout)
+                await self._serve(self._next(), self._timeout)
+                await self._clear()
             except KVProxyError as error:
                 self._log.warning("Routes stay in the hot tier for now. %s", error)
                 await asyncio.sleep(_PAUSE)
             await self._rest()
 
+    def _release(self) -> None:
+        """Write a hot tier that was held back, as the base Traefiks serve what the hot ones may have served."""
+        base = self._base
+        quiet = _now() - self._begun >= _LONGEST_START and not (base.behind or base.waiting)
+        # JupyterHub's check has waited for all routes that it has added.
+        if self._hot.held_back and not base.held_back and (self._checked or quiet):
+            self._hot.let_load()
+
     async def lead(self) -> None:
-        """Have the base Traefik lead to the hot one, which first gets a route for everything that is there already."""
-        found = self._base.route(self._place)
-        if found is not None and found.target != self._default.target and self._hot.route(self._place) is None:
+        """Have the base Traefiks lead to the hot ones or, as long as one of these does not work, to the hub."""
+        async with self._turning:
+            found = self._base.route(self._place)
+            if self._usable:
+                await self._turn_to_hot(found)
+            elif found is not None and not self._is_hubs(found) and self._hot.lost:
+                await self._turn_to_hub()
+
+    async def _turn_to_hot(self, found: Route | None) -> None:
+        if found is not None and self._is_hubs(found):
             await self._hot.serve(found, self._timeout)
-        await self._lead(self._hot.route(self._place), self._timeout)
+        led = [self._default, *self._pages(self._hot.route(self._place))]
+        await asyncio.gather(*(self._base.serve(one, self._timeout) for one in led))
+        if self._said:
+            self._said = False
+            self._log.info("The hot tier is used again.")
+
+    async def _turn_to_hub(self) -> None:
+        everything = self._hot.route(self._place)
+        if everything is None:
+            return
+        if not self._said:
+            self._said = True
+            self._log.warning(
+                "All routes are in the base tier until every second Traefik answers again "
+                "(c.TraefikProxy.hot_traefik_api_url)."
+            )
+        await self.settle(self._timeout)
+        await self._base.serve(everything, self._timeout)
 
     async def settle(self, timeout: float) -> None:
         """Move all hot routes to the base tier.
@@ -241,8 +323,9 @@ class Tiers:
         Raises:
             KVProxyError: if that fails; the rest stays hot.
         """
-        while due := movable(self.hot, self._place):
-            await self._move(due, timeout)
+        while due := movable(self._unsettled, self._place):
+            await self._serve(due, timeout)
+        await self._clear()
 
     async def leave(self, timeout: float) -> None:
         """Leave the base tier as if there were no other, as the hub is about to stop; :meth:`run` must have ended.
@@ -259,10 +342,11 @@ class Tiers:
 
     async def _leave(self, timeout: float) -> None:
         await self.settle(timeout)
-        if (everything := self._hot.route(self._place)) is not None:
-            await self._base.serve(everything, timeout)
-        else:
-            await self._base.remove(self._place.key, timeout)
+        if self._place.key in self._led:
+            if (everything := self._hot.route(self._place)) is not None:
+                await self._base.serve(everything, timeout)
+            else:
+                await self._base.remove(self._place.key, timeout)
         if (pages := self._catch_all.hub_pages) is not None:
             await self._base.remove(pages.key, timeout)
         await self._hot.remove(self._place.key, timeout)
@@ -280,24 +364,36 @@ class Tiers:
 
     def _next(self) -> list[RouteSpec]:
         """Return the routes that are to be moved now."""
-        hot, now = self.hot, _now()
-        self._since = {spec: self._since.get(spec, now) for spec in hot}
+        unsettled, now = self._unsettled, _now()
+        self._since = {spec: self._since.get(spec, now) for spec in unsettled}
         if self._base.behind:
             return []
         oldest = self._old * self._enough / self._many
-        many = len(hot) >= self._enough or any(now - since >= oldest for since in self._since.values())
+        many = len(unsettled) >= self._enough or any(now - since >= oldest for since in self._since.values())
+        ready = [spec for spec in movable(unsettled, self._place) if not self._hot.awaited(spec)]
         # A hub that ended amid a move has left routes in both tiers.
-        return [s for s in movable(hot, self._place) if not self._hot.awaited(s) and (many or self._base.may_serve(s))]
+        return ready if many else [spec for spec in ready if self._base.may_serve(spec)]
 
-    async def _move(self, specs: Iterable[RouteSpec], timeout: float) -> None:
-        """Have the base Traefik serve these hot routes, and then take them out of the hot tier."""
+    async def _serve(self, specs: Iterable[RouteSpec], timeout: float) -> None:
+        """Have the base Traefiks serve these hot routes."""
         moving = {spec: route for spec, route in self.hot.items() if spec in set(specs)}
         self._hostless = self._hostless or any(not spec.host for spec in moving)
         # A route in the base tier is served already, and may be newer.
         wanted = [self._base.route(spec) or route for spec, route in moving.items()]
         await asyncio.gather(*(self._base.serve(route, timeout) for route in wanted))
+
+    async def _clear(self) -> None:
+        """Take the routes that all base Traefiks serve out of the hot tier.
+
+        One that is out of the hub's sight may lead users to the hot tier for them.
+        """
+        now = _now()
+        self._served = {spec: self._served.get(spec, now) for spec in self.hot if self._base.serves(spec)}
+        if self._base.lost:
+            return
+        gone = [spec for spec, since in self._served.items() if now - since >= self._margin]
         # One that was deleted meanwhile cannot be a hot one again before the base Traefik has loaded that.
-        await asyncio.gather(*(self._hot.remove(spec.key, timeout) for spec in moving))
+        await asyncio.gather(*(self._hot.remove(spec.key, self._timeout) for spec in gone))
 
 
 def _now() -> float:

@@ -10,6 +10,8 @@ import re
 from collections.abc import Mapping
 from typing import Any, Final
 
+from .static_config import TIERS_SINCE
+
 #: Since this version Traefik merges slashes and resolves dots in paths unless told otherwise.
 _SANITIZES_SINCE: Final = (3, 3, 6)
 #: An older version decodes the reserved characters in a path, too, so that no rule of kvproxy's matches them.
@@ -58,6 +60,37 @@ def reserved_advice(version: tuple[int, ...]) -> list[str]:
     return [
         f"Traefik {'.'.join(map(str, version))} decodes %23, %25, %2F and %3F in paths, so requests to users and "
         "servers with '#', '%', '/' or '?' in their names do not reach them; update Traefik to 3.4.1 or newer."
+    ]
+
+
+def tiers_advice(version: tuple[int, ...]) -> list[str]:
+    """A sentence if two tiers of routes are not used with a Traefik of this version.
+
+    >>> tiers_advice(TIERS_SINCE)
+    []
+    """
+    if version >= TIERS_SINCE:
+        return []
+    return [
+        f"Traefik {'.'.join(map(str, version))} is too old for c.TraefikProxy.route_tiers = 'two', so all routes are "
+        "added to the base tier; use Traefik 3.7 or newer, or set route_tiers to 'one'."
+    ]
+
+
+def hot_advice(shown: Mapping[str, Any]) -> list[str]:
+    """A sentence if a second Traefik would not pass on the headers of the first one as they are.
+
+    >>> hot_advice({"forwardedHeaders": {"trustedIPs": ["127.0.0.1"], "notAppendXForwardedFor": True}})
+    []
+    """
+    headers = _section(shown, "forwardedHeaders")
+    trusts = headers.get("insecure") or headers.get("trustedIPs")
+    if trusts and headers.get("notAppendXForwardedFor"):
+        return []
+    return [
+        "The second Traefik changes the X-Forwarded-… headers of the first one; set forwardedHeaders.trustedIPs = "
+        f'["127.0.0.1", "::1"] and notAppendXForwardedFor = true below entryPoints.{shown.get("name", "<name>")} of '
+        "its static configuration, as `kvproxy static-config --hot` writes them."
     ]
 
 

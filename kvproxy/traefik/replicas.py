@@ -98,6 +98,11 @@ class Replicas:
         return any(replica.silent for replica in self.counted)
 
     @property
+    def lost(self) -> bool:
+        """True if a replica, be it counted or not, has not answered for longer than the grace period."""
+        return any(r.problem is not None and self._now() - r.answered >= self._grace for r in self.all)
+
+    @property
     def version(self) -> tuple[int, ...] | None:
         """The oldest version among the counted replicas, None as long as none was asked."""
         return min([replica.version for replica in self.counted if replica.version is not None], default=None)

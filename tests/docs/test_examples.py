@@ -291,6 +291,49 @@ def test_compose_file(compose: dict[str, Any], missing: Callable[[str, str], Non
     assert seen == {name: config["content"] for name, config in compose["configs"].items()}
 
 
+def test_compose_with_two_tiers(compose: dict[str, Any], tmp_path: Path, missing: Callable[[str, str], None]) -> None:
+    """A second Traefik beside each one, whose network the first one joins; the hub asks both by the same names."""
+    program = find_compose()
+    if program is None:
+        missing("Docker Compose", "compose.two-tiers.yaml was not looked at")
+        return
+    files = [f"--file={COMPOSE / name}" for name in ("compose.yaml", "compose.two-tiers.yaml")]
+    command = [*program, *files, "config", "--format", "json"]
+    ran = subprocess.run(command, env={**os.environ, **environment()}, capture_output=True, text=True, timeout=60)
+    assert (ran.returncode, ran.stderr) == (0, "")
+    made = json.loads(ran.stdout)
+    services, configs = made["services"], {name: one["content"] for name, one in made["configs"].items()}
+    for number in (1, 2):
+        base, hot, before = services[f"traefik-{number}"], services[f"hot-{number}"], f"traefik-{number}"
+        assert (base["network_mode"], base.get("networks")) == (f"service:hot-{number}", None)
+        assert hot["image"] == base["image"] == compose["services"][before]["image"]
+        place = compose["services"][before]["networks"]["store"]["ipv4_address"]
+        assert hot["networks"]["store"] == {"ipv4_address": place, "aliases": [before]}
+        assert hot["networks"]["users"] == {"aliases": [before]}
+        assert [one["source"] for one in hot["configs"]] == ["hot.toml"]
+    static = tomllib.loads(configs["hot.toml"])
+    check_static(static, tmp_path)
+    first = tomllib.loads(configs["traefik.toml"])["providers"]["redis"]
+    assert static["providers"]["redis"] == {**first, "db": 1, "rootKey": "hot-traefik"}
+    assert configs["traefik.toml"] == compose["configs"]["traefik.toml"]["content"]
+    text = (COMPOSE / "jupyterhub_config.py").read_text()
+    assert "route_tiers" not in load(text, tmp_path).TraefikProxy
+    chosen = text.replace('os.environ.get("ROUTE_TIERS")', repr(services["hub"]["environment"]["ROUTE_TIERS"]))
+    settings = load(chosen, tmp_path).TraefikProxy
+    assert settings.route_tiers == "two"
+    (port,) = {url.rpartition(":")[2] for url in settings.hot_traefik_api_url}
+    assert static["entryPoints"]["auth_api"]["address"] == f"api-here:{port}"
+    names = [
+        [url.rpartition(":")[0] for url in urls] for urls in (settings.traefik_api_url, settings.hot_traefik_api_url)
+    ]
+    assert names[0] == names[1]
+    kubernetes = yaml.safe_load((KUBERNETES / "two-tiers/secret.yaml").read_text())["stringData"]["users.acl"]
+    rights = [
+        dict(re.findall(r"^user (\w+) on >\S+ (.*)$", acl, re.MULTILINE)) for acl in (kubernetes, configs["users.acl"])
+    ]
+    assert {**rights[1], **rights[0]} == rights[1]
+
+
 def find_compose() -> list[str] | None:
     """Docker's plugin if there is one, else Debian's package of it; it needs no Docker engine to read a file."""
     if shutil.which("docker"):
@@ -488,6 +531,73 @@ def test_every_way_in_leads_to_traefik() -> None:
     (ingress,) = further_manifests()
     (path,) = ingress["spec"]["rules"][0]["http"]["paths"]
     assert path["backend"]["service"] == {"name": "kvproxy-public", "port": {"name": "http"}}
+
+
+def with_two_tiers() -> dict[str, dict[str, Any]]:
+    """The manifests that the component changes, by kind and name, as Kustomize makes them; all its patches add."""
+    found = {f"{one['kind']} {one['metadata']['name']}": one for one in manifests()}
+    component = yaml.safe_load((KUBERNETES / "two-tiers/kustomization.yaml").read_text())
+    changed = {}
+    for patch in component["patches"]:
+        if "path" in patch:
+            over = yaml.safe_load((KUBERNETES / "two-tiers" / patch["path"]).read_text())
+            name = f"{over['kind']} {over['metadata']['name']}"
+            changed[name] = {**found[name], "stringData": {**found[name]["stringData"], **over["stringData"]}}
+            continue
+        name = f"{patch['target']['kind']} {patch['target']['name']}"
+        changed[name] = found[name]
+        for step in yaml.safe_load(patch["patch"]):
+            assert step["op"] == "add"
+            *above, last = step["path"].strip("/").split("/")
+            place: Any = changed[name]
+            for part in above:
+                place = place[int(part) if isinstance(place, list) else part]
+            if isinstance(place, list):
+                assert last == "-"
+                place.append(step["value"])
+            else:
+                assert last not in place
+                place[last] = step["value"]
+    return changed
+
+
+@pytest.mark.parametrize("name", with_two_tiers())
+def test_manifests_with_two_tiers_fit_the_schemas_of_kubernetes(name: str) -> None:
+    """With no field that Kubernetes does not know."""
+    kubernetes_validate.validate(with_two_tiers()[name], KUBERNETES_VERSION, strict=True)
+
+
+def test_two_tiers_fit_together(tmp_path: Path) -> None:
+    """A second Traefik of the same image in each pod; the hub finds its API by the same name, and may reach it."""
+    changed = with_two_tiers()
+    pod = changed["Deployment kvproxy-traefik"]["spec"]["template"]["spec"]
+    (hot,), (base,) = pod["initContainers"], pod["containers"]
+    assert (hot["image"], hot["restartPolicy"]) == (base["image"], "Always")
+    secret = changed["Secret kvproxy"]["stringData"]
+    assert {item["key"] for item in pod["volumes"][0]["secret"]["items"]} <= secret.keys()
+    static = tomllib.loads(secret["hot.toml"])
+    check_static(static, tmp_path)
+    assert static["providers"]["redis"] == {
+        **tomllib.loads(secret["traefik.toml"])["providers"]["redis"],
+        "db": 1,
+        "rootKey": "hot-traefik",
+    }
+    (code,) = yaml.safe_load((KUBERNETES / "values-two-tiers.yaml").read_text())["hub"]["extraConfig"].values()
+    settings = load(hub_configurations()["kubernetes"] + code, tmp_path).TraefikProxy
+    assert settings.route_tiers == "two"
+    host, _, port = settings.hot_traefik_api_url.rpartition(":")
+    assert host == settings.traefik_api_url.rpartition(":")[0]
+    assert static["entryPoints"]["auth_api"]["address"] == f":{port}"
+    assert [one["containerPort"] for one in hot["ports"]] == [int(port)]
+    ports = changed["Service kvproxy-traefik-api"]["spec"]["ports"]
+    assert {one["name"]: (one["port"], one["targetPort"]) for one in ports}["hot-api"] == (int(port), int(port))
+    (rule,) = [one for one in changed["NetworkPolicy kvproxy-traefik"]["spec"]["ingress"] if "from" in one]
+    assert rule["ports"] == [{"port": "api"}, {"port": int(port)}]
+    kustomization = (KUBERNETES / "kustomization.yaml").read_text()
+    assert "components" not in yaml.safe_load(kustomization)
+    assert yaml.safe_load(kustomization.replace("# components:\n#   -", "components:\n  -"))["components"] == [
+        "two-tiers"
+    ]
 
 
 def test_users_servers_may_come_to_traefik() -> None:

@@ -24,7 +24,7 @@ from kvproxy.testing.servers.tcp_proxy import TcpProxy
 from kvproxy.testing.servers.tls import Certificates
 from kvproxy.traefik.static_config import deep_merge
 
-from .deployed import EXAMPLES, HUB_PASSWORD, ExampleTraefik
+from .deployed import EXAMPLES, HUB_PASSWORD, ExampleHotTraefik, ExampleTraefik
 
 CHART_VARIABLE: Final = "KVPROXY_CHART"
 #: The program of configurable-http-proxy, if it is not on PATH.
@@ -83,6 +83,7 @@ def chart_hub(
     *,
     ours: bool = True,
     hub_port: int = 0,
+    hot: ExampleHotTraefik | None = None,
 ) -> HubProcess:
     """A hub with the chart's configuration and the example's values; addresses are those of this machine.
 
@@ -94,10 +95,12 @@ def chart_hub(
         token: what that proxy lets its hub in with.
         ours: False for the hub that the chart makes without the example's values.
         hub_port: where the hub listens for the proxy and users' servers; a free port if 0.
+        hot: the example's second Traefik, for a hub with two tiers of routes.
     """
     hub_port = hub_port or free_port()
     code = _placed(example_values()["hub"]["extraConfig"]["kvproxy"], redis, traefiks) if ours else ""
-    values = {"hub": {"extraConfig": {"kvproxy": code}}}
+    extra = {"kvproxy": code, **(_two_tiers(hot) if hot is not None else {})}
+    values = {"hub": {"extraConfig": extra}}
     if (chart := chart_folder()) is not None:
         prelude = _of_the_chart(chart, directory, values)
     else:
@@ -136,6 +139,15 @@ def _placed(code: str, redis: RedisServer, traefiks: list[ExampleTraefik]) -> st
         assert old in code
         code = code.replace(old, new)
     return code
+
+
+def _two_tiers(hot: ExampleHotTraefik) -> dict[str, str]:
+    values = yaml.safe_load((EXAMPLES / "kubernetes/values-two-tiers.yaml").read_text())
+    extra: dict[str, str] = values["hub"]["extraConfig"]
+    ((name, code),) = extra.items()
+    assert "http://kvproxy-traefik-api:8098" in code
+    placed = code.replace("http://kvproxy-traefik-api:8098", hot.api_url)
+    return {name: f"{placed}\nc.TraefikProxy.hot_traefik_url = {hot.url!r}\n"}
 
 
 def _of_the_chart(chart: Path, directory: Path, values: dict[str, Any]) -> str:

@@ -35,15 +35,38 @@ def static_of(example: str) -> dict[str, Any]:
     return tomllib.loads(_secret()["traefik.toml"])
 
 
-def _secret() -> dict[str, str]:
-    found: dict[str, str] = yaml.safe_load((EXAMPLES / "kubernetes/secret.yaml").read_text())["stringData"]
+def _secret(folder: str = "kubernetes") -> dict[str, str]:
+    found: dict[str, str] = yaml.safe_load((EXAMPLES / folder / "secret.yaml").read_text())["stringData"]
     return found
 
 
-def example_redis() -> RedisServer:
-    """A Redis with the users of examples/kubernetes, which survives restarts; it does not run yet."""
-    users = [line.removeprefix("user ") for line in _secret()["users.acl"].splitlines()]
+def example_redis(folder: str = "kubernetes") -> RedisServer:
+    """A Redis with the users of an example for Kubernetes, which survives restarts; it does not run yet."""
+    users = [line.removeprefix("user ") for line in _secret(folder)["users.acl"].splitlines()]
     return RedisServer(acl=users, appendonly=True)
+
+
+class ExampleHotTraefik(TraefikServer):
+    """The second Traefik of a pod in examples/kubernetes/two-tiers, beside a Redis with its users.
+
+    Args:
+        directory: where its configuration is written.
+        redis_port: where its Redis listens.
+    """
+
+    def __init__(self, directory: Path, redis_port: int):
+        static = tomllib.loads(_secret("kubernetes/two-tiers")["hot.toml"])
+        port, api_port = free_port(), free_port()
+        #: Where it serves the first Traefik, and where its API is.
+        self.url, self.api_url = f"http://127.0.0.1:{port}", f"http://127.0.0.1:{api_port}"
+        static["entryPoints"]["hot"]["address"] = f"127.0.0.1:{port}"
+        static["entryPoints"]["hot"]["transport"]["lifeCycle"] = {"graceTimeOut": "1s"}
+        static["entryPoints"]["auth_api"]["address"] = f"127.0.0.1:{api_port}"
+        assert static["providers"]["redis"]["password"] == TRAEFIK_PASSWORD
+        static["providers"]["redis"]["endpoints"] = [f"127.0.0.1:{redis_port}"]
+        file = directory / "hot.toml"
+        file.write_text(tomli_w.dumps(static))
+        super().__init__(file, [port, api_port])
 
 
 class ExampleTraefik(TraefikServer):

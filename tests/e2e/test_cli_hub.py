@@ -10,7 +10,7 @@ from collections.abc import Callable
 import pytest
 
 from kvproxy.testing.hub import HubClient, HubProcess
-from kvproxy.testing.servers import RedisServer, TraefikServer, wait_until
+from kvproxy.testing.servers import RedisServer, TraefikServer, free_port, wait_until
 
 from .command import documented, process
 from .peer import peer_keys
@@ -76,7 +76,7 @@ async def test_a_traefik_by_static_config_serves_a_hub(
             "TraefikRedisProxy.redis_password": PASSWORD,
         }
     )
-    make, *look = documented("external-traefik.md")
+    make, _, *look = documented("external-traefik.md")
     done = await run(hub, *make)
     assert (done.status, done.out) == (0, "")
     traefik_server(hub.directory / "traefik.toml", [hub.port, hub.api_port])
@@ -94,6 +94,50 @@ async def test_a_traefik_by_static_config_serves_a_hub(
     assert "shows no metrics" not in hub.log_text
     assert not re.search(r"^\[[WE] .*Traefik", hub.log_text, re.MULTILINE)
     assert hub.end() == 0
+    assert hub.log_text.partition("Traceback")[2][:3000] == ""
+
+
+async def test_a_pair_by_static_config_serves_a_hub(
+    hub_factory, redis_factory: Callable[..., RedisServer], traefik_server: Callable[..., TraefikServer]
+) -> None:
+    """Two tiers of routes, as the same page says; the hub is killed, and ends, and the pair goes on."""
+    redis = redis_factory(password=PASSWORD, appendonly=True)
+    hot, hot_api = free_port(), free_port()
+    hub = hub_factory(
+        {
+            "TraefikProxy.should_start": False,
+            "TraefikProxy.placeholder_certificate": True,
+            "TraefikProxy.route_tiers": "two",
+            "TraefikProxy.hot_traefik_url": f"http://127.0.0.1:{hot}",
+            "TraefikProxy.hot_traefik_api_url": f"http://127.0.0.1:{hot_api}",
+            "TraefikRedisProxy.redis_url": redis.url,
+            "TraefikRedisProxy.redis_password": PASSWORD,
+            "JupyterHub.cleanup_servers": False,
+        }
+    )
+    base, second, *look = documented("external-traefik.md")
+    for make in (base, second):
+        assert (await run(hub, *make)).status == 0
+    traefik_server(hub.directory / "hot.toml", [hot, hot_api])
+    traefik_server(hub.directory / "traefik.toml", [hub.port, hub.api_port])
+    hub.start()
+    async with HubClient(hub, "gus") as gus:
+        assert (await gus.log_in()).status == 200
+        await gus.spawn()
+        assert await gus.run("print(6 * 7)") == "42\n"
+        checked, routes = [await run(hub, *command) for command in look]
+        assert "warning" not in checked.out
+        assert checked.status == 0, checked.out
+        assert not any(route["differs"] for route in json.loads(routes.out)["routes"])
+        known = await gus.routes()
+        hub.kill()
+        assert await gus.run("print(6 * 7)") == "42\n"
+        await asyncio.to_thread(hub.start)
+        assert await gus.run("print(6 * 7)") == "42\n"
+        assert await gus.routes() == known
+        assert not re.search(r"^\[[WE] .*(Traefik|tier)", hub.log_text, re.MULTILINE)
+        assert hub.end() == 0
+        assert (await gus.server("GET", "api")).status == 200
     assert hub.log_text.partition("Traceback")[2][:3000] == ""
 
 

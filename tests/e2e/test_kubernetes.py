@@ -6,6 +6,7 @@ they are, see `chart.py`; a configuration of the same shape, and a port that pas
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import functools
 import http.server
@@ -29,7 +30,7 @@ from kvproxy.testing.servers import Certificates, RedisServer, TraefikServer, fr
 from kvproxy.testing.servers.haproxy import HaproxyServer
 
 from .chart import ChartProxy, StandIn, by_way_of, chart_hub, example_values, find_proxy
-from .deployed import EXAMPLES, ExampleTraefik, example_balancer, example_redis
+from .deployed import EXAMPLES, ExampleHotTraefik, ExampleTraefik, example_balancer, example_redis
 from .proxies import until_true
 
 pytestmark = [pytest.mark.hub, pytest.mark.timeout(240)]
@@ -240,6 +241,34 @@ async def answers(url: str, trust: ssl.SSLContext | bool = True) -> bool:
         async with aiohttp.ClientSession() as session, session.get(url, ssl=trust) as answer:
             return answer.status == 200
     return False
+
+
+async def test_two_tiers_with_a_second_traefik_in_the_pod(tmp_path: Path) -> None:
+    """As two-tiers/ and values-two-tiers.yaml have it; its users of Redis have the rights. The hub is replaced."""
+    with contextlib.ExitStack() as stack:
+        redis = stack.enter_context(example_redis("kubernetes/two-tiers"))
+        hot = stack.enter_context(ExampleHotTraefik(tmp_path, redis.port))
+        end = {"graceTimeOut": "1s"}
+        traefik = stack.enter_context(ExampleTraefik(tmp_path, "traefik", "kubernetes", redis.port, end))
+        made = chart_hub(tmp_path, redis, [traefik], "http://127.0.0.1:9", secrets.token_hex(16), hot=hot)
+        hub = stack.enter_context(made)
+        async with HubClient(hub, "ada") as ada:
+            await ada.log_in()
+            await ada.spawn()
+            assert await ada.run("print(6 * 7)") == "42\n"
+            command = [sys.executable, "-m", "kvproxy", "check", "-f", str(hub.directory / "jupyterhub_config.py")]
+            looking = functools.partial(subprocess.run, cwd=hub.directory, env=hub.environment, capture_output=True)
+            done = await asyncio.to_thread(looking, command, text=True, timeout=60)
+            assert done.returncode == 0, done.stdout + done.stderr
+            assert f"{hot.api_url} has loaded the store's latest contents" in done.stdout
+            hub.kill()
+            assert await ada.run("print(6 * 7)") == "42\n"
+            await asyncio.to_thread(hub.start)
+            hot.restart()
+            await until_true(functools.partial(answers, f"{hub.url}/user/ada/api"), 30)
+            assert await ada.run("print(6 * 7)") == "42\n"
+        assert hub.end() == 0
+        assert hub.log_text.partition("Traceback")[2][:3000] == ""
 
 
 def test_the_first_look_when_something_is_wrong(cluster: Cluster) -> None:

@@ -64,6 +64,18 @@ TRAITS: list[tuple[dict[str, Any], str]] = [
         r"hot_traefik_url = .* must look like 'http://127\.0\.0\.1:8097'",
     ),
     (
+        {f"{T}.route_tiers": "two", f"{T}.hot_traefik_api_url": "http://traefik:8098"},
+        r"hot_traefik_api_url = .* must look like 'http://127\.0\.0\.1:8097'",
+    ),
+    (
+        {f"{T}.route_tiers": "two", f"{T}.should_start": False},
+        r"needs a second Traefik beside each one .*; set c\.TraefikProxy\.hot_traefik_api_url",
+    ),
+    (
+        {f"{T}.hot_traefik_api_url": ["http://a:1/x", "http://b:1/y"]},
+        r"hot_traefik_api_url names several URLs with different paths",
+    ),
+    (
         {f"{T}.route_tiers": "two", f"{T}.traefik_servers_transport": "own@file"},
         r"route_tiers = 'two' does not work with",
     ),

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 
 import pytest
 from hypothesis import settings
@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from kvproxy.errors import KVProxyError, StoreUnavailableError, TraefikError
+from kvproxy.reconcile.plan import revision_operation
 from kvproxy.reconcile.reconciler import Reconciler
 from kvproxy.reconcile.tiers import CatchAll, Tiers
 from kvproxy.routing.entry import Layout
@@ -44,6 +45,10 @@ class Pair(RuleBasedStateMachine):
 
     layout = Layout(kind="flat")
     grace = 0.0
+    #: See :class:`.Tiers`.
+    margin = 0.0
+    #: See :class:`.Reconciler`.
+    serves_already: Callable[[], Awaitable[bool]] | None = None
 
     def __init__(self) -> None:
         super().__init__()
@@ -69,14 +74,17 @@ class Pair(RuleBasedStateMachine):
     async def open(self) -> None:
         """Open both tiers."""
         base, hot = self.stores
-        self.base = Reconciler(base, base.traefik, log=LOG, layout=self.layout, patience=3, delete_grace=self.grace)
-        self.hot = Reconciler(hot, hot.traefik, log=LOG, layout=Layout(kind="flat"), patience=3)
+        again, grace = self.serves_already, self.grace
+        self.base = Reconciler(
+            *(base, base.traefik), log=LOG, layout=self.layout, patience=3, delete_grace=grace, serves_already=again
+        )
+        self.hot = Reconciler(hot, hot.traefik, log=LOG, layout=Layout(kind="flat"), patience=3, serves_already=again)
         await self.hot.start()
         await self.base.start()
 
     async def begin(self) -> None:
         """Have the routes in two tiers from now on."""
-        self.tiers = Tiers(self.base, self.hot, CATCH_ALL, TIMEOUT, LOG, many=3, old=1.0)
+        self.tiers = Tiers(self.base, self.hot, CATCH_ALL, TIMEOUT, LOG, many=3, old=1.0, margin=self.margin)
         self.moving = asyncio.create_task(self.tiers.run())
         self.busy["/"] = asyncio.create_task(self._add("/", HUB))
 
@@ -382,6 +390,92 @@ def test_deletions_of_settled_routes_wait_and_those_of_hot_ones_do_not() -> None
 
 def _assert(truth: bool) -> None:
     assert truth
+
+
+def test_without_a_hot_traefik_all_is_as_with_one_tier() -> None:
+    """It is unreachable for long: the base one has all routes, and leads to the hub; and then it is back."""
+
+    def away(pair: PairWithFaults, target: str) -> None:
+        pair.traefik_away(1, True)
+        pair.time_passes(40.0)
+        assert pair._answer(pair.stores[0], "/elsewhere") == HUB.target
+        assert pair._answer(pair.stores[0], PATHS[0]) == target
+        assert pair.tiers.count == len(pair.wanted)
+        assert pair.tiers.get("/") == HUB.as_dict()
+
+    def back(pair: PairWithFaults) -> None:
+        pair.traefik_away(1, False)
+        pair.time_passes(40.0)
+        assert pair._answer(pair.stores[0], "/elsewhere") == CATCH_ALL.url
+
+    scene(
+        lambda pair: pair.add(ADA, 1),
+        lambda pair: away(pair, "http://127.0.0.1:1"),
+        lambda pair: pair.add(ADA, 2),
+        lambda pair: pair.restart(),
+        lambda pair: away(pair, "http://127.0.0.1:2"),
+        back,
+    )
+
+
+def test_a_moved_route_stays_hot_for_a_base_traefik_that_the_hub_does_not_know_yet() -> None:
+    """For as long as it may take the hub to learn of it."""
+    pair = PairWithFaults()
+    pair.margin = 10.0
+    pair.start()
+    pair.add(ADA, 1)
+    pair.time_passes(4.0)
+    for seconds, hot in ((2.0, True), (10.0, False)):
+        pair.time_passes(seconds)
+        assert pair._answer(pair.stores[0], PATHS[0]) == "http://127.0.0.1:1"
+        assert (pair._answer(pair.stores[1], PATHS[0]) == "http://127.0.0.1:1") == hot
+    pair.teardown()
+
+
+def test_a_hot_traefik_keeps_its_routes_until_the_base_one_has_them() -> None:
+    """The stores were emptied while no hub ran, so nobody knows which routes the hot Traefik still serves."""
+
+    async def serves() -> bool:
+        return True
+
+    async def check() -> None:
+        with pair.tiers.checking():
+            await asyncio.gather(*(pair.tiers.add(route, TIMEOUT) for route in (HUB, make_route(ADA, HUB.target, {}))))
+
+    pair = PairWithFaults()
+    pair.serves_already = serves
+    before = revision_operation(ALONE, 1)
+    for store in pair.stores:
+        store.traefik._loaded = {before.key: str(before.value)}
+    pair.loop.run(pair._start())
+    pair.base_loads_slowly(True)
+    checking = pair.loop.create_task(check())
+    pair.time_passes(4.0)
+    assert pair.stores[0].config
+    assert not pair.stores[1].config
+    pair.base_loads_slowly(False)
+    pair.time_passes(4.0)
+    assert checking.done()
+    assert pair._answer(pair.stores[0], PATHS[0]) == HUB.target
+    assert pair._answer(pair.stores[0], "/elsewhere") == CATCH_ALL.url
+    pair.wanted[ADA] = make_route(ADA, HUB.target, {})
+    pair.teardown()
+
+
+@pytest.mark.parametrize("tier", [0, 1])
+def test_a_traefik_that_is_too_old_has_one_tier(tier: int) -> None:
+    """It would change X-Forwarded-For."""
+
+    def old(pair: PairWithFaults) -> None:
+        pair.stores[tier].traefik.release = "3.6.9"
+        pair.restart()
+        pair.time_passes(0.5)
+
+    def in_base(pair: PairWithFaults) -> None:
+        assert pair._answer(pair.stores[0], PATHS[0]) == "http://127.0.0.1:1"
+        assert pair._answer(pair.stores[1], PATHS[0]) != "http://127.0.0.1:1"
+
+    scene(old, lambda pair: pair.add(ADA, 1, 0.5), in_base)
 
 
 TestPair = Pair.TestCase

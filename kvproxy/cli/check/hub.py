@@ -87,7 +87,7 @@ def network(hub: Hub) -> list[Finding]:
             tls=tls,
             verify=proxy.traefik_api_validate_cert,
             what="the API's password",
-            mend="Give its entry point TLS and begin traefik_api_url with https://."
+            mend=f"Give its entry point TLS and begin {'hot_' if proxy.hot else ''}traefik_api_url with https://."
             if not tls
             else "Name its authority with traefik_api_ca, and leave traefik_api_validate_cert at True.",
         )

@@ -42,7 +42,7 @@ async def _examine_tier(tier: Hub, runs: bool) -> list[Finding]:
     async with opened(tier.proxy) as store, replicas(tier) as asked:
         said, held = await examine_store(tier, store)
         opinions, _ = await strangers(tier, api_urls(tier.proxy))
-        return [*said, *await examine_traefik(tier, store, held, asked, runs), *opinions]
+        return [*network(tier), *said, *await examine_traefik(tier, store, held, asked, runs), *opinions]
 
 
 async def _hub(hub: Hub, store: Store, held: StoreState | None) -> tuple[Finding, bool]:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
         "kvproxy static-config",
         "kvproxy static-config --output /etc/traefik/traefik.toml",
         "kvproxy static-config --for kubernetes",
+        "kvproxy static-config --hot --output /etc/traefik/hot.toml",
         "kvproxy static-config --traefik-version 3.6.5 --output traefik.yaml",
     )
 )
@@ -29,6 +30,11 @@ if TYPE_CHECKING:
     type=click.Choice(["compose", "kubernetes", "systemd"]),
     help="The environment of Traefik, as in kvproxy's example of that name. It decides how Traefik stops and where "
     "its API listens.",
+)
+@click.option(
+    "--hot",
+    is_flag=True,
+    help="For the second Traefik of two tiers, which runs beside the first one (route_tiers = 'two').",
 )
 @click.option(
     "--traefik-version",
@@ -56,6 +62,7 @@ def command(
     config_file: str,
     hub_arguments: tuple[str, ...],
     place: str | None,
+    hot: bool,
     traefik_version: str | None,
     form: str | None,
     output: Path | None,
@@ -73,7 +80,9 @@ def command(
 
     hub = load_hub(config_file, hub_arguments)
     hidden = (output is None and on_terminal()) if with_secrets is None else not with_secrets
-    text, secret = _text(hub.proxy, place, traefik_version, form or _format_of(output), hidden)
+    text, secret = _text(
+        _hot_one(hub.proxy) if hot else hub.proxy, place, traefik_version, form or _format_of(output), hidden
+    )
     for warning in hub.warnings:
         click.echo(f"Warning: {warning}", err=True)
     if hub.proxy.should_start:
@@ -92,9 +101,21 @@ def command(
         _write(output, text)
 
 
+def _hot_one(proxy: KVTraefikProxy) -> KVTraefikProxy:
+    """Return the proxy of the second Traefik."""
+    from ...proxy.hot import allows_tiers
+
+    hot = proxy.hot_proxy()
+    if hot is None or not allows_tiers(proxy, None):
+        raise click.UsageError("The hub has one tier of routes; c.TraefikProxy.route_tiers = 'two' makes it two.")
+    return hot
+
+
 def _text(proxy: KVTraefikProxy, place: str | None, version: str | None, form: str, hidden: bool) -> tuple[str, bool]:
     """Return the text of the file, and True if it contains a secret."""
+    from ...errors import ConfigurationError
     from ...process.launch import DEFAULT_ENVIRONMENT
+    from ...traefik.entry_point import tiers_advice
     from ...traefik.static_config import check_url, groups_allowed
     from .render import PLACES, Place, comments_on, external_configuration, masked, parse_traefik_version, text_of
 
@@ -102,6 +123,8 @@ def _text(proxy: KVTraefikProxy, place: str | None, version: str | None, form: s
     number = parse_traefik_version(version) if version else _installed_version()
     if version:
         groups_allowed(proxy.route_layout, number)
+        if advice := tiers_advice(number) if proxy.hot else []:
+            raise ConfigurationError(advice[0])
     settings = proxy.static_settings(proxy.traefik_provider(), number)
     configuration = external_configuration(settings, PLACES[place] if place else Place())
     environment = proxy.traefik_environment()

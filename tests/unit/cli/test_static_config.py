@@ -250,6 +250,44 @@ def test_a_password_that_is_not_set_masks_nothing() -> None:
     assert masked({"a": "fine", "b": ["x pw y"]}, ["", "pw"]) == {"a": "fine", "b": [MASK]}
 
 
+def test_the_second_traefik_of_two_tiers_reads_other_routes_and_keeps_all_headers(directory: Path) -> None:
+    """On loopback; its API is where the hub looks for it, and its login is the first one's."""
+    config = directory / "jupyterhub_config.py"
+    two = 'c.TraefikProxy.route_tiers = "two"\nc.TraefikProxy.hot_traefik_api_url = "http://traefik-api:8098"\n'
+    config.write_text(CONFIG + two)
+    made = tomllib.loads(run("--hot", "--for", "kubernetes").stdout)
+    point = made["entryPoints"]["hot"]
+    assert point["address"] == "127.0.0.1:8097"
+    assert point["forwardedHeaders"] == {"trustedIPs": ["127.0.0.1/32", "::1/128"], "notAppendXForwardedFor": True}
+    assert point["transport"]["lifeCycle"] == {"graceTimeOut": "60s"}
+    assert made["entryPoints"]["auth_api"]["address"] == ":8098"
+    place = {"endpoints": ["redis:6379"], "db": 4, "rootKey": "hot-traefik"}
+    assert made["providers"]["redis"] == {**place, "username": "traefik", "password": "traefik-pw"}
+    assert "certificatesResolvers" not in made
+
+
+@pytest.mark.parametrize(
+    ("more", "arguments", "said"),
+    [
+        ("", (), "The hub has one tier of routes"),
+        ('c.TraefikProxy.route_tiers = "two"\n', (), "set c.TraefikProxy.hot_traefik_api_url"),
+        (
+            'c.TraefikProxy.route_tiers = "two"\nc.TraefikProxy.hot_traefik_api_url = "http://h:1"\n',
+            ("--traefik-version", "3.6.9"),
+            "Traefik 3.6.9 is too old",
+        ),
+    ],
+)
+def test_a_second_traefik_that_cannot_be_is_refused(
+    more: str, arguments: tuple[str, ...], said: str, directory: Path
+) -> None:
+    """With the setting that would make it possible."""
+    (directory / "jupyterhub_config.py").write_text(CONFIG + more)
+    ran = run("--hot", *arguments)
+    assert ran.exit_code != 0
+    assert said in ran.output
+
+
 def test_files_are_found_at_any_depth() -> None:
     """They must be there where Traefik runs."""
     assert files_in({"b": [{"cert": "/etc/b.pem"}], "a": "/etc/a.pem", "c": "relative", "n": 1}) == (

@@ -10,9 +10,11 @@ from hypothesis import strategies as st
 
 from kvproxy.traefik.entry_point import (
     entry_point_advice,
+    hot_advice,
     plain_https_advice,
     reserved_advice,
     seconds,
+    tiers_advice,
     trust_advice,
 )
 from kvproxy.traefik.static_config import deep_merge
@@ -46,6 +48,22 @@ def test_a_good_entry_point() -> None:
     assert advice({"forwardedHeaders": {"trustedIPs": ["10.0.0.0/8"]}}, public_https=True) == []
     assert advice({"forwardedHeaders": {"insecure": True}}, public_https=True) == []
     assert advice({"http": {"encodedCharacters": {f"allowEncoded{name}": True for name in ALL}}}) == []
+
+
+@pytest.mark.parametrize("headers", [{}, {"trustedIPs": ["127.0.0.1"]}, {"notAppendXForwardedFor": True}])
+def test_a_second_traefik_that_changes_headers(headers: dict[str, Any]) -> None:
+    """Both fields are needed; the sentence names them."""
+    (said,) = hot_advice({**GOOD, "forwardedHeaders": headers})
+    assert "entryPoints.web" in said
+    assert "notAppendXForwardedFor = true" in said
+
+
+def test_a_traefik_that_is_too_old_for_two_tiers() -> None:
+    """It is named, with the version that is not."""
+    assert tiers_advice((3, 7, 0)) == []
+    (said,) = tiers_advice((3, 6, 9))
+    assert "Traefik 3.6.9 is too old" in said
+    assert "3.7 or newer" in said
 
 
 def test_no_limit_is_shown_as_none() -> None:
