@@ -119,7 +119,8 @@ class TestRedis(TraefikServerConformance):
         self, start_proxy: Start, doors: Doors, client_of: ClientOf
     ) -> None:
         """With `auto`; with `two`, the hub would not start."""
-        proxy = await start_proxy(route_tiers="auto", hub_id="first")
+        own = {"http": {"serversTransports": {"own": {"maxIdleConnsPerHost": 7}}}}
+        proxy = await start_proxy(route_tiers="auto", extra_dynamic_config=own, traefik_servers_transport="own@redis")
         many = await doors.open()
         await add_all(proxy, ((f"/user/u{number}/", many) for number in range(WORTHWHILE + 1)))
         assert await client_of(proxy).ask("/user/u7/") == (200, port_of(many))

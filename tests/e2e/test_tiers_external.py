@@ -12,7 +12,9 @@ import itertools
 import os
 import signal
 from collections.abc import AsyncIterator, Awaitable, Callable
+from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -240,6 +242,48 @@ class ExternalPairs:
             for spec, target in routes.items():
                 await until_true(lambda spec=spec, target=target: pair.leads(spec, target), 20)
 
+    async def test_several_hubs_share_a_pair(
+        self, pairs_of: Callable[[int], list[Pair]], make: Callable[..., KVTraefikProxy], doors: Doors
+    ) -> None:
+        """Two by their hosts, one by its base URL; the new routes of each are in the second Traefik."""
+        (pair,) = pairs_of(1)
+        pair.base.start()
+        pair.hot.start()
+        hubs = {
+            "blue": make(hub_id="blue", hub_host="blue.org", hub=SimpleNamespace(routespec="/")),
+            "red": make(hub_id="red", hub_host="red.org", hub=SimpleNamespace(routespec="/")),
+            "green": make(
+                hub_id="green",
+                public_url=f"http://127.0.0.1:{pair.public}/green/",
+                hub=SimpleNamespace(routespec="/green/"),
+            ),
+        }
+        wanted: dict[tuple[str, str], str] = {}
+        for name, proxy in hubs.items():
+            base, host = ("/green/", "any.org") if name == "green" else ("/", f"{name}.org")
+            pages, ada = await doors.open(), await doors.open()
+            await proxy.add_route(base, pages, {"hub": True})
+            await until_true(partial(_is_hot, proxy, ada, base), 20)
+            for number in range(FEW):
+                await proxy.add_route(f"{base}user/u{number}/", ada, {})
+            wanted |= {(host, f"{base}user/u{number}/x"): ada for number in (0, FEW - 1)}
+            wanted |= {(host, f"{base}hub/home"): pages, (host, f"{base}user/none/"): pages}
+        assert all(proxy._session.tiers.hot for proxy in hubs.values())
+        for (host, path), target in wanted.items():
+            assert await pair.client.ask(path, host) == (200, port_of(target)), (host, path)
+        for name, proxy in hubs.items():
+            spec = f"{'/green' if name == 'green' else ''}/user/u{FEW - 1}/"
+            assert len(await proxy.get_all_routes()) == FEW + 1
+            await proxy.delete_route(spec)
+        for (host, path), target in wanted.items():
+            pages = next(t for (h, p), t in wanted.items() if h == host and p.endswith("/hub/home"))
+            leads = pages if path.endswith(f"u{FEW - 1}/x") else target
+
+            async def is_led(host: str = host, path: str = path, leads: str = leads) -> bool:
+                return await pair.client.ask(path, host) == (200, port_of(leads))
+
+            await until_true(is_led, 20)
+
     async def test_a_hub_is_killed_amid_moves(
         self, pairs_of: Callable[[int], list[Pair]], hub: Callable[[], Awaitable[Hub]], doors: Doors
     ) -> None:
@@ -365,10 +409,10 @@ class ExternalPairs:
             await proxy.add_route("/user/eve/", target, {})
 
 
-async def _is_hot(proxy: KVTraefikProxy, target: str) -> bool:
+async def _is_hot(proxy: KVTraefikProxy, target: str, base: str = "/") -> bool:
     """True if a new route is added to the hot tier."""
     # One that was deleted from the base tier may linger there.
-    probe = f"/probe/{next(_NUMBERS)}/"
+    probe = f"{base}probe/{next(_NUMBERS)}/"
     await proxy.add_route(probe, target, {})
     hot = any(spec.key == probe for spec in proxy._session.tiers.hot)
     await proxy.delete_route(probe)
