@@ -7,7 +7,6 @@ reads a store or asks a Traefik.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, TypeAlias
@@ -171,7 +170,7 @@ class Progress:
         """Remove a caller."""
         name = waiter.entry.name
         waiters = self._waiters.get(name, [])
-        with contextlib.suppress(ValueError):
+        if waiter in waiters:
             waiters.remove(waiter)
         if not waiters:
             self._waiters.pop(name, None)

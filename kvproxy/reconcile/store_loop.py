@@ -238,7 +238,7 @@ class StoreLoop:
         Raises:
             StoreError: the store's error; the work that was not done stays due.
         """
-        if self._view in {View.UNREAD, View.STALE} or self._progress.read_wanted:
+        if self._view is View.UNREAD or self._view is View.STALE or self._progress.read_wanted:
             await self._read()
         if await self._waits_for_routes():
             return
@@ -333,7 +333,7 @@ class StoreLoop:
             await self._store.apply(transaction)
             self._observed.applied(transaction.operations)
         self._retry.wrote()
-        self._observer.committed(sum(len(t.operations) for t in transactions), self._now() - start)
+        self._observer.committed(sum([len(t.operations) for t in transactions]), self._now() - start)
         progress.notification_due = not notify and (progress.notification_due or bool(batches))
         if notify:
             progress.notified(revision)
