@@ -111,9 +111,10 @@ class Progress:
 
     def notified(self, revision: int) -> None:
         """Record that Traefik has just been notified of this revision."""
+        now = _now()
         if self.told <= (self.loaded or 0):
-            self.pace.begin(_now())
-        self.told, self.told_at, self.told_is_lost = revision, _now(), False
+            self.pace.begin(now)
+        self.told, self.told_at, self.told_is_lost = revision, now, False
         self.traefik_due.set()
 
     def learn(self, loaded: int | None, problem: str | None, version: tuple[int, ...] | None) -> bool:

@@ -246,14 +246,15 @@ class StoreLoop:
         if not self._progress.notification_due:
             self._mark(*await self._regrouper.step(self.unwritten, waits=self.unwritten.all_may_wait(now)))
         # Edits may arrive while the commit is awaited: they mark names dirty again, and belong to the next step.
-        names = self._writing = self._take_due(now)
-        captured = {name: self.desired.get(name) for name in names}
+        behind, desired = self._progress.behind, self.desired
+        names = self._writing = self._take_due(now, behind)
+        captured = {name: desired.get(name) for name in names}
         commits = self._progress.take_commits(names)
         waiters = {name: self._progress.waiters(name) for name in names}
         batches = [operations for name in names for operations in self._difference(name, captured[name])]
         # Only deletions are committed while Traefik is behind. They need no notification of their own: the next one
         # covers them.
-        notify = (bool(batches) or self._progress.notification_due) and not self._progress.behind
+        notify = (bool(batches) or self._progress.notification_due) and not behind
         try:
             await self._commit(batches, notify)
         except StoreError as error:
@@ -305,9 +306,9 @@ class StoreLoop:
             self._next_commit = NextCommit.WHOLE
         return split
 
-    def _take_due(self, now: float) -> list[str]:
+    def _take_due(self, now: float, behind: bool) -> list[str]:
         """Take all names if one is due; while Traefik is behind only deletions, as no caller waits for Traefik then."""
-        if self._progress.behind:
+        if behind:
             return self.unwritten.take(now, lambda name: name not in self.desired)
         anyway = self._progress.notification_due or bool(self._observed.release())
         return self.unwritten.take(now, anyway=anyway)

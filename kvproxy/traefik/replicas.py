@@ -197,7 +197,6 @@ class Replicas:
         return {name: _worst([said[name] for said in answers]) for name in due}
 
     async def _judge(self, replica: Replica, due: Mapping[str, Entry], rows: int) -> dict[str, Verdict]:
-        several = f" ({replica.view.label})" if len(self.all) > 1 else ""
         try:
             if len(due) * _TABLE_ROWS_PER_REQUEST > rows:
                 table = await replica.view.table()
@@ -207,7 +206,9 @@ class Replicas:
         except TraefikError as error:
             replica.problem = str(error)
             return dict.fromkeys(due, Pending(str(error)))
-        return {name: _at(verdict, several) for name, verdict in said.items()}
+        if len(self.all) > 1:
+            said = {name: _at(verdict, replica.view.label) for name, verdict in said.items()}
+        return said
 
     async def _judge_each(self, view: TraefikView, due: Mapping[str, Entry]) -> dict[str, Verdict]:
         left, said = iter(due.items()), dict[str, Verdict]()
@@ -245,5 +246,5 @@ def _worst(verdicts: Sequence[Verdict]) -> Verdict:
     return Ready()
 
 
-def _at(verdict: Verdict, several: str) -> Verdict:
-    return verdict if isinstance(verdict, Ready) else type(verdict)(verdict.why + several)
+def _at(verdict: Verdict, replica: str) -> Verdict:
+    return verdict if isinstance(verdict, Ready) else type(verdict)(f"{verdict.why} ({replica})")
