@@ -62,6 +62,8 @@ class Progress:
         self._polls: list[Done] = []
         #: Set when the store loop has work to do.
         self.store_due = asyncio.Event()
+        #: True while the store loop has work that waits for Traefik, so that it is woken after each poll.
+        self.store_waits = True
         #: Set when Traefik is to be polled often, as a caller waits for it.
         self.traefik_due = asyncio.Event()
         #: The revision that Traefik was notified of last, and the loop's time from which it is waited for.
@@ -126,6 +128,9 @@ class Progress:
             version: the oldest version among the replicas.
         """
         before, self.loaded = self.loaded, loaded
+        if version != self.version:
+            # It decides if there may be groups.
+            self.store_waits = True
         self.problem, self.version = problem, version
         now, was = loaded or 0, before or 0
         if problem is not None or now < was:

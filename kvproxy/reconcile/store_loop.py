@@ -195,6 +195,8 @@ class StoreLoop:
         pause = min(self._schedule.pause(now), max(self._regrouper.due - now, 0.0), self.unwritten.pause(now))
         if self._lease is not None:
             pause = min(pause, self._lease.pause(self._now()))
+        progress = self._progress
+        progress.store_waits = bool(self.unwritten) or progress.notification_due or self._regrouper.waits
         timer = asyncio.get_running_loop().call_later(pause, self._progress.store_due.set)
         # Not wait_for, which loses a cancellation that comes at the same moment as the event (Python before 3.12).
         await self._progress.store_due.wait()
