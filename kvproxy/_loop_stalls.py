@@ -55,8 +55,9 @@ class LoopStalls:
         """
         loop = asyncio.get_running_loop()
         begin, lost = loop.time(), self.lost
-        left = timeout
+        stalled, left = 0.0, timeout
         while left > 0 and not future.done():
             await asyncio.wait({future}, timeout=left)
-            left = begin + timeout + (self.lost - lost) - loop.time()
-        return self.lost - lost
+            stalled = self.lost - lost
+            left = begin + timeout + stalled - loop.time()
+        return stalled

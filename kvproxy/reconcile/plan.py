@@ -8,7 +8,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from itertools import chain
 from typing import Final
 
 from ..errors import StoreError
@@ -121,34 +120,43 @@ def transactions(
     """
     packed: list[list[Operation]] = []
     size = Size(0, 0)
-    for operations, more in chain.from_iterable([_parts(batch, capabilities) for batch in (*batches, last)]):
-        if not _fits(more, capabilities):
-            raise _too_large(more)
-        both = Size(size.keys + more.keys, size.bytes + more.bytes)
-        if packed and _fits(both, capabilities):
-            packed[-1].extend(operations)
-            size = both
-        else:
-            packed.append(list(operations))
-            size = more
+    for batch in (*batches, last):
+        for operations, more in _parts(batch, capabilities):
+            both = Size(size.keys + more.keys, size.bytes + more.bytes)
+            if packed and _fits(both, capabilities):
+                packed[-1].extend(operations)
+                size = both
+            else:
+                packed.append(list(operations))
+                size = more
     final = len(packed) - 1
     return [Transaction(tuple(operations), wake and index == final) for index, operations in enumerate(packed)]
 
 
 def _parts(batch: Sequence[Operation], capabilities: Capabilities) -> list[tuple[Sequence[Operation], Size]]:
-    """Return the parts of a batch that have to stay together, with their sizes."""
+    """Return the parts of a batch that have to stay together, with their sizes.
+
+    Raises:
+        StoreError: if one exceeds a transaction.
+    """
     size = _measure(batch)
     if _fits(size, capabilities):
         return [(batch, size)] if batch else []
     sets = [operation for operation in batch if operation.value is not None]
     # A batch that is too large only because of its deletions: the route is written whole, then the rest is deleted.
-    parts = [sets] if sets else []
+    parts: list[Sequence[Operation]] = [sets] if sets else []
     parts += [[operation] for operation in batch if operation.value is None]
-    return [(part, _measure(part)) for part in parts]
+    measured = [(part, _measure(part)) for part in parts]
+    for _, size in measured:
+        if not _fits(size, capabilities):
+            raise _too_large(size)
+    return measured
 
 
 def _measure(operations: Sequence[Operation]) -> Size:
-    return Size(len(operations), sum([operation.size for operation in operations]))
+    """Return the number of operations and the sum of their sizes, see :attr:`.Operation.size`."""
+    texts = "".join([operation.key + (operation.value or "") for operation in operations])
+    return Size(len(operations), len(texts.encode(errors="surrogatepass")))
 
 
 def _fits(size: Size, capabilities: Capabilities) -> bool:

@@ -7,7 +7,6 @@ reads a store or asks a Traefik.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, TypeAlias
@@ -63,6 +62,8 @@ class Progress:
         self._polls: list[Done] = []
         #: Set when the store loop has work to do.
         self.store_due = asyncio.Event()
+        #: True while the store loop has work that waits for Traefik, so that it is woken after each poll.
+        self.store_waits = True
         #: Set when Traefik is to be polled often, as a caller waits for it.
         self.traefik_due = asyncio.Event()
         #: The revision that Traefik was notified of last, and the loop's time from which it is waited for.
@@ -112,9 +113,10 @@ class Progress:
 
     def notified(self, revision: int) -> None:
         """Record that Traefik has just been notified of this revision."""
+        now = _now()
         if self.told <= (self.loaded or 0):
-            self.pace.begin(_now())
-        self.told, self.told_at, self.told_is_lost = revision, _now(), False
+            self.pace.begin(now)
+        self.told, self.told_at, self.told_is_lost = revision, now, False
         self.traefik_due.set()
 
     def learn(self, loaded: int | None, problem: str | None, version: tuple[int, ...] | None) -> bool:
@@ -126,6 +128,9 @@ class Progress:
             version: the oldest version among the replicas.
         """
         before, self.loaded = self.loaded, loaded
+        if version != self.version:
+            # It decides if there may be groups.
+            self.store_waits = True
         self.problem, self.version = problem, version
         now, was = loaded or 0, before or 0
         if problem is not None or now < was:
@@ -171,7 +176,7 @@ class Progress:
         """Remove a caller."""
         name = waiter.entry.name
         waiters = self._waiters.get(name, [])
-        with contextlib.suppress(ValueError):
+        if waiter in waiters:
             waiters.remove(waiter)
         if not waiters:
             self._waiters.pop(name, None)

@@ -300,8 +300,8 @@ class Reconciler(Status):
             raise StoppedError("The proxy is not running.")
 
     def _check_serving(self) -> None:
-        self._check_running()
         if not self._serving:
+            self._check_running()
             raise _stopped()
 
     def _say_flat(self) -> None:

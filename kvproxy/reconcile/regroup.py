@@ -45,6 +45,16 @@ class Regrouper:
         """Record that these entries are in the store."""
         self._open.difference_update(names)
 
+    @property
+    def _allowed(self) -> bool:
+        # The oldest replica decides, and an older one may have appeared since the start.
+        return (self._progress.version or (3,)) >= PARENTS_SINCE
+
+    @property
+    def waits(self) -> bool:
+        """True if there may be a step to take once Traefik has loaded the last one."""
+        return self._table.groups_allowed is not self._allowed or self._table.restless
+
     async def step(self, dirty: Collection[str], *, waits: bool = False) -> list[str]:
         """Take one step, if Traefik has loaded the last one.
 
@@ -61,8 +71,7 @@ class Regrouper:
         self.due = math.inf
         if self._open or not self._progress.in_sync:
             return []
-        # The oldest replica decides, and an older one may have appeared since the start.
-        allowed = (self._progress.version or (3,)) >= PARENTS_SINCE
+        allowed = self._allowed
         changed = [] if self._table.groups_allowed is allowed else self._table.allow_groups(allowed)
         if not self._table.restless or (waits and not changed):
             return changed

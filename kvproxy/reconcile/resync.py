@@ -29,21 +29,18 @@ class ResyncSchedule:
 
     def __init__(self, interval: float) -> None:
         self._interval = interval
+        self._pause = min(_PROBE, interval)
         self._cost = 0.0
         self._probed = 0.0
         self._read = 0.0
 
     def pause(self, now: float) -> float:
         """Return the seconds until the next probe."""
-        return max(self._probed + self._probe - now, 0.0) if self._interval else _NEVER
-
-    @property
-    def _probe(self) -> float:
-        return min(_PROBE, self._interval)
+        return max(self._probed + self._pause - now, 0.0) if self._interval else _NEVER
 
     def probe_due(self, now: float, committing: bool) -> bool:
         """Return True if the revision is to be probed; before a commit that is almost always so."""
-        pause = min(_BEFORE_COMMIT, self._interval) if committing else self._probe
+        pause = min(_BEFORE_COMMIT, self._interval) if committing else self._pause
         return bool(self._interval) and now >= self._probed + pause
 
     def read_due(self, now: float) -> bool:

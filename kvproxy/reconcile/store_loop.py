@@ -195,6 +195,8 @@ class StoreLoop:
         pause = min(self._schedule.pause(now), max(self._regrouper.due - now, 0.0), self.unwritten.pause(now))
         if self._lease is not None:
             pause = min(pause, self._lease.pause(self._now()))
+        progress = self._progress
+        progress.store_waits = bool(self.unwritten) or progress.notification_due or self._regrouper.waits
         timer = asyncio.get_running_loop().call_later(pause, self._progress.store_due.set)
         # Not wait_for, which loses a cancellation that comes at the same moment as the event (Python before 3.12).
         await self._progress.store_due.wait()
@@ -238,7 +240,7 @@ class StoreLoop:
         Raises:
             StoreError: the store's error; the work that was not done stays due.
         """
-        if self._view in {View.UNREAD, View.STALE} or self._progress.read_wanted:
+        if self._view is View.UNREAD or self._view is View.STALE or self._progress.read_wanted:
             await self._read()
         if await self._waits_for_routes():
             return
@@ -246,14 +248,15 @@ class StoreLoop:
         if not self._progress.notification_due:
             self._mark(*await self._regrouper.step(self.unwritten, waits=self.unwritten.all_may_wait(now)))
         # Edits may arrive while the commit is awaited: they mark names dirty again, and belong to the next step.
-        names = self._writing = self._take_due(now)
-        captured = {name: self.desired.get(name) for name in names}
+        behind, desired = self._progress.behind, self.desired
+        names = self._writing = self._take_due(now, behind)
+        captured = {name: desired.get(name) for name in names}
         commits = self._progress.take_commits(names)
         waiters = {name: self._progress.waiters(name) for name in names}
         batches = [operations for name in names for operations in self._difference(name, captured[name])]
         # Only deletions are committed while Traefik is behind. They need no notification of their own: the next one
         # covers them.
-        notify = (bool(batches) or self._progress.notification_due) and not self._progress.behind
+        notify = (bool(batches) or self._progress.notification_due) and not behind
         try:
             await self._commit(batches, notify)
         except StoreError as error:
@@ -305,9 +308,9 @@ class StoreLoop:
             self._next_commit = NextCommit.WHOLE
         return split
 
-    def _take_due(self, now: float) -> list[str]:
+    def _take_due(self, now: float, behind: bool) -> list[str]:
         """Take all names if one is due; while Traefik is behind only deletions, as no caller waits for Traefik then."""
-        if self._progress.behind:
+        if behind:
             return self.unwritten.take(now, lambda name: name not in self.desired)
         anyway = self._progress.notification_due or bool(self._observed.release())
         return self.unwritten.take(now, anyway=anyway)
@@ -333,7 +336,7 @@ class StoreLoop:
             await self._store.apply(transaction)
             self._observed.applied(transaction.operations)
         self._retry.wrote()
-        self._observer.committed(sum(len(t.operations) for t in transactions), self._now() - start)
+        self._observer.committed(sum([len(t.operations) for t in transactions]), self._now() - start)
         progress.notification_due = not notify and (progress.notification_due or bool(batches))
         if notify:
             progress.notified(revision)

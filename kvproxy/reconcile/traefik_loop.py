@@ -115,7 +115,7 @@ class TraefikLoop:
         due = self._progress.due()
         for name, verdict in (await self.replicas.judge(due, self._table.count)).items():
             self._progress.judged(due[name], verdict)
-        if not self._progress.behind:
+        if self._progress.store_waits and not self._progress.behind:
             self._progress.store_due.set()
 
     def _learn(self) -> None:

@@ -20,15 +20,16 @@ from .group import ANY_IN_GROUP, ANY_REQUEST, NO_REQUEST, Group
 from .manifest import of_default_store, write_manifest
 from .names import Names
 from .route import Route, RouteSpec
-from .rule import priority, rule
+from .rule import rule_and_priority
 
 
 def _unplaced(name: str, route: Route, spec: RouteSpec, layout: Layout) -> dict[str, Any]:
     """The section ``http`` of the dynamic configuration of one route, as far as it does not depend on its place."""
-    text = rule(spec)
-    router: dict[str, Any] = {"rule": text, "service": name}
-    if (wanted := priority(spec)) != len(text):
-        router["priority"] = wanted
+    rule, priority = rule_and_priority(spec)
+    router: dict[str, Any] = {"rule": rule, "service": name}
+    # Without one, Traefik takes the length of the rule.
+    if priority != len(rule):
+        router["priority"] = priority
     target = urlsplit(route.target)
     http: dict[str, Any] = {"routers": {name: router}}
     if target.path not in {"", "/"}:

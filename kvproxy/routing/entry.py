@@ -62,8 +62,7 @@ class Entry:
     def size(self) -> Size:
         """The number of keys, and their bytes."""
         texts = chain.from_iterable((*self.config.items(), *self.records.items()))
-        taken = sum([len(text.encode(errors="surrogatepass")) for text in texts])
-        return Size(len(self.config) + len(self.records), taken)
+        return Size(len(self.config) + len(self.records), len("".join(texts).encode(errors="surrogatepass")))
 
     def is_generation_of(self, other: Entry | None) -> bool:
         """Return True if both come from the same edit."""

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from .route import RouteSpec
-from .rule import HOST_PRIORITY, TWO_SPELLINGS, escaped_path, plain_priority, quote_argument, regexp_text
+from .rule import HOST_PRIORITY, TWO_SPELLINGS, escaped_path, plain_rule, quote_argument, regexp_text
 
 #: A rule that no request fits: that of a group which is there, but not in use.
 NO_REQUEST: Final = '!PathPrefix("/")'
@@ -104,7 +104,7 @@ class Group:
         inner = 1 if self.symbols else 0
         if not slash:
             return _HOST_GROUP_PRIORITY + 2 * len(host) + inner
-        return plain_priority("/" + path) - 1 + inner + (HOST_PRIORITY if host else 0)
+        return len(plain_rule("/" + path)) - 1 + inner + (HOST_PRIORITY if host else 0)
 
 
 def _reach_rule(reach: str) -> str:

@@ -25,6 +25,7 @@ _HOST = re.compile(r"(?!-)[a-z0-9_-]{1,63}(?<!-)(\.(?!-)[a-z0-9_-]{1,63}(?<!-))*
 _TARGET = re.compile(r"[!-~]+")
 #: A name, an IPv4 or a bracketed IPv6 address, and perhaps a port, as Traefik's URLs (those of Go) can have them.
 _NETLOC = re.compile(r"(?:[A-Za-z0-9._~-]+|\[[0-9A-Fa-f:.]+(?:%25[A-Za-z0-9._~-]+)?\])(?::[0-9]{1,5})?")
+_COMPACT = json.JSONEncoder(separators=(",", ":"), allow_nan=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,7 +188,7 @@ def encode_data(data: Mapping[str, Any]) -> str:
     if not isinstance(data, Mapping):
         raise InvalidRouteError(f"The data of a route must be a dict, not {type(data).__name__}.")
     try:
-        return json.dumps(dict(data), separators=(",", ":"), allow_nan=False)
+        return _COMPACT.encode(dict(data))
     except (TypeError, ValueError, RecursionError) as error:
         raise InvalidRouteError(f"The data of a route cannot be written as JSON: {error}.") from None
 

@@ -35,7 +35,11 @@ def quote_argument(text: str) -> str:
     >>> print(quote_argument('x") || Host("evil'))
     "x\\") || Host(\\"evil"
     """
-    return '"' + _NOT_PLAIN.sub(_quote_character, text) + '"'
+    return f'"{_quoted(text)}"'
+
+
+def _quoted(text: str) -> str:
+    return _NOT_PLAIN.sub(_quote_character, text)
 
 
 def _quote_character(match: re.Match[str]) -> str:
@@ -50,13 +54,7 @@ def _percent(character: str) -> str:
     return f"%{ord(character):02X}"
 
 
-def routing_path(spec: RouteSpec) -> str | None:
-    """The path as Traefik sees it, without a trailing slash, or None if it has several spellings.
-
-    >>> routing_path(RouteSpec("", ("user", "50%"))), routing_path(RouteSpec("", ("user", "a@b")))
-    ('/user/50%25', None)
-    """
-    return escaped_path(spec) if all(map(TWO_SPELLINGS.isdisjoint, spec.segments)) else None
+_ESCAPED = str.maketrans({character: _percent(character) for character in ENCODED_ONLY})
 
 
 def has_reserved(spec: RouteSpec) -> bool:
@@ -69,11 +67,12 @@ def has_reserved(spec: RouteSpec) -> bool:
 
 
 def escaped_path(spec: RouteSpec) -> str:
-    """The path without a trailing slash, decoded but for the characters that only ever reach a path percent-encoded."""
-    path = "".join(["/" + segment for segment in spec.segments])
-    if not has_reserved(spec):
-        return path
-    return "".join(["/" + "".join([_percent(c) if c in ENCODED_ONLY else c for c in s]) for s in spec.segments])
+    """The path without a trailing slash, decoded but for the characters that only ever reach a path percent-encoded.
+
+    >>> escaped_path(RouteSpec("", ("user", "50%")))
+    '/user/50%25'
+    """
+    return "".join(["/" + segment.translate(_ESCAPED) for segment in spec.segments])
 
 
 def _regexp_character(character: str) -> str:
@@ -102,43 +101,38 @@ def regexp_text(path: str) -> str:
     return "".join(c if c in "/%" else _regexp_character(c) for c in path)
 
 
-def path_rule(spec: RouteSpec) -> str:
-    """The part of the rule that is about the path."""
-    if not spec.segments:
-        return 'PathPrefix("/")'
-    path = routing_path(spec)
-    if path is None:
-        return f"PathRegexp({quote_argument(path_regexp(spec))})"
-    return f"Path({quote_argument(path)}) || PathPrefix({quote_argument(path + '/')})"
+def plain_rule(path: str) -> str:
+    """The rule for a path that has one spelling and no last slash.
+
+    >>> print(plain_rule("/user/ada"))
+    Path("/user/ada") || PathPrefix("/user/ada/")
+    """
+    quoted = _quoted(path)
+    return f'Path("{quoted}") || PathPrefix("{quoted}/")' if path else 'PathPrefix("/")'
+
+
+def rule_and_priority(spec: RouteSpec) -> tuple[str, int]:
+    """The whole rule of a route, and the priority that makes the longest matching routespec win, and a host over none.
+
+    Where two routespecs without a host match one request, the path of one continues the other's, so any measure
+    that grows with the path will do. The length of the plain form of the rule is taken, because that is what Traefik
+    uses when no priority is set (``GetRulePriority``, 3.7): a route in the plain form needs no priority key.
+
+    >>> rule_and_priority(RouteSpec("", ("user", "ada")))
+    ('Path("/user/ada") || PathPrefix("/user/ada/")', 45)
+    """
+    text = plain = plain_rule(escaped_path(spec))
+    if not all(map(TWO_SPELLINGS.isdisjoint, spec.segments)):
+        text = f"PathRegexp({quote_argument(path_regexp(spec))})"
+    if not spec.host:
+        return text, len(plain)
+    return f"Host({quote_argument(spec.host)}) && ({text})", len(plain) + HOST_PRIORITY
 
 
 def rule(spec: RouteSpec) -> str:
     """The whole rule of a route.
 
-    >>> print(rule(RouteSpec("", ("user", "ada"))))
-    Path("/user/ada") || PathPrefix("/user/ada/")
     >>> print(rule(RouteSpec("ada.example.org", ("hub",))))
     Host("ada.example.org") && (Path("/hub") || PathPrefix("/hub/"))
     """
-    path = path_rule(spec)
-    return f"Host({quote_argument(spec.host)}) && ({path})" if spec.host else path
-
-
-def priority(spec: RouteSpec) -> int:
-    """The priority that makes the longest matching routespec win, and a host win over none.
-
-    Where two routespecs without a host match one request, the path of one continues the other's, so any measure
-    that grows with the path will do. The length of the plain form of the rule is taken, because that is what Traefik
-    uses when no priority is set (``GetRulePriority``, 3.7): a route in the plain form needs no priority key.
-    """
-    return plain_priority(escaped_path(spec)) + (HOST_PRIORITY if spec.host else 0)
-
-
-def plain_priority(path: str) -> int:
-    """The length of the plain form of the rule for a path without a last slash.
-
-    >>> plain_priority("/user/ada") == len(rule(RouteSpec("", ("user", "ada"))))
-    True
-    """
-    # Both arguments of the plain form are as long as the quoted path, the second one by a slash longer.
-    return 2 * len(quote_argument(path)) + len("Path() || PathPrefix()") + 1 if path else len('PathPrefix("/")')
+    return rule_and_priority(spec)[0]

@@ -97,6 +97,8 @@ class RoutingTree:
         one below it on its way out: a route has precedence over a group beside it.
         """
         best = self._open.inner(stem)
+        if not self._misplaced:
+            return best
         for above in above_stem(stem):
             # A route above that is still outside would win over the group, and so over this route in it: join it there.
             if (name := self.members.names.get(above)) in self._misplaced:

@@ -21,6 +21,9 @@ class Space(Enum):
     CONFIG = "config"
     RECORDS = "records"
 
+    # A member is one object. Enum's own hash is a function in Python, and members are keys for each operation.
+    __hash__ = object.__hash__
+
 
 @dataclass(frozen=True, slots=True)
 class Operation:

@@ -50,22 +50,26 @@ def judge(entry: Entry, router: Answer, service: Answer) -> Verdict:
     """
     if router is None:
         return Pending("Traefik does not know the router yet")
-    wanted = _wanted(entry)
-    if older := [field for field, value in wanted.items() if _seen(router, field, value) != value]:
+    router = _mapping(router)
+    if older := [field for field, value in _wanted(entry).items() if _seen(router, field, value) != value]:
         return Pending(f"Traefik still has an older router (its {older[0]} differs)")
     if service is None:
         return Pending("Traefik does not know the service yet")
+    service = _mapping(service)
+    shown = _mapping(service.get("loadBalancer"))
     balancer = f"http/services/{entry.name}/loadBalancer"
-    transport = entry.config.get(f"{balancer}/serversTransport", "")
-    servers = [k for k in sorted(entry.config) if k.startswith(f"{balancer}/servers/") and k.endswith("/url")]
-    expected = [entry.config[key] for key in servers]
-    if (urls := _urls(service)) != expected:
+    servers = f"{balancer}/servers/"
+    keys = sorted(entry.config.items())
+    expected = [value for key, value in keys if key.startswith(servers) and key.endswith("/url")]
+    if (urls := [str(_mapping(server).get("url")) for server in _list(shown.get("servers"))]) != expected:
         return Pending(f"Traefik still leads to {', '.join(urls) or 'nothing'} instead of {', '.join(expected)}")
-    if transport not in _transports(service):
+    # Traefik adds its provider to the name once it has built the service (3.7).
+    transport, built = entry.config.get(f"{balancer}/serversTransport", ""), str(shown.get("serversTransport") or "")
+    if transport not in {built, built.partition("@")[0]}:
         return Pending("Traefik still has an older service (its serversTransport differs)")
     # Last, as only a router and a service with the present fields can be rejected: an older one may have been disabled
     # for a fault that the change has cured.
-    for answer in map(_mapping, (router, service)):
+    for answer in (router, service):
         if answer.get("status") == "disabled":
             return Rejected("; ".join(map(str, _list(answer.get("error")))) or "no reason given")
     return Ready()
@@ -84,13 +88,12 @@ def _wanted(entry: Entry) -> dict[str, Any]:
         if text := keys.get(field):
             wanted[field] = text.split(",")
     # Only the presence of tls is compared, see _seen.
-    if any(key == "tls" or key.startswith("tls/") for key in keys):
+    if "tls" in {key.partition("/")[0] for key in keys}:
         wanted["tls"] = True
     return wanted
 
 
-def _seen(router: Answer, field: str, wanted: Any) -> Any:
-    router = _mapping(router)
+def _seen(router: Mapping[str, Any], field: str, wanted: Any) -> Any:
     value = router.get(field)
     if field == "priority":
         return _integer(value or len(str(router.get("rule"))))
@@ -105,19 +108,8 @@ def _seen(router: Answer, field: str, wanted: Any) -> Any:
     return str(value).partition("@")[0] if field == "service" else value
 
 
-def _urls(service: Answer) -> list[str]:
-    servers = _mapping(_mapping(service).get("loadBalancer")).get("servers")
-    return [str(_mapping(server).get("url")) for server in _list(servers)]
-
-
-def _transports(service: Answer) -> tuple[str, ...]:
-    """Return the name with and without its provider, which Traefik adds once it has built the service (3.7)."""
-    shown = str(_mapping(_mapping(service).get("loadBalancer")).get("serversTransport") or "")
-    return shown, shown.partition("@")[0]
-
-
 def _mapping(value: Any) -> Mapping[str, Any]:
-    return value if isinstance(value, Mapping) else {}
+    return value if isinstance(value, dict) else {}
 
 
 def _list(value: Any) -> list[Any]:

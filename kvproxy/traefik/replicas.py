@@ -7,9 +7,9 @@ only; then it is left out, which the log says, until it answers again.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Coroutine, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final, Protocol, TypeVar
+from typing import Any, Final, Protocol, TypeVar
 
 from .._loop_stalls import LoopStalls
 from .._types import Log
@@ -83,9 +83,8 @@ class Replicas:
     @property
     def seen(self) -> int | None:
         """The revision that each counted replica has loaded at least, None if one has loaded none of ours."""
-        seen = [replica.seen for replica in self.counted]
-        known = [revision for revision in seen if revision is not None]
-        return min(known) if known and len(known) == len(seen) else None
+        known = [replica.seen for replica in self.counted if replica.seen is not None]
+        return min(known) if known and len(known) == len(self.counted) else None
 
     @property
     def problem(self) -> str | None:
@@ -120,7 +119,9 @@ class Replicas:
         for replica in self.all:
             if replica.asking is None or replica.asking.done():
                 replica.asking = asyncio.create_task(self._ask(replica))
-        await asyncio.gather(*(replica.asking for replica in self.counted if replica.asking is not None))
+        for replica in self.counted:
+            if replica.asking is not None:
+                await replica.asking
         self._sort_out()
 
     async def aclose(self) -> None:
@@ -197,11 +198,10 @@ class Replicas:
         """
         if not due:
             return {}
-        answers = await asyncio.gather(*(self._judge(replica, due, rows) for replica in self.counted))
-        return {name: _worst(said[name] for said in answers) for name in due}
+        answers = await _together([self._judge(replica, due, rows) for replica in self.counted])
+        return {name: _worst([said[name] for said in answers]) for name in due}
 
     async def _judge(self, replica: Replica, due: Mapping[str, Entry], rows: int) -> dict[str, Verdict]:
-        several = f" ({replica.view.label})" if len(self.all) > 1 else ""
         try:
             if len(due) * _TABLE_ROWS_PER_REQUEST > rows:
                 table = await replica.view.table()
@@ -211,24 +211,45 @@ class Replicas:
         except TraefikError as error:
             replica.problem = str(error)
             return dict.fromkeys(due, Pending(str(error)))
-        return {name: _at(verdict, several) for name, verdict in said.items()}
+        if len(self.all) > 1:
+            said = {name: _at(verdict, replica.view.label) for name, verdict in said.items()}
+        return said
 
     async def _judge_each(self, view: TraefikView, due: Mapping[str, Entry]) -> dict[str, Verdict]:
-        limit = asyncio.Semaphore(self._concurrency)
+        left, said = iter(due.items()), dict[str, Verdict]()
 
-        async def look(entry: Entry) -> Verdict:
-            async with limit:
-                return judge(entry, await view.router(entry.name), await view.service(entry.name))
+        async def look() -> None:
+            for name, entry in left:
+                said[name] = judge(entry, await view.router(name), await view.service(name))
 
-        return dict(zip(due, await asyncio.gather(*map(look, due.values())), strict=True))
-
-
-def _worst(verdicts: Iterable[Verdict]) -> Verdict:
-    said = list(verdicts)
-    rejected = (verdict for verdict in said if isinstance(verdict, Rejected))
-    pending = (verdict for verdict in said if isinstance(verdict, Pending))
-    return next(rejected, None) or next(pending, None) or Ready()
+        await _together([look() for _ in range(min(self._concurrency, len(due)))])
+        return said
 
 
-def _at(verdict: Verdict, several: str) -> Verdict:
-    return verdict if isinstance(verdict, Ready) else type(verdict)(verdict.why + several)
+async def _together(works: Iterable[Coroutine[Any, Any, T]]) -> list[T]:
+    """Do some work side by side, at least one piece, and return the results in the same order.
+
+    The first piece is done by the caller's own task: one by itself needs no task, and no turn of the event loop. If a
+    piece fails, or the caller is cancelled, the others are cancelled.
+    """
+    first, *others = works
+    tasks = [asyncio.create_task(other) for other in others]
+    try:
+        return [await first, *[await task for task in tasks]]
+    except BaseException:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        raise
+
+
+def _worst(verdicts: Sequence[Verdict]) -> Verdict:
+    for kind in (Rejected, Pending):
+        for verdict in verdicts:
+            if isinstance(verdict, kind):
+                return verdict
+    return Ready()
+
+
+def _at(verdict: Verdict, replica: str) -> Verdict:
+    return verdict if isinstance(verdict, Ready) else type(verdict)(f"{verdict.why} ({replica})")

@@ -4,18 +4,24 @@ from __future__ import annotations
 
 import asyncio
 import statistics
+from collections import Counter
+from collections.abc import Mapping
+from typing import Any
 
 from benchmarks.workload import Place, Sample
+from kvproxy.errors import TraefikError
 from kvproxy.routing.entry import Layout
 from kvproxy.testing.clock import on_a_clock
 from kvproxy.testing.conformance.proxy_tree import groups_in
 from kvproxy.testing.memory import MemoryStore
 
-from .edit_cost import edits
+from .edit_cost import PromptTraefik, edits, filled
 from .test_reconciler import SOON, foreign, key, route, running, until
 
+#: Where nothing runs: the store and the Traefik are in this process.
+NO_PLACE = Place("", "", "", 0, "", "", "", "", "http://127.0.0.1:1", "http://127.0.0.1:2")
 #: kvproxy's own part in one added route. More is a helper called once per key, or a value that is made twice.
-MOST = {"own_calls": 382, "modules": 27}
+MOST = {"own_calls": 296, "modules": 27}
 
 
 class NoisyStore(MemoryStore):
@@ -23,6 +29,27 @@ class NoisyStore(MemoryStore):
 
     async def notifies_per_key(self) -> bool:
         return True
+
+
+class BusyTraefik(PromptTraefik):
+    """Takes its time for a router, and cannot be asked about one of them the first time."""
+
+    def __init__(self, store: MemoryStore) -> None:
+        super().__init__(store)
+        self.asked: list[str] = []
+        self.open = self.most = 0
+
+    async def router(self, name: str) -> Mapping[str, Any] | None:
+        self.asked.append(name)
+        self.open += 1
+        self.most = max(self.most, self.open)
+        try:
+            await asyncio.sleep(0.02 if len(self.asked) == 1 else 0.1)
+            if len(self.asked) <= 4 and name == self.asked[0]:
+                raise TraefikError("Traefik's API cannot be reached.")
+            return await super().router(name)
+        finally:
+            self.open -= 1
 
 
 async def fill(store: MemoryStore, count: int, **options: object) -> None:
@@ -101,10 +128,25 @@ async def test_a_deleted_group_is_put_back() -> None:
 
 
 @on_a_clock
+async def test_few_requests_are_under_way_at_once_and_none_after_a_failure() -> None:
+    """The other requests about the same routes are of no use then: all are repeated."""
+    store = filled(NO_PLACE, 1000)
+    store.traefik = traefik = BusyTraefik(store)
+    async with running(store, concurrency=4) as it:
+        adding = asyncio.gather(*(it.add(route(f"new{n}"), SOON) for n in range(20)))
+        while len(traefik.asked) < 4:
+            await asyncio.sleep(0.001)
+        await asyncio.sleep(0.02)
+        assert traefik.open == 0
+        await adding
+        assert traefik.most == 4
+        assert sorted(Counter(traefik.asked).values()) == [1] * 16 + [2] * 4
+
+
+@on_a_clock
 async def test_one_route_more_costs_python_the_same_at_any_size() -> None:
     """Calls of functions, memory and operations, which are the same on every machine."""
-    place = Place("", "", "", 0, "", "", "", "", "http://127.0.0.1:1", "http://127.0.0.1:2")
-    few, many = await edits(place, 200), await edits(place, 3000)
+    few, many = await edits(NO_PLACE, 200), await edits(NO_PLACE, 3000)
     for metric, most in (("calls", 1.1), ("peak_b", 1.5), ("operations", 1.0)):
         before, after = (_median(samples, metric) for samples in (few, many))
         assert after <= most * before, metric

@@ -9,7 +9,7 @@ from kvproxy.routing.encode import encode_route
 from kvproxy.routing.entry import Layout
 from kvproxy.routing.names import ALONE
 from kvproxy.routing.route import Route, make_route, parse_routespec
-from kvproxy.routing.rule import priority, quote_argument, rule
+from kvproxy.routing.rule import quote_argument, rule, rule_and_priority
 from kvproxy.testing import rule_model
 from kvproxy.testing.conformance import oracle
 
@@ -78,7 +78,7 @@ def test_a_quoted_argument_is_one_string(text: str) -> None:
 def test_priority_grows_with_the_path(route: Route, name: str) -> None:
     """A route below another wins over it."""
     below = parse_routespec(f"{route.key}{spell(name)}/")
-    assert priority(below) > priority(route.spec)
+    assert rule_and_priority(below)[1] > rule_and_priority(route.spec)[1]
 
 
 def test_plain_routes_need_no_priority_key() -> None:
