@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 from ..errors import ConfigurationError
 from ..reconcile.status import Status
 from ..reconcile.tiers import CatchAll
-from ..routing.route import Route, RouteSpec, make_route, parse_routespec
+from ..routing.route import Route, RouteSpec, parse_routespec
 from ..routing.tiers import EVERYTHING, WORTHWHILE, is_below
 from ..traefik.static_config import TIERS_SINCE, given_provider
 from .preparation import Prepared
@@ -98,19 +98,23 @@ def leads_to_hot(proxy: TraefikProxy, routes: Callable[[RouteSpec], Route | None
         routes: returns the route at a place in the base tier.
     """
     way = catch_all(proxy)
-    found = routes(way.place)
-    return found is not None and found.target == make_route(way.place.key, way.url, {}).target
+    return way.leads(routes(way.place))
 
 
-def two_are_worthwhile(proxy: TraefikProxy, routes: Status) -> bool:
-    """Return True if there are enough routes for two tiers, or they have been asked for.
+def starts_with_two(proxy: TraefikProxy, routes: Status) -> bool:
+    """Return True if the first Traefik depends on the second one, or two tiers have been asked for.
 
     Args:
         proxy: the proxy of the first Traefik.
         routes: its routes.
     """
     # Routes that an earlier hub has left in the hot tier are nowhere else.
-    return proxy.route_tiers == "two" or leads_to_hot(proxy, routes.route) or routes.count >= WORTHWHILE
+    return proxy.route_tiers == "two" or leads_to_hot(proxy, routes.route)
+
+
+def two_are_worthwhile(routes: Status) -> bool:
+    """Return True if there are enough routes for two tiers."""
+    return routes.count >= WORTHWHILE
 
 
 def allows_tiers(proxy: TraefikProxy, prepared: Prepared | None) -> bool:

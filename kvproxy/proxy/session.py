@@ -30,7 +30,7 @@ from ..reconcile.startup import (
     wait_for_traefik,
     warn_once,
 )
-from ..reconcile.tiers import CatchAll, CountedTier, Tiers
+from ..reconcile.tiers import CatchAll, CountedTier, Tiers, drop_unreachable
 from ..store.base import Store
 from ..store.renewal import tell_renewals
 from ..traefik.entry_point import reserved_advice
@@ -250,12 +250,14 @@ class Session:
             hot: the other session, open.
             catch_all: the way from this session's Traefik to the other one.
         """
-        tiers = self._share(hot, catch_all)
+        tiers = await self._share(hot, catch_all)
         if not self._open.held_back:
             await tiers.lead()
 
-    def _share(self, hot: Session, catch_all: CatchAll) -> Tiers:
-        self._hot, timeout = hot, self._proxy.check_route_timeout
+    async def _share(self, hot: Session, catch_all: CatchAll) -> Tiers:
+        timeout = self._proxy.check_route_timeout
+        await drop_unreachable(self._open, hot._open, catch_all, timeout)
+        self._hot = hot
         self.tiers = tiers = Tiers(self._open, hot._open, catch_all, timeout, self._log)
         GAUGES.forget(self._open)
         self._watched = CountedTier(self._open, len(catch_all.places))
@@ -281,7 +283,7 @@ class Session:
         while not worthwhile():  # noqa: ASYNC110 - no event says how many routes there are
             await asyncio.sleep(_LOOK)
         try:
-            self._share(await start(), catch_all)
+            await self._share(await start(), catch_all)
         except KVProxyError as error:
             self._log.warning("All routes stay with one Traefik, as the second one cannot be started. %s", error)
 

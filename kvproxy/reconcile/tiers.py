@@ -15,6 +15,7 @@ import asyncio
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any, Final
 
 from .._text import counted
@@ -52,6 +53,38 @@ class CatchAll:
     def places(self) -> list[RouteSpec]:
         """The places of the base routes that are not the hub's."""
         return [place for place in (self.place, self.hub_pages) if place is not None]
+
+    @cached_property
+    def route(self) -> Route:
+        """The base route that leads to the hot Traefik."""
+        return make_route(self.place.key, self.url, {})
+
+    def leads(self, found: Route | None) -> bool:
+        """Return True if the base tier leads to the hot Traefik.
+
+        Args:
+            found: the route that the base tier has at this place, None if there is none.
+        """
+        return found is not None and found.target == self.route.target
+
+
+async def drop_unreachable(base: Reconciler, hot: Reconciler, catch_all: CatchAll, timeout: float) -> None:
+    """Remove the routes that an earlier hub has left in a hot tier to which the base Traefik does not lead.
+
+    Since that hub was killed, another one may have had a single tier, and the hot routes have become old.
+
+    Args:
+        base: keeps the settled routes.
+        hot: keeps the hot ones, before there are any of this hub.
+        catch_all: leads from one to the other.
+        timeout: seconds for the store.
+
+    Raises:
+        KVProxyError: if the store cannot be written to.
+    """
+    # A store that was emptied cannot tell what the base Traefik has loaded from it before.
+    if not base.held_back and not catch_all.leads(base.route(catch_all.place)):
+        await asyncio.gather(*(hot.remove(route.key, timeout) for route in list(hot.routes())))
 
 
 class CountedTier:
@@ -112,7 +145,7 @@ class Tiers:
     ) -> None:
         self._base, self._hot, self._catch_all = base, hot, catch_all
         self._place = place = catch_all.place
-        self._default = make_route(place.key, catch_all.url, {})
+        self._default = catch_all.route
         self._timeout = timeout
         self._log = log
         self._many, self._old = many, old
@@ -159,8 +192,7 @@ class Tiers:
     @property
     def _leads(self) -> bool:
         """True if the base Traefik leads to the hot one."""
-        found = self._base.route(self._place)
-        return found is not None and found.target == self._default.target and self._base.serves(self._place)
+        return self._catch_all.leads(self._base.route(self._place)) and self._base.serves(self._place)
 
     async def _add_to_base(self, route: Route, timeout: float) -> None:
         while others := hindering(route.spec, self.hot, self._place):
@@ -228,7 +260,7 @@ class Tiers:
     async def lead(self) -> None:
         """Have the base Traefik lead to the hot one, which first gets a route for everything that is there already."""
         found = self._base.route(self._place)
-        if found is not None and found.target != self._default.target and self._hot.route(self._place) is None:
+        if found is not None and not self._catch_all.leads(found) and self._hot.route(self._place) is None:
             await self._hot.serve(found, self._timeout)
         await self._lead(self._hot.route(self._place), self._timeout)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -13,6 +14,7 @@ from urllib.parse import urlsplit
 import pytest
 from traitlets.config import Config
 
+from kvproxy.proxy import hot
 from kvproxy.proxy.any_store import TraefikKVProxy
 from kvproxy.routing.tiers import WORTHWHILE
 from kvproxy.testing.conformance.proxy import TraefikConformance, TraefikServerConformance
@@ -62,7 +64,7 @@ class TestRedis(TraefikServerConformance):
     async def test_a_second_traefik_starts_when_there_are_many_routes(
         self, start_proxy: Start, doors: Doors, client_of: ClientOf
     ) -> None:
-        """With `auto`, and at once at the next start; the first Traefik leads to it, which has new routes."""
+        """With `auto`, and soon after the next start; the first Traefik leads to it, which has new routes."""
         hub, first, many, new = [await doors.open() for _ in range(4)]
         wanted = {"/": hub, "/user/first/": first}
         proxy = await start_proxy(route_tiers="auto")
@@ -82,8 +84,59 @@ class TestRedis(TraefikServerConformance):
             await second.close()
             await proxy.stop()
             proxy = await start_proxy(route_tiers="auto")
-            assert len(proxy.traefik_replicas) == 2
+            await until(lambda proxy=proxy: len(proxy.traefik_replicas) == 2)
             assert wanted.keys() <= (await proxy.get_all_routes()).keys()
+
+    @pytest.mark.parametrize("tiers", ["auto", "two"])
+    async def test_old_routes_in_the_hot_tier_do_not_come_back(
+        self,
+        start_proxy: Start,
+        make_proxy: Callable[..., TraefikRedisProxy],
+        doors: Doors,
+        client_of: ClientOf,
+        monkeypatch: pytest.MonkeyPatch,
+        tiers: str,
+    ) -> None:
+        """A hub that was killed has left them there, and one with a single tier has worked since."""
+        monkeypatch.setattr(hot, "WORTHWHILE", 3)
+        old, now, ada = [await doors.open() for _ in range(3)]
+        killed = make_proxy(route_tiers="two").hot_proxy()
+        assert killed is not None
+        await killed.start()
+        await add_all(killed, [("/", old), ("/user/gone/", old)])
+        await killed.stop()
+        proxy = await start_proxy(route_tiers="one")
+        wanted = {"/": now, "/user/ada/": ada, "/user/bob/": ada}
+        await add_all(proxy, wanted.items())
+        await proxy.stop()
+
+        proxy = await start_proxy(route_tiers=tiers)
+        await until(lambda: proxy._session.tiers is not None and proxy._session.tiers._leads)
+        assert (await proxy.get_all_routes()).keys() == wanted.keys()
+        for path in ("/", "/user/gone/"):
+            assert await client_of(proxy).ask(path) == (200, port_of(now))
+
+    async def test_there_is_one_traefik_where_the_second_one_cannot_start(
+        self,
+        start_proxy: Start,
+        doors: Doors,
+        client_of: ClientOf,
+        monkeypatch: pytest.MonkeyPatch,
+        caplog: pytest.LogCaptureFixture,
+    ) -> None:
+        """With `auto`, at the start as well; its routes are served all the same."""
+        monkeypatch.setattr(hot, "WORTHWHILE", 1)
+        ada = await doors.open()
+        proxy = await start_proxy(route_tiers="one")
+        await proxy.add_route("/user/ada/", ada, {})
+        await proxy.stop()
+        with socket.create_server(("127.0.0.1", int(port_of(proxy.hot_traefik_url)))):
+            proxy = await start_proxy(route_tiers="auto")
+            await until(lambda: "All routes stay with one Traefik" in caplog.text)
+        assert await client_of(proxy).ask("/user/ada/") == (200, port_of(ada))
+        await proxy.add_route("/user/bob/", ada, {})
+        assert await client_of(proxy).ask("/user/bob/") == (200, port_of(ada))
+        assert len(proxy._session.traefik_pids) == 1
 
     @pytest.mark.parametrize(
         ("own", "user", "pages", "named"),
