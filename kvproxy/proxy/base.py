@@ -27,7 +27,7 @@ from ..traefik.setup.credentials import ApiAccess
 from ..traefik.static_config import check_url, given_provider, groups_allowed
 from . import setup
 from .former_names import tell_remarks
-from .hot import allows_tiers, catch_all, make_hot, starts_with_two, two_are_worthwhile
+from .hot import allows_tiers, catch_all, make_hot, starts_with_two, until_worthwhile
 from .preparation import Prepared, check_certificate, check_hooks, prepare_traefik
 from .session import Session, StoreSettings, make_supervisor
 from .succession import tell_left
@@ -260,8 +260,8 @@ class KVTraefikProxy(TraefikProxy):
         await session.start_traefik(supervisor, decision, check_ports, version, reconciler, self.refused_login)
         if paired is not None:
             await session.pair(paired, catch_all(self))
-        elif hot is not None:
-            many = partial(two_are_worthwhile, reconciler)
+        elif hot is not None and prepared.hot is not None:
+            many = partial(until_worthwhile, reconciler, make_supervisor(hot, prepared.hot, hot.store_secrets()))
             session.pair_when(many, partial(hot._start, prepared.hot), catch_all(self))
         return session
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Callable, Mapping, MutableMapping
 from pathlib import Path
@@ -9,6 +10,8 @@ from typing import Any, Final, TypeVar
 from urllib.parse import urlsplit
 
 from ..errors import ConfigurationError
+from ..process.supervisor import TraefikSupervisor
+from ..reconcile.reconciler import Reconciler
 from ..reconcile.status import Status
 from ..reconcile.tiers import CatchAll
 from ..routing.route import Route, RouteSpec, parse_routespec
@@ -17,6 +20,8 @@ from ..traefik.static_config import TIERS_SINCE, given_provider
 from .preparation import Prepared
 from .traits import TraefikProxy
 
+#: Seconds between two looks at the number of routes.
+_LOOK: Final = 1.0
 #: Options of a provider for the place of the routes.
 _PLACE: Final = {"rootKey", "db", "filename", "directory"}
 
@@ -112,9 +117,22 @@ def starts_with_two(proxy: TraefikProxy, routes: Status) -> bool:
     return proxy.route_tiers == "two" or leads_to_hot(proxy, routes.route)
 
 
-def two_are_worthwhile(routes: Status) -> bool:
-    """Return True if there are enough routes for two tiers."""
-    return routes.count >= WORTHWHILE
+async def until_worthwhile(routes: Reconciler, second: TraefikSupervisor) -> None:
+    """Return when there are enough routes for two tiers.
+
+    Args:
+        routes: the routes.
+        second: the second Traefik. One that an earlier hub has left does not go on without a use.
+
+    Raises:
+        ConfigurationError: if another hub looks after it at this moment.
+    """
+    # Until then, the first Traefik may lead to the second one, though the store was emptied.
+    await routes.released()
+    if routes.count < WORTHWHILE:
+        await second.end_earlier()
+    while routes.count < WORTHWHILE:  # noqa: ASYNC110 - no event says how many routes there are
+        await asyncio.sleep(_LOOK)
 
 
 def allows_tiers(proxy: TraefikProxy, prepared: Prepared | None) -> bool:

@@ -45,8 +45,6 @@ from .traits import TraefikProxy
 _LONGEST_START: Final = 10.0
 #: Maximum seconds for which a hub that stops waits for routes to be moved to the base tier.
 _SETTLING: Final = 10.0
-#: Seconds between two looks at the number of routes.
-_LOOK: Final = 1.0
 #: See :class:`kvproxy.reconcile.regroup.Regrouper`.
 _REGROUP_WAIT: Final = 10.0
 _STORE_TIMEOUT: Final = "c.KVTraefikProxy.store_timeout"
@@ -266,23 +264,22 @@ class Session:
         return tiers
 
     def pair_when(
-        self, worthwhile: Callable[[], bool], start: Callable[[], Awaitable[Session]], catch_all: CatchAll
+        self, worthwhile: Callable[[], Awaitable[None]], start: Callable[[], Awaitable[Session]], catch_all: CatchAll
     ) -> None:
         """Start the second Traefik as soon as that is worthwhile, and then do :meth:`pair`.
 
         Args:
-            worthwhile: returns True from then on.
+            worthwhile: returns then.
             start: starts it and returns its session.
             catch_all: see :meth:`pair`.
         """
         self._moving = self._begin(self._pair_when(worthwhile, start, catch_all), "The second Traefik's start")
 
     async def _pair_when(
-        self, worthwhile: Callable[[], bool], start: Callable[[], Awaitable[Session]], catch_all: CatchAll
+        self, worthwhile: Callable[[], Awaitable[None]], start: Callable[[], Awaitable[Session]], catch_all: CatchAll
     ) -> None:
-        while not worthwhile():  # noqa: ASYNC110 - no event says how many routes there are
-            await asyncio.sleep(_LOOK)
         try:
+            await worthwhile()
             await self._share(await start(), catch_all)
         except KVProxyError as error:
             self._log.warning("All routes stay with one Traefik, as the second one cannot be started. %s", error)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import socket
@@ -27,6 +28,8 @@ from kvproxy_consul import TraefikConsulProxy
 from kvproxy_etcd import TraefikEtcdProxy
 from kvproxy_file import TraefikFileProviderProxy
 from kvproxy_redis import TraefikRedisProxy
+
+from .test_adoption import EarlierHub
 
 
 def two() -> dict[str, Any]:
@@ -115,6 +118,24 @@ class TestRedis(TraefikServerConformance):
         assert (await proxy.get_all_routes()).keys() == wanted.keys()
         for path in ("/", "/user/gone/"):
             assert await client_of(proxy).ask(path) == (200, port_of(now))
+
+    async def test_a_second_traefik_that_was_left_running_is_stopped_if_there_are_few_routes(
+        self, start_proxy: Start, redis_server: RedisServer, doors: Doors, tmp_path: Path
+    ) -> None:
+        """With `auto`; an earlier hub was killed, and the first Traefik does not lead to it."""
+        traits = {
+            "redis_url": redis_server.url,
+            "kv_traefik_prefix": "other",
+            "kv_jupyterhub_prefix": "records",
+            "static_config_file": str(tmp_path / "traefik-hot.toml"),
+            "public_url": f"http://127.0.0.1:{free_port()}",
+            "traefik_api_url": f"http://127.0.0.1:{free_port()}",
+        }
+        with contextlib.closing(EarlierHub(traits, await doors.open())) as killed:
+            killed.kill()
+            assert killed.traefik.is_running()
+            await start_proxy(route_tiers="auto")
+            await until(lambda: not killed.traefik.is_running() and not list(tmp_path.glob("*-hot*")))
 
     async def test_there_is_one_traefik_where_the_second_one_cannot_start(
         self,
