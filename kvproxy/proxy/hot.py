@@ -95,6 +95,13 @@ def catch_all(proxy: TraefikProxy) -> CatchAll:
     return CatchAll(proxy.hot_traefik_url, place, pages if own and is_below(pages, place) else None)
 
 
+def _has_users_below(proxy: TraefikProxy) -> bool:
+    """Return True if requests for users' servers without a route come to the hub, so that their routes can be hot."""
+    host = f"user.{getattr(proxy.app, 'domain', '')}" if proxy.host_routing else ""
+    user = parse_routespec(f"{host}{urlsplit(proxy.public_url).path.rstrip('/')}/user/name/")
+    return is_below(user, catch_all(proxy).place)
+
+
 def leads_to_hot(proxy: TraefikProxy, routes: Callable[[RouteSpec], Route | None]) -> bool:
     """Return True if the base tier leads to the second Traefik.
 
@@ -156,6 +163,8 @@ def allows_tiers(proxy: TraefikProxy, prepared: Prepared | None) -> bool:
         why = "does not work with c.TraefikProxy.hub_id or hub_host"
     elif proxy.traefik_servers_transport:
         why = "does not work with c.TraefikProxy.traefik_servers_transport"
+    elif not _has_users_below(proxy):
+        why = "works only if c.JupyterHub.hub_routespec has the paths of all users below it"
     if why and proxy.route_tiers == "two":
         raise ConfigurationError(f"c.TraefikProxy.route_tiers = 'two' {why}; set it to 'one'.")
     if why:

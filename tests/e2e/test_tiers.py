@@ -189,15 +189,25 @@ class TestRedis(TraefikServerConformance):
         assert await first.ask(*pages[::-1]) == (200, port_of(hub))
         await first.close()
 
+    @pytest.mark.parametrize(
+        "named", [{"hub_id": "first"}, {"hub": SimpleNamespace(routespec="/hub/")}], ids=["hub_id", "hub_routespec"]
+    )
     async def test_there_is_one_traefik_where_two_tiers_are_not_possible(
-        self, start_proxy: Start, doors: Doors, client_of: ClientOf
+        self,
+        start_proxy: Start,
+        doors: Doors,
+        client_of: ClientOf,
+        monkeypatch: pytest.MonkeyPatch,
+        named: dict[str, Any],
     ) -> None:
         """With `auto`; with `two`, the hub would not start."""
-        proxy = await start_proxy(route_tiers="auto", hub_id="first")
+        monkeypatch.setattr(hot, "WORTHWHILE", 1)
+        app = SimpleNamespace(domain="", cookie_secret=b"secret", cleanup_proxy=True, internal_ssl=False)
+        proxy = await start_proxy(route_tiers="auto", app=app, **named)
         many = await doors.open()
-        await add_all(proxy, ((f"/user/u{number}/", many) for number in range(WORTHWHILE + 1)))
-        assert await client_of(proxy).ask("/user/u7/") == (200, port_of(many))
-        assert len(proxy.traefik_replicas) == 1
+        await add_all(proxy, ((f"/user/u{number}/", many) for number in range(3)))
+        assert await client_of(proxy).ask("/user/u2/") == (200, port_of(many))
+        assert proxy._hot is None
 
 
 @pytest.mark.endurance
