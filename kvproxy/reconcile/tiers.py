@@ -285,9 +285,9 @@ class Tiers:
         try:
             await asyncio.wait_for(self._leave(timeout), timeout)
         except (KVProxyError, asyncio.TimeoutError) as error:
-            self._log.warning(
-                "%s stay in the hot tier until the next start. %s", counted(len(self.hot), "route"), error
-            )
+            # That of asyncio has no words.
+            why = str(error) or f"Moving took more than {timeout:g} s."
+            self._log.warning("%s left in the hot tier until the next start. %s", counted(len(self.hot), "route"), why)
 
     async def _leave(self, timeout: float) -> None:
         await self.settle(timeout)

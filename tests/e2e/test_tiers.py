@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 import pytest
 from traitlets.config import Config
 
-from kvproxy.proxy import hot
+from kvproxy.proxy import hot, session
 from kvproxy.proxy.any_store import TraefikKVProxy
 from kvproxy.routing.tiers import WORTHWHILE
 from kvproxy.testing.conformance.proxy import TraefikConformance, TraefikServerConformance
@@ -136,6 +136,29 @@ class TestRedis(TraefikServerConformance):
             assert killed.traefik.is_running()
             await start_proxy(route_tiers="auto")
             await until(lambda: not killed.traefik.is_running() and not list(tmp_path.glob("*-hot*")))
+
+    async def test_a_stop_while_the_first_traefik_hangs_ends_and_loses_no_route(
+        self,
+        start_proxy: Start,
+        doors: Doors,
+        client_of: ClientOf,
+        monkeypatch: pytest.MonkeyPatch,
+        caplog: pytest.LogCaptureFixture,
+    ) -> None:
+        """The log says why the routes have not been moved, and the next start serves them."""
+        monkeypatch.setattr(session, "_SETTLING", 1.0)
+        hub, ada = await doors.open(), await doors.open()
+        proxy = await start_proxy(route_tiers="two")
+        await add_all(proxy, [("/", hub), ("/user/ada/", ada)])
+        first = proxy.traefik_pid
+        assert first is not None
+        os.kill(first, signal.SIGSTOP)
+        await proxy.stop()
+        said = "1 route left in the hot tier until the next start. Moving took more than 1 s."
+        assert said in caplog.messages
+        proxy = await start_proxy(route_tiers="auto")
+        for path, target in {"/": hub, "/user/ada/": ada}.items():
+            assert await client_of(proxy).ask(path) == (200, port_of(target))
 
     async def test_there_is_one_traefik_where_the_second_one_cannot_start(
         self,
