@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import atexit
+import contextlib
 import os
 import signal
 import sys
@@ -15,7 +16,7 @@ from typing import Final, TypeVar
 from .._tasks import begin
 from .._types import Log
 from ..errors import TraefikError
-from .adoption import Adopt, Decision, Launch, Record, Replace, command, decide
+from .adoption import Adopt, Decision, Launch, Record, Replace, Start, command, decide
 from .child import ChildProcess, of_file, running, this_process
 from .launch import environment_for_traefik, read_own, remove, write_private
 from .log_file import TraefikLog
@@ -172,6 +173,22 @@ class TraefikSupervisor:
         await (self.release() if self._stays else self.stop())
 
     # -- what an earlier hub has left
+
+    async def end_earlier(self) -> None:
+        """Stop a Traefik that an earlier hub has left and that is not needed, and remove what was written for it.
+
+        Raises:
+            ConfigurationError: if another hub looks after it at this moment.
+        """
+        loop = asyncio.get_running_loop()
+        decision = await loop.run_in_executor(None, self.decide)
+        if not isinstance(decision, Start):
+            pid = decision.traefik.pid
+            self._log.info("Stopping a Traefik that an earlier hub left running (process %d); it is not needed.", pid)
+            with contextlib.suppress(TraefikError):
+                self._traefik = ChildProcess.find(decision.traefik)
+        await loop.run_in_executor(None, self._clean_up)
+        self._traefik = None
 
     async def _adopt(self, decision: Adopt, ready: Callable[[], Awaitable[None]]) -> str | None:
         """Take over a Traefik that runs; return why that is no good, if it is not."""

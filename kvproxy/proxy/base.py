@@ -26,7 +26,7 @@ from ..traefik.replicas import Replica
 from ..traefik.static_config import check_url, groups_allowed
 from . import setup
 from .former_names import tell_remarks
-from .hot import allows_tiers, catch_all, make_hot, two_are_worthwhile
+from .hot import allows_tiers, catch_all, make_hot, starts_with_two, until_worthwhile
 from .preparation import Prepared, check_certificate, check_hooks, prepare_traefik
 from .session import Session, StoreSettings, make_supervisor
 from .succession import tell_left
@@ -247,14 +247,15 @@ class KVTraefikProxy(TraefikProxy):
         reconciler = await session.open(
             self._store_settings(), allowed, able, there_already=adopts, provider_error=supervisor.provider_error
         )
-        hot, two = self._hot, partial(two_are_worthwhile, self, reconciler)
+        hot = self._hot
         # Before the first Traefik, which leads to it.
-        paired = await hot._start(prepared.hot) if hot is not None and two() else None
+        paired = await hot._start(prepared.hot) if hot is not None and starts_with_two(self, reconciler) else None
         await session.start_traefik(supervisor, decision, check_ports, version, reconciler, self.refused_login)
         if paired is not None:
             await session.pair(paired, catch_all(self))
-        elif hot is not None:
-            session.pair_when(two, partial(hot._start, prepared.hot), catch_all(self))
+        elif hot is not None and prepared.hot is not None:
+            many = partial(until_worthwhile, reconciler, make_supervisor(hot, prepared.hot, hot.store_secrets()))
+            session.pair_when(many, partial(hot._start, prepared.hot), catch_all(self))
         return session
 
     def _new_session(self, entry_points: tuple[str, ...]) -> Session:

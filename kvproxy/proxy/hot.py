@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Callable, Mapping, MutableMapping
 from pathlib import Path
@@ -9,10 +10,11 @@ from typing import Any, Final, TypeVar
 from urllib.parse import urlsplit
 
 from ..errors import ConfigurationError
+from ..process.supervisor import TraefikSupervisor
+from ..reconcile.reconciler import Reconciler
 from ..reconcile.status import Status
-from ..reconcile.tiers import CatchAll
-from ..routing.route import Route, RouteSpec, make_route, parse_routespec
-from ..routing.tiers import EVERYTHING, WORTHWHILE, is_below
+from ..routing.route import Route, RouteSpec, parse_routespec
+from ..routing.tiers import EVERYTHING, WORTHWHILE, CatchAll, is_below
 from ..traefik.static_config import TIERS_SINCE, given_provider
 from .preparation import Prepared
 from .setting_checks import loopback_url
@@ -20,6 +22,8 @@ from .traits import TraefikProxy
 
 #: URL of the API of a second Traefik that the hub starts, if no other is set.
 _API_URL: Final = "http://127.0.0.1:8098"
+#: Seconds between two looks at the number of routes.
+_LOOK: Final = 1.0
 #: Options of a provider for the place of the routes.
 _PLACE: Final = {"rootKey", "db", "filename", "directory"}
 
@@ -93,6 +97,13 @@ def catch_all(proxy: TraefikProxy) -> CatchAll:
     return CatchAll(proxy.hot_traefik_url, place, pages if own and is_below(pages, place) else None)
 
 
+def _has_users_below(proxy: TraefikProxy) -> bool:
+    """Return True if requests for users' servers without a route come to the hub, so that their routes can be hot."""
+    host = f"user.{getattr(proxy.app, 'domain', '')}" if proxy.host_routing else ""
+    user = parse_routespec(f"{host}{urlsplit(proxy.public_url).path.rstrip('/')}/user/name/")
+    return is_below(user, catch_all(proxy).place)
+
+
 def leads_to_hot(proxy: TraefikProxy, routes: Callable[[RouteSpec], Route | None]) -> bool:
     """Return True if the base tier leads to the second Traefik.
 
@@ -101,19 +112,36 @@ def leads_to_hot(proxy: TraefikProxy, routes: Callable[[RouteSpec], Route | None
         routes: returns the route at a place in the base tier.
     """
     way = catch_all(proxy)
-    found = routes(way.place)
-    return found is not None and found.target == make_route(way.place.key, way.url, {}).target
+    return way.leads(routes(way.place))
 
 
-def two_are_worthwhile(proxy: TraefikProxy, routes: Status) -> bool:
-    """Return True if there are enough routes for two tiers, or they have been asked for.
+def starts_with_two(proxy: TraefikProxy, routes: Status) -> bool:
+    """Return True if the first Traefik depends on the second one, or two tiers have been asked for.
 
     Args:
         proxy: the proxy of the first Traefik.
         routes: its routes.
     """
     # Routes that an earlier hub has left in the hot tier are nowhere else.
-    return proxy.route_tiers == "two" or leads_to_hot(proxy, routes.route) or routes.count >= WORTHWHILE
+    return proxy.route_tiers == "two" or leads_to_hot(proxy, routes.route)
+
+
+async def until_worthwhile(routes: Reconciler, second: TraefikSupervisor) -> None:
+    """Return when there are enough routes for two tiers.
+
+    Args:
+        routes: the routes.
+        second: the second Traefik. One that an earlier hub has left does not go on without a use.
+
+    Raises:
+        ConfigurationError: if another hub looks after it at this moment.
+    """
+    # Until then, the first Traefik may lead to the second one, though the store was emptied.
+    await routes.released()
+    if routes.count < WORTHWHILE:
+        await second.end_earlier()
+    while routes.count < WORTHWHILE:  # noqa: ASYNC110 - no event says how many routes there are
+        await asyncio.sleep(_LOOK)
 
 
 def allows_tiers(proxy: TraefikProxy, prepared: Prepared | None) -> bool:
@@ -134,6 +162,8 @@ def allows_tiers(proxy: TraefikProxy, prepared: Prepared | None) -> bool:
         why = f"needs Traefik 3.7 or newer, and this is {'.'.join(map(str, prepared.version))}"
     elif proxy.traefik_servers_transport:
         why = "does not work with c.TraefikProxy.traefik_servers_transport"
+    elif not _has_users_below(proxy):
+        why = "works only if c.JupyterHub.hub_routespec has the paths of all users below it"
     if why and proxy.route_tiers == "two":
         raise ConfigurationError(f"c.TraefikProxy.route_tiers = 'two' {why}; set it to 'one'.")
     if why:

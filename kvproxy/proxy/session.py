@@ -30,7 +30,8 @@ from ..reconcile.startup import (
     wait_for_traefik,
     warn_once,
 )
-from ..reconcile.tiers import CatchAll, CountedTier, Tiers
+from ..reconcile.tiers import CountedTier, Tiers, drop_unreachable
+from ..routing.tiers import CatchAll
 from ..store.base import Store
 from ..store.renewal import tell_renewals
 from ..traefik.entry_point import reserved_advice
@@ -45,8 +46,6 @@ from .traits import TraefikProxy
 _LONGEST_START: Final = 10.0
 #: Maximum seconds for which a hub that stops waits for routes to be moved to the base tier.
 _SETTLING: Final = 10.0
-#: Seconds between two looks at the number of routes.
-_LOOK: Final = 1.0
 #: Maximum seconds for which a replica serves users before the hub knows of it (:mod:`kvproxy.traefik.discovery`).
 _UNKNOWN: Final = 10.0
 #: See :class:`kvproxy.reconcile.regroup.Regrouper`.
@@ -252,13 +251,15 @@ class Session:
             hot: the other session, open.
             catch_all: the way from this session's Traefik to the other one.
         """
-        tiers = self._share(hot, catch_all)
+        tiers = await self._share(hot, catch_all)
         if self._proxy.should_start and not self._open.held_back:
             await hot._open.look()
             await tiers.lead()
 
-    def _share(self, hot: Session, catch_all: CatchAll) -> Tiers:
-        self._hot, timeout = hot, self._proxy.check_route_timeout
+    async def _share(self, hot: Session, catch_all: CatchAll) -> Tiers:
+        timeout = self._proxy.check_route_timeout
+        await drop_unreachable(self._open, hot._open, catch_all, timeout)
+        self._hot = hot
         # No other replica can appear beside a Traefik that the hub has started.
         margin = 0.0 if self._proxy.should_start else _UNKNOWN
         self.tiers = tiers = Tiers(self._open, hot._open, catch_all, timeout, self._log, margin=margin)
@@ -269,24 +270,23 @@ class Session:
         return tiers
 
     def pair_when(
-        self, worthwhile: Callable[[], bool], start: Callable[[], Awaitable[Session]], catch_all: CatchAll
+        self, worthwhile: Callable[[], Awaitable[None]], start: Callable[[], Awaitable[Session]], catch_all: CatchAll
     ) -> None:
         """Start the second Traefik as soon as that is worthwhile, and then do :meth:`pair`.
 
         Args:
-            worthwhile: returns True from then on.
+            worthwhile: returns then.
             start: starts it and returns its session.
             catch_all: see :meth:`pair`.
         """
         self._moving = self._begin(self._pair_when(worthwhile, start, catch_all), "The second Traefik's start")
 
     async def _pair_when(
-        self, worthwhile: Callable[[], bool], start: Callable[[], Awaitable[Session]], catch_all: CatchAll
+        self, worthwhile: Callable[[], Awaitable[None]], start: Callable[[], Awaitable[Session]], catch_all: CatchAll
     ) -> None:
-        while not worthwhile():  # noqa: ASYNC110 - no event says how many routes there are
-            await asyncio.sleep(_LOOK)
         try:
-            self._share(await start(), catch_all)
+            await worthwhile()
+            await self._share(await start(), catch_all)
         except KVProxyError as error:
             self._log.warning("All routes stay with one Traefik, as the second one cannot be started. %s", error)
 

@@ -17,14 +17,14 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any, Final
 
 from .._text import counted
 from .._types import Log
 from ..errors import KVProxyError
-from ..routing.route import Route, RouteSpec, make_route
-from ..routing.tiers import EVERYTHING, hindering, may_be_hot, movable
+from ..routing.route import Route, RouteSpec
+from ..routing.tiers import CatchAll, hindering, may_be_hot, movable
 from ..traefik.replicas import Replica
 from ..traefik.static_config import TIERS_SINCE
 from .reconciler import Reconciler
@@ -39,25 +39,23 @@ _PAUSE: Final = 5.0
 _LONGEST_START: Final = 10.0
 
 
-@dataclass(frozen=True)
-class CatchAll:
-    """The base Traefik's routes to the hot one, and to the hub.
+async def drop_unreachable(base: Reconciler, hot: Reconciler, catch_all: CatchAll, timeout: float) -> None:
+    """Remove the routes that an earlier hub has left in a hot tier to which the base Traefik does not lead.
+
+    Since that hub was killed, another one may have had a single tier, and the hot routes have become old.
 
     Args:
-        url: URL of the hot Traefik's entry point, for all paths without a route of their own.
-        place: where these paths are: the place of the hub's own route.
-        hub_pages: place of the hub's own pages, to which the base Traefik leads by itself, so that they do not depend
-            on the hot one; None if it does not.
+        base: keeps the settled routes.
+        hot: keeps the hot ones, before there are any of this hub.
+        catch_all: leads from one to the other.
+        timeout: seconds for the store.
+
+    Raises:
+        KVProxyError: if the store cannot be written to.
     """
-
-    url: str
-    place: RouteSpec = EVERYTHING
-    hub_pages: RouteSpec | None = None
-
-    @property
-    def places(self) -> list[RouteSpec]:
-        """The places of the base routes that are not the hub's."""
-        return [place for place in (self.place, self.hub_pages) if place is not None]
+    # A store that was emptied cannot tell what the base Traefik has loaded from it before.
+    if not base.held_back and not catch_all.leads(base.route(catch_all.place)):
+        await asyncio.gather(*(hot.remove(route.key, timeout) for route in list(hot.routes())))
 
 
 class CountedTier:
@@ -121,7 +119,7 @@ class Tiers:
     ) -> None:
         self._base, self._hot, self._catch_all = base, hot, catch_all
         self._place = place = catch_all.place
-        self._default = make_route(place.key, catch_all.url, {})
+        self._default = catch_all.route
         self._timeout = timeout
         self._log = log
         self._many, self._old, self._margin = many, old, margin
@@ -158,7 +156,7 @@ class Tiers:
 
     def _is_hubs(self, route: Route) -> bool:
         """Return True for the hub's own route for everything, which the base tier has if it leads to no hot one."""
-        return route.spec == self._place and route.target != self._default.target
+        return route.spec == self._place and not self._catch_all.leads(route)
 
     @property
     def count(self) -> int:
@@ -336,9 +334,9 @@ class Tiers:
         try:
             await asyncio.wait_for(self._leave(timeout), timeout)
         except (KVProxyError, asyncio.TimeoutError) as error:
-            self._log.warning(
-                "%s stay in the hot tier until the next start. %s", counted(len(self.hot), "route"), error
-            )
+            # That of asyncio has no words.
+            why = str(error) or f"Moving took more than {timeout:g} s."
+            self._log.warning("%s left in the hot tier until the next start. %s", counted(len(self.hot), "route"), why)
 
     async def _leave(self, timeout: float) -> None:
         await self.settle(timeout)

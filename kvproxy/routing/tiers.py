@@ -8,9 +8,11 @@ has, or may still have, a route that would take its requests.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator
+from dataclasses import dataclass
+from functools import cached_property
 from typing import Final
 
-from .route import RouteSpec
+from .route import Route, RouteSpec, make_route
 
 #: The route for all paths of all hosts.
 EVERYTHING: Final = RouteSpec("", ())
@@ -18,6 +20,40 @@ EVERYTHING: Final = RouteSpec("", ())
 #: The number of routes from which on a second Traefik is worthwhile: with fewer, an addition costs a few tens of
 #: milliseconds (benchmarks/tiers.py).
 WORTHWHILE: Final = 300
+
+
+@dataclass(frozen=True)
+class CatchAll:
+    """The base Traefik's routes to the hot one, and to the hub.
+
+    Args:
+        url: URL of the hot Traefik's entry point, for all paths without a route of their own.
+        place: where these paths are: the place of the hub's own route.
+        hub_pages: place of the hub's own pages, to which the base Traefik leads by itself, so that they do not depend
+            on the hot one; None if it does not.
+    """
+
+    url: str
+    place: RouteSpec = EVERYTHING
+    hub_pages: RouteSpec | None = None
+
+    @property
+    def places(self) -> list[RouteSpec]:
+        """The places of the base routes that are not the hub's."""
+        return [place for place in (self.place, self.hub_pages) if place is not None]
+
+    @cached_property
+    def route(self) -> Route:
+        """The base route that leads to the hot Traefik."""
+        return make_route(self.place.key, self.url, {})
+
+    def leads(self, found: Route | None) -> bool:
+        """Return True if the base tier leads to the hot Traefik.
+
+        Args:
+            found: the route that the base tier has at this place, None if there is none.
+        """
+        return found is not None and found.target == self.route.target
 
 
 def covering(spec: RouteSpec, catch_all: RouteSpec = EVERYTHING) -> Iterator[RouteSpec]:

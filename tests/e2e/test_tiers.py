@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
+import socket
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -13,6 +15,7 @@ from urllib.parse import urlsplit
 import pytest
 from traitlets.config import Config
 
+from kvproxy.proxy import hot, session
 from kvproxy.proxy.any_store import TraefikKVProxy
 from kvproxy.routing.tiers import WORTHWHILE
 from kvproxy.testing.conformance.proxy import TraefikConformance, TraefikServerConformance
@@ -25,6 +28,8 @@ from kvproxy_consul import TraefikConsulProxy
 from kvproxy_etcd import TraefikEtcdProxy
 from kvproxy_file import TraefikFileProviderProxy
 from kvproxy_redis import TraefikRedisProxy
+
+from .test_adoption import EarlierHub
 
 
 def two() -> dict[str, Any]:
@@ -62,7 +67,7 @@ class TestRedis(TraefikServerConformance):
     async def test_a_second_traefik_starts_when_there_are_many_routes(
         self, start_proxy: Start, doors: Doors, client_of: ClientOf
     ) -> None:
-        """With `auto`, and at once at the next start; the first Traefik leads to it, which has new routes."""
+        """With `auto`, and soon after the next start; the first Traefik leads to it, which has new routes."""
         hub, first, many, new = [await doors.open() for _ in range(4)]
         wanted = {"/": hub, "/user/first/": first}
         proxy = await start_proxy(route_tiers="auto")
@@ -82,8 +87,100 @@ class TestRedis(TraefikServerConformance):
             await second.close()
             await proxy.stop()
             proxy = await start_proxy(route_tiers="auto")
-            assert len(proxy.traefik_replicas) == 2
+            await until(lambda proxy=proxy: len(proxy.traefik_replicas) == 2)
             assert wanted.keys() <= (await proxy.get_all_routes()).keys()
+
+    @pytest.mark.parametrize("tiers", ["auto", "two"])
+    async def test_old_routes_in_the_hot_tier_do_not_come_back(
+        self,
+        start_proxy: Start,
+        make_proxy: Callable[..., TraefikRedisProxy],
+        doors: Doors,
+        client_of: ClientOf,
+        monkeypatch: pytest.MonkeyPatch,
+        tiers: str,
+    ) -> None:
+        """A hub that was killed has left them there, and one with a single tier has worked since."""
+        monkeypatch.setattr(hot, "WORTHWHILE", 3)
+        old, now, ada = [await doors.open() for _ in range(3)]
+        killed = make_proxy(route_tiers="two").hot_proxy()
+        assert killed is not None
+        await killed.start()
+        await add_all(killed, [("/", old), ("/user/gone/", old)])
+        await killed.stop()
+        proxy = await start_proxy(route_tiers="one")
+        wanted = {"/": now, "/user/ada/": ada, "/user/bob/": ada}
+        await add_all(proxy, wanted.items())
+        await proxy.stop()
+
+        proxy = await start_proxy(route_tiers=tiers)
+        await until(lambda: proxy._session.tiers is not None and proxy._session.tiers._leads)
+        assert (await proxy.get_all_routes()).keys() == wanted.keys()
+        for path in ("/", "/user/gone/"):
+            assert await client_of(proxy).ask(path) == (200, port_of(now))
+
+    async def test_a_second_traefik_that_was_left_running_is_stopped_if_there_are_few_routes(
+        self, start_proxy: Start, redis_server: RedisServer, doors: Doors, tmp_path: Path
+    ) -> None:
+        """With `auto`; an earlier hub was killed, and the first Traefik does not lead to it."""
+        traits = {
+            "redis_url": redis_server.url,
+            "kv_traefik_prefix": "other",
+            "kv_jupyterhub_prefix": "records",
+            "static_config_file": str(tmp_path / "traefik-hot.toml"),
+            "public_url": f"http://127.0.0.1:{free_port()}",
+            "traefik_api_url": f"http://127.0.0.1:{free_port()}",
+        }
+        with contextlib.closing(EarlierHub(traits, await doors.open())) as killed:
+            killed.kill()
+            assert killed.traefik.is_running()
+            await start_proxy(route_tiers="auto")
+            await until(lambda: not killed.traefik.is_running() and not list(tmp_path.glob("*-hot*")))
+
+    async def test_a_stop_while_the_first_traefik_hangs_ends_and_loses_no_route(
+        self,
+        start_proxy: Start,
+        doors: Doors,
+        client_of: ClientOf,
+        monkeypatch: pytest.MonkeyPatch,
+        caplog: pytest.LogCaptureFixture,
+    ) -> None:
+        """The log says why the routes have not been moved, and the next start serves them."""
+        monkeypatch.setattr(session, "_SETTLING", 1.0)
+        hub, ada = await doors.open(), await doors.open()
+        proxy = await start_proxy(route_tiers="two")
+        await add_all(proxy, [("/", hub), ("/user/ada/", ada)])
+        first = proxy.traefik_pid
+        assert first is not None
+        os.kill(first, signal.SIGSTOP)
+        await proxy.stop()
+        said = "1 route left in the hot tier until the next start. Moving took more than 1 s."
+        assert said in caplog.messages
+        proxy = await start_proxy(route_tiers="auto")
+        for path, target in {"/": hub, "/user/ada/": ada}.items():
+            assert await client_of(proxy).ask(path) == (200, port_of(target))
+
+    async def test_there_is_one_traefik_where_the_second_one_cannot_start(
+        self,
+        start_proxy: Start,
+        doors: Doors,
+        client_of: ClientOf,
+        monkeypatch: pytest.MonkeyPatch,
+        caplog: pytest.LogCaptureFixture,
+    ) -> None:
+        """With `auto`, at the start as well; its routes are served all the same."""
+        monkeypatch.setattr(hot, "WORTHWHILE", 1)
+        ada = await doors.open()
+        proxy = await start_proxy(route_tiers="one")
+        await proxy.add_route("/user/ada/", ada, {})
+        await proxy.stop()
+        with socket.create_server(("127.0.0.1", int(port_of(proxy.hot_traefik_url)))):
+            proxy = await start_proxy(route_tiers="auto")
+            await until(lambda: "All routes stay with one Traefik" in caplog.text)
+        assert await client_of(proxy).ask("/user/ada/") == (200, port_of(ada))
+        await proxy.add_route("/user/bob/", ada, {})
+        assert await client_of(proxy).ask("/user/bob/") == (200, port_of(ada))
+        assert len(proxy._session.traefik_pids) == 1
 
     @pytest.mark.parametrize(
         ("own", "user", "pages", "named"),
@@ -115,16 +212,33 @@ class TestRedis(TraefikServerConformance):
         assert await first.ask(*pages[::-1]) == (200, port_of(hub))
         await first.close()
 
+    @pytest.mark.parametrize(
+        "named",
+        [
+            {
+                "extra_dynamic_config": {"http": {"serversTransports": {"own": {"maxIdleConnsPerHost": 7}}}},
+                "traefik_servers_transport": "own@redis",
+            },
+            {"hub": SimpleNamespace(routespec="/hub/")},
+        ],
+        ids=["traefik_servers_transport", "hub_routespec"],
+    )
     async def test_there_is_one_traefik_where_two_tiers_are_not_possible(
-        self, start_proxy: Start, doors: Doors, client_of: ClientOf
+        self,
+        start_proxy: Start,
+        doors: Doors,
+        client_of: ClientOf,
+        monkeypatch: pytest.MonkeyPatch,
+        named: dict[str, Any],
     ) -> None:
         """With `auto`; with `two`, the hub would not start."""
-        own = {"http": {"serversTransports": {"own": {"maxIdleConnsPerHost": 7}}}}
-        proxy = await start_proxy(route_tiers="auto", extra_dynamic_config=own, traefik_servers_transport="own@redis")
+        monkeypatch.setattr(hot, "WORTHWHILE", 1)
+        app = SimpleNamespace(domain="", cookie_secret=b"secret", cleanup_proxy=True, internal_ssl=False)
+        proxy = await start_proxy(route_tiers="auto", app=app, **named)
         many = await doors.open()
-        await add_all(proxy, ((f"/user/u{number}/", many) for number in range(WORTHWHILE + 1)))
-        assert await client_of(proxy).ask("/user/u7/") == (200, port_of(many))
-        assert len(proxy.traefik_replicas) == 1
+        await add_all(proxy, ((f"/user/u{number}/", many) for number in range(3)))
+        assert await client_of(proxy).ask("/user/u2/") == (200, port_of(many))
+        assert proxy._hot is None
 
 
 @pytest.mark.endurance

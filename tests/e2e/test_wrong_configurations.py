@@ -76,6 +76,10 @@ TRAITS: list[tuple[dict[str, Any], str]] = [
         r"hot_traefik_api_url names several URLs with different paths",
     ),
     (
+        {f"{T}.route_tiers": "two", "JupyterHub.hub_routespec": "/hub/"},
+        r"route_tiers = 'two' works only if c.JupyterHub.hub_routespec has the paths of all users below it",
+    ),
+    (
         {f"{T}.route_tiers": "two", f"{T}.traefik_servers_transport": "own@file"},
         r"route_tiers = 'two' does not work with",
     ),

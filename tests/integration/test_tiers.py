@@ -18,10 +18,11 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 from kvproxy.errors import KVProxyError, StoreUnavailableError, TraefikError
 from kvproxy.reconcile.plan import revision_operation
 from kvproxy.reconcile.reconciler import Reconciler
-from kvproxy.reconcile.tiers import CatchAll, Tiers
+from kvproxy.reconcile.tiers import Tiers
 from kvproxy.routing.entry import Layout
 from kvproxy.routing.names import ALONE
 from kvproxy.routing.route import Route, RouteSpec, make_route
+from kvproxy.routing.tiers import CatchAll
 from kvproxy.testing import rule_model
 from kvproxy.testing.clock import ClockLoop
 from kvproxy.testing.conformance.oracle import lead
