@@ -149,7 +149,8 @@ class TraefikLoop:
         """Return the same without the suspects, which take a look at every key in the store."""
         progress = self._progress
         return Facts(
-            api_problem=progress.problem or "",
+            # Both of the same moment: the last poll may not have ended yet.
+            api_problem=self.replicas.problem or "",
             api_silent=self.replicas.silent,
             loaded=Loaded.of(progress.loaded, progress.told if revision is None else revision),
             told_in_vain=progress.pace.in_vain,

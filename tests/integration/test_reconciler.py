@@ -70,6 +70,16 @@ def foreign(store: MemoryStore) -> dict[str, str]:
     return {k: v for k, v in store.config.items() if k != ALONE.revision_key}
 
 
+async def test_a_traefik_that_is_just_seen_to_hang_is_restarted_with_the_reason() -> None:
+    """The poll that it does not answer goes on."""
+    store = MemoryStore()
+    async with running(store) as it:
+        await it.add(route("ada"), SOON)
+        [replica] = it.replicas
+        replica.problem, replica.silent = "It did not answer within 5 s.", True
+        assert it.stuck() == "It hangs. It did not answer within 5 s."
+
+
 async def test_added_changed_read_and_deleted() -> None:
     """The life of a route; nothing is left of it."""
     store = MemoryStore()
