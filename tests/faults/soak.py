@@ -28,6 +28,7 @@ import psutil
 from benchmarks.results import Results, Row, describe_machine
 from benchmarks.tools import own_versions
 from kvproxy.store import Operation, Space
+from kvproxy.testing.servers import slowness
 from tests.faults.hub_process import HubError, HubGoneError
 from tests.faults.load import Load
 from tests.faults.network import Network
@@ -45,7 +46,7 @@ _PAUSES = (3.0, 30.0)  # seconds between two disturbances: of a short soak, of a
 _STILL = 2.0  # seconds for which a store stands still, or a network is bad
 #: Those who log in as soon as possible. With two tiers, the second one needs the first Traefik.
 _FIRST = ("/user/first-again/", "/user/student00000/first-again/")
-_LIMIT = 120.0  # seconds in which it has to be
+_LIMIT = 120.0  # seconds in which it has to be, on an idle machine
 #: How the network gets bad for a while, by the names that the results have.
 _SPOILT: dict[str, Callable[[Network], None]] = {
     "slow": Network.slow,
@@ -211,7 +212,7 @@ class Soak:
             network.traefik.forget()
             # The first one may be served by what Traefik has heard just before.
             for name in [*_FIRST, *_FIRST]:
-                await self.site.seconds_to_log_in(name, _LIMIT)
+                await self.site.seconds_to_log_in(name, _LIMIT * slowness())
                 await self.site.log_out(name)
                 # Then it leads to whoever is above it.
                 self.site.gone.discard(name)
