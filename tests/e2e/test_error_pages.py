@@ -258,9 +258,8 @@ async def test_a_killed_server_of_a_real_hub(
         await ada.log_in()
         await ada.spawn()
         assert (await ada.browse("/user/ada/lab")).status == 200
-        for process in hub.family():
-            if "jupyterhub.singleuser" in process.cmdline():
-                process.kill()
+        for process in [one for one in hub.family() if "jupyterhub.singleuser" in one.cmdline()]:
+            process.kill()
         answer = await ada.browse("/user/ada/lab")
         assert answer.status == 503
         assert "does not answer, or says itself" in answer.text

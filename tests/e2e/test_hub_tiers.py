@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import os
 import signal
@@ -38,9 +39,13 @@ def hub(request: pytest.FixtureRequest, hub_factory, redis_server: RedisServer) 
 
 
 def traefiks(hub: HubProcess) -> list[psutil.Process]:
-    """The first and the second Traefik."""
-    found = [process for process in hub.family() if process.name() == "traefik"]
-    return sorted(found, key=lambda process: "hot" in " ".join(process.cmdline()))
+    """The first and the second Traefik, without one that has just died."""
+    found: dict[psutil.Process, bool] = {}
+    for one in hub.family():
+        with contextlib.suppress(psutil.Error):
+            if one.name() == "traefik":
+                found[one] = "hot" in " ".join(one.cmdline())
+    return sorted(found, key=found.__getitem__)
 
 
 async def test_users_work_in_a_new_route_while_hub_and_traefiks_die(hub: HubProcess) -> None:
