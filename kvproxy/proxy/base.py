@@ -193,7 +193,7 @@ class KVTraefikProxy(TraefikProxy):
         prepared = None
         if self.should_start:
             prepared = await asyncio.to_thread(prepare_traefik, self, self.traefik_provider, self.traefik_environment)
-        self._hot = hot = self.hot_proxy() if self.route_tiers != "one" and allows_tiers(self, prepared) else None
+        self._hot = hot = self.hot_proxy() if allows_tiers(self, prepared) else None
         if hot is not None:
             second = await hot.prepare()
             prepared = prepared and replace(prepared, hot=second)

@@ -91,17 +91,19 @@ def catch_all(proxy: TraefikProxy) -> CatchAll:
         InvalidRouteError: if ``hub_routespec`` cannot be routed.
     """
     own = getattr(proxy.hub, "routespec", "")
-    place = parse_routespec(own or EVERYTHING.key)
-    host = getattr(proxy.app, "domain", "") if proxy.host_routing else ""
-    pages = parse_routespec(f"{host}{urlsplit(proxy.public_url).path.rstrip('/')}/hub/")
+    place, pages = parse_routespec(own or EVERYTHING.key), _place_of(proxy, "/hub/")
     return CatchAll(proxy.hot_traefik_url, place, pages if own and is_below(pages, place) else None)
 
 
 def _has_users_below(proxy: TraefikProxy) -> bool:
     """Return True if requests for users' servers without a route come to the hub, so that their routes can be hot."""
-    host = f"user.{getattr(proxy.app, 'domain', '')}" if proxy.host_routing else ""
-    user = parse_routespec(f"{host}{urlsplit(proxy.public_url).path.rstrip('/')}/user/name/")
-    return is_below(user, catch_all(proxy).place)
+    return is_below(_place_of(proxy, "/user/name/", "user."), catch_all(proxy).place)
+
+
+def _place_of(proxy: TraefikProxy, path: str, subdomain: str = "") -> RouteSpec:
+    """Return the place of a path below the base URL, with the subdomain of the hub's domain if that is routed by."""
+    host = subdomain + getattr(proxy.app, "domain", "") if proxy.host_routing else ""
+    return parse_routespec(f"{host}{urlsplit(proxy.public_url).path.rstrip('/')}{path}")
 
 
 def leads_to_hot(proxy: TraefikProxy, routes: Callable[[RouteSpec], Route | None]) -> bool:
@@ -145,7 +147,7 @@ async def until_worthwhile(routes: Reconciler, second: TraefikSupervisor) -> Non
 
 
 def allows_tiers(proxy: TraefikProxy, prepared: Prepared | None) -> bool:
-    """Return True if two tiers are possible.
+    """Return True if there may be two tiers: they are possible, and not ruled out.
 
     If two tiers were asked for, the hub refuses to start where users would notice a difference.
 
@@ -156,6 +158,8 @@ def allows_tiers(proxy: TraefikProxy, prepared: Prepared | None) -> bool:
     Raises:
         ConfigurationError: with one sentence that names the setting.
     """
+    if proxy.route_tiers == "one":
+        return False
     _check_place(proxy)
     why = ""
     if prepared is not None and prepared.version < TIERS_SINCE:

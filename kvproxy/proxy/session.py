@@ -18,6 +18,7 @@ from ..hooks.notify import HookNotifier
 from ..process.adoption import Decision
 from ..process.launch import launch_spec, secrets_in
 from ..process.supervisor import TraefikSupervisor
+from ..reconcile.first_routes import LONGEST_START
 from ..reconcile.metrics import GAUGES, Counters, State
 from ..reconcile.observer import Observer
 from ..reconcile.reconciler import Reconciler
@@ -42,8 +43,6 @@ from .preparation import Prepared
 from .setup import advice, discovery, dynamic_config, hub_secret, layout, make_access, make_setup
 from .traits import TraefikProxy
 
-#: Maximum seconds to wait for JupyterHub's check of all routes, from the first route on.
-_LONGEST_START: Final = 10.0
 #: Maximum seconds for which a hub that stops waits for routes to be moved to the base tier.
 _SETTLING: Final = 10.0
 #: Maximum seconds for which a replica serves users before the hub knows of it (:mod:`kvproxy.traefik.discovery`).
@@ -186,7 +185,7 @@ class Session:
             observer=make_observer(proxy.hooks, log),
             serves_already=serves if there_already else None,
             provider_error=provider_error,
-            longest=min(_LONGEST_START, proxy.check_route_timeout / 2),
+            longest=min(LONGEST_START, proxy.check_route_timeout / 2),
             regroup_wait=self._regroup_wait,
             delete_grace=proxy.delete_grace,
         )

@@ -12,6 +12,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Final
 
+#: Maximum seconds to wait for JupyterHub's check of all routes.
+LONGEST_START: Final = 10.0
 #: Seconds without a further route after which JupyterHub's check has added all of them: it adds them concurrently.
 _QUIET: Final = 0.1
 

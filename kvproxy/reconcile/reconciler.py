@@ -33,7 +33,7 @@ from ..traefik.readiness import Pending
 from ..traefik.replicas import Fleet
 from .advice import log_forced_flat, log_notification_cost
 from .deletions import Deletions
-from .first_routes import FirstRoutes
+from .first_routes import LONGEST_START, FirstRoutes
 from .leader import LeaseHolder
 from .observed import ObservedState
 from .observer import Observer
@@ -93,7 +93,7 @@ class Reconciler(Status):
         groups_allowed: bool | None = None,
         serves_already: Callable[[], Awaitable[bool]] | None = None,
         provider_error: Callable[[float], str | None] = lambda since: None,
-        longest: float = 10.0,
+        longest: float = LONGEST_START,
         regroup_wait: float = 0.0,
         delete_grace: float = 0.0,
     ) -> None:

@@ -27,6 +27,7 @@ from ..routing.route import Route, RouteSpec
 from ..routing.tiers import CatchAll, hindering, may_be_hot, movable
 from ..traefik.replicas import Replica
 from ..traefik.static_config import TIERS_SINCE
+from .first_routes import LONGEST_START
 from .reconciler import Reconciler
 
 #: The number of settled routes for each hot route from which on the hot ones are moved, and the most hot ones then
@@ -35,8 +36,6 @@ _SETTLED_EACH: Final = 24
 _MOST: Final = 256
 #: Seconds between two attempts to move routes if one has failed.
 _PAUSE: Final = 5.0
-#: Seconds after which a hot tier whose first commit is held back is written even without JupyterHub's check.
-_LONGEST_START: Final = 10.0
 
 
 async def drop_unreachable(base: Reconciler, hot: Reconciler, catch_all: CatchAll, timeout: float) -> None:
@@ -276,7 +275,7 @@ class Tiers:
     def _release(self) -> None:
         """Write a hot tier that was held back, as the base Traefiks serve what the hot ones may have served."""
         base = self._base
-        quiet = _now() - self._begun >= _LONGEST_START and not (base.behind or base.waiting)
+        quiet = _now() - self._begun >= LONGEST_START and not (base.behind or base.waiting)
         # JupyterHub's check has waited for all routes that it has added.
         if self._hot.held_back and not base.held_back and (self._checked or quiet):
             self._hot.let_load()

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 
 import pytest
 from hypothesis import settings
@@ -28,7 +30,7 @@ GRACE = 5.0
 
 
 class Told(Observer):
-    """Keeps what it is told of deleted routes."""
+    """Records deleted routes, and those that were not deleted."""
 
     def __init__(self) -> None:
         self.gone: list[str] = []
@@ -46,6 +48,14 @@ class Told(Observer):
 async def filled(it: Reconciler, count: int = 5) -> None:
     """Add routes to servers with a port each."""
     await asyncio.gather(*(it.add(route(f"u{n}", n + 1), SOON) for n in range(count)))
+
+
+@asynccontextmanager
+async def with_routes(store: MemoryStore, grace: float = GRACE) -> AsyncIterator[Reconciler]:
+    """A reconciler at work that has five routes."""
+    async with running(store, delete_grace=grace) as it:
+        await filled(it)
+        yield it
 
 
 @on_a_clock
@@ -74,8 +84,7 @@ async def test_deletions_within_the_grace_are_one_reload() -> None:
 async def test_a_deletion_goes_with_the_next_change() -> None:
     """One commit, one reload for both."""
     store = MemoryStore()
-    async with running(store, delete_grace=GRACE) as it:
-        await filled(it)
+    async with with_routes(store) as it:
         await it.delete(key("u0"), SOON)
         commits = len(store.applied)
         await it.add(route("new", 9), SOON)
@@ -89,8 +98,7 @@ async def test_a_deletion_goes_with_the_next_change() -> None:
 async def test_the_same_route_again_costs_no_reload() -> None:
     """As if it had never been deleted; with another target it is an ordinary change."""
     store = MemoryStore()
-    async with running(store, delete_grace=GRACE) as it:
-        await filled(it)
+    async with with_routes(store) as it:
         commits = len(store.applied)
         await it.delete(key("u0"), SOON)
         await it.add(route("u0", 1), SOON)
@@ -108,8 +116,7 @@ async def test_the_same_route_again_costs_no_reload() -> None:
 async def test_a_route_to_the_address_of_a_deleted_one_is_in_the_same_commit() -> None:
     """No request for the deleted route may reach the new server once the new route is served."""
     store = MemoryStore()
-    async with running(store, delete_grace=GRACE) as it:
-        await filled(it)
+    async with with_routes(store) as it:
         await it.delete(key("u0"), SOON)
         commits = len(store.applied)
         await it.add(make_route(key("new"), "http://127.0.0.1:1/elsewhere", {}), SOON)
@@ -122,8 +129,7 @@ async def test_a_route_to_the_address_of_a_deleted_one_is_in_the_same_commit() -
 async def test_a_route_whose_address_another_one_has_is_deleted_at_once() -> None:
     """Its server has been replaced before the hub noticed."""
     store = MemoryStore()
-    async with running(store, delete_grace=GRACE) as it:
-        await filled(it)
+    async with with_routes(store) as it:
         await it.add(route("new", 1), SOON)
         await it.delete(key("u0"), SOON)
         assert key("u0") not in store.records
@@ -133,8 +139,8 @@ async def test_a_route_whose_address_another_one_has_is_deleted_at_once() -> Non
 async def test_addresses_are_known_after_restarts_and_changes() -> None:
     """Those of an earlier hub's routes count; that of a route's former target does not."""
     store = MemoryStore()
-    async with running(store, delete_grace=GRACE) as it:
-        await filled(it)
+    async with with_routes(store):
+        pass
     async with running(store, delete_grace=GRACE) as it:
         await it.add(route("new", 1), SOON)
         await it.delete(key("new"), SOON)
@@ -149,8 +155,7 @@ async def test_addresses_are_known_after_restarts_and_changes() -> None:
 async def test_a_deletion_that_is_asked_for_twice_waits_as_long_as_the_first() -> None:
     """Nor does the second call wait for the store."""
     store = MemoryStore()
-    async with running(store, delete_grace=GRACE) as it:
-        await filled(it)
+    async with with_routes(store) as it:
         begin = _now()
         await it.delete(key("u0"), SOON)
         await asyncio.sleep(3)
@@ -165,8 +170,7 @@ async def test_a_deletion_that_is_asked_for_twice_waits_as_long_as_the_first() -
 async def test_reads_and_repairs_know_a_deletion_that_waits(caplog: pytest.LogCaptureFixture) -> None:
     """The store's route is nobody's mistake; a repair of another one takes it along."""
     store = MemoryStore()
-    async with running(store, delete_grace=60.0) as it:
-        await filled(it)
+    async with with_routes(store, 60.0) as it:
         commits = len(store.applied)
         await it.delete(key("u0"), SOON)
         store.config["udp/x"] = "another program's"
@@ -192,8 +196,7 @@ async def test_reads_and_repairs_know_a_deletion_that_waits(caplog: pytest.LogCa
 async def test_an_emptied_store_gets_no_deleted_route_back() -> None:
     """It is rewritten without it."""
     store = MemoryStore()
-    async with running(store, delete_grace=60.0) as it:
-        await filled(it)
+    async with with_routes(store, 60.0) as it:
         await it.delete(key("u0"), SOON)
         store.config.clear()
         store.records.clear()
@@ -205,8 +208,7 @@ async def test_an_emptied_store_gets_no_deleted_route_back() -> None:
 async def test_the_hubs_check_of_all_routes_deletes_at_once() -> None:
     """Servers that it finds gone may be so for hours."""
     store = MemoryStore()
-    async with running(store, delete_grace=GRACE) as it:
-        await filled(it)
+    async with with_routes(store) as it:
         commits = len(store.applied)
         with it.checking():
             await asyncio.gather(*(it.delete(key(f"u{n}"), SOON) for n in range(3)))
@@ -245,8 +247,7 @@ async def test_a_commit_that_the_hubs_end_interrupts_is_repeated() -> None:
         begun.set()
         await asyncio.sleep(60)
 
-    async with running(store, delete_grace=GRACE) as it:
-        await filled(it)
+    async with with_routes(store) as it:
         await it.delete(key("u0"), SOON)
         store.apply = hang  # type: ignore[method-assign]
         await begun.wait()
@@ -257,8 +258,7 @@ async def test_a_commit_that_the_hubs_end_interrupts_is_repeated() -> None:
 async def test_after_a_crash_the_next_hub_deletes_the_route() -> None:
     """It finds it in the store, and JupyterHub's check of all routes does not want it."""
     store = MemoryStore()
-    async with running(store, delete_grace=GRACE) as it:
-        await filled(it)
+    async with with_routes(store) as it:
         await it.delete(key("u0"), SOON)
         store.failure = StoreUnavailableError("The hub was killed.")
     store.failure = None
