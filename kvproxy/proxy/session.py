@@ -31,7 +31,8 @@ from ..reconcile.startup import (
     wait_for_traefik,
     warn_once,
 )
-from ..reconcile.tiers import CountedTier, Tiers, drop_unreachable
+from ..reconcile.status import CountedTier
+from ..reconcile.tiers import Tiers, drop_unreachable
 from ..routing.tiers import CatchAll
 from ..store.base import Store
 from ..store.renewal import tell_renewals

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from itertools import chain
 from typing import Any
@@ -133,3 +133,35 @@ class Status:
     def followed_since(self, moment: float) -> bool:
         """Return True if Traefik has shown a configuration of this hub after a moment of the loop's time."""
         return any(r.seen is not None and r.answered > moment for r in self.replicas)
+
+
+class CountedTier:
+    """One of two tiers, for the metrics.
+
+    Args:
+        tier: keeps its routes.
+        leading: returns the number of its routes that only lead to the other tier.
+    """
+
+    def __init__(self, tier: Status, leading: Callable[[], int]) -> None:
+        self._tier, self._leading = tier, leading
+
+    @property
+    def count(self) -> int:
+        """The number of the hub's routes in this tier."""
+        return self._tier.count - self._leading()
+
+    @property
+    def waiting(self) -> int:
+        """See :attr:`.Status.waiting`."""
+        return self._tier.waiting
+
+    @property
+    def revision(self) -> int:
+        """See :attr:`.Status.revision`."""
+        return self._tier.revision
+
+    @property
+    def replicas(self) -> list[Replica]:
+        """See :attr:`.Status.replicas`."""
+        return self._tier.replicas

@@ -15,17 +15,16 @@ routes are added to the base tier, which then leads to the hub itself: the same 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any, Final
 
 from .._text import counted
 from .._types import Log
-from ..errors import KVProxyError
+from ..errors import KVProxyError, RouteRejectedError
 from ..routing.route import Route, RouteSpec
 from ..routing.tiers import CatchAll, hindering, may_be_hot, movable
-from ..traefik.replicas import Replica
 from ..traefik.static_config import TIERS_SINCE
 from .first_routes import LONGEST_START
 from .reconciler import Reconciler
@@ -55,38 +54,6 @@ async def drop_unreachable(base: Reconciler, hot: Reconciler, catch_all: CatchAl
     # A store that was emptied cannot tell what the base Traefik has loaded from it before.
     if not base.held_back and not catch_all.leads(base.route(catch_all.place)):
         await asyncio.gather(*(hot.remove(route.key, timeout) for route in list(hot.routes())))
-
-
-class CountedTier:
-    """One of two tiers, for the metrics.
-
-    Args:
-        tier: keeps its routes.
-        leading: returns the number of its routes that only lead to the other tier.
-    """
-
-    def __init__(self, tier: Reconciler, leading: Callable[[], int]) -> None:
-        self._tier, self._leading = tier, leading
-
-    @property
-    def count(self) -> int:
-        """The number of the hub's routes in this tier."""
-        return self._tier.count - self._leading()
-
-    @property
-    def waiting(self) -> int:
-        """See :attr:`.Status.waiting`."""
-        return self._tier.waiting
-
-    @property
-    def revision(self) -> int:
-        """See :attr:`.Status.revision`."""
-        return self._tier.revision
-
-    @property
-    def replicas(self) -> list[Replica]:
-        """See :attr:`.Status.replicas`."""
-        return self._tier.replicas
 
 
 class Tiers:
@@ -181,12 +148,33 @@ class Tiers:
         """See :meth:`.Reconciler.add`."""
         if route.spec == self._place:
             await self._add_everything(route, timeout)
-        elif await self._may_be_hot(route):
-            if self._hot.count >= self._enough:
-                self._due.set()
-            await self._hot.add(route, timeout)
-        else:
+        elif not await self._add_if_all_work(route, timeout):
             await self._add_to_base(route, timeout)
+
+    async def _add_if_all_work(self, route: Route, timeout: float) -> bool:
+        """Add a route to the hot tier; return False if it may not be there, or if it shows meanwhile that it may not.
+
+        Requests come by the base Traefik and then the hot one, either of which may just have died. Asking them takes as
+        long as adding the route, so both are done at once.
+        """
+        # A route that hooks have changed may depend on being the first to see the request.
+        if not self._hot_ones_answer or self._base.hooked(route):
+            return False
+        adding = asyncio.create_task(self._add_to_hot(route, timeout))
+        try:
+            await asyncio.gather(self._base.look(), self._hot.look())
+            return self._may_be_hot(route) and (await adding or await self._add_to_hot(route, timeout))
+        finally:
+            adding.cancel()
+            await asyncio.gather(adding, return_exceptions=True)
+
+    async def _add_to_hot(self, route: Route, timeout: float) -> bool:
+        if not self._may_be_hot(route):
+            return False
+        if self._hot.count >= self._enough:
+            self._due.set()
+        await self._hot.add(route, timeout)
+        return True
 
     async def _add_everything(self, route: Route, timeout: float) -> None:
         async with self._turning:
@@ -214,12 +202,7 @@ class Tiers:
         self._hostless = self._hostless or not route.spec.host
         await self._base.add(route, timeout)
 
-    async def _may_be_hot(self, route: Route) -> bool:
-        # A route that hooks have changed may depend on being the first to see the request.
-        if not self._hot_ones_answer or self._base.hooked(route):
-            return False
-        # Requests come by the base Traefik and then the hot one, either of which may just have died.
-        await asyncio.gather(self._base.look(), self._hot.look())
+    def _may_be_hot(self, route: Route) -> bool:
         # One that leads to the hot Traefik has loaded what this hub has written, so it serves nothing unknown.
         if not self._hot_ones_answer or self._base.may_misroute(route):
             return False
@@ -265,8 +248,7 @@ class Tiers:
             try:
                 self._release()
                 await self.lead()
-                await self._serve(self._next(), self._timeout)
-                await self._clear()
+                await self._move(self._next(), self._timeout)
             except KVProxyError as error:
                 self._log.warning("Routes stay in the hot tier for now. %s", error)
                 await asyncio.sleep(_PAUSE)
@@ -293,7 +275,8 @@ class Tiers:
         if found is not None and self._is_hubs(found):
             await self._hot.serve(found, self._timeout)
         led = [self._default, *self._pages(self._hot.route(self._place))]
-        await asyncio.gather(*(self._base.serve(one, self._timeout) for one in led))
+        new = [one for one in led if self._base.route(one.spec) != one or not self._base.serves(one.spec)]
+        await asyncio.gather(*(self._base.serve(one, self._timeout) for one in new))
         if self._said:
             self._said = False
             self._log.info("The hot tier is used again.")
@@ -321,7 +304,7 @@ class Tiers:
             KVProxyError: if that fails; the rest stays hot.
         """
         while due := movable(self._unsettled, self._place):
-            await self._serve(due, timeout)
+            await self._move(due, timeout)
         await self._clear()
 
     async def leave(self, timeout: float) -> None:
@@ -371,13 +354,30 @@ class Tiers:
         # A hub that ended amid a move has left routes in both tiers.
         return ready if many else [spec for spec in ready if self._base.may_serve(spec)]
 
+    async def _move(self, specs: Iterable[RouteSpec], timeout: float) -> None:
+        """Have the base Traefiks serve these hot routes, and take what they serve out of the hot tier."""
+        try:
+            await self._serve(specs, timeout)
+        except KVProxyError:
+            await self._clear()
+            raise
+        await self._clear()
+
     async def _serve(self, specs: Iterable[RouteSpec], timeout: float) -> None:
-        """Have the base Traefiks serve these hot routes."""
+        """Have the base Traefiks serve these hot routes; raise the first error when all others are served."""
         moving = {spec: route for spec, route in self.hot.items() if spec in set(specs)}
         self._hostless = self._hostless or any(not spec.host for spec in moving)
         # A route in the base tier is served already, and may be newer.
         wanted = [self._base.route(spec) or route for spec, route in moving.items()]
-        await asyncio.gather(*(self._base.serve(route, timeout) for route in wanted))
+        each = await asyncio.gather(*(self._base.serve(route, timeout) for route in wanted), return_exceptions=True)
+        # One that Traefik refuses waits for its next turn.
+        now = _now()
+        self._since |= {
+            spec: now for spec, error in zip(moving, each, strict=True) if isinstance(error, RouteRejectedError)
+        }
+        for error in each:
+            if isinstance(error, BaseException):
+                raise error
 
     async def _clear(self) -> None:
         """Take the routes that all base Traefiks serve out of the hot tier.

@@ -10,7 +10,7 @@ import base64
 import hashlib
 import re
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Final
 
 from ..errors import ConfigurationError
@@ -196,6 +196,8 @@ def check_hub_id(hub: str) -> str:
     return hub
 
 
+# An added route asks for its own half a dozen times.
+@lru_cache(maxsize=1024)
 def _digest(text: str) -> str:
     digest = hashlib.blake2b(text.encode(errors="surrogatepass"), digest_size=10).digest()
     return base64.b32encode(digest).decode().lower()[:_DIGEST_LENGTH]

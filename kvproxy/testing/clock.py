@@ -9,7 +9,11 @@ import asyncio
 import functools
 import selectors
 from collections.abc import Callable, Coroutine
+from math import ceil
 from typing import Any, ParamSpec, TypeVar
+
+#: Seconds between two looks at a condition.
+_STEP = 0.5
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -41,6 +45,14 @@ class ClockLoop(asyncio.SelectorEventLoop):
                 task.cancel()
             self.run_until_complete(asyncio.gather(*tasks, return_exceptions=True))
         self.close()
+
+
+async def until_for(condition: Callable[[], bool], seconds: float) -> None:
+    """Wait until a condition holds, but for so many seconds at most."""
+    for _ in range(ceil(seconds / _STEP)):
+        if condition():
+            return
+        await asyncio.sleep(_STEP)
 
 
 def on_a_clock(test: Callable[P, Coroutine[Any, Any, T]]) -> Callable[P, T]:

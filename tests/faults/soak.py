@@ -91,6 +91,8 @@ class Soak:
             for number in range(_SAMPLES):
                 await self._churn(self.seconds * 2 / 3 / _SAMPLES, [*self._store, self._kill_traefik])
                 await self._sample(1 + number)
+                counts = ", ".join(f"{name} {count:,}" for name, count in sorted(self.counts.items()))
+                print(f"{number + 1} of {_SAMPLES}: {counts}", file=sys.stderr, flush=True)
         failures = load.tally.failures
         left = [failure for failure in failures if not _within(failure, self._outages)]
         for _, end, problem in left:

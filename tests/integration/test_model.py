@@ -21,7 +21,7 @@ from kvproxy.routing.entry import QUARANTINE, SETUP, Layout
 from kvproxy.routing.names import ALONE
 from kvproxy.routing.route import Route, make_route
 from kvproxy.store import Capabilities, Snapshot, Transaction
-from kvproxy.testing.clock import ClockLoop
+from kvproxy.testing.clock import ClockLoop, until_for
 from kvproxy.testing.memory import MemoryStore
 
 LOG = logging.getLogger("test.model")
@@ -30,8 +30,9 @@ NAMES = [f"/user/{name}/" for name in ("ada", "ada/lab", "bob", "bobby", "eve", 
 CONFIGURATION = {"http": {"routers": {"kvproxy-api": {"rule": "PathPrefix(`/api`)", "service": "api@internal"}}}}
 FOREIGN = {"http/routers/mine/rule": "Path(`/mine`)", "http/routers/mine/service": "mine"}
 TIMEOUT = 30.0
-#: Seconds after which all that can be mended must be mended: the longest pause between two tellings and two tries.
-AFTERWARDS = 90.0
+#: Seconds after which all that can be mended must be mended: the longest pause between two tellings and two tries. And
+#: seconds for which it then stays so.
+AFTERWARDS, LONGER = 90.0, 5.0
 
 
 class TornStore(MemoryStore):
@@ -230,8 +231,15 @@ class Hub(RuleBasedStateMachine):
         finally:
             self.loop.close_all()
 
+    def _all_is_done(self) -> bool:
+        records = {key for key in self.store.records if not key.startswith((QUARANTINE, "group:"))}
+        wanted = {route.key for route in self.wanted.values() if route is not None}
+        loaded = self.store.traefik._loaded == self.store.config
+        return loaded and records - {SETUP} == wanted and all(task.done() for task in self.busy.values())
+
     async def _all_is_right(self) -> None:
-        await asyncio.sleep(AFTERWARDS)
+        await until_for(self._all_is_done, AFTERWARDS)
+        await asyncio.sleep(LONGER)
         assert all(task.done() for task in self.busy.values())
         routes = await self.reconciler.all(TIMEOUT)
         wanted = {name: route for name, route in self.wanted.items() if route is not None}

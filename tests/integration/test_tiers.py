@@ -24,7 +24,7 @@ from kvproxy.routing.names import ALONE
 from kvproxy.routing.route import Route, RouteSpec, make_route
 from kvproxy.routing.tiers import CatchAll
 from kvproxy.testing import rule_model
-from kvproxy.testing.clock import ClockLoop
+from kvproxy.testing.clock import ClockLoop, until_for
 from kvproxy.testing.conformance.oracle import lead
 from kvproxy.testing.memory import MemoryServer, MemoryStore
 
@@ -37,8 +37,8 @@ CATCH_ALL = CatchAll("http://127.0.0.1:8097", hub_pages=RouteSpec("", ("hub",)))
 TIMEOUT = 30.0
 #: Seconds for which deletions may wait for another commit.
 GRACE = 5.0
-#: Seconds after which all that can be mended must be mended.
-AFTERWARDS = 120.0
+#: Seconds after which all that can be mended must be mended, and for which it then stays so.
+AFTERWARDS, LONGER = 120.0, 5.0
 
 
 class Pair(RuleBasedStateMachine):
@@ -218,7 +218,8 @@ class Pair(RuleBasedStateMachine):
             self.loop.close_all()
 
     async def _all_is_right(self) -> None:
-        await asyncio.sleep(AFTERWARDS)
+        await until_for(self._all_is_done, AFTERWARDS)
+        await asyncio.sleep(LONGER)
         assert all(task.done() for task in self.busy.values())
         both = self.tiers.merge(await self.base.all(TIMEOUT), await self.hot.all(TIMEOUT))
         assert both == {name: route.as_dict() for name, route in self.wanted.items()}
@@ -228,6 +229,10 @@ class Pair(RuleBasedStateMachine):
         self.moving.cancel()
         await self.base.aclose()
         await self.hot.aclose()
+
+    def _all_is_done(self) -> bool:
+        self.requests_reach_their_servers()
+        return not (self.busy or self.tiers.hot or self.unclear)
 
 
 class PairWithFaults(Pair):
@@ -391,6 +396,19 @@ def test_deletions_of_settled_routes_wait_and_those_of_hot_ones_do_not() -> None
 
 def _assert(truth: bool) -> None:
     assert truth
+
+
+def test_a_route_that_the_base_traefik_refuses_stays_hot_and_keeps_no_other_one_there() -> None:
+    """It is tried again later."""
+    refused = "rule: not understood"
+    scene(
+        lambda pair: pair.stores[0].traefik.rejects.update({ALONE.route(ADA): refused}),
+        lambda pair: pair.add(ADA, 1, 0.0),
+        lambda pair: pair.add("/user/bob/", 2),
+        lambda pair: pair.time_passes(10.0),
+        lambda pair: _assert(set(pair.tiers.hot) == {RouteSpec("", ("user", "ada"))}),
+        lambda pair: pair.stores[0].traefik.rejects.clear(),
+    )
 
 
 def test_without_a_hot_traefik_all_is_as_with_one_tier() -> None:
