@@ -70,9 +70,11 @@ def tests(session: nox.Session) -> None:
 
 @nox.session
 def endurance(session: nox.Session) -> None:
-    """Clusters and groups that lose a node, and minutes of churn: what takes too long for every run."""
+    """Clusters and groups that lose a node, minutes of churn, laws on many examples: what takes too long each time."""
     session.install("-e", ".[demo,test,examples]")
     session.run("pytest", "-m", "endurance", *(session.posargs or ["tests"]))
+    if not session.posargs:
+        session.run("pytest", *PARALLEL, "--hypothesis-profile", "endurance", *SERVERLESS)
 
 
 @nox.session

@@ -19,13 +19,17 @@ _NONE = 0.02  # seconds of CPU in a look
 _PROGRAMS = ("traefik", "redis-server", "valkey-server", "configurable-http-proxy")
 
 
-async def until_at_rest(cpu: Callable[[], float], longest: float) -> None:
-    """Wait until no CPU to speak of is used any more, or that many seconds; cpu: seconds used so far."""
+async def until_at_rest(cpu: Callable[[], float], longest: float) -> bool:
+    """Wait until no CPU to speak of is used any more, or that many seconds; return whether it is so.
+
+    cpu: seconds used so far.
+    """
     begin, still, before = time.monotonic(), 0, cpu()
     while still < _RESTING and time.monotonic() - begin < longest:
         await asyncio.sleep(_LOOK)
         now = cpu()
         still, before = (still + 1 if now - before <= _NONE else 0), now
+    return still >= _RESTING
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,9 @@ from hypothesis import HealthCheck, settings
 from kvproxy.testing.servers.programs import heed_interrupts
 
 # How long an example takes depends on what else the machine does, and says nothing about the law.
-settings.register_profile("kvproxy", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile("kvproxy", deadline=None, suppress_health_check=[HealthCheck.too_slow], max_examples=60)
+# nox -s endurance tries far more.
+settings.register_profile("endurance", settings.get_profile("kvproxy"), max_examples=1000)
 settings.load_profile("kvproxy")
 
 #: Folders of modules that take longest or least; all others are in between.

@@ -66,6 +66,8 @@ class Progress:
         self.store_waits = True
         #: Set when Traefik is to be polled often, as a caller waits for it.
         self.traefik_due = asyncio.Event()
+        #: Set when that is to happen at once.
+        self.poll_due = asyncio.Event()
         #: The revision that Traefik was notified of last, and the loop's time from which it is waited for.
         self.told = 0
         self.told_at = 0.0
@@ -234,10 +236,16 @@ class Progress:
         elif self.loaded is not None and self.loaded > waiter.rejected_at:
             waiter.fail(RouteRejectedError(f"Traefik rejects the route: {verdict.why}"))
 
-    def next_poll(self) -> Done:
-        """Return a future that is resolved after the next poll of Traefik that begins from now on."""
+    def next_poll(self, *, at_once: bool = True) -> Done:
+        """Return a future that is resolved after the next poll of Traefik that begins from now on.
+
+        Args:
+            at_once: False if that poll may wait until Traefik is likely to have loaded what it was notified of.
+        """
         self._polls.append(done := _future())
         self._poll_often()
+        if at_once:
+            self.poll_due.set()
         return done
 
     def take_polls(self) -> list[Done]:

@@ -268,10 +268,10 @@ class Reconciler(Status):
         self._say_flat()
         return True
 
-    async def look(self) -> None:
-        """Poll Traefik, so that what it serves is known as of now."""
+    async def look(self, *, at_once: bool = True) -> None:
+        """Poll Traefik, so that what it serves is known as of now. See :meth:`.Progress.next_poll`."""
         self._check_serving()
-        await self._progress.next_poll()
+        await self._progress.next_poll(at_once=at_once)
 
     async def delete(self, key: str, timeout: float, *, may_wait: bool = True) -> None:
         """Remove a route. A missing one is no error.

@@ -52,8 +52,8 @@ class Regrouper:
 
     @property
     def waits(self) -> bool:
-        """True if there may be a step to take once Traefik has loaded the last one."""
-        return self._table.groups_allowed is not self._allowed or self._table.restless
+        """True if there may be a step to take once Traefik has loaded the last one, and it is not :attr:`due` later."""
+        return self.due == math.inf and (self._table.groups_allowed is not self._allowed or self._table.restless)
 
     async def step(self, dirty: Collection[str], *, waits: bool = False) -> list[str]:
         """Take one step, if Traefik has loaded the last one.

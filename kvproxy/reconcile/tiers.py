@@ -134,10 +134,13 @@ class Tiers:
     @property
     def _usable(self) -> bool:
         """True if base Traefiks may lead to the hot ones: all of these work, and none adds to X-Forwarded-For."""
-        if self._hot.held_back or self._hot.lost or not self._hot.follows:
-            return False
+        return not (self._hot.held_back or self._lost) and self._hot.follows
+
+    @property
+    def _lost(self) -> bool:
+        """True if base Traefiks must not lead to the hot ones: one of these does not work, or one is too old."""
         versions = self._hot.version, self._base.version
-        return not any(version is not None and version < TIERS_SINCE for version in versions)
+        return self._hot.lost or any(version is not None and version < TIERS_SINCE for version in versions)
 
     @property
     def _leads(self) -> bool:
@@ -162,7 +165,7 @@ class Tiers:
             return False
         adding = asyncio.create_task(self._add_to_hot(route, timeout))
         try:
-            await asyncio.gather(self._base.look(), self._hot.look())
+            await asyncio.gather(self._base.look(), self._hot.look(at_once=False))
             return self._may_be_hot(route) and (await adding or await self._add_to_hot(route, timeout))
         finally:
             adding.cancel()
@@ -178,7 +181,7 @@ class Tiers:
 
     async def _add_everything(self, route: Route, timeout: float) -> None:
         async with self._turning:
-            await self._hot.look()
+            await asyncio.gather(self._base.look(), self._hot.look())
             if self._usable:
                 # The hot one first, which the base one leads to.
                 await self._hot.add(route, timeout)
@@ -210,7 +213,7 @@ class Tiers:
 
     @property
     def _hot_ones_answer(self) -> bool:
-        return self._leads and self._hot.answers and not self._hot.lost
+        return self._leads and self._hot.answers and not self._lost
 
     async def delete(self, key: str, timeout: float) -> None:
         """See :meth:`.Reconciler.delete`."""
@@ -268,7 +271,7 @@ class Tiers:
             found = self._base.route(self._place)
             if self._usable:
                 await self._turn_to_hot(found)
-            elif found is not None and not self._is_hubs(found) and self._hot.lost:
+            elif found is not None and not self._is_hubs(found) and self._lost:
                 await self._turn_to_hub()
 
     async def _turn_to_hot(self, found: Route | None) -> None:
@@ -287,9 +290,9 @@ class Tiers:
             return
         if not self._said:
             self._said = True
+            until = "every second Traefik answers again (c.TraefikProxy.hot_traefik_api_url)"
             self._log.warning(
-                "All routes are in the base tier until every second Traefik answers again "
-                "(c.TraefikProxy.hot_traefik_api_url)."
+                "All routes are in the base tier until %s.", until if self._hot.lost else "no Traefik is older than 3.7"
             )
         await self.settle(self._timeout)
         await self._base.serve(everything, self._timeout)

@@ -29,6 +29,10 @@ from .reasons import Facts, Loaded, explain
 #: lengthened by an eighth at most and a busy Traefik is not asked hundreds of times.
 _FIRST_PAUSE: Final = 0.003
 _LONGEST_PAUSE: Final = 0.5
+#: The first poll after a commit waits for this part of the time that Traefik took last, but not for more seconds than
+#: these: before that it has nothing to tell, most likely.
+_OF_USUAL: Final = 0.6
+_LONGEST_FIRST: Final = 0.1
 #: Seconds between two polls if no caller waits.
 _IDLE_PAUSE: Final = 2.0
 
@@ -72,6 +76,8 @@ class TraefikLoop:
         self._log = log
         self._reported = False
         self._complained = False
+        # The time of the last poll.
+        self._polled = 0.0
         #: The replicas that it asks.
         self.replicas = Replicas(fleet, grace=grace, stalls=stalls, concurrency=concurrency, log=log)
 
@@ -94,17 +100,27 @@ class TraefikLoop:
             await self.replicas.aclose()
 
     async def _rest(self) -> None:
-        timer = asyncio.get_running_loop().call_later(_IDLE_PAUSE, self._progress.traefik_due.set)
-        await self._progress.traefik_due.wait()
+        loop, progress = asyncio.get_running_loop(), self._progress
+        timer = loop.call_later(_IDLE_PAUSE, progress.traefik_due.set)
+        await progress.traefik_due.wait()
         timer.cancel()
-        pause = (self._now() - self._progress.told_at) / 8
-        await asyncio.sleep(min(max(pause, _FIRST_PAUSE), _LONGEST_PAUSE))
+        timer = loop.call_later(self._pause(), progress.poll_due.set)
+        await progress.poll_due.wait()
+        timer.cancel()
+        await asyncio.sleep(max(0, self._polled + _FIRST_PAUSE - self._now()))
+
+    def _pause(self) -> float:
+        since = self._now() - self._progress.told_at
+        rest = 0.0 if self._progress.in_sync else min(self._progress.pace.took * _OF_USUAL, _LONGEST_FIRST) - since
+        return min(max(since / 8, rest, _FIRST_PAUSE), _LONGEST_PAUSE)
 
     async def _poll(self) -> None:
         polls = self._progress.take_polls()
+        self._progress.poll_due.clear()
         try:
             await self._ask_all()
         finally:
+            self._polled = self._now()
             settle(polls)
 
     async def _ask_all(self) -> None:

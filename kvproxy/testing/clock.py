@@ -12,7 +12,7 @@ from collections.abc import Callable, Coroutine
 from math import ceil
 from typing import Any, ParamSpec, TypeVar
 
-#: Seconds between two looks at a condition.
+#: Seconds after which a condition is checked again.
 _STEP = 0.5
 
 P = ParamSpec("P")
@@ -48,7 +48,7 @@ class ClockLoop(asyncio.SelectorEventLoop):
 
 
 async def until_for(condition: Callable[[], bool], seconds: float) -> None:
-    """Wait until a condition holds, but for so many seconds at most."""
+    """Wait until a condition is true, for at most so many seconds."""
     for _ in range(ceil(seconds / _STEP)):
         if condition():
             return

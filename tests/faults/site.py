@@ -72,6 +72,7 @@ class Site:
         #: A user who holds a websocket open; it leads to another kind of server than the others.
         self.socket = "/user/socket/"
         self._targets: list[str] = []
+        self._logins = 0
 
     @classmethod
     @asynccontextmanager
@@ -169,8 +170,10 @@ class Site:
 
     async def log_in(self, spec: str, timeout: int = ROUTE_TIMEOUT) -> None:
         """Add a route as JupyterHub does, and see that it leads where it should. Raises HubError if it is not added."""
-        # Not where the hub is: a request to a route that is missing is answered there.
-        target = self._targets[1 + len(self.table) % (len(self._targets) - 1)]
+        # Not where the hub is: a request to a route that is missing is answered there. One after another, as a route
+        # waits until no Traefik leads to its address for an earlier user.
+        self._logins += 1
+        target = self._targets[1 + self._logins % (len(self._targets) - 1)]
         await self.hub.call("add", routespec=spec, target=target, timeout=timeout)
         self.table[spec] = port_of(target)
         self.gone.discard(spec)

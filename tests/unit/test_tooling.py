@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
-import os
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -82,24 +79,21 @@ def test_unknown_command_explains_itself(capsys, run):
 
 
 @pytest.mark.parametrize(("name", "value", "status"), [("KVPROXY_CI", "1", 1), ("CI", "true", 1), ("CI", "false", 0)])
-def test_skipped_tests_fail_on_the_build_server(tmp_path, name, value, status):
-    shutil.copy(ROOT / "tests" / "conftest.py", tmp_path)
-    (tmp_path / "test_it.py").write_text(
+def test_skipped_tests_fail_on_the_build_server(pytester, monkeypatch, name, value, status):
+    pytester.makeconftest((ROOT / "tests" / "conftest.py").read_text())
+    pytester.makepyfile(
         "import pytest\n"
         "def test_good(): pass\n"
         "@pytest.mark.xfail\n"
         "def test_bad(): assert False\n"
         "def test_absent(): pytest.skip('no such server')\n"
     )
-    (tmp_path / "pytest.ini").write_text("[pytest]\n")
-    environment = {key: text for key, text in os.environ.items() if key not in ("CI", "KVPROXY_CI")}
-    ran = subprocess.run(
-        [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-c", "pytest.ini", "."],
-        cwd=tmp_path,
-        env={**environment, name: value},
-        capture_output=True,
-        text=True,
-    )
-    assert ran.returncode == status, ran.stdout
-    assert ("test_it.py::test_absent: no such server" in ran.stdout) == bool(status)
-    assert "test_bad:" not in ran.stdout
+    for variable in ("CI", "KVPROXY_CI"):
+        monkeypatch.delenv(variable, raising=False)
+    monkeypatch.setenv(name, value)
+    pytester.makeini("[pytest]\nasyncio_default_fixture_loop_scope = function")
+    ran = pytester.runpytest_inprocess()
+    output = ran.stdout.str()
+    assert ran.ret == status, output
+    assert ("test_absent: no such server" in output) == bool(status)
+    assert "test_bad:" not in output
