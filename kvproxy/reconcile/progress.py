@@ -196,9 +196,9 @@ class Progress:
 
     @property
     def idle(self) -> bool:
-        """True if no caller waits for Traefik, and Traefik is in sync."""
+        """True if no caller waits for Traefik or for a poll of it, and Traefik is in sync."""
         waiting = any(w.revision is not None and not w.done.done() for ws in self._waiters.values() for w in ws)
-        return not waiting and self.told == (self.loaded or 0)
+        return not (waiting or self._polls) and self.told == (self.loaded or 0)
 
     def due(self) -> dict[str, Entry]:
         """Return the entries to ask Traefik about, by name: loaded by now, and waited for by a caller."""

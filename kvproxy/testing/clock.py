@@ -48,7 +48,7 @@ class ClockLoop(asyncio.SelectorEventLoop):
 
 
 async def until_for(condition: Callable[[], bool], seconds: float) -> None:
-    """Wait until a condition is true, for at most so many seconds."""
+    """Wait until a condition is true, for at most this number of seconds."""
     for _ in range(ceil(seconds / _STEP)):
         if condition():
             return

@@ -14,6 +14,8 @@ from .test_reconciler import SOON, key, route, running, until
 
 #: Seconds that Traefik takes to load the store.
 RELOAD = 1.0
+#: Seconds that one takes for an answer.
+ANSWER = 0.01
 
 
 class SlowTraefik(MemoryTraefik):
@@ -29,6 +31,14 @@ class SlowTraefik(MemoryTraefik):
         # Timers of the same time may come in any order.
         if reload > self._used:
             self._used, self._loaded = reload, config
+
+
+class ThoughtfulTraefik(MemoryTraefik):
+    """Takes its time for an answer."""
+
+    async def revision(self) -> int | None:
+        await asyncio.sleep(ANSWER)
+        return await super().revision()
 
 
 def slow_store() -> MemoryStore:
@@ -82,6 +92,21 @@ async def test_groups_are_made_when_traefik_was_replaced_by_a_newer_one() -> Non
         await asyncio.sleep(SOON)
         store.traefik.failure, store.traefik.release = None, "3.7.15"
         await until(lambda: groups_in(store.config) > 0)
+
+
+@on_a_clock
+async def test_traefik_is_asked_again_at_once_if_that_was_wanted_while_it_was_asked() -> None:
+    """As by many logins at the same time."""
+    store, loop = MemoryStore(), asyncio.get_running_loop()
+    store.traefik = ThoughtfulTraefik(store)
+    async with running(store) as it:
+        await it.add(route("ada"), SOON)
+        await asyncio.sleep(3 * SOON)
+        start, first = loop.time(), asyncio.create_task(it.look())
+        await asyncio.sleep(ANSWER / 2)
+        await it.look()
+        assert first.done()
+        assert loop.time() - start < 4 * ANSWER
 
 
 async def fill_flat(store: MemoryStore) -> None:
