@@ -86,8 +86,7 @@ class Tiers:
         self._base, self._hot, self._catch_all = base, hot, catch_all
         self._place = place = catch_all.place
         self._default = catch_all.route
-        self._timeout = timeout
-        self._log = log
+        self._timeout, self._log = timeout, log
         self._many, self._old, self._margin = many, old, margin
         # The time since which a route is hot only, and the time since which the base Traefiks serve it too.
         self._since: dict[RouteSpec, float] = {}
@@ -165,7 +164,9 @@ class Tiers:
             return False
         adding = asyncio.create_task(self._add_to_hot(route, timeout))
         try:
-            await asyncio.gather(self._base.look(), self._hot.look(at_once=False))
+            await self._base.look()
+            if self._may_be_hot(route) and not adding.done():
+                await self._hot.look(at_once=False)
             return self._may_be_hot(route) and (await adding or await self._add_to_hot(route, timeout))
         finally:
             adding.cancel()
@@ -290,10 +291,9 @@ class Tiers:
             return
         if not self._said:
             self._said = True
-            until = "every second Traefik answers again (c.TraefikProxy.hot_traefik_api_url)"
-            self._log.warning(
-                "All routes are in the base tier until %s.", until if self._hot.lost else "no Traefik is older than 3.7"
-            )
+            back = "every second Traefik answers again (c.TraefikProxy.hot_traefik_api_url)"
+            until = back if self._hot.lost else "no Traefik is older than 3.7"
+            self._log.warning("All routes are in the base tier until %s.", until)
         await self.settle(self._timeout)
         await self._base.serve(everything, self._timeout)
 
