@@ -1,6 +1,7 @@
-"""CPU that a request costs Traefik, beside an earlier build, in one run.
+"""CPU that a request costs Traefik, beside an earlier build or with two tiers beside one, in one run.
 
 python -m benchmarks.before --before DIR     DIR is a checkout of the earlier build, such as a git worktree
+python -m benchmarks.before --tiers          two tiers beside one, of this build
 
 Both builds stand beside each other at each size, over the same servers, each with its defaults and the hub's pages, and
 are asked at the same time: whatever the machine does meanwhile, it does to both. With DIR = the present checkout, it
@@ -27,31 +28,41 @@ from benchmarks.stores import running
 from benchmarks.worker_process import Worker
 from benchmarks.workload import ROOT
 
-_ENTRANT = "kvproxy-pages"
+_ENTRANT, _TWO = "kvproxy-pages", "kvproxy-two"
 _PASSWORD = "of-a-benchmark"  # of stores on the loopback interface, for minutes
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Print the table; returns the exit status, 1 if a ratio is above the one that is allowed."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.before", description=__doc__.splitlines()[0])
-    parser.add_argument("--before", type=Path, required=True, help="checkout of the earlier build")
+    compared = parser.add_mutually_exclusive_group(required=True)
+    compared.add_argument("--before", type=Path, help="checkout of the earlier build")
+    compared.add_argument("--tiers", action="store_true", help="two tiers beside one")
     parser.add_argument("--sizes", default="10,5000", help="comma-separated numbers of routes")
     parser.add_argument("--turns", type=int, default=150, help="measurements at each size")
     parser.add_argument("--most", type=float, default=1.03, help="the ratio that is allowed")
     options = parser.parse_args(arguments)
     wrk, nginx = find_tool("wrk", "usr/bin/wrk"), find_tool("nginx", "usr/sbin/nginx")
-    builds = {"before": options.before.absolute(), "now": ROOT}
+    if options.tiers:
+        # A user of Traefik's own could not read the second tier.
+        login, seats = ("", ""), {"one tier": (_ENTRANT, ROOT), "two tiers": (_TWO, ROOT)}
+    else:
+        seats = {"before": (_ENTRANT, options.before.absolute()), "now": (_ENTRANT, ROOT)}
+        login = "traefik", _PASSWORD
     worst = 0.0
-    print("| routes | before, µs a request | now, µs a request | ratio (median of the turns) | 95 % interval of it |")
+    titles = [*(f"{name}, µs a request" for name in seats), "ratio (median of the turns)", "95 % interval of it"]
+    print(f"| routes | {' | '.join(titles)} |")
     print("|---|---|---|---|---|")
     with Backend(nginx) as backend:
         for size in map(int, options.sizes.split(",")):
             with contextlib.ExitStack() as stack:
-                workers = {name: stack.enter_context(_seat(root, backend, wrk)) for name, root in builds.items()}
+                workers = {
+                    name: stack.enter_context(_seat(entrant, login, root, backend, wrk))
+                    for name, (entrant, root) in seats.items()
+                }
                 found = _measure(workers, size, options.turns)
-            ratios = [now / before for before, now in zip(found["before"], found["now"], strict=True)]
-            low, middle, high = median_interval(ratios)
-            shown = [f"{statistics.median(found[name]) * 1e6:.1f}" for name in builds]
+            low, middle, high = median_interval([now / before for before, now in zip(*found.values(), strict=True)])
+            shown = [f"{statistics.median(values) * 1e6:.1f}" for values in found.values()]
             print(f"| {size} | {shown[0]} | {shown[1]} | {middle:.3f} | {low:.3f} to {high:.3f} |", flush=True)
             worst = max(worst, middle)
     return int(worst > options.most)
@@ -87,14 +98,14 @@ def _ask(worker: Worker, label: str, request: dict[str, object], plan: Plan) -> 
 
 
 @contextlib.contextmanager
-def _seat(root: Path, backend: Backend, wrk: Tool) -> Iterator[Worker]:
+def _seat(entrant: str, login: tuple[str, str], root: Path, backend: Backend, wrk: Tool) -> Iterator[Worker]:
     """A build's worker, on a Redis of its own."""
     with (
         tempfile.TemporaryDirectory(prefix="kvproxy-before-") as directory,
         running("redis", Path(directory), _PASSWORD, socket=True) as store,
     ):
-        place = place_for("redis", store, directory, backend, wrk, login=("traefik", _PASSWORD))
-        worker = Worker(_ENTRANT, place, sys.executable, root)
+        place = place_for("redis", store, directory, backend, wrk, login=login)
+        worker = Worker(entrant, place, sys.executable, root)
         try:
             yield worker
         finally:

@@ -128,6 +128,19 @@ class Paged(Kvproxy):
         return laid_out(routes, self.proxy.layout(()))
 
 
+class Paired(Paged):
+    """kvproxy with two tiers of routes."""
+
+    traits: ClassVar = {"route_tiers": "two"}
+
+    def __init__(self, place: Place):
+        from kvproxy.testing.servers.ports import free_port
+
+        super().__init__(place)
+        self.proxy.hot_traefik_url = f"http://127.0.0.1:{free_port()}"
+        self.proxy.hot_traefik_api_url = f"http://127.0.0.1:{free_port()}"
+
+
 class Uncounted(Kvproxy):
     """kvproxy whose Traefik counts no requests, so that the hub does not learn from it which servers are in use."""
 

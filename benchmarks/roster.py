@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from benchmarks.contestants import Contestant, Floor, Kvproxy, Noisy, NoisyFloor, Paged, Uncounted
+from benchmarks.contestants import Contestant, Floor, Kvproxy, Noisy, NoisyFloor, Paged, Paired, Uncounted
 from benchmarks.rivals import Chp, Peer
 
 
@@ -37,6 +37,9 @@ ROSTER = {
     ),
     "kvproxy-pages": Entrant(
         "kvproxy, quiet Redis, the hub's pages", Paged, quiet=True, socket=True, edited=False, loaded=False
+    ),
+    "kvproxy-two": Entrant(
+        "kvproxy, quiet Redis, two tiers", Paired, quiet=True, socket=True, edited=False, loaded=False
     ),
     "kvproxy-tcp": Entrant("kvproxy, quiet Redis by TCP", Kvproxy, quiet=True, loaded=False),
     "kvproxy": Entrant("kvproxy, noisy Redis", Noisy),

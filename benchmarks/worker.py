@@ -138,10 +138,9 @@ class Bench:
         """Requests to ``among`` users' servers over a number of connections; ``kind`` is that of the answers."""
         await self.settle()
         await load.compare(self.session, self.place, kind, among)
-        proxy = self.process().pid
-        before = cpu_seconds(proxy)
+        before = self.cpu()["proxy_cpu_s"]
         told = await load.requests(self.place, kind, among, connections, seconds)
-        self.samples.append(load.as_sample(told, cpu_seconds(proxy) - before))
+        self.samples.append(load.as_sample(told, self.cpu()["proxy_cpu_s"] - before))
 
     async def websockets(self, among: int, connections: int, seconds: float) -> None:
         """Messages over websockets to ``among`` users' servers."""
@@ -196,16 +195,20 @@ class Bench:
             await asyncio.sleep(max(_POLL, (time.perf_counter() - begin) / 8))
         return time.perf_counter()
 
-    def process(self) -> psutil.Process:
-        """The proxy's process, the only one that a contestant starts."""
+    def processes(self) -> list[psutil.Process]:
+        """The proxy's processes: one, or two with two tiers."""
         children = psutil.Process().children()
         if not children:
             raise LookupError("the proxy's process is gone")
-        return children[0]
+        return children
+
+    def process(self) -> psutil.Process:
+        """The proxy's process, the only one that most contestants start."""
+        return self.processes()[0]
 
     def cpu(self) -> Sample:
         """CPU seconds that the proxy and the store, if it is a server, have used."""
-        used = {"proxy_cpu_s": cpu_seconds(self.process().pid)}
+        used = {"proxy_cpu_s": sum(cpu_seconds(process.pid) for process in self.processes())}
         if self.place.store_pid:
             used["store_cpu_s"] = cpu_seconds(self.place.store_pid)
         return used
