@@ -5,8 +5,11 @@ from __future__ import annotations
 from typing import Final
 
 #: A Traefik that has not caught up is notified again after this multiple of the time that it took last, within limits
-#: in seconds.
+#: in seconds. Above these seconds it is the lesser multiple: a fault may have made the last time a long one, and
+#: callers wait half a minute at most.
 _TIMES_AS_LONG: Final = 4
+_ENOUGH: Final = 10.0
+_LESSER: Final = 1.5
 _LEAST: Final = 2.0
 _MOST: Final = 120.0
 #: Seconds up to which the pause is doubled after each notification, if it is not longer anyway.
@@ -28,7 +31,8 @@ class Pace:
     @property
     def usual(self) -> float:
         """Seconds after which a Traefik that has made no progress has most likely missed the notification."""
-        return min(max(_LEAST, _TIMES_AS_LONG * self._took), _MOST)
+        pause = min(_TIMES_AS_LONG * self._took, max(_ENOUGH, _LESSER * self._took))
+        return min(max(_LEAST, pause), _MOST)
 
     @property
     def in_vain(self) -> bool:

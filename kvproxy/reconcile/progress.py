@@ -33,6 +33,7 @@ class Waiter:
         revision: the revision that Traefik must have loaded, None as long as the entry is not in the store.
         verdict: the last answer about the entry.
         rejected_at: the revision at which Traefik was first seen to reject it, None if never.
+        missing_since: the loop's time since which Traefik has the revision, but not the entry; None if that is not so.
     """
 
     entry: Entry
@@ -41,6 +42,7 @@ class Waiter:
     revision: int | None = None
     verdict: Verdict = _UNSEEN
     rejected_at: int | None = None
+    missing_since: float | None = None
 
     def fail(self, error: Exception) -> None:
         """Let the caller fail, unless it has an answer already."""
@@ -223,6 +225,8 @@ class Progress:
                 settle([waiter.done])
             elif isinstance(verdict, Rejected):
                 self._rejected(waiter, verdict)
+            else:
+                self._missing(waiter)
 
     def _rejected(self, waiter: Waiter, verdict: Rejected) -> None:
         """Accept a rejection only if Traefik repeats it after a further read of the store.
@@ -235,6 +239,19 @@ class Progress:
             self.require_notification()
         elif self.loaded is not None and self.loaded > waiter.rejected_at:
             waiter.fail(RouteRejectedError(f"Traefik rejects the route: {verdict.why}"))
+
+    def _missing(self, waiter: Waiter) -> None:
+        """Have Traefik read again if it has read this entry only in part for as long as it usually needs for all.
+
+        A store has no snapshots for Traefik: it lists the keys first, and reads their values later. If it missed the
+        notification of a commit that came between, it shows the commit's revision without all of its routes.
+        """
+        now = _now()
+        if waiter.missing_since is None:
+            waiter.missing_since = now
+        elif now - waiter.missing_since >= self.pace.usual:
+            waiter.missing_since = now
+            self.require_notification()
 
     def next_poll(self, *, at_once: bool = True) -> Done:
         """Return a future that is resolved after the next poll of Traefik that begins from now on.

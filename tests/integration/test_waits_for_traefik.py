@@ -41,6 +41,18 @@ class ThoughtfulTraefik(MemoryTraefik):
         return await super().revision()
 
 
+class HalfReadingTraefik(MemoryTraefik):
+    """Has listed the keys before a commit, reads their values after it, and misses its notification."""
+
+    half = False
+
+    def wake(self) -> None:
+        before = self._loaded
+        super().wake()
+        if self.half:
+            self.half, self._loaded = False, {key: self._loaded[key] for key in before}
+
+
 def slow_store() -> MemoryStore:
     """A store with such a Traefik."""
     store = MemoryStore()
@@ -107,6 +119,19 @@ async def test_traefik_is_asked_again_at_once_if_that_was_wanted_while_it_was_as
         await it.look()
         assert first.done()
         assert loop.time() - start < 4 * ANSWER
+
+
+@on_a_clock
+async def test_a_route_of_which_traefik_has_read_only_the_revision_is_read_again() -> None:
+    """Otherwise it would be there only after the next change."""
+    store = MemoryStore()
+    store.traefik = traefik = HalfReadingTraefik(store)
+    async with running(store, interval=0) as it:
+        await it.add(route("ada"), SOON)
+        traefik.half = True
+        await it.add(route("bob"), SOON)
+        assert not traefik.half
+        assert await traefik.router(ALONE.route(key("bob"))) is not None
 
 
 async def fill_flat(store: MemoryStore) -> None:
