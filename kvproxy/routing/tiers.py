@@ -17,6 +17,9 @@ from .route import Route, RouteSpec, make_route
 #: The route for all paths of all hosts.
 EVERYTHING: Final = RouteSpec("", ())
 
+#: Data of the base route that leads to the hot Traefik; the hub's own routes have others.
+_MARK: Final = {"kvproxy_tier": "hot"}
+
 #: The number of routes from which on a second Traefik is worthwhile: with fewer, an addition costs a few tens of
 #: milliseconds (benchmarks/tiers.py).
 WORTHWHILE: Final = 300
@@ -45,7 +48,7 @@ class CatchAll:
     @cached_property
     def route(self) -> Route:
         """The base route that leads to the hot Traefik."""
-        return make_route(self.place.key, self.url, {})
+        return make_route(self.place.key, self.url, _MARK)
 
     def leads(self, found: Route | None) -> bool:
         """Return True if the base tier leads to the hot Traefik.
@@ -53,7 +56,8 @@ class CatchAll:
         Args:
             found: the route that the base tier has at this place, None if there is none.
         """
-        return found is not None and found.target == self.route.target
+        # Not by its target: the hot Traefik may have had another address at the last start.
+        return found is not None and found.data_text == self.route.data_text
 
 
 def covering(spec: RouteSpec, catch_all: RouteSpec = EVERYTHING) -> Iterator[RouteSpec]:

@@ -18,7 +18,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 from kvproxy.errors import KVProxyError, StoreUnavailableError, TraefikError
 from kvproxy.reconcile.plan import revision_operation
 from kvproxy.reconcile.reconciler import Reconciler
-from kvproxy.reconcile.tiers import Tiers
+from kvproxy.reconcile.tiers import Tiers, drop_unreachable
 from kvproxy.routing.entry import Layout
 from kvproxy.routing.names import ALONE
 from kvproxy.routing.route import Route, RouteSpec, make_route
@@ -396,6 +396,23 @@ def test_deletions_of_settled_routes_wait_and_those_of_hot_ones_do_not() -> None
 
 def _assert(truth: bool) -> None:
     assert truth
+
+
+def test_hot_routes_are_kept_if_the_hot_traefik_gets_another_address() -> None:
+    """The base Traefik leads to the former one until the hub has told it the new one."""
+    pair = PairWithFaults()
+    pair.start()
+    pair.add(ADA, 1)
+    elsewhere = CatchAll("http://127.0.0.1:8099", hub_pages=CATCH_ALL.hub_pages)
+    pair.loop.run(drop_unreachable(pair.base, pair.hot, elsewhere, TIMEOUT))
+    assert RouteSpec("", ("user", "ada")) in pair.tiers.hot
+    pair.loop.run(pair.base.add(HUB, TIMEOUT))
+    pair.loop.run(drop_unreachable(pair.base, pair.hot, elsewhere, TIMEOUT))
+    assert not pair.tiers.hot
+    pair.moving.cancel()
+    for tier in (pair.base, pair.hot):
+        pair.loop.run(tier.aclose())
+    pair.loop.close_all()
 
 
 def test_a_route_that_the_base_traefik_refuses_stays_hot_and_keeps_no_other_one_there() -> None:
