@@ -214,11 +214,13 @@ def _by_next_symbol(prefix: str, children: Iterable[str]) -> dict[str, list[str]
 
 @dataclass
 class Lookup:
-    """Finds the innermost group that reaches a stem, in as many steps as the stem has characters."""
+    """Finds the innermost group that reaches a stem, in as many steps as groups reach stems of different lengths."""
 
     #: By all that a group reaches: groups without symbols, and those with some, which are outside of them.
     single: dict[str, Group] = field(default_factory=dict)
     several: dict[str, Group] = field(default_factory=dict)
+    #: The lengths of all that was ever reached, the longest first.
+    lengths: list[int] = field(default_factory=list)
 
     def __contains__(self, group: object) -> bool:
         table = self._table(group) if isinstance(group, Group) else {}
@@ -230,6 +232,7 @@ class Lookup:
     def add(self, group: Group) -> None:
         """Let a group be found."""
         self._table(group).update(dict.fromkeys(group.reaches, group))
+        self.lengths = sorted({*self.lengths, *map(len, group.reaches)}, reverse=True)
 
     def remove(self, group: Group) -> None:
         """Let a group be found no more."""
@@ -240,11 +243,11 @@ class Lookup:
 
     def inner(self, stem: str, besides: Group | None = None) -> Group | None:
         """The innermost group that reaches a stem, but for one; None if none does."""
-        for end in range(len(stem), 0, -1):
-            prefix = stem[:end]
-            for table in (self.single, self.several):
-                if (group := table.get(prefix)) is not None and group != besides:
-                    return group
+        for length in self.lengths:
+            if 0 < length <= len(stem):
+                for table in (self.single, self.several):
+                    if (group := table.get(stem[:length])) is not None and group != besides:
+                        return group
         return None
 
 
