@@ -173,21 +173,19 @@ def quiet_redis(_: Path) -> StoreUnderFault:
     return store
 
 
+def two_tiers(directory: Path) -> StoreUnderFault:
+    """The same with the newest routes in a second Traefik."""
+    store = quiet_redis(directory)
+    urls = {name: f"http://127.0.0.1:{free_port()}" for name in ("hot_traefik_url", "hot_traefik_api_url")}
+    store.traits = {**store.traits, "route_tiers": "two", **urls}
+    return store
+
+
 def noisy_redis(_: Path) -> StoreUnderFault:
     """Redis that notifies of every key."""
     server = RedisServer(appendonly=True, notify_keyspace_events="KEA")
     store = OpenRedis(server, server.directory, _REDIS_DATA)
     store.proxy_class, store.traits = TraefikRedisProxy, {"redis_url": server.url}
-    return store
-
-
-def two_tiers(_: Path) -> StoreUnderFault:
-    """Redis without any settings, and the newest routes in a second Traefik."""
-    server = RedisServer(appendonly=True)
-    store = OpenRedis(server, server.directory, _REDIS_DATA)
-    urls = {name: f"http://127.0.0.1:{free_port()}" for name in ("hot_traefik_url", "hot_traefik_api_url")}
-    store.proxy_class = TraefikRedisProxy
-    store.traits = {"redis_url": server.url, "route_tiers": "two", **urls}
     return store
 
 
