@@ -129,8 +129,8 @@ class ForkServer:
                 pass_fds=[theirs.fileno()],
                 start_new_session=True,
             )
-        atexit.register(process.wait)
-        atexit.register(process.terminate)
+        for last in (ours.close, process.wait, process.terminate):
+            atexit.register(last)
         return ours
 
 
