@@ -13,6 +13,7 @@ The tests need settings that are not a project's usual ones, so give pytest a fi
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import functools
 import inspect
@@ -21,10 +22,11 @@ import os
 import socket
 import sysconfig
 import tempfile
-from collections.abc import Callable, Iterable
+from collections.abc import Awaitable, Callable, Generator, Iterable
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import urlsplit
+from weakref import WeakSet
 
 import pytest
 from jupyterhub.tests.mocking import MockHub
@@ -74,6 +76,7 @@ class HubSuite:
         self.config_file = config_file
         self.host = urlsplit(os.environ.get(_HOST_VARIABLE, "")).hostname
         self._numbers = itertools.count(1)
+        self._checks: WeakSet[asyncio.Task[Any]] = WeakSet()
         self._redis: RedisServer | None = None
         self._cleanup = contextlib.ExitStack()
         self._directory = Path(self._cleanup.enter_context(tempfile.TemporaryDirectory(prefix="hubsuite-")))
@@ -83,6 +86,7 @@ class HubSuite:
         (self._directory / "jupyter_server_config.json").write_text('{"ServerApp": {"allow_root": true}}')
         self._patch_hub(patch)
         self._patch_stop(patch)
+        self._patch_checks(patch)
         if self.host:
             self._patch_names(patch, self.host)
 
@@ -105,6 +109,17 @@ class HubSuite:
                 for text, reason in _OTHER_PROXY.items():
                     if text in source:
                         item.add_marker(pytest.mark.skip(reason=reason))
+
+    @pytest.hookimpl(hookwrapper=True)
+    def pytest_fixture_setup(self, fixturedef: pytest.FixtureDef[Any]) -> Generator[None, None, None]:
+        """Have a hub whose regular check of routes a test has switched off end one that has already begun.
+
+        It would delete the test's routes, on a slow machine.
+        """
+        yield
+        if fixturedef.argname == "disable_check_routes":
+            for check in [check for check in self._checks if not check.done()]:
+                check.get_loop().run_until_complete(asyncio.wait({check}))
 
     def configure(self, hub: MockHub) -> None:
         """Give a new hub the proxy class, with ports, files and a part of the store that no other hub has."""
@@ -141,6 +156,17 @@ class HubSuite:
             self.configure(hub)
 
         patch.setattr(MockHub, "__init__", init)
+
+    def _patch_checks(self, patch: pytest.MonkeyPatch) -> None:
+        original: Callable[..., Awaitable[None]] = MockHub.update_last_activity
+
+        @functools.wraps(original)
+        async def check(hub: MockHub) -> None:
+            if task := asyncio.current_task():
+                self._checks.add(task)
+            await original(hub)
+
+        patch.setattr(MockHub, "update_last_activity", check)
 
     @staticmethod
     def _patch_stop(patch: pytest.MonkeyPatch) -> None:
