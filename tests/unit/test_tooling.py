@@ -82,7 +82,7 @@ def test_unknown_command_explains_itself(capsys, run):
 def test_skipped_tests_fail_on_the_build_server(pytester, monkeypatch, name, value, status):
     pytester.makeconftest((ROOT / "tests" / "conftest.py").read_text())
     pytester.makepyfile(
-        "import pytest\n"
+        test_it="import pytest\n"
         "def test_good(): pass\n"
         "@pytest.mark.xfail\n"
         "def test_bad(): assert False\n"
@@ -95,5 +95,5 @@ def test_skipped_tests_fail_on_the_build_server(pytester, monkeypatch, name, val
     ran = pytester.runpytest_inprocess()
     output = ran.stdout.str()
     assert ran.ret == status, output
-    assert ("test_absent: no such server" in output) == bool(status)
+    assert ("test_it.py::test_absent: no such server" in output) == bool(status)
     assert "test_bad:" not in output
