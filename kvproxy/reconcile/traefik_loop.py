@@ -104,15 +104,12 @@ class TraefikLoop:
         timer = loop.call_later(_IDLE_PAUSE, progress.traefik_due.set)
         await progress.traefik_due.wait()
         timer.cancel()
-        timer = loop.call_later(self._pause(), progress.poll_due.set)
+        since = loop.time() - progress.told_at
+        rest = 0.0 if progress.in_sync else min(progress.pace.took * _OF_USUAL, _LONGEST_FIRST) - since
+        timer = loop.call_later(min(max(since / 8, rest, _FIRST_PAUSE), _LONGEST_PAUSE), progress.poll_due.set)
         await progress.poll_due.wait()
         timer.cancel()
-        await asyncio.sleep(max(0, self._polled + _FIRST_PAUSE - self._now()))
-
-    def _pause(self) -> float:
-        since = self._now() - self._progress.told_at
-        rest = 0.0 if self._progress.in_sync else min(self._progress.pace.took * _OF_USUAL, _LONGEST_FIRST) - since
-        return min(max(since / 8, rest, _FIRST_PAUSE), _LONGEST_PAUSE)
+        await asyncio.sleep(max(0, self._polled + _FIRST_PAUSE - loop.time()))
 
     async def _poll(self) -> None:
         polls = self._progress.take_polls()
