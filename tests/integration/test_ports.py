@@ -23,3 +23,9 @@ def test_processes_are_given_different_ports() -> None:
         child.communicate("\n")
     assert [len(ports) for ports in given] == [COUNT] * 4
     assert len({port for ports in given for port in ports}) == 4 * COUNT
+
+
+def test_a_process_is_given_no_port_twice() -> None:
+    """A test may have noted it for a server that does not listen yet."""
+    given = [free_port() for _ in range(10 * COUNT)]
+    assert len(set(given)) == len(given)

@@ -24,11 +24,11 @@ from kvproxy.testing.servers.programs import ServerError
 if TYPE_CHECKING:
     from kvproxy.testing.hub.process import HubProcess
 
-#: The password of every user of a `HubProcess`.
-
 _SPAWN_SECONDS: Final = 120.0
 _STOP_SECONDS: Final = 60.0
 _RUN_SECONDS: Final = 60.0
+#: Lines of the hub's log that an error quotes.
+_LINES: Final = 30
 
 _FORM_TOKEN: Final = re.compile(r'name="_xsrf"\s+value="([^"]*)"')
 
@@ -119,15 +119,17 @@ class HubClient:
         if server not in await self.servers():
             await self._start(server)
         deadline = time.monotonic() + _SPAWN_SECONDS
-        while not (await self.servers()).get(server, {}).get("ready"):
-            await _pause(deadline, f"the server {server!r} of {self.user} is ready\n{self.hub.log_tail()}")
+        while not (started := (await self.servers()).get(server, {})).get("ready"):
+            if not started:
+                raise ServerError(f"The server {server!r} of {self.user} has failed.\n{self._log()}")
+            await _pause(deadline, f"the server {server!r} of {self.user} is ready\n{self._log()}")
 
     async def stop_server(self, server: str = "", *, remove: bool = False) -> None:
         """Stop the server and wait until it is gone; with ``remove``, a named server is forgotten too."""
         await self.api("DELETE", self._server_api(server), {"remove": True} if remove else None)
         deadline = time.monotonic() + _STOP_SECONDS
         while server in (await self.servers()):
-            await _pause(deadline, f"the server {server!r} of {self.user} stops\n{self.hub.log_tail()}")
+            await _pause(deadline, f"the server {server!r} of {self.user} stops\n{self._log()}")
 
     async def servers(self) -> dict[str, Any]:
         """The user's active servers by name, as the hub describes them."""
@@ -178,6 +180,11 @@ class HubClient:
         answer = await self.api("POST", self._server_api(server), {})
         if answer.status not in {201, 202}:
             raise ServerError(f"The hub refuses to start the server ({answer.status}): {answer.text}")
+
+    def _log(self) -> str:
+        """The hub's last log lines, without those about this client's own questions."""
+        own = f"200 GET {URL(self.hub.base_url).path}hub/api{self._user_api} "
+        return "\n".join([line for line in self.hub.log_text.splitlines() if own not in line][-_LINES:])
 
     def _connector(self) -> aiohttp.TCPConnector:
         return aiohttp.TCPConnector(ssl=self.hub.trust or True)

@@ -9,6 +9,7 @@ import signal
 import ssl
 import subprocess
 import sys
+import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
@@ -68,6 +69,8 @@ class HubProcess(Program):
         self.token = secrets.token_hex(16)
         self.admin = "admin"
         self._log_start = 0
+        # Not below `directory`: the kernels' sockets are in it, and a socket's path has at most 107 bytes.
+        self._runtime = tempfile.TemporaryDirectory(prefix="hub-")
         self._config_file = directory / "jupyterhub_config.py"
         self._write(self._config_file, {**self._defaults(), **(settings or {})}, config)
         arguments = [sys.executable, "-m", "jupyterhub", "-f", str(self._config_file)]
@@ -162,6 +165,7 @@ class HubProcess(Program):
             with contextlib.suppress(psutil.Error):
                 process.kill()
         psutil.wait_procs(family, timeout=10)
+        self._runtime.cleanup()
 
     def __enter__(self) -> HubProcess:
         try:
@@ -210,13 +214,14 @@ class HubProcess(Program):
 
     def _spawner_defaults(self) -> dict[str, Any]:
         return {
-            "JupyterHub.spawner_class": "simple",
+            "JupyterHub.spawner_class": "kvproxy.testing.hub.spawner.HeldPortSpawner",
             "SimpleLocalProcessSpawner.home_dir_template": f"{self.directory}/home/{{username}}",
             "Spawner.ip": "127.0.0.1",
             "Spawner.cmd": [sys.executable, "-m", "jupyterhub.singleuser"],
-            "Spawner.args": ["--allow-root"] if os.geteuid() == 0 else [],
+            # Jupyter's ports for a kernel are free when it looks, and may be taken when the kernel binds them.
+            "Spawner.args": ["--KernelManager.transport=ipc", *(["--allow-root"] if os.geteuid() == 0 else [])],
             "Spawner.default_url": "/lab",
-            "Spawner.environment": {_MARK: str(self.directory)},
+            "Spawner.environment": {_MARK: str(self.directory), "JUPYTER_RUNTIME_DIR": self._runtime.name},
             "Spawner.start_timeout": int(_SPAWN_SECONDS),
             "Spawner.http_timeout": int(_SPAWN_SECONDS),
         }

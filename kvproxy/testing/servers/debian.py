@@ -38,9 +38,30 @@ def debian_program(package: str, suite: str, program: str) -> Path:
         ServerError: if this machine's apt has no Debian archive, or the package cannot be fetched from it.
     """
     suite = suite or _own_suite()
-    kept = _cache() / f"{package}-{suite}"
+    return _fetched(package, suite, program, _cache() / f"{package}-{suite}")
+
+
+def debian_with_libraries(package: str, program: str, libraries: Sequence[str]) -> tuple[Path, dict[str, str]]:
+    """A program of a Debian package of this machine's release, and environment variables with which it finds libraries.
+
+    Fetched once, then kept as with `debian_program`.
+
+    Args:
+        package: such as ``"haproxy"``.
+        program: the path inside the package.
+        libraries: packages of libraries that a small installation may lack.
+
+    Raises:
+        ServerError: if this machine's apt has no Debian archive, or the packages cannot be fetched from it.
+    """
+    suite = _own_suite()
+    kept = _cache() / f"{package}-{suite}-with-libraries"
+    return _fetched(package, suite, program, kept, libraries), _installed_environment(kept)
+
+
+def _fetched(package: str, suite: str, program: str, kept: Path, libraries: Sequence[str] = ()) -> Path:
     if not (kept / program).exists():
-        _fetch(package, suite, kept)
+        _fetch(package, suite, kept, libraries)
     if not (kept / program).exists():
         raise ServerError(f"Debian's package {package} of {suite} has no {program}.")
     return kept / program
@@ -91,11 +112,11 @@ def _own_suite() -> str:
     return ""
 
 
-def _fetch(package: str, suite: str, kept: Path) -> None:
+def _fetch(package: str, suite: str, kept: Path, libraries: Sequence[str]) -> None:
     _check_tools(package)
     # As if nothing was installed: apt would look for that very version, which may be from another archive.
     settings = {"Dir::State::status": "status"}
-    _unpack(package, kept, [f"{_archive(package)} {suite}"], settings, ["download", package])
+    _unpack(package, kept, [f"{_archive(package)} {suite}"], settings, ["download", package, *libraries])
 
 
 def _fetch_installation(package: str, kept: Path) -> None:
@@ -150,17 +171,6 @@ def _apt_options(work: Path, settings: Mapping[str, str]) -> list[str]:
         "Acquire::Retries": "2",
     }
     return [part for name, value in chosen.items() for part in ("-o", f"{name}={value}")]
-
-
-def debian_libraries(libraries: Mapping[str, str]) -> dict[str, str]:
-    """Environment variables that let an unpacked program find shared libraries, which are unpacked too.
-
-    libraries: a file of each by the name of its package.
-
-    Raises ServerError if one cannot be fetched.
-    """
-    found = [debian_program(package, "", f"usr/{_MULTIARCH}/{file}").parent for package, file in libraries.items()]
-    return {"LD_LIBRARY_PATH": os.pathsep.join(map(str, found))}
 
 
 def _archive(package: str) -> str:

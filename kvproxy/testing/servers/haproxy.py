@@ -9,16 +9,12 @@ from pathlib import Path
 from typing import Final
 
 from kvproxy.testing.servers.base import Server
-from kvproxy.testing.servers.debian import debian_libraries, debian_program
+from kvproxy.testing.servers.debian import debian_with_libraries
 from kvproxy.testing.servers.programs import Program, ServerError, accepts
 
 HAPROXY_VARIABLE: Final = "KVPROXY_HAPROXY"
 #: Libraries of Debian's HAProxy that a small installation may lack.
-_LIBRARIES: Final = {
-    "liblua5.3-0": "liblua5.3.so.0",
-    "libopentracing-c-wrapper0": "libopentracing-c-wrapper.so.0",
-    "libopentracing1": "libopentracing.so.1",
-}
+_LIBRARIES: Final = ("liblua5.3-0", "libopentracing-c-wrapper0", "libopentracing1")
 _START_SECONDS: Final = 15
 
 
@@ -35,8 +31,7 @@ def find_haproxy() -> tuple[Path, dict[str, str]]:
     if path := shutil.which("haproxy") or shutil.which("haproxy", path="/usr/sbin:/usr/local/sbin"):
         return Path(path), {}
     try:
-        program = debian_program("haproxy", "", "usr/sbin/haproxy")
-        return program, debian_libraries(_LIBRARIES)
+        return debian_with_libraries("haproxy", "usr/sbin/haproxy", _LIBRARIES)
     except ServerError as error:
         raise ServerError(
             f"No program of HAProxy was found. Install one, or name it in the variable {HAPROXY_VARIABLE}. {error}"

@@ -8,13 +8,13 @@ import tempfile
 from pathlib import Path
 from typing import Final
 
-from kvproxy.testing.servers.debian import debian_libraries, debian_program
+from kvproxy.testing.servers.debian import debian_with_libraries
 from kvproxy.testing.servers.programs import ServerError
 from kvproxy.testing.servers.redis import RedisProgram
 
 REDIS_TLS_VARIABLE: Final = "KVPROXY_REDIS_TLS_SERVER"
 #: Libraries of Debian's server that a small installation may lack.
-_LIBRARIES: Final = {"libjemalloc2": "libjemalloc.so.2", "liblzf1": "liblzf.so.1"}
+_LIBRARIES: Final = ("libjemalloc2", "liblzf1")
 
 
 def redis_with_tls() -> RedisProgram:
@@ -27,8 +27,7 @@ def redis_with_tls() -> RedisProgram:
             return RedisProgram(Path(path))
         raise ServerError(f"The variable {REDIS_TLS_VARIABLE} names {named}, which is not a program.")
     try:
-        program = debian_program("redis-tools", "", "usr/bin/redis-check-rdb")
-        libraries = debian_libraries(_LIBRARIES)
+        program, libraries = debian_with_libraries("redis-tools", "usr/bin/redis-check-rdb", _LIBRARIES)
     except ServerError as error:
         raise ServerError(
             f"No Redis built with TLS was found. Name one in the variable {REDIS_TLS_VARIABLE}. {error}"

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from kvproxy.testing.servers import debian
-from kvproxy.testing.servers.debian import debian_installation
+from kvproxy.testing.servers.debian import debian_installation, debian_with_libraries
 from kvproxy.testing.servers.programs import ServerError
 
 PROGRAM = "usr/lib/tool/tool"
@@ -38,6 +38,9 @@ class Apt:
             self.sources = (directory / "sources.list").read_text()
             for name in self.files:
                 (directory / "cache" / "archives" / f"{name}.deb").touch()
+        if "download" in command:
+            for name in command[command.index("download") + 1 :]:
+                (directory / f"{name}.deb").touch()
         if command[0] == "dpkg-deb":
             for file in self.files[Path(command[2]).stem]:
                 made = directory / command[3] / file
@@ -67,6 +70,21 @@ def test_needed_libraries_come_along(apt: Apt, tmp_path: Path) -> None:
     asked = len(apt.commands)
     assert debian_installation("tool", PROGRAM) == (program, environment)
     assert len(apt.commands) == asked
+
+
+def test_named_libraries_are_fetched_at_once_though_they_may_be_installed(apt: Apt, tmp_path: Path) -> None:
+    """Lists of packages are loaded once for all of them."""
+    program, environment = debian_with_libraries("tool", PROGRAM, ["libtool"])
+    folder = tmp_path / "tool-bookworm-with-libraries"
+    assert program == folder / PROGRAM
+    assert program.exists()
+    assert environment == {"LD_LIBRARY_PATH": str(folder / debian._LIBRARIES[0])}
+    assert sum("update" in command for command in apt.commands) == 1
+    asked = len(apt.commands)
+    assert debian_with_libraries("tool", PROGRAM, ["libtool"]) == (program, environment)
+    assert len(apt.commands) == asked
+    with pytest.raises(ServerError, match="has no usr/other"):
+        debian_with_libraries("tool", "usr/other", ["libtool"])
 
 
 def test_packages_are_of_the_own_release_and_its_security_updates(apt: Apt) -> None:
