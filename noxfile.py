@@ -5,15 +5,13 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import socket
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import nox
 
 nox.needs_version = ">=2024.4.15"
-nox.options.sessions = ["lint", "types", "tests", "hubsuite", "docs"]
+nox.options.sessions = ["lint", "types", "tests", "docs"]
 nox.options.default_venv_backend = "venv"
 nox.options.reuse_existing_virtualenvs = True
 # The tests start hundreds of processes, each of which would compile kvproxy again.
@@ -22,18 +20,12 @@ os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 COMPAT_PYTHONS = ["3.10", "3.12", "3.13", "3.14"]
 #: Most tests wait for servers more than they compute, so two processes more than there are cores; still more of them
 #: disturb each other.
-CORES = os.cpu_count() or 1
-PROCESSES = min(CORES + 2, 4)
+PROCESSES = min((os.cpu_count() or 1) + 2, 4)
 #: Shared servers of a module or class are started once. tests/conftest.py gives the order.
 PARALLEL = ["--numprocesses", str(PROCESSES), "--dist", "loadscope", "--no-loadscope-reorder"]
 #: Tests that need no servers.
 SERVERLESS = ["tests/unit", "tests/integration"]
 REPORT = ["-p", "kvproxy.testing.report", "--conformance-report"]
-JUPYTERHUB = "jupyterhub.tests.test"
-#: The longest first.
-HUB_MODULES = [f"{JUPYTERHUB}_{name}" for name in ("named_servers", "spawner", "proxy", "services")]
-INTERNAL_SSL = f"{JUPYTERHUB}_internal_ssl_connections"
-SSL_MODULES = [f"{JUPYTERHUB}_proxy", f"{JUPYTERHUB}_services", INTERNAL_SSL, f"{INTERNAL_SSL}_external_authorities"]
 
 
 def offer_pyenv() -> None:
@@ -63,9 +55,14 @@ def types(session: nox.Session) -> None:
 
 @nox.session
 def tests(session: nox.Session) -> None:
-    """All tests of the project, real servers included, on all cores; arguments go to pytest."""
+    """All tests of the project, real servers included, on all cores; arguments go to pytest.
+
+    Folders are run on all cores too; with any other argument there is one process, as a debugger needs.
+    """
     session.install("-e", ".[demo,test,examples]")
-    session.run("pytest", *(session.posargs or [*PARALLEL, "-m", "not endurance", "tests"]))
+    arguments = session.posargs or ["tests"]
+    folders = all(Path(argument).is_dir() for argument in arguments)
+    session.run("pytest", *([*PARALLEL, "-m", "not endurance"] if folders else []), *arguments)
 
 
 @nox.session
@@ -87,32 +84,13 @@ def coverage(session: nox.Session) -> None:
 
 @nox.session
 def hubsuite(session: nox.Session) -> None:
-    """JupyterHub's own test suite on this proxy: routing by path, then by host name, then with internal_ssl.
+    """JupyterHub's own test suite on this proxy; arguments name further modules of it.
 
-    Arguments go to pytest, further modules among them: `nox -s hubsuite -- jupyterhub.tests.test_singleuser`.
+    `nox -s hubsuite -- jupyterhub.tests.test_singleuser`
     """
     # nbclassic has the page that test_singleuser opens.
     session.install("-e", ".[demo,test]", "nbclassic")
-    further = [argument for argument in session.posargs if argument.startswith("jupyterhub.")]
-    options = [argument for argument in session.posargs if argument not in further]
-
-    def run(module: str, environment: dict[str, str]) -> str:
-        arguments = ["-c", "tests/hubsuite/pytest.ini", "-p", "kvproxy.testing.hubsuite", *options, "--pyargs", module]
-        # With -k, no test of a module may be left.
-        codes = [0, 5] if options else [0]
-        return str(session.run("pytest", *arguments, env=environment, silent=True, success_codes=codes))
-
-    runs: list[tuple[str, dict[str, str]]] = []
-    for module in [*HUB_MODULES, *further]:
-        # The name is the one JupyterHub's own builds use; the plugin resolves it, so that no DNS is needed.
-        by_host = {"JUPYTERHUB_TEST_SUBDOMAIN_HOST": f"http://localhost.jovyan.org:{free_port()}"}
-        runs += [(module, {}), (module, by_host)]
-    # As JupyterHub's own builds switch internal_ssl on for all hubs.
-    runs += [(module, {"SSL_ENABLED": "1"}) for module in [*SSL_MODULES, *further]]
-    # JupyterHub's tests run into its own check of routes, every two seconds, where that takes long.
-    with ThreadPoolExecutor(CORES) as pool:
-        for output in pool.map(run, *zip(*runs, strict=True)):
-            print(output)
+    session.run("pytest", *PARALLEL, "tests/hubsuite", env={"HUBSUITE_MODULES": " ".join(session.posargs)})
 
 
 @nox.session
@@ -307,12 +285,6 @@ def chp(session: nox.Session) -> list[str]:
         npm = ["npm", "install", "--silent", "--prefix", str(directory), "configurable-http-proxy@5.3"]
         session.run(*npm, external=True, success_codes=range(256))
     return ["--chp", str(program)] if program.exists() else []
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 offer_pyenv()

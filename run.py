@@ -16,7 +16,10 @@ import hashlib
 import importlib.util
 import os
 import shutil
+import signal
 import subprocess
+import tempfile
+import threading
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent
@@ -30,9 +33,11 @@ def main(arguments: list[str]) -> int:
         return hand_over(python, ["-m", "kvproxy.demo", *rest])
     if command == "test":
         python = environment(ROOT / ".venv-nox", ["nox>=2024.4.15"])
+        nox = [str(python), "-m", "nox", "-f", str(ROOT / "noxfile.py"), "-s"]
         # Arguments mean particular tests, so the other sessions have nothing to do with them.
-        chosen = ["-s", "tests", "--", *rest] if rest else []
-        return hand_over(python, ["-m", "nox", "-f", str(ROOT / "noxfile.py"), *chosen])
+        if rest:
+            return hand_over(python, [*nox[1:], "tests", "--", *rest])
+        return side_by_side([*nox, "tests"], [*nox, "lint", "types", "docs"])
     print(__doc__)
     return 0 if command in {"-h", "--help", "help"} else 2
 
@@ -41,6 +46,32 @@ def hand_over(python: Path, arguments: list[str]) -> int:
     """Become that program, so that signals and exit status are its own."""
     sys.stdout.flush()
     os.execv(python, [str(python), *arguments])
+
+
+def side_by_side(command: list[str], other: list[str]) -> int:
+    """Run two commands at once; the output of the second one is printed when it has ended."""
+    with tempfile.TemporaryFile() as output:
+        second = subprocess.Popen(other, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT)
+        first = subprocess.Popen(command)
+        both = (first, second)
+        signal.signal(signal.SIGTERM, lambda number, frame: [process.terminate() for process in both])
+
+        def tell() -> None:
+            second.wait()
+            output.seek(0)
+            say(output.read().decode(errors="replace"))
+
+        telling = threading.Thread(target=tell)
+        telling.start()
+        try:
+            first.wait()
+        finally:
+            # The terminal has interrupted them too; they need a moment to end what they have started.
+            for process in both:
+                process.wait()
+            telling.join()
+    statuses = [process.returncode for process in both if process.returncode]
+    return next((status if status > 0 else 128 - status for status in statuses), 0)
 
 
 def environment(directory: Path, requirements: list[str]) -> Path:

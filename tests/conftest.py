@@ -18,7 +18,7 @@ settings.register_profile("endurance", settings.get_profile("kvproxy"), max_exam
 settings.load_profile("kvproxy")
 
 #: Folders of modules that take longest or least; all others are in between.
-_TURNS = {"faults": 0, "integration": 2, "unit": 2}
+_TURNS = {"faults": 0, "hubsuite": 0, "integration": 2, "unit": 2}
 
 pytest_plugins = ["pytester", "kvproxy.testing.fixtures", "kvproxy.testing.kv_fixtures"]
 
@@ -78,7 +78,23 @@ class SkipsAreFailures:
                 terminalreporter.line(line)
 
 
+class NamesFailures:
+    """Names a test as soon as it has failed: a whole run takes long."""
+
+    def __init__(self, config: pytest.Config) -> None:
+        self._plugins = config.pluginmanager
+
+    @pytest.hookimpl(trylast=True)
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        terminal = self._plugins.get_plugin("terminalreporter")
+        if report.failed and terminal is not None:
+            terminal.write_line(f"\nFAILED {report.nodeid} ({report.when})", red=True)
+
+
 def pytest_configure(config: pytest.Config) -> None:
     heed_interrupts()
+    # pytest-xdist's own processes have no terminal.
+    if not hasattr(config, "workerinput"):
+        config.pluginmanager.register(NamesFailures(config), "kvproxy-names-failures")
     if _skips_fail():
         config.pluginmanager.register(SkipsAreFailures(), "kvproxy-skips-are-failures")

@@ -37,6 +37,8 @@ from kvproxy.testing.servers.programs import heed_interrupts
 
 _HOST_VARIABLE: Final = "JUPYTERHUB_TEST_SUBDOMAIN_HOST"
 _SSL_VARIABLE: Final = "SSL_ENABLED"
+#: How long a user's server may take to start or to stop on a busy machine.
+_START_SECONDS: Final = 100
 #: Texts in the source of tests that are about configurable-http-proxy itself, and in which way.
 _OTHER_PROXY: Final = {
     "configurable-http-proxy": "starts configurable-http-proxy itself",
@@ -124,6 +126,10 @@ class HubSuite:
     def configure(self, hub: MockHub) -> None:
         """Give a new hub the proxy class, with ports, files and a part of the store that no other hub has."""
         hub.proxy_class = self.proxy_class
+        # Tests expect a server to have started or stopped when a request for that is answered; JupyterHub waits ten
+        # seconds by itself.
+        patience = dict.fromkeys(("slow_spawn_timeout", "slow_stop_timeout"), _START_SECONDS)
+        hub.tornado_settings = {**hub.tornado_settings, **patience}
         name = f"hub{next(self._numbers):04}"
         directory = self._directory / name
         directory.mkdir()
@@ -133,6 +139,8 @@ class HubSuite:
         config.TraefikFileProviderProxy.dynamic_config_file = str(directory / "rules.toml")
         config.KVTraefikProxy.kv_traefik_prefix = f"{name}/traefik"
         config.KVTraefikProxy.kv_jupyterhub_prefix = f"{name}/jupyterhub"
+        # JupyterHub gives up a server that has not answered for thirty seconds.
+        config.Spawner.http_timeout = _START_SECONDS
         # Otherwise single-user servers refuse to start for root.
         config.MockSpawner.environment = {"JUPYTER_CONFIG_PATH": str(self._directory)}
         if hasattr(hub.proxy_class, "redis_url"):
@@ -156,6 +164,8 @@ class HubSuite:
             self.configure(hub)
 
         patch.setattr(MockHub, "__init__", init)
+        for module in ("spawner", "tests.mocking"):
+            patch.setattr(f"jupyterhub.{module}.random_port", free_port)
 
     def _patch_checks(self, patch: pytest.MonkeyPatch) -> None:
         original: Callable[..., Awaitable[None]] = MockHub.update_last_activity

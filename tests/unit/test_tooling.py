@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import shutil
+import sys
 from pathlib import Path
 
 import pytest
@@ -68,9 +69,21 @@ def test_failed_installation_is_tried_again(run, monkeypatch):
 
 def test_test_arguments_mean_only_those_tests(run, monkeypatch):
     monkeypatch.setattr(run, "hand_over", lambda python, arguments: arguments)
-    assert run.main(["test"])[:2] == ["-m", "nox"]
+    monkeypatch.setattr(run, "side_by_side", lambda *commands: [command[-1] for command in commands])
+    assert run.main(["test"]) == ["tests", "docs"]
     assert run.main(["test", "tests/unit", "-x"])[-5:] == ["-s", "tests", "--", "tests/unit", "-x"]
     assert run.main(["demo", "--port", "1"]) == ["-m", "kvproxy.demo", "--port", "1"]
+
+
+@pytest.mark.parametrize(("statuses", "status"), [((0, 0), 0), ((3, 0), 3), ((0, 4), 4)])
+def test_both_commands_count_and_print(statuses, status, run, capfd, monkeypatch):
+    """A failure of either is one of the whole."""
+    monkeypatch.setattr(run.signal, "signal", lambda *arguments: None)
+    code = "import sys; print(sys.argv[1], flush=True); sys.exit(int(sys.argv[1][-1]))"
+    commands = [[sys.executable, "-c", code, f"ended with {number}"] for number in statuses]
+    assert run.side_by_side(*commands) == status
+    printed = sorted(line for line in capfd.readouterr().out.splitlines() if line)
+    assert printed == sorted(f"ended with {number}" for number in statuses)
 
 
 def test_unknown_command_explains_itself(capsys, run):
