@@ -3,12 +3,15 @@
 It sends each command by ``asyncio.wait_for``, which before Python 3.12 forgets a cancellation that comes when the
 command has just gone out (redis-py 8.1, `send_packed_command`; CPython issue 86296). A task that writes without pause
 could be cancelled in vain half of the time.
+
+Its connections are closed by the task that has opened them. So that task must have ended before the event loop does,
+but `asyncio.gather` goes on when the first of its cancelled tasks has ended.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Collection, Coroutine
+from collections.abc import Collection, Coroutine, Iterable
 from typing import Any, Final, TypeVar
 
 T = TypeVar("T")
@@ -25,6 +28,31 @@ async def end(tasks: Collection[asyncio.Task[None]]) -> None:
             task.cancel()
         _, pending = await asyncio.wait(pending, timeout=_PATIENCE)
     await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def all_of(work: Iterable[Coroutine[Any, Any, T]]) -> list[T]:
+    """Do all of this at once; unlike asyncio.gather, it has ended with its last part, also if one fails.
+
+    Returns:
+        The results in the order of the parts.
+
+    Raises:
+        asyncio.CancelledError: if this is cancelled.
+        Exception: the first that a part raises; the others are cancelled.
+    """
+    if not (tasks := [asyncio.ensure_future(part) for part in work]):
+        return []
+    try:
+        await asyncio.wait(tasks, return_when=asyncio.FIRST_EXCEPTION)
+    finally:
+        # Once each: a further one would interrupt the closing.
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+    for task in tasks:
+        if not task.cancelled() and (error := task.exception()) is not None:
+            raise error
+    return [task.result() for task in tasks]
 
 
 async def insist(work: Coroutine[Any, Any, T]) -> T:

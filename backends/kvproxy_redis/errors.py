@@ -34,6 +34,8 @@ from .connection import Connection
 _ENDED: Final = re.compile("closed by server|[Cc]onnection reset|ALERT_")
 #: The answer to a client that gives no password and has to.
 _ASKED: Final = re.compile("(?i)authentication required|NOAUTH|without any password|already authenticated")
+#: The answer to a client that selects a database that is not there; a cluster has one only.
+_NO_DATABASE: Final = re.compile("DB index is out of range|SELECT is not allowed")
 
 
 class MasterMissing(StoreUnavailableError):
@@ -167,6 +169,11 @@ def _explain(error: Exception, connection: Connection, where: str, username: str
         )
     if isinstance(error, (ConnectionError, TimeoutError, OSError)):
         return StoreUnavailableError(f"{where} cannot be reached ({text}).")
+    if _NO_DATABASE.search(text):
+        return StoreError(
+            f"{where} has no database {connection.db} ({text}); name another one in redis_url, or raise 'databases' in "
+            "Redis' configuration. Two tiers of routes (c.TraefikProxy.route_tiers) need the next one as well."
+        )
     return StoreError(f"{where} answers: {text}.")
 
 

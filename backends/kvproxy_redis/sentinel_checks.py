@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -11,6 +10,7 @@ from redis.exceptions import NoPermissionError, RedisError, ResponseError
 
 from kvproxy import ConfigurationError, KVProxyError, StoreAuthError, StoreError, StoreUnavailableError
 
+from .cancellation import all_of
 from .client import sentinel_client
 from .connection import Connection
 from .errors import explain_sentinel
@@ -60,7 +60,7 @@ async def sentinel_findings(standby: Standby) -> list[str]:
     addresses = [(str(replica["ip"]), int(replica["port"])) for replica in replicas]
     found += [said_of_replica(error) for error in await standby.examine(addresses)]
     places = [alone(connection, address) for address in addresses]
-    is_open = await asyncio.gather(*map(answers_strangers, places))
+    is_open = await all_of(map(answers_strangers, places))
     return found + [said(place) for place, each in zip(places, is_open, strict=True) if each]
 
 
@@ -68,7 +68,7 @@ async def ask_all(connection: Connection) -> list[Answer]:
     """The answer of each sentinel of a connection; none if it has none."""
     if (sentinels := connection.sentinels) is None:
         return []
-    return await asyncio.gather(*(_ask(connection, sentinels, *address) for address in sentinels.addresses))
+    return await all_of(_ask(connection, sentinels, *address) for address in sentinels.addresses)
 
 
 def why_no_master(answers: Sequence[Answer], sentinels: Sentinels) -> str:

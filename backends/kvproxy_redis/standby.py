@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Any, Final, TypeAlias
@@ -12,6 +11,7 @@ from redis.exceptions import MasterDownError, NoPermissionError, RedisError
 from kvproxy import StoreError
 
 from .admission import Login
+from .cancellation import all_of
 from .checks import Keys, try_admitting, try_reading, try_rights
 from .client import connect
 from .connection import Connection
@@ -46,7 +46,7 @@ class Standby:
         Neither users nor passwords are copied from a master to its replicas, and the addresses that sentinels tell may
         be known among the servers only. :class:`StoreUnavailableError` may pass by itself.
         """
-        found = await asyncio.gather(*map(self._examine, addresses))
+        found = await all_of(map(self._examine, addresses))
         return [error for errors in found for error in errors]
 
     async def _examine(self, address: Address) -> list[StoreError]:
@@ -84,7 +84,7 @@ class Standby:
         One that still takes writes is left until it is a replica: a Traefik that listens there would take being shut
         out for an error, and be longer in coming back each time.
         """
-        found = await asyncio.gather(*map(self._attend, addresses))
+        found = await all_of(map(self._attend, addresses))
         return [sentence for sentence in found if sentence]
 
     async def _attend(self, address: Address) -> str:

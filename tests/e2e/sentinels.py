@@ -29,6 +29,11 @@ ACCESS = Access(
     replica=Login("replica", f"{PASSWORD}-5"),
     sentinel_acl=[CLOSED, USERS["kvproxy"]],
 )
+#: Further rights of both users for two tiers.
+HOT = dict(re.findall(r"^ACL SETUSER (\w+) (~hot-.*)$", (DOCS / "redis.md").read_text(), re.MULTILINE))
+TWO_TIERS = replace(
+    ACCESS, acl=[CLOSED, *(f"{USERS[name]} {HOT.get(name, '')}" for name in ("hub", "traefik", "sentinel", "replica"))]
+)
 #: Further rights of the hub's user to let Traefik in.
 (RIGHTS,) = re.findall(r"^ACL SETUSER hub (.*)$", (DOCS / "sentinel.md").read_text(), re.MULTILINE)
 

@@ -188,6 +188,17 @@ async def test_a_refused_multi_applies_nothing(redis_factory: Callable[..., Redi
         assert set((await store.snapshot()).records) == {"/a/"}
 
 
+async def test_a_database_that_redis_does_not_have_is_named(redis_factory: Callable[..., RedisServer]) -> None:
+    """Two tiers need the next one, which an administrator may not think of."""
+    redis = redis_factory(settings={"databases": "1"})
+    store = RedisStore(parse_connection(f"{redis.url.removesuffix('/0')}/1"), "hot-traefik", "hot-jupyterhub")
+    try:
+        with pytest.raises(StoreError, match=r"has no database 1 .*redis_url.*'databases'.*c.TraefikProxy.route_tiers"):
+            await store.snapshot()
+    finally:
+        await store.aclose()
+
+
 async def test_a_redis_that_says_nothing_is_told_after_one_time_out(redis_server: RedisServer) -> None:
     """Not after seven."""
     server = psutil.Process(redis_server.pid)

@@ -24,7 +24,8 @@ from kvproxy_redis.store import RedisStore
 
 from .load import Load, under_load
 from .proxies import Client, Doors, Start, complaints, port_of
-from .sentinels import ACCESS, LOGIN, PASSWORD, Factory, admitting, settings
+from .sentinels import ACCESS, LOGIN, PASSWORD, TWO_TIERS, Factory, admitting, settings
+from .test_tiers import two
 
 REVISION = "traefik/http/middlewares/kvproxy-revision/headers/customResponseHeaders/X-Kvproxy-Revision"
 #: A value written to a master that is cut off.
@@ -48,12 +49,14 @@ def keys(group: SentinelGroup, number: int) -> Any:
     return None
 
 
+@pytest.mark.parametrize("tiers", ["one", "two"])
 async def test_users_do_not_notice_that_the_master_is_killed(
-    sentinel_factory: Factory, start_proxy: Start, doors: Doors, client_of: Callable[..., Client]
+    sentinel_factory: Factory, start_proxy: Start, doors: Doors, client_of: Callable[..., Client], tiers: str
 ) -> None:
     """A route that is added meanwhile is served when there is a new master; the old one comes back as a replica."""
-    group = sentinel_factory(ACCESS)
-    proxy = await start_proxy(**settings(group), **LOGIN)
+    access, traits = (TWO_TIERS, two()) if tiers == "two" else (ACCESS, {})
+    group = sentinel_factory(access)
+    proxy = await start_proxy(**settings(group), **LOGIN, **traits)
     async with under_load(proxy, doors, client_of) as target:
         old = group.master()
         group.servers[old].kill()
