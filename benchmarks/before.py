@@ -1,11 +1,12 @@
 """CPU that a request costs Traefik, beside an earlier build or with two tiers beside one, in one run.
 
-python -m benchmarks.before --before DIR     DIR is a checkout of the earlier build, such as a git worktree
-python -m benchmarks.before --tiers          two tiers beside one, of this build
+python -m benchmarks.before --before DIR             DIR is a checkout of the earlier build, such as a git worktree
+python -m benchmarks.before --before DIR --edits     what routes cost: add, many at once, get_all, restart, memory
+python -m benchmarks.before --tiers                  two tiers beside one, of this build
 
 Both builds stand beside each other at each size, over the same servers, each with its defaults and the hub's pages, and
-are asked at the same time: whatever the machine does meanwhile, it does to both. With DIR = the present checkout, it
-tells how far apart two measurements of the same are.
+are asked for requests at the same time: whatever the machine does meanwhile, it does to both. Edits of routes are
+measured by turns. With DIR = the present checkout, it tells how far apart two measurements of the same are.
 """
 
 from __future__ import annotations
@@ -16,10 +17,13 @@ import math
 import statistics
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 
+from benchmarks.figures import figure
 from benchmarks.places import place_for
 from benchmarks.plan import Plan
 from benchmarks.programs import Tool, find_tool
@@ -38,6 +42,7 @@ def main(arguments: list[str] | None = None) -> int:
     compared = parser.add_mutually_exclusive_group(required=True)
     compared.add_argument("--before", type=Path, help="checkout of the earlier build")
     compared.add_argument("--tiers", action="store_true", help="two tiers beside one")
+    parser.add_argument("--edits", action="store_true", help="edits of routes instead of requests")
     parser.add_argument("--sizes", default="10,5000", help="comma-separated numbers of routes")
     parser.add_argument("--turns", type=int, default=150, help="measurements at each size")
     parser.add_argument("--most", type=float, default=1.03, help="the ratio that is allowed")
@@ -50,7 +55,7 @@ def main(arguments: list[str] | None = None) -> int:
         seats = {"before": (_ENTRANT, options.before.absolute()), "now": (_ENTRANT, ROOT)}
         login = "traefik", _PASSWORD
     worst = 0.0
-    titles = [*(f"{name}, µs a request" for name in seats), "ratio (median of the turns)", "95 % interval of it"]
+    titles = [*seats, "ratio (median of the turns)", "95 % interval of it"]
     print(f"| routes | {' | '.join(titles)} |")
     print("|---|---|---|---|---|")
     with Backend(nginx) as backend:
@@ -60,11 +65,11 @@ def main(arguments: list[str] | None = None) -> int:
                     name: stack.enter_context(_seat(entrant, login, root, backend, wrk))
                     for name, (entrant, root) in seats.items()
                 }
+                if options.edits:
+                    worst = max(worst, _print_edits(workers, size, options.turns))
+                    continue
                 found = _measure(workers, size, options.turns)
-            low, middle, high = median_interval([now / before for before, now in zip(*found.values(), strict=True)])
-            shown = [f"{statistics.median(values) * 1e6:.1f}" for values in found.values()]
-            print(f"| {size} | {shown[0]} | {shown[1]} | {middle:.3f} | {low:.3f} to {high:.3f} |", flush=True)
-            worst = max(worst, middle)
+            worst = max(worst, _print_row(size, _REQUEST, *found.values()))
     return int(worst > options.most)
 
 
@@ -73,6 +78,74 @@ def median_interval(values: list[float]) -> tuple[float, float, float]:
     ordered, reach = sorted(values), 0.98 * math.sqrt(len(values))
     low, high = math.floor(len(values) / 2 - reach), math.ceil(len(values) / 2 + reach)
     return ordered[max(low, 0)], statistics.median(values), ordered[min(high, len(values) - 1)]
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A row. title: of it. operation, metric: of its samples. scale, unit: of what is shown."""
+
+    title: str
+    operation: str
+    metric: str
+    scale: float = 1000
+    unit: str = "ms"
+
+    def shown(self, values: Sequence[float]) -> str:
+        """The median of the turns."""
+        return f"{figure(self.scale * statistics.median(values))} {self.unit}"
+
+
+_REQUEST = Figure("CPU of a request", "growing", "cpu_s", 1e6, "µs")
+_FIGURES = (
+    Figure("add_route", "add", "returned_s"),
+    Figure("add_route: Python's CPU", "add", "python_cpu_s"),
+    Figure("add_route: Traefik's CPU", "add", "proxy_cpu_s"),
+    Figure(f"{Plan.few} added at once", "storm", "returned_s"),
+    Figure("delete_route", "delete", "returned_s"),
+    Figure("get_all_routes", "get_all", "returned_s"),
+    Figure("restart, until served", "restart", "served_s"),
+    Figure("memory of Python", "memory", "python_rss_b", 2**-20, "MiB"),
+    Figure("memory of Traefik", "memory", "proxy_rss_b", 2**-20, "MiB"),
+    Figure("memory of Redis", "memory", "store_rss_b", 2**-20, "MiB"),
+)
+
+
+def _print_row(size: int, one: Figure, before: list[float], now: list[float]) -> float:
+    """Print a row about the values of each turn; returns its ratio."""
+    low, middle, high = median_interval([new / old for old, new in zip(before, now, strict=True)])
+    values = f"{one.shown(before)} | {one.shown(now)} | {middle:.3f} | {low:.3f} to {high:.3f}"
+    print(f"| {size}, {one.title} | {values} |", flush=True)
+    return middle
+
+
+def _print_edits(workers: dict[str, Worker], size: int, turns: int) -> float:
+    """Print a row for each figure; returns the greatest ratio."""
+    plan, worst = Plan(), 0.0
+    for worker in workers.values():
+        _ask(worker, "open", {"op": "open", "count": size}, plan)
+    steps: list[tuple[str, dict[str, object]]] = [
+        ("memory", {"op": "memory"}),
+        ("add", {"op": "add", "count": 4}),
+        ("delete", {"op": "delete"}),
+        ("storm", {"op": "storm", "count": plan.few}),
+        ("clear", {"op": "clear"}),
+        ("get_all", {"op": "get_all"}),
+        ("restart", {"op": "restart", "count": size}),
+        ("settle", {"op": "settle"}),
+    ]
+    found: dict[tuple[str, str, str], list[float]] = defaultdict(list)
+    for turn in range(turns):
+        for label, request in steps:
+            for name in sorted(workers, reverse=bool(turn % 2)):
+                samples = _ask(workers[name], label, request, plan)
+                for one in _FIGURES:
+                    if one.operation == label:
+                        middle = statistics.median(sample[one.metric] for sample in samples)
+                        found[name, label, one.metric].append(middle)
+    for one in _FIGURES:
+        before, now = (found[name, one.operation, one.metric] for name in workers)
+        worst = max(worst, _print_row(size, one, before, now))
+    return worst
 
 
 def _measure(workers: dict[str, Worker], size: int, turns: int) -> dict[str, list[float]]:

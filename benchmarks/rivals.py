@@ -16,7 +16,7 @@ from benchmarks.workload import Place, Route
 
 T = TypeVar("T")
 
-_CHUNK = 500  # routes in one write of a fill
+CHUNK = 500  # routes in one write of a fill
 
 
 class Peer(Contestant):
@@ -37,7 +37,7 @@ class Peer(Contestant):
         )
 
     async def fill(self, routes: list[Route]) -> None:
-        for chunk in chunks(routes, _CHUNK):
+        for chunk in chunks(routes, CHUNK):
             await self.proxy._kv_atomic_set({key: value for route in chunk for key, value in self.keys(route)})
 
     def keys(self, route: Route) -> Iterator[tuple[str, str]]:
@@ -72,7 +72,7 @@ class Chp(Contestant):
         environment = {**os.environ, "CONFIGPROXY_AUTH_TOKEN": self.token}
         self.process = subprocess.Popen([*command, "--log-level=error"], env=environment)
         await self.get_all()
-        for chunk in chunks(self.waiting, _CHUNK):
+        for chunk in chunks(self.waiting, CHUNK):
             await self.add_many(chunk)
 
     def again(self) -> Chp:

@@ -3,9 +3,12 @@
 python -m benchmarks.tiers --chp PATH   less than half an hour on two cores
 python -m benchmarks.tiers --report     the table again, from the results on disk
 
-At each size, one and two tiers stand beside each other on a plain Redis each, and configurable-http-proxy, if it is
-there. Routes are added in a stream, one after another. The CPU is that of all Traefiks, until all routes are settled
-and the Traefiks are at rest. The stream's routes are removed again before memory and requests are measured.
+At each size, one and two tiers are measured on a plain Redis each, and after them the others: configurable-http-proxy
+if it is there; jupyterhub-traefik-proxy with ``--peer-python``; with ``--before`` an earlier build of kvproxy, whose
+Traefik has a user of its own in Redis, as that kept it quiet.
+
+Routes are added in a stream, one after another. The CPU is that of all Traefiks, until all routes are settled and the
+Traefiks are at rest. The stream's routes are removed again before memory and requests are measured.
 """
 
 from __future__ import annotations
@@ -24,18 +27,21 @@ from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
+import psutil
+
 from benchmarks import load
 from benchmarks.figures import beside
 from benchmarks.places import place_for, plain
-from benchmarks.programs import find_tool
+from benchmarks.programs import Tool, find_tool
 from benchmarks.results import Results, Row, describe_machine
 from benchmarks.rivals import Chp
 from benchmarks.servers import Backend
-from benchmarks.stores import NoStore
+from benchmarks.stores import NoStore, running
 from benchmarks.study import Study, until_at_rest
 from benchmarks.tables import markdown
-from benchmarks.tools import chp_versions, own_versions
-from benchmarks.worker import cpu_seconds, proportional_bytes
+from benchmarks.tools import chp_versions, own_versions, package_versions
+from benchmarks.worker import cpu_seconds
+from benchmarks.worker_process import Worker
 from benchmarks.workload import FIRST_GUEST, ROOT, Place, Route
 from kvproxy.testing.servers import RedisServer, free_port
 from kvproxy_redis import TraefikRedisProxy
@@ -44,12 +50,15 @@ DOCUMENT = ROOT / "docs" / "explanation" / "two-tiers.md"
 RESULTS = ROOT / "benchmarks" / "results" / "tiers"
 TIERS = ("one", "two")
 CHP = "configurable-http-proxy"
+PEER, BEFORE = "jupyterhub-traefik-proxy", "an earlier build"
 SIZES = (10, 100, 1000, 5000, 10000)
 #: Routes in the stream. At the largest sizes one tier is measured with fewer: each costs seconds of CPU.
 STREAM = {
     "one": {10: 256, 100: 256, 1000: 64, 5000: 16, 10000: 8},
     "two": dict.fromkeys(SIZES, 512),
     CHP: dict.fromkeys(SIZES, 512),
+    PEER: {10: 16, 100: 16, 1000: 16, 5000: 8, 10000: 4},
+    BEFORE: {10: 256, 100: 256, 1000: 64, 5000: 16, 10000: 8},
 }
 #: Hot routes to which requests are sent: so few that they are not moved meanwhile. Their users' numbers begin here.
 HOT = 16
@@ -57,6 +66,8 @@ _FIRST_HOT = FIRST_GUEST + 1000
 _CONNECTIONS = 16  # kept alive
 _WARM_UP, _SECONDS, _TURNS = 2, 3, 3  # of requests that are not measured, and that are, some times
 _LONGEST = 300  # seconds that anything may take
+_FILLING = 1200  # seconds in which others have all settled routes
+_PASSWORD = "of-a-benchmark"  # of a store on the loopback interface, for minutes
 
 
 @dataclass(frozen=True)
@@ -82,14 +93,21 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     """Options of this study."""
     parser.add_argument("--sizes", type=int, nargs="+", choices=SIZES, default=SIZES, help="numbers of settled routes")
     parser.add_argument("--chp", default=shutil.which(CHP) or "", help=f"path of {CHP}; default: the one in PATH")
+    parser.add_argument("--peer-python", default="", help=f"Python of an environment with {PEER}")
+    parser.add_argument("--before", type=Path, help="checkout of an earlier build, such as a git worktree")
 
 
-def versions(chp: str) -> dict[str, str]:
+def versions(options: argparse.Namespace) -> dict[str, str]:
     """Versions of all that takes part; says so if configurable-http-proxy does not."""
     found, why = own_versions({"redis"}), "it is not in PATH, and there is no --chp"
-    if chp:
+    if options.peer_python:
+        found |= package_versions(options.peer_python, [PEER])
+    if options.before:
+        command = ["git", "-C", str(options.before), "rev-parse", "--short=7", "HEAD"]
+        found[BEFORE] = subprocess.check_output(command, text=True).strip()
+    if options.chp:
         try:
-            return found | chp_versions(chp)
+            return found | chp_versions(options.chp)
         except (OSError, subprocess.CalledProcessError) as error:
             why = str(error)
     print(f"{CHP} is left out: {why}.", flush=True)
@@ -99,14 +117,19 @@ def versions(chp: str) -> dict[str, str]:
 async def measure(options: argparse.Namespace) -> Results:
     """Run everything."""
     wrk, nginx = find_tool("wrk", "usr/bin/wrk"), find_tool("nginx", "usr/sbin/nginx")
-    results = Results(machine=describe_machine(versions(options.chp)))
+    results = Results(machine=describe_machine(versions(options)))
+    others = [name for name in (CHP, PEER, BEFORE) if name in results.machine["versions"]]
     with Backend(nginx) as backend, tempfile.TemporaryDirectory(prefix="kvproxy-tiers-") as directory:
         for size in options.sizes:
-            for name in (*TIERS, *([CHP] if CHP in results.machine["versions"] else [])):
+            for name in (*TIERS, *others):
                 place = place_for("", NoStore(), directory, backend, wrk, chp=options.chp)
                 async with contextlib.AsyncExitStack() as stack:
-                    work = _of_chp(stack, place, size) if name == CHP else _of_tiers(stack, place, name, size)
-                    results.rows += await work
+                    if name in TIERS:
+                        results.rows += await _of_tiers(stack, place, name, size)
+                    elif name == CHP:
+                        results.rows += await _of_chp(stack, place, size)
+                    else:
+                        results.rows += await _of_worker(stack, backend, wrk, options, name, size)
     return results
 
 
@@ -125,7 +148,10 @@ async def _of_tiers(stack: contextlib.AsyncExitStack, place: Place, tiers: str, 
     rows = await _stream(measured, place)
     await asyncio.gather(*(proxy.delete_route(route.routespec) for route in _guests(measured, place)))
     await measured.rest()
-    rows.append(measured.row("rest", "pss_b", _memory(proxy)))
+    memory = [psutil.Process(pid).memory_full_info() for pid in proxy._session.traefik_pids]
+    rows.append(measured.row("rest", "pss_b", sum(found.pss for found in memory)))
+    # The program itself is in memory once for both.
+    rows += [measured.row("rest", "second_uss_b", second.uss) for second in memory[1:]]
     rows += await _requests(measured, place, "settled", size)
     if (moving := proxy._session.tiers) is not None:
         for number in range(HOT):
@@ -148,6 +174,38 @@ async def _of_chp(stack: contextlib.AsyncExitStack, place: Place, size: int) -> 
     return await _stream(Measured(CHP, size, chp.add, cpu, partial(until_at_rest, cpu, _LONGEST)), place)
 
 
+async def _of_worker(
+    stack: contextlib.AsyncExitStack, backend: Backend, wrk: Tool, options: argparse.Namespace, name: str, size: int
+) -> list[Row]:
+    """One that cannot be imported here: it runs in a process of its own, on a Redis of its own."""
+    directory = stack.enter_context(tempfile.TemporaryDirectory(prefix="kvproxy-tiers-"))
+    store = stack.enter_context(running("redis", Path(directory), _PASSWORD))
+    if name == PEER:
+        place = place_for("redis", store, directory, backend, wrk)
+        worker, opening = Worker("peer", place, options.peer_python), ("fill", "start")
+    else:
+        place = place_for("redis", store, directory, backend, wrk, login=("traefik", _PASSWORD))
+        worker, opening = Worker("kvproxy-tcp", place, sys.executable, options.before.absolute()), ("open",)
+    stack.callback(worker.close)
+
+    async def ask(operation: str, limit: float, **request: object) -> None:
+        _, error = await asyncio.to_thread(worker.ask, operation, {"op": operation, **request}, limit)
+        if error:
+            raise ValueError(error)
+
+    async def add(route: Route) -> None:
+        await ask("put", _LONGEST, routespec=route.routespec, target=route.target, data=dict(route.data))
+
+    try:
+        for operation in opening:
+            await ask(operation, _FILLING, count=size)
+        measured = Measured(name, size, add, worker.cpu, partial(until_at_rest, worker.cpu, _LONGEST))
+        return await _stream(measured, place)
+    except ValueError as error:
+        print(f"{name}, {size}: {error}", flush=True)
+        return [Row(name, size, "stream", 0, 0, "error", 0.0, str(error))]
+
+
 def _guests(measured: Measured, place: Place) -> list[Route]:
     """The routes of the stream."""
     return [place.user_route(FIRST_GUEST + number) for number in range(STREAM[measured.name][measured.size])]
@@ -165,7 +223,7 @@ async def _stream(measured: Measured, place: Place) -> list[Row]:
     used = (measured.cpu() - cpu) / len(routes)
     middle, slow = statistics.median(took), statistics.quantiles(took, n=20)[-1]
     print(f"{measured.name}, {measured.size}: {middle:.4f} s, 95 % {slow:.4f} s, {used:.4f} s of CPU", flush=True)
-    found = {"add_s": middle, "add_p95_s": slow, "traefik_cpu_s" if measured.name in TIERS else "proxy_cpu_s": used}
+    found = {"add_s": middle, "add_p95_s": slow, "proxy_cpu_s" if measured.name == CHP else "traefik_cpu_s": used}
     return [measured.row("stream", metric, value) for metric, value in found.items()]
 
 
@@ -184,10 +242,6 @@ async def _requests(measured: Measured, place: Place, kind: str, users: int, fir
 
 def _cpu(proxy: TraefikRedisProxy) -> float:
     return sum(map(cpu_seconds, proxy._session.traefik_pids))
-
-
-def _memory(proxy: TraefikRedisProxy) -> int:
-    return sum(proportional_bytes(Path(f"/proc/{pid}/smaps_rollup").read_text()) for pid in proxy._session.traefik_pids)
 
 
 async def _rest(proxy: TraefikRedisProxy) -> None:
@@ -222,7 +276,7 @@ def _lines() -> list[Line]:
     times = [
         Line(f"{title}: {what}", (name, "stream", metric), ("one", "stream", metric))
         for metric, what in (("add_s", "one route, median"), ("add_p95_s", "one route, 95 %"))
-        for name, title in (("one", "`one`"), ("two", "`two`"), (CHP, CHP))
+        for name, title in (("one", "`one`"), ("two", "`two`"), (CHP, CHP), (PEER, PEER), (BEFORE, BEFORE))
     ]
     cpu, memory, request = ("one", "stream", "traefik_cpu_s"), ("one", "rest", "pss_b"), "request_cpu_s"
     settled = ("one", "settled", request)
@@ -230,7 +284,9 @@ def _lines() -> list[Line]:
         *times,
         *(Line(f"`{name}`: CPU of all Traefiks a route", (name, *cpu[1:]), cpu) for name in TIERS),
         Line(f"{CHP}: CPU a route", (CHP, "stream", "proxy_cpu_s"), cpu),
+        *(Line(f"{name}: CPU of its Traefik a route", (name, *cpu[1:]), cpu) for name in (PEER, BEFORE)),
         *(Line(f"`{name}`: memory of all Traefiks", (name, *memory[1:]), memory, 2**-20, "MiB") for name in TIERS),
+        Line("`two`: memory that the second Traefik adds", ("two", "rest", "second_uss_b"), memory, 2**-20, "MiB"),
         *(
             Line(
                 f"`{name}`: CPU of all Traefiks a request to a {kind} route", (name, kind, request), settled, 1e6, "µs"
@@ -250,7 +306,13 @@ def table(results: Results) -> str:
 def conditions(results: Results) -> str:
     """The stream that was measured."""
     streams = (f"{STREAM[name][size]}" for name in results.contestants() for size in results.sizes())
-    return f"a Redis without settings; routes in the streams: {', '.join(streams)}"
+    found = [f"a Redis without settings; routes in the streams: {', '.join(streams)}"]
+    told = results.machine.get("versions", {})
+    if PEER in told:
+        found.append(f"{PEER} {told[PEER]}")
+    if BEFORE in told:
+        found.append(f"{BEFORE}: {told[BEFORE]}, its Traefik with a user of its own in Redis")
+    return "; ".join(found)
 
 
 STUDY = Study("tiers", __doc__.splitlines()[0], DOCUMENT, RESULTS, measure, table, conditions, add_options)

@@ -39,7 +39,7 @@ def versions(tools: Tools, contestants: list[str]) -> dict[str, str]:
     found["nginx"] = _number([tools.nginx.path, "-v"], tools.nginx)
     found["wrk"] = _number([tools.wrk.path, "-v"], tools.wrk)
     if "peer" in contestants:
-        found |= _packages(tools.peer_python, ["jupyterhub-traefik-proxy"])
+        found |= package_versions(tools.peer_python, ["jupyterhub-traefik-proxy"])
     return found | (chp_versions(tools.chp) if "chp" in contestants else {})
 
 
@@ -54,7 +54,7 @@ def chp_versions(chp: str) -> dict[str, str]:
 def own_versions(stores: set[str]) -> dict[str, str]:
     """Versions of kvproxy, of what it is made of, and of stores of these kinds."""
     names = ["kvproxy", "jupyterhub", "redis", "aiohttp"]
-    found = {"python": sys.version.split()[0], **_packages(sys.executable, names)}
+    found = {"python": sys.version.split()[0], **package_versions(sys.executable, names)}
     found["traefik"] = _words([str(find_traefik()), "version"], 1)
     return found | _stores(stores)
 
@@ -81,7 +81,8 @@ def _number(command: list[str], tool: Tool | None = None) -> str:
     return number.group() if number else "unknown"
 
 
-def _packages(python: str, names: list[str]) -> dict[str, str]:
+def package_versions(python: str, names: list[str]) -> dict[str, str]:
+    """Versions of packages in that interpreter's environment."""
     code = "import json, sys; from importlib import metadata as m; "
     code += "print(json.dumps({n: m.version(n) for n in sys.argv[1:]}))"
     return dict(json.loads(subprocess.check_output([python, "-c", code, *names], text=True)))

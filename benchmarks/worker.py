@@ -22,6 +22,7 @@ import psutil
 
 from benchmarks import load
 from benchmarks.contestants import Contestant
+from benchmarks.rivals import CHUNK, chunks
 from benchmarks.roster import ROSTER
 from benchmarks.workload import FIRST_GUEST, Place, Route, Sample
 
@@ -54,6 +55,21 @@ class Bench:
         sample = {"returned_s": returned, "served_at_return": float(await self.serves(last, server))}
         await self.until_served(last, server)
         self.samples.append({**sample, "served_s": time.perf_counter() - begin})
+
+    async def open(self, count: int) -> None:
+        """Start the proxy over nothing and have it add ``count`` users, some hundred at once; not measured.
+
+        Unlike :meth:`fill`, it works with each build of kvproxy.
+        """
+        await self.contestant.start()
+        for chunk in chunks(self.place.residents(count), CHUNK):
+            await self.contestant.add_many(chunk)
+
+    async def put(self, routespec: str, target: str, data: dict[str, Any]) -> None:
+        """Add one route: until the call returned."""
+        begin = time.perf_counter()
+        await self.contestant.add(Route(routespec, target, data))
+        self.samples.append({"returned_s": time.perf_counter() - begin})
 
     async def restart(self, count: int) -> None:
         """Restart the proxy over its own data, as a restart of the hub does: as :meth:`start`."""
@@ -240,18 +256,6 @@ def cpu_seconds(pid: int) -> float:
         used = psutil.Process(pid).cpu_times()
         return float(used.user + used.system)
     return sum(int(text.split()[0]) for text in times) / 1e9
-
-
-def proportional_bytes(rollup: str) -> int:
-    """Bytes of a process's memory in which shared pages count in part (PSS), from the text of ``smaps_rollup``.
-
-    Raises ValueError if it does not tell.
-    """
-    for line in rollup.splitlines():
-        name, _, amount = line.partition(":")
-        if name == "Pss":
-            return int(amount.split()[0]) * 1024
-    raise ValueError("smaps_rollup does not tell the proportional set size")
 
 
 async def serve(name: str, place: Place, requests: TextIO, answers: TextIO) -> None:

@@ -12,6 +12,7 @@ from typing import IO, Any
 
 import psutil
 
+from benchmarks.worker import cpu_seconds
 from benchmarks.workload import ROOT, Place, Sample
 from kvproxy.testing.servers.programs import find_traefik
 
@@ -50,6 +51,10 @@ class Worker:
             text=True,
             start_new_session=True,
         )
+
+    def cpu(self) -> float:
+        """CPU seconds that the processes which it has started have used."""
+        return sum(cpu_seconds(child.pid) for child in psutil.Process(self._process.pid).children())
 
     def ask(self, label: str, request: dict[str, Any], limit: float) -> tuple[list[Sample], str]:
         """Have an operation done; give back its samples and what kept it from its end, if anything did."""
