@@ -20,6 +20,7 @@ from .errors import (
     StoreError,
     StoreUnavailableError,
     StoreWriteRefusedError,
+    TraefikAuthError,
     TraefikError,
     TraefikSilentError,
 )
@@ -50,6 +51,7 @@ __all__ = [
     "StoreError",
     "StoreUnavailableError",
     "StoreWriteRefusedError",
+    "TraefikAuthError",
     "TraefikError",
     "TraefikSilentError",
     "Transaction",

@@ -92,6 +92,10 @@ class TraefikError(KVProxyError):
     """Traefik could not be found, started or asked."""
 
 
+class TraefikAuthError(TraefikError):
+    """Traefik's API refused the credentials, or what answers in its place did."""
+
+
 class TraefikSilentError(TraefikError):
     """Traefik did not answer in time."""
 

@@ -77,7 +77,7 @@ class ConsulStore(Store):
 
     #: Consul takes 64 operations (128 from 1.14 on), the fence included, and 512 KiB of JSON, in which values are a
     #: third larger (base64).
-    capabilities = Capabilities(max_operations=63, max_bytes=360 * 1024, fenced=True)
+    capabilities = Capabilities(max_operations=63, max_bytes=360 * 1024, fenced=True, whole_reads=True)
 
     def __init__(
         self,

@@ -58,7 +58,7 @@ class EtcdStore(Store):
 
     #: etcd's defaults are 128 operations (--max-txn-ops), the fence included, and 1.5 MiB (--max-request-bytes), roots
     #: included.
-    capabilities = Capabilities(max_operations=127, max_bytes=1024 * 1024, fenced=True)
+    capabilities = Capabilities(max_operations=127, max_bytes=1024 * 1024, fenced=True, whole_reads=True)
 
     def __init__(
         self,

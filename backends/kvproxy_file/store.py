@@ -56,7 +56,7 @@ class FileStore(Store):
         ConfigurationError: if the ending is none that Traefik knows, or a library is not installed.
     """
 
-    capabilities = Capabilities(fenced=True)
+    capabilities = Capabilities(fenced=True, whole_reads=True)
 
     def __init__(self, path: Path) -> None:
         self._path = path

@@ -23,7 +23,7 @@ from .child import listener
 
 #: Variables of Go's runtime: garbage is collected when there is three times as much of it as there is use for, instead
 #: of as much. With thousands of routes that saves much of the CPU of requests and reloads, for more memory.
-DEFAULT_ENVIRONMENT: Final = {"GOGC": os.environ.get("GOGC", "300")}
+_DEFAULT_ENVIRONMENT: Final = {"GOGC": os.environ.get("GOGC", "300")}
 
 
 #: Bytes of a file of kvproxy's own that are read at most.
@@ -34,6 +34,14 @@ _OF_THE_HUB: Final = re.compile(
     r"(JUPYTERHUB|JPY|CONFIGPROXY|OAUTH2?|LTI\d*)_.*(SECRET|TOKEN|KEY|PASS).*|PGPASSWORD|MYSQL_PWD"
     r"|(AAD|AUTH0|AWSCOGNITO|BITBUCKET|CILOGON|GITHUB|GITLAB|GLOBUS|GOOGLE|MEDIAWIKI|OKPY|OPENSHIFT)_CLIENT_SECRET"
 )
+
+
+def default_environment(*, hot: bool) -> dict[str, str]:
+    """The variables of Go's runtime for a Traefik, or for the second one of two tiers.
+
+    That one has few routes, so less memory costs it no CPU that a benchmark could show (decisions.md).
+    """
+    return {} if hot else dict(_DEFAULT_ENVIRONMENT)
 
 
 def environment_for_traefik(environ: Mapping[str, str], own: Mapping[str, str]) -> dict[str, str]:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import ConfigurationError, HookError
-from ..process.launch import DEFAULT_ENVIRONMENT, check_directory, find_traefik, traefik_version
+from ..process.launch import check_directory, default_environment, find_traefik, traefik_version
 from ..process.trial import try_static_configuration
 from ..routing.encode import encode_route
 from ..routing.entry import Layout
@@ -66,7 +66,7 @@ def prepare_traefik(
     settings = static_settings(proxy, provider, version)
     configuration = static_configuration(settings)
     static_file(configuration, file.name)
-    environment = {**DEFAULT_ENVIRONMENT, **environment_of(), **proxy.traefik_env}
+    environment = {**default_environment(hot=proxy.hot), **environment_of(), **proxy.traefik_env}
     if proxy.extra_static_config:
         try_static_configuration(binary, configuration, os.environ, environment)
     return Prepared(binary, version, environment, settings, (exposed,) if exposed else ())

@@ -288,7 +288,7 @@ class Session:
             await worthwhile()
             await self._share(await start(), catch_all)
         except KVProxyError as error:
-            self._log.warning("All routes stay with one Traefik, as the second one cannot be started. %s", error)
+            self._log.warning("All routes stay with one Traefik, as two tiers could not be set up. %s", error)
 
     def checking(self) -> AbstractContextManager[None]:
         """Enclose JupyterHub's check of all routes."""

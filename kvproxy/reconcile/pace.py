@@ -16,6 +16,9 @@ _MOST: Final = 120.0
 _LAST_TELLING: Final = 30.0
 #: Repeated notifications without effect after which something must be wrong.
 _IN_VAIN: Final = 1
+#: Limits of the seconds after which a read that Traefik has begun must have ended.
+_SHORTEST_READ: Final = 0.1
+_LONGEST_READ: Final = 1.0
 
 
 class Pace:
@@ -48,6 +51,11 @@ class Pace:
     def took(self) -> float:
         """Seconds that Traefik took to load the last revision."""
         return self._took
+
+    @property
+    def read(self) -> float:
+        """Seconds after which a read of the store that Traefik has begun has ended, most likely."""
+        return min(max(_SHORTEST_READ, 2 * self._took), _LONGEST_READ)
 
     def stalled(self, now: float) -> float:
         """Return the seconds since the last progress."""

@@ -15,6 +15,7 @@ from ..routing.entry import Entry, Size
 from ..routing.legacy import is_lowering
 from ..routing.names import Names
 from ..store.base import Capabilities, Operation, Space, Transaction
+from .view import NextCommit
 
 NOTHING: Final = Entry("", {}, {})
 
@@ -30,40 +31,32 @@ def diff(current: Entry | None, desired: Entry | None) -> tuple[Operation, ...]:
     return (*sets, *deletes)
 
 
-def apart(operations: Iterable[Operation]) -> list[tuple[Operation, ...]]:
-    """Split the operations of the setup into batches that need not stay together.
+def setup_batches(
+    operations: Iterable[Operation], capabilities: Capabilities
+) -> tuple[list[tuple[Operation, ...]], NextCommit]:
+    """Split the operations of the setup into batches, and say if Traefik may load these one by one.
 
     Another proxy may have left more routers than one transaction takes keys. Each of them gets its lower priority by
-    a key of its own, so these operations are independent.
+    a key of its own, so these operations are independent. If the rest exceeds a transaction, each operation is a batch
+    by itself, and Traefik must be kept from loading a part of them.
     """
     together: list[Operation] = []
-    alone: list[tuple[Operation, ...]] = []
+    batches: list[tuple[Operation, ...]] = []
     for operation in operations:
         if operation.value is not None and is_lowering(operation.key, operation.value):
-            alone.append((operation,))
+            batches.append((operation,))
         else:
             together.append(operation)
-    return [tuple(together), *alone] if together else alone
-
-
-def singly(batches: Sequence[tuple[Operation, ...]], capabilities: Capabilities) -> list[tuple[Operation, ...]]:
-    """Return the batches as they are or, if one exceeds a transaction, each operation by itself.
-
-    In that case Traefik must be kept from loading a part of them.
-    """
+    if together:
+        batches.insert(0, tuple(together))
     if all(_fits(_measure(batch), capabilities) for batch in batches):
-        return list(batches)
-    return [(operation,) for batch in batches for operation in batch]
+        return batches, NextCommit.IN_PARTS
+    return [(operation,) for batch in batches for operation in batch], NextCommit.WHOLE
 
 
 def revision_operation(names: Names, revision: int) -> Operation:
     """Return the operation that writes a revision; all revisions have the same length as text."""
     return Operation(Space.CONFIG, names.revision_key, f"{revision:013d}")
-
-
-def hold_operation(names: Names) -> Operation:
-    """Return the operation that keeps Traefik from loading anything."""
-    return Operation(Space.CONFIG, names.hold_key, "true")
 
 
 def check_size(entry: Entry, capabilities: Capabilities) -> None:
@@ -79,25 +72,40 @@ def check_size(entry: Entry, capabilities: Capabilities) -> None:
 def commit(
     batches: Sequence[Sequence[Operation]],
     capabilities: Capabilities,
-    last: Sequence[Operation],
-    hold: Sequence[Operation] = (),
+    kind: NextCommit,
+    names: Names,
+    revision: int | None,
     release: Sequence[Operation] = (),
-) -> list[Transaction]:
+) -> list[list[Transaction]]:
     """Return the transactions of one commit; the last one notifies Traefik, if there is something new for it.
 
     Args:
         batches: see :func:`transactions`.
         capabilities: the limits of a transaction.
-        last: the revision, if Traefik is to be notified of one.
-        hold: keeps Traefik from loading the store until everything is written, if that takes several transactions.
-        release: lets Traefik load the store again.
+        kind: the part of the commit that Traefik may load.
+        names: the hub's names of its own keys.
+        revision: the number that Traefik is to be notified of; None if of none.
+        release: lets Traefik load the store again, if it is kept from that.
+
+    Returns:
+        the transactions in groups. Between two groups, all reads that Traefik has begun must end: a read may have the
+        keys before a transaction and the values after it, but then never the keys of the first group and the values of
+        the third.
     """
-    wake = bool(last)
-    planned = transactions(batches, capabilities, [*last, *release], wake)
-    if not hold or len(planned) < 2:
-        return planned
-    end = [*last, *(Operation(o.space, o.key, None) for o in hold)]
-    return transactions([hold, *batches], capabilities, end, wake)
+    last = [revision_operation(names, revision)] if revision is not None else []
+    if kind is NextCommit.BETWEEN_READS and batches and last and not capabilities.whole_reads:
+        parts = ([_hold(names, "true")],), batches, ([*last, _hold(names, None)],)
+        return [transactions(part, capabilities, wake=part is parts[-1]) for part in parts]
+    planned = transactions(batches, capabilities, [*last, *release], bool(last))
+    if kind is not NextCommit.IN_PARTS and len(planned) > 1:
+        held = [[_hold(names, "true")], *batches]
+        planned = transactions(held, capabilities, [*last, _hold(names, None)], bool(last))
+    return [planned]
+
+
+def _hold(names: Names, value: str | None) -> Operation:
+    """Return the operation that keeps Traefik from loading anything or, with None, no longer does."""
+    return Operation(Space.CONFIG, names.hold_key, value)
 
 
 def transactions(

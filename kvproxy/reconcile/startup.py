@@ -4,11 +4,18 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from itertools import chain
 from typing import Any, Final, TypeVar
 
 from .._types import Log
-from ..errors import ConfigurationError, StoreUnavailableError, StoreWriteRefusedError, TraefikError
+from ..errors import (
+    ConfigurationError,
+    StoreUnavailableError,
+    StoreWriteRefusedError,
+    TraefikAuthError,
+    TraefikError,
+)
 from ..routing.entry import SETUP, Entry
 from ..routing.manifest import DEFAULT_CERTIFICATE
 from ..traefik.api import TraefikApi, TraefikView
@@ -115,19 +122,23 @@ async def wait_for_traefik(
     start, pause, told = loop.time(), _FIRST_PAUSE, False
     while True:
         check_alive()
+        refused = False
         try:
             seen, problem = await api.revision(), ""
         except TraefikError as error:
             seen, problem = None, str(error)
+            refused = isinstance(error, TraefikAuthError)
         if seen is not None and seen >= revision:
             if told:
                 log.info("Traefik is ready.")
             return
         elapsed = loop.time() - start
-        why = explain(Facts(api_problem=problem, loaded=Loaded.of(seen, revision), provider_error=provider_error()))
+        facts = Facts(api_problem=problem, loaded=Loaded.of(seen, revision), provider_error=provider_error())
         if elapsed >= timeout:
-            raise TraefikError(f"{why} Gave up after {timeout:g} s (check_route_timeout).")
+            raise TraefikError(f"{explain(facts)} Gave up after {timeout:g} s (check_route_timeout).")
         if elapsed > _SILENCE and not told:
+            # Until Traefik has loaded this hub's router for the API, that of another hub or proxy may answer.
+            why = explain(replace(facts, api_problem="") if refused else facts)
             log.warning("%s Waiting for it for up to %g s (check_route_timeout).", why, timeout)
             told = True
         await asyncio.sleep(min(pause, timeout - elapsed))

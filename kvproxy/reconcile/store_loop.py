@@ -120,7 +120,7 @@ class StoreLoop:
     def _mark(self, *names: str, by: float = AT_ONCE) -> None:
         if self.table.take_rerooted():
             # Routers have moved behind the root routers, or out of them.
-            self._next_commit = NextCommit.WHOLE
+            self._next_commit = NextCommit.BETWEEN_READS
         if names:
             self.unwritten.add(names, by)
             self._progress.store_due.set()
@@ -143,7 +143,7 @@ class StoreLoop:
     def let_load(self) -> None:
         """Write everything that was held back; Traefik loads it all at once."""
         if self.held_back:
-            self.held_back, self._next_commit = False, NextCommit.WHOLE
+            self.held_back, self._next_commit = False, max(self._next_commit, NextCommit.WHOLE)
             self._progress.store_due.set()
 
     async def run(self) -> None:
@@ -169,8 +169,9 @@ class StoreLoop:
 
     async def _finish(self) -> None:
         # JupyterHub cancels all tasks at its end, and does not stop a proxy that it leaves running.
-        if self.problem is None and next(self.leaving(), None) is not None:
+        if self.problem is None and (self._observed.release() or next(self.leaving(), None) is not None):
             self.unwritten.add([*self.unwritten, *self._writing])
+            self._next_commit = NextCommit.WHOLE
             with contextlib.suppress(StoreError, asyncio.TimeoutError):
                 await asyncio.wait_for(self._probe(), _FAREWELL)
                 await asyncio.wait_for(self.step(), _FAREWELL)
@@ -257,15 +258,16 @@ class StoreLoop:
         # Only deletions are committed while Traefik is behind. They need no notification of their own: the next one
         # covers them.
         notify = (bool(batches) or self._progress.notification_due) and not behind
+        # It counts for what was there to be written, not for edits that arrive meanwhile.
+        kind, self._next_commit = self._next_commit, self._next_commit if behind else NextCommit.IN_PARTS
         try:
-            await self._commit(batches, notify)
+            await self._commit(batches, notify, kind)
         except StoreError as error:
+            self._next_commit = max(self._next_commit, kind)
             self._put_back(commits, error)
             if not isinstance(error, StoreUnavailableError):
                 settle([w.done for ws in waiters.values() for w in ws], error)
             raise
-        if not self.unwritten:
-            self._next_commit = NextCommit.IN_PARTS
         self._regrouper.committed(names)
         for name, entry in captured.items():
             before = self._observed.entries.get(name)
@@ -302,18 +304,15 @@ class StoreLoop:
         if name != SETUP:
             return [operations] if operations else []
         # A large extra configuration takes several transactions; between them Traefik loads nothing.
-        batches = plan.apart(operations)
-        split = plan.singly(batches, self._store.capabilities)
-        if len(split) > len(batches):
-            self._next_commit = NextCommit.WHOLE
-        return split
+        batches, kind = plan.setup_batches(operations, self._store.capabilities)
+        self._next_commit = max(self._next_commit, kind)
+        return batches
 
     def _take_due(self, now: float, behind: bool) -> list[str]:
         """Take all names if one is due; while Traefik is behind only deletions, as no caller waits for Traefik then."""
         if behind:
             return self.unwritten.take(now, lambda name: name not in self.desired)
-        anyway = self._progress.notification_due or bool(self._observed.release())
-        return self.unwritten.take(now, anyway=anyway)
+        return self.unwritten.take(now, anyway=self._progress.notification_due or bool(self._observed.release()))
 
     def _put_back(self, commits: Mapping[str, list[Done]], error: StoreError) -> None:
         self.unwritten.add(commits)
@@ -322,21 +321,22 @@ class StoreLoop:
         else:
             settle((future for futures in commits.values() for future in futures), error)
 
-    async def _commit(self, batches: list[tuple[Operation, ...]], notify: bool) -> None:
+    async def _commit(self, batches: list[tuple[Operation, ...]], notify: bool, kind: NextCommit) -> None:
         progress, release = self._progress, self._observed.release()
         if not (batches or notify or release):
             return
         # Above every revision that Traefik can have loaded, even from a store that has since gone back to old data.
         revision = max(progress.told + 1, (progress.loaded or 0) + 1, time.time_ns() // 1_000_000)
-        last = [plan.revision_operation(self._names, revision)] if notify else []
-        hold = [plan.hold_operation(self._names)] if self._next_commit is NextCommit.WHOLE else []
-        start = self._now()
-        transactions = plan.commit(batches, self._store.capabilities, last, hold, release)
-        for transaction in transactions:
-            await self._store.apply(transaction)
-            self._observed.applied(transaction.operations)
+        told, start = revision if notify else None, self._now()
+        groups = plan.commit(batches, self._store.capabilities, kind, self._names, told, release)
+        for number, transactions in enumerate(groups):
+            if number:
+                await asyncio.sleep(progress.pace.read)
+            for transaction in transactions:
+                await self._store.apply(transaction)
+                self._observed.applied(transaction.operations)
         self._retry.wrote()
-        self._observer.committed(sum([len(t.operations) for t in transactions]), self._now() - start)
+        self._observer.committed(sum([len(t.operations) for group in groups for t in group]), self._now() - start)
         progress.notification_due = not notify and (progress.notification_due or bool(batches))
         if notify:
             progress.notified(revision)
@@ -387,8 +387,9 @@ class StoreLoop:
         other = revision != plan.revision_operation(self._names, progress.told).value
         # Traefik may still serve routes that the store has lost; it must not load the store before they are back.
         progress.told_is_lost = other and not first
-        if progress.told_is_lost or self.table.take_rerooted():
-            self._next_commit = NextCommit.WHOLE
+        self._mark()
+        if progress.told_is_lost:
+            self._next_commit = max(self._next_commit, NextCommit.WHOLE)
         # Without notifications per key, Traefik does not learn of other writers' keys by itself.
         if retry or other or self._observed.release() or (drift.others and not first):
             progress.notification_due = True

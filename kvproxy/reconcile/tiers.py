@@ -31,7 +31,7 @@ from .reconciler import Reconciler
 
 #: The number of settled routes for each hot route from which on the hot ones are moved, and the most hot ones then
 #: (benchmarks/tiers.py).
-_SETTLED_EACH: Final = 24
+_SETTLED_EACH: Final = 40
 _MOST: Final = 256
 #: Seconds between two attempts to move routes if one has failed.
 _PAUSE: Final = 5.0

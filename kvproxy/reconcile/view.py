@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from enum import Enum
+from enum import Enum, IntEnum
 
 
 class View(Enum):
@@ -18,10 +18,12 @@ class View(Enum):
     CLOSED = "closed"
 
 
-class NextCommit(Enum):
-    """The part of the next commit that Traefik may load before the rest is written."""
+class NextCommit(IntEnum):
+    """The part of the next commit that Traefik may load. Of two demands on a commit, the greater one counts."""
 
     #: Any part of it: after each transaction, every request still reaches the right server.
-    IN_PARTS = "in parts"
-    #: Only all of it: a part of it would misroute requests. It stays so until nothing is left to write.
-    WHOLE = "whole"
+    IN_PARTS = 0
+    #: Only all of it: a part of it would misroute requests. One transaction is enough.
+    WHOLE = 1
+    #: The same, even by a read of Traefik during which a transaction is written.
+    BETWEEN_READS = 2

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from functools import cached_property
 from itertools import chain, count
 from typing import Any, Final, NamedTuple, TypeAlias
 
@@ -33,7 +32,7 @@ class Size(NamedTuple):
     bytes: int
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Entry:
     """One route (or a group of them, or the setup) in the store: configuration keys, and one record.
 
@@ -58,7 +57,7 @@ class Entry:
     middlewares: tuple[str, ...] = field(default=(), compare=False)
     generation: int = field(default_factory=_next_generation, init=False, repr=False, compare=False)
 
-    @cached_property
+    @property
     def size(self) -> Size:
         """The number of keys, and their bytes."""
         texts = chain.from_iterable((*self.config.items(), *self.records.items()))

@@ -64,17 +64,19 @@ class Snapshot:
 
 @dataclass(frozen=True, slots=True)
 class Capabilities:
-    """Limits and guarantees of a store. Transactions are planned by these, and the conformance kit tests them.
+    """Limits and guarantees of a store. Transactions are planned by these; the conformance kit tests the first three.
 
     Args:
         max_operations: maximum operations in one transaction, None for no limit.
         max_bytes: maximum sum of :attr:`Operation.size` in one transaction, None for no limit.
         fenced: True if :meth:`Store.apply` refuses to write to a store that is not as it was left, see there.
+        whole_reads: True if Traefik reads all keys as of one moment, and so no part of a transaction.
     """
 
     max_operations: int | None = None
     max_bytes: int | None = None
     fenced: bool = False
+    whole_reads: bool = False
 
 
 class Store(abc.ABC):

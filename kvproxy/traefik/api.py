@@ -18,7 +18,7 @@ import aiohttp
 from aiohttp.abc import AbstractResolver, ResolveResult
 
 from .._text import shown
-from ..errors import ConfigurationError, TraefikError, TraefikSilentError
+from ..errors import ConfigurationError, TraefikAuthError, TraefikError, TraefikSilentError
 from ..routing.names import ALONE, HUB_HEADER, Names
 from ..store.certificate_errors import reason, untrusted
 from .readiness import revision_of
@@ -213,7 +213,7 @@ class TraefikApi:
                 if response.status == 404:
                     return None
                 if response.status in {401, 403}:
-                    raise TraefikError(
+                    raise TraefikAuthError(
                         f"{where} refuses the credentials; check traefik_api_username and traefik_api_password."
                     )
                 if response.status != 200:

@@ -9,7 +9,6 @@ import configparser
 import contextlib
 import json
 import os
-import platform
 import re
 import shutil
 import subprocess
@@ -27,6 +26,7 @@ from redis import Redis
 from redis.exceptions import AuthenticationError
 
 from kvproxy.testing.servers.debian import debian_program
+from kvproxy.testing.servers.haproxy import find_haproxy
 from kvproxy.testing.servers.ports import free_port
 from kvproxy.testing.servers.programs import Program, ServerError, accepts, find_redis, wait_until
 from kvproxy.testing.servers.redis import CLOSED
@@ -43,14 +43,9 @@ EXAMPLES = ROOT / "examples"
 COMPOSE, KUBERNETES, SYSTEMD = (EXAMPLES / name for name in ("compose", "kubernetes", "systemd"))
 #: A version of Kubernetes whose schemas everything has to fit; Zero to JupyterHub asks for 1.32.
 KUBERNETES_VERSION = "1.32"
-#: Of Debian's haproxy, what a small system lacks.
-HAPROXY_LIBRARIES = (
-    ("liblua5.3-0", "liblua5.3.so.0"),
-    ("libopentracing-c-wrapper0", "libopentracing-c-wrapper.so.0"),
-    ("libopentracing1", "libopentracing.so.1"),
-)
 
-pytestmark = pytest.mark.timeout(120)
+# Programs are fetched, and unpacked, on first use.
+pytestmark = pytest.mark.timeout(400)
 
 
 @pytest.fixture
@@ -381,29 +376,17 @@ def test_haproxy(tmp_path: Path, missing: Callable[[str, str], None]) -> None:
         ("traefik-1", "traefik-1:8000"),
         ("traefik-2", "traefik-2:8000"),
     ]
-    found = find_haproxy()
-    if found is None:
-        missing("HAProxy", "haproxy.cfg was looked at without it")
+    try:
+        program, libraries = find_haproxy()
+    except ServerError as error:
+        missing("HAProxy", f"haproxy.cfg was looked at without it. {error}")
         return
-    program, libraries = found
     # The names of the containers are no hosts here.
     (tmp_path / "haproxy.cfg").write_text(re.sub(r"(server traefik-\d) traefik-\d", r"\1 127.0.0.1", text))
-    command = [program, "-c", "-f", str(tmp_path / "haproxy.cfg")]
+    command = [str(program), "-c", "-f", str(tmp_path / "haproxy.cfg")]
     ran = subprocess.run(command, env={**os.environ, **libraries}, capture_output=True, text=True, timeout=60)
     assert ran.returncode == 0, ran.stdout + ran.stderr
     assert "WARNING" not in ran.stderr
-
-
-def find_haproxy() -> tuple[str, dict[str, str]] | None:
-    """HAProxy and the variables to run it with: that of the machine, else Debian's package and what it links to."""
-    if program := shutil.which("haproxy", path=f"{os.environ['PATH']}{os.pathsep}/usr/sbin"):
-        return program, {}
-    with contextlib.suppress(ServerError):
-        folder = f"usr/lib/{platform.machine()}-linux-gnu"
-        folders = [str(debian_program(package, "", f"{folder}/{file}").parent) for package, file in HAPROXY_LIBRARIES]
-        program = str(debian_program("haproxy", "", "usr/sbin/haproxy"))
-        return program, {"LD_LIBRARY_PATH": os.pathsep.join(folders)}
-    return None
 
 
 # -- Kubernetes

@@ -42,6 +42,18 @@ def settings_of(proxy: TraefikRedisProxy, **more: Any) -> dict[str, Any]:
     }
 
 
+def never_started(redis: RedisServer, **more: Any) -> dict[str, Any]:
+    """The configuration of a hub on free ports that has not run yet."""
+    return {
+        "JupyterHub.proxy_class": "traefik_redis",
+        "JupyterHub.bind_url": f"http://127.0.0.1:{free_port()}",
+        "JupyterHub.hub_bind_url": f"http://127.0.0.1:{free_port()}",
+        "TraefikProxy.traefik_api_url": f"http://127.0.0.1:{free_port()}",
+        "TraefikRedisProxy.redis_url": redis.url,
+        **more,
+    }
+
+
 @pytest.fixture
 async def proxy(start_proxy: Start, tmp_path: Path) -> TraefikRedisProxy:
     """A running proxy with a route, which looks at nothing by itself, and its hub's configuration in the directory."""
@@ -102,13 +114,7 @@ async def test_check_says_what_is_wrong_with_the_store(
     redis = redis_factory(
         password=SECRET, acl=["hub on >hub-pw ~traefik/* ~jupyterhub/* &* +@read +@connection +multi"]
     )
-    settings = {
-        "JupyterHub.proxy_class": "traefik_redis",
-        "JupyterHub.bind_url": f"http://127.0.0.1:{free_port()}",
-        "JupyterHub.hub_bind_url": f"http://127.0.0.1:{free_port()}",
-        "TraefikProxy.traefik_api_url": f"http://127.0.0.1:{free_port()}",
-        "TraefikRedisProxy.redis_url": redis.url,
-    }
+    settings = never_started(redis)
 
     async def said(**more: str) -> str:
         write_config(tmp_path, {**settings, **{f"TraefikRedisProxy.{name}": value for name, value in more.items()}})
@@ -134,17 +140,13 @@ async def test_check_says_what_is_wrong_with_the_store(
 async def test_check_before_the_first_start(redis_server: RedisServer, tmp_path: Path) -> None:
     """Ports are free, or not; Traefik need not run yet."""
     port = free_port()
-    settings = {
-        "JupyterHub.proxy_class": "traefik_redis",
+    more = {
         "JupyterHub.bind_url": f"http://127.0.0.1:{port}",
-        "JupyterHub.hub_bind_url": f"http://127.0.0.1:{free_port()}",
-        "TraefikProxy.traefik_api_url": f"http://127.0.0.1:{free_port()}",
-        "TraefikRedisProxy.redis_url": redis_server.url,
         "TraefikReidsProxy.redis_password": SECRET,
         "TraefikEtcdProxy.etcd_password": SECRET,
         "TKvProxy.kv_traefik_prefix": "traefik",
     }
-    write_config(tmp_path, settings)
+    write_config(tmp_path, never_started(redis_server, **more))
     done = await check(tmp_path)
     assert done.status == 0, done.out
     assert "warning configuration: c.TraefikReidsProxy (redis_password) is not used: " in done.out
@@ -161,6 +163,27 @@ async def test_check_before_the_first_start(redis_server: RedisServer, tmp_path:
     assert (
         f"Traefik cannot listen on 127.0.0.1:{port} (c.JupyterHub.bind_url): another program listens there" in done.out
     )
+
+
+async def test_check_names_a_taken_port_that_is_not_needed_yet(redis_server: RedisServer, tmp_path: Path) -> None:
+    """That of the second Traefik, before there are many routes."""
+    ports = {name: f"http://127.0.0.1:{free_port()}" for name in ("hot_traefik_url", "hot_traefik_api_url")}
+    auto = {"TraefikProxy.route_tiers": "auto", **{f"TraefikProxy.{name}": url for name, url in ports.items()}}
+    settings = never_started(redis_server, **auto)
+    write_config(tmp_path, settings)
+    said = "(c.TraefikProxy.hot_traefik_url): another program listens there"
+    assert said not in (await check(tmp_path)).out
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", int(ports["hot_traefik_url"].rpartition(":")[2])))
+        taken.listen()
+        done = await check(tmp_path)
+        assert done.status == 0
+        assert (
+            f"warning ports: Traefik cannot listen on {ports['hot_traefik_url'].removeprefix('http://')} {said}"
+            in done.out
+        )
+        write_config(tmp_path, {**settings, "TraefikProxy.route_tiers": "one"})
+        assert said not in (await check(tmp_path)).out
 
 
 async def test_check_finds_what_traefik_lacks(

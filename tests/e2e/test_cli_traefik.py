@@ -17,7 +17,7 @@ from kvproxy_redis import TraefikRedisProxy
 
 from .command import write_config
 from .proxies import Doors, Start, serving
-from .test_cli import PASSWORD, SECRET, check, levels, settings_of
+from .test_cli import PASSWORD, SECRET, check, levels, never_started, settings_of
 
 pytestmark = pytest.mark.timeout(180)
 
@@ -155,21 +155,9 @@ async def test_tls_that_ends_in_front_of_the_hubs_traefik(start_proxy: Start, tm
 
 async def test_an_https_url_without_a_certificate(redis_server: RedisServer, tmp_path: Path) -> None:
     """Would be plain HTTP."""
-    write_config(tmp_path, fresh(redis_server.url, **{"JupyterHub.bind_url": f"https://127.0.0.1:{free_port()}"}))
+    write_config(tmp_path, never_started(redis_server, **{"JupyterHub.bind_url": f"https://127.0.0.1:{free_port()}"}))
     [said] = about((await check(tmp_path)).out, "entry points")
     assert "does not make Traefik speak https: without c.JupyterHub.ssl_key and ssl_cert" in said
-
-
-def fresh(redis_url: str, **more: Any) -> dict[str, Any]:
-    """The configuration of a hub that was never started."""
-    return {
-        "JupyterHub.proxy_class": "traefik_redis",
-        "JupyterHub.bind_url": f"http://127.0.0.1:{free_port()}",
-        "JupyterHub.hub_bind_url": f"http://127.0.0.1:{free_port()}",
-        "TraefikProxy.traefik_api_url": f"http://localhost:{free_port()}",
-        "TraefikRedisProxy.redis_url": redis_url,
-        **more,
-    }
 
 
 async def test_nothing_is_wrong_before_the_first_start_nor_while_the_hub_is_stopped(
@@ -177,8 +165,11 @@ async def test_nothing_is_wrong_before_the_first_start_nor_while_the_hub_is_stop
 ) -> None:
     """Even by the strict count."""
     redis = redis_factory(appendonly=True, password=SECRET)
-    login = {"TraefikRedisProxy.redis_password": SECRET}
-    write_config(tmp_path, fresh(redis.url, **login))
+    more = {
+        "TraefikProxy.traefik_api_url": f"http://localhost:{free_port()}",
+        "TraefikRedisProxy.redis_password": SECRET,
+    }
+    write_config(tmp_path, never_started(redis, **more))
     done = await check(tmp_path, "--strict")
     assert done.status == 0, done.out
     assert "cookie secret: There is none yet; the hub creates " in done.out
@@ -211,7 +202,7 @@ async def test_a_stranger_at_the_place_of_the_api(status: int, redis_server: Red
         return web.Response(text="<h1>It works</h1>", status=status)
 
     async with serving(answer) as url:
-        write_config(tmp_path, fresh(redis_server.url, **{"TraefikProxy.traefik_api_url": url}))
+        write_config(tmp_path, never_started(redis_server, **{"TraefikProxy.traefik_api_url": url}))
         done = await check(tmp_path)
     [said] = [line for line in done.out.splitlines() if line.startswith("error")]
     assert said.startswith(f"error   Traefik API: Traefik's API at {url} ")

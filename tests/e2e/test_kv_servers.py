@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import stat
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
@@ -125,7 +125,7 @@ def test_a_package_is_fetched_once(monkeypatch: pytest.MonkeyPatch, tmp_path: Pa
     kept = tmp_path / "kvproxy" / "debian" / "tool-sid" / "usr" / "bin" / "tool"
     fetched: list[str] = []
 
-    def fetch(package: str, suite: str, directory: Path) -> None:
+    def fetch(package: str, suite: str, directory: Path, libraries: Sequence[str]) -> None:
         fetched.append(package)
         kept.parent.mkdir(parents=True)
         kept.touch(0o755)

@@ -12,10 +12,11 @@ from types import SimpleNamespace
 from typing import Any
 from urllib.parse import urlsplit
 
+import psutil
 import pytest
 from traitlets.config import Config
 
-from kvproxy.proxy import hot, session
+from kvproxy.proxy import KVTraefikProxy, hot, session
 from kvproxy.proxy.any_store import TraefikKVProxy
 from kvproxy.routing.tiers import WORTHWHILE
 from kvproxy.testing.conformance.proxy import TraefikConformance, TraefikServerConformance
@@ -38,6 +39,13 @@ def two() -> dict[str, Any]:
     return {"route_tiers": "two", **urls}
 
 
+async def adds_three_routes(proxy: KVTraefikProxy, doors: Doors, client_of: ClientOf) -> None:
+    """All are added, and served."""
+    many = await doors.open()
+    await add_all(proxy, ((f"/user/u{number}/", many) for number in range(3)))
+    assert await client_of(proxy).ask("/user/u2/") == (200, port_of(many))
+
+
 class TestRedis(TraefikServerConformance):
     """All that the kit asks of a proxy holds with two tiers."""
 
@@ -45,6 +53,16 @@ class TestRedis(TraefikServerConformance):
     def backend(self, redis_server: RedisServer) -> BackendUnderTest:
         traits = {"redis_url": redis_server.url, **two()}
         return BackendUnderTest(TraefikRedisProxy, traits, redis_server.stop, redis_server.start)
+
+    async def test_only_the_first_traefik_has_memory_to_spare(
+        self, start_proxy: Start, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Unless the administrator has set how often garbage is collected, which then holds for both."""
+        monkeypatch.delenv("GOGC", raising=False)
+        for env, found in (({}, ["300", None]), ({"GOGC": "50"}, ["50", "50"])):
+            proxy = await start_proxy(traefik_env=env)
+            assert [psutil.Process(pid).environ().get("GOGC") for pid in proxy._session.traefik_pids] == found
+            await proxy.stop()
 
     async def test_the_way_to_two_tiers_and_back_loses_no_route(
         self, start_proxy: Start, doors: Doors, client_of: ClientOf
@@ -235,10 +253,25 @@ class TestRedis(TraefikServerConformance):
         monkeypatch.setattr(hot, "WORTHWHILE", 1)
         app = SimpleNamespace(domain="", cookie_secret=b"secret", cleanup_proxy=True, internal_ssl=False)
         proxy = await start_proxy(route_tiers="auto", app=app, **named)
-        many = await doors.open()
-        await add_all(proxy, ((f"/user/u{number}/", many) for number in range(3)))
-        assert await client_of(proxy).ask("/user/u2/") == (200, port_of(many))
+        await adds_three_routes(proxy, doors, client_of)
         assert proxy._hot is None
+
+    async def test_there_is_one_traefik_where_redis_has_one_database(
+        self,
+        start_proxy: Start,
+        doors: Doors,
+        client_of: ClientOf,
+        monkeypatch: pytest.MonkeyPatch,
+        caplog: pytest.LogCaptureFixture,
+        redis_factory: Callable[..., RedisServer],
+    ) -> None:
+        """With `auto`; the log says what would change that."""
+        monkeypatch.setattr(hot, "WORTHWHILE", 1)
+        redis = redis_factory(settings={"databases": "1"})
+        proxy = await start_proxy(redis_url=redis.url, route_tiers="auto")
+        await adds_three_routes(proxy, doors, client_of)
+        await until(lambda: "All routes stay with one Traefik" in caplog.text)
+        assert "has no database 1" in caplog.text
 
 
 @pytest.mark.endurance

@@ -13,12 +13,14 @@ import psutil
 from kvproxy.store import Operation, Space
 from tests.faults.hub_process import HubError
 from tests.faults.network import Network
-from tests.faults.site import FOREIGN, Site, foreign
+from tests.faults.site import FOREIGN, ROUTE_TIMEOUT, Site, foreign
 from tests.faults.stores import Killable
 
 _AWAY = 1.0  # seconds that a part is away, at least: a restart takes a moment
 _CHANGES = 20  # that a store has seen before it loses them
 _NARROW = 500_000  # bytes a second of a slow network
+_GLANCE = 0.002  # seconds between two looks at whether routes are being moved
+_MOVED = 70  # new routes, of which some are moved at once
 _IMPATIENT = 6  # seconds after which a hub gives up a route that Traefik does not come to serve
 
 #: A fault as it takes its course. It yields twice: when all is ready, the routes that it is going to hit itself; and in
@@ -169,6 +171,30 @@ async def hot_paused(site: Site, seconds: float) -> Steps:
     process.resume()
 
 
+async def pair_killed(site: Site, _: float) -> Steps:
+    """Both Traefiks crash at the same moment; the hub starts them again."""
+    yield list(site.table)
+    for pid in [await site.traefik_pid(), await site.traefik_pid(hot=True)]:
+        psutil.Process(pid).kill()
+    yield []
+
+
+async def hub_killed_amid_move(site: Site, _: float) -> Steps:
+    """The hub crashes while routes are moved from tier to tier, and users log in; it is started again."""
+    yield []
+    users = [f"/user/moved{number}/" for number in range(_MOVED)]
+    logins = [asyncio.create_task(site.seconds_to_log_in(user, ROUTE_TIMEOUT)) for user in users]
+    while not await site.hub.call("moving"):
+        await asyncio.sleep(_GLANCE)
+    await site.hub.kill()
+    await site.hub.start()
+    await asyncio.gather(*logins)
+    yield []
+    if wrong := await site.wrong():
+        raise HubError(f"Routes are wrong after the move: {', '.join(wrong[:3])}.")
+    await asyncio.gather(*map(site.log_out, users))
+
+
 async def hub_restarted(site: Site, _: float) -> Steps:
     """The hub is stopped, its Traefik with it, and started again."""
     yield list(site.table)
@@ -304,6 +330,8 @@ FAULTS = {
     "traefik-killed": Fault("Traefik killed", traefik_killed, managed=True),
     "hot-killed": Fault("second Traefik killed", hot_killed, managed=True, tiers=True),
     "hot-paused": Fault("second Traefik stands still", hot_paused, managed=True, tiers=True),
+    "pair-killed": Fault("both Traefiks killed", pair_killed, managed=True, tiers=True),
+    "hub-killed-amid-move": Fault("hub killed amid a move of routes", hub_killed_amid_move, managed=True, tiers=True),
     "hub-restarted": Fault("hub restarted, its Traefik with it", hub_restarted, managed=True),
     "connections-forgotten": Fault(
         "connections to the store forgotten", connections_forgotten, managed=True, network=True

@@ -69,6 +69,11 @@ class Calls:
         pids: list[int] = self.proxy._session.traefik_pids
         return pids[-1 if hot else 0] if pids else None
 
+    async def moving(self) -> list[str]:
+        """The routes that are just being moved to the first of two tiers: they are in both."""
+        tiers = self.proxy._session.tiers
+        return [spec.key for spec in tiers.hot if tiers._base.route(spec) is not None]
+
 
 def make_proxy(settings: dict[str, Any]) -> Any:
     """The proxy as JupyterHub makes it, but with settings as they come."""

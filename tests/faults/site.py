@@ -14,7 +14,7 @@ from typing import Any
 import psutil
 
 from kvproxy.cli.routes.observe import opened
-from kvproxy.process.launch import DEFAULT_ENVIRONMENT, find_traefik, traefik_version, write_private
+from kvproxy.process.launch import default_environment, find_traefik, traefik_version, write_private
 from kvproxy.proxy import KVTraefikProxy
 from kvproxy.reconcile.plan import diff, transactions
 from kvproxy.routing.encode import encode_setup
@@ -97,7 +97,7 @@ class Site:
 
     @property
     def _variables(self) -> dict[str, str]:
-        return {**os.environ, **DEFAULT_ENVIRONMENT, **self.proxy.traefik_environment()}
+        return {**os.environ, **default_environment(hot=False), **self.proxy.traefik_environment()}
 
     def _by_network(
         self, proxy_class: type[KVTraefikProxy], traits: dict[str, Any], api: int

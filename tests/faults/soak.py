@@ -4,6 +4,7 @@ python -m tests.faults.soak                 an hour; prints the table and writes
 python -m tests.faults.soak --store redis-tiers --residents 5000
                                             the same with two tiers of many routes, which has a table of its own
 python -m tests.faults.soak --minutes 3     in short, printed only
+python -m tests.faults.soak --keep DIR      its logs stay in that directory
 python -m tests.faults.soak --report        the tables again, from the results on disk
 
 In the first third all parts are restarted. Then memory, file descriptors and keys are counted, and at the end again;
@@ -21,6 +22,7 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import psutil
@@ -96,7 +98,7 @@ class Soak:
         failures = load.tally.failures
         left = [failure for failure in failures if not _within(failure, self._outages)]
         for _, end, problem in left:
-            print(f"Failed after {self._latest(end)}: {problem}", file=sys.stderr, flush=True)
+            self._print("Failed", end, problem)
         self.counts.update(sent=load.tally.sent, failed=len(left), excused=len(failures) - len(left))
         self.wrong = await self.site.wrong()
         self.counts["wrong"] = len(self.wrong)
@@ -129,9 +131,10 @@ class Soak:
     def _pause(self) -> float:
         return min(max(self.seconds / 100, _PAUSES[0]), _PAUSES[1])
 
-    def _latest(self, moment: float) -> str:
-        """The last two disturbances before a moment, and how long before it they began."""
-        return ", ".join([f"{name} ({moment - when:.1f} s)" for when, name in self._begun if when <= moment][-2:])
+    def _print(self, what: str, moment: float, problem: object) -> None:
+        """Print a problem with the last two disturbances before that moment, and how long before it they began."""
+        latest = ", ".join([f"{name} ({moment - when:.1f} s)" for when, name in self._begun if when <= moment][-2:])
+        print(f"{_clock(moment)} {what} after {latest}: {problem}", file=sys.stderr, flush=True)
 
     # -- guests
 
@@ -153,7 +156,7 @@ class Soak:
             except HubError as error:
                 if not self._traefik_was_away():
                     self.counts["refused"] += 1
-                    print(f"Refused after {self._latest(time.monotonic())}: {error}", file=sys.stderr, flush=True)
+                    self._print("Refused", time.monotonic(), error)
             await asyncio.sleep(_RETRY)
 
     def _traefik_was_away(self) -> bool:
@@ -264,6 +267,11 @@ class Soak:
         self.rows.append(Row(part, self._residents, "soak", number, 0, metric, float(value)))
 
 
+def _clock(moment: float) -> str:
+    """The time of day at a moment of the monotonic clock, as in the logs."""
+    return (datetime.now() - timedelta(seconds=time.monotonic() - moment)).strftime("%H:%M:%S.%f")[:-3]
+
+
 def _within(failure: tuple[float, float, str], times: list[tuple[float, float]]) -> bool:
     """True if a request was under way in one of these times."""
     begin, end, _ = failure
@@ -289,14 +297,18 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--minutes", type=float, default=MINUTES, help="how long; the documentation needs an hour")
     parser.add_argument("--store", default="redis", choices=[*STORES], help="where the routes are")
     parser.add_argument("--residents", type=int, default=RESIDENTS, help="users who are there all the time")
+    parser.add_argument("--keep", type=Path, help="directory for its files, which stay there, logs included")
     parser.add_argument("--report", action="store_true", help="report on the results on disk")
     options = parser.parse_args(arguments)
     kept = RESULTS.with_name(place_of(STORES[options.store][0]))
     if options.report:
         results = Results.load(kept)
     else:
-        with tempfile.TemporaryDirectory(prefix="kvproxy-soak-") as directory:
-            results = asyncio.run(soak(options.store, options.minutes, Path(directory), residents=options.residents))
+        with contextlib.ExitStack() as stack:
+            if (directory := options.keep) is None:
+                directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="kvproxy-soak-")))
+            directory.mkdir(parents=True, exist_ok=True)
+            results = asyncio.run(soak(options.store, options.minutes, directory, residents=options.residents))
         if options.minutes >= MINUTES:
             results.save(kept)
     print("\n\n".join(sections(results).values()))

@@ -29,7 +29,10 @@ CELLS = [
     ),
     *((store, fault) for store in ("etcd", "consul") for fault in ("network-silent", "answers-lost")),
     ("redis-noisy", "store-killed"),
-    *(("redis-tiers", fault) for fault in ("hot-killed", "hot-paused", "hub-killed", "both-killed")),
+    *(
+        ("redis-tiers", fault)
+        for fault in ("hot-killed", "hot-paused", "pair-killed", "hub-killed", "hub-killed-amid-move", "both-killed")
+    ),
     *((store, fault) for store in ("etcd", "consul") for fault in ("store-killed", "keys-deleted", "both-killed")),
     *((store, "store-emptied") for store in ("redis-noisy", "etcd", "consul")),
     *((store, "store-and-hub-lost") for store in ("redis-noisy", "consul")),

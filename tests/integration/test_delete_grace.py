@@ -9,7 +9,6 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 import pytest
-from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
@@ -22,6 +21,7 @@ from kvproxy.store import Transaction
 from kvproxy.testing.clock import ClockLoop, on_a_clock
 from kvproxy.testing.memory import MemoryStore
 
+from .examples import share
 from .test_reconciler import SOON, foreign, key, route, running, until
 
 LOG = logging.getLogger("test.grace")
@@ -402,4 +402,4 @@ def _now() -> float:
 
 
 TestAddresses = Addresses.TestCase
-TestAddresses.settings = settings(max_examples=50, stateful_step_count=25, deadline=None)
+TestAddresses.settings = share(0.5, steps=25)

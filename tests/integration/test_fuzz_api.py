@@ -89,7 +89,7 @@ async def ask_everything(url: str) -> list[Any]:
         await api.aclose()
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow], max_examples=80)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(st.sampled_from([200, 200, 200, 200, 204, 302, 401, 404, 500]), types, bodies)
 @example(200, "text/x; charset=rot13", b"{}")
 @example(200, "application/json", b"[" * 100_000)

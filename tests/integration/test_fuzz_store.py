@@ -8,7 +8,7 @@ import logging
 from collections.abc import Mapping
 from typing import Any
 
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from kvproxy.errors import InvalidRouteError
@@ -162,7 +162,6 @@ EMPTY_SYMBOL = encode_group(Group("/user/a", ("",)), Group("/user/a"), False, No
 EACH_OTHERS = encode_group(Group("/user/a"), Group("/user/a", ("",)), False, None, Layout())
 
 
-@settings(max_examples=150)
 @given(contents(), st.sampled_from(LAYOUTS))
 @example((dict(OWN_PARENT.config), dict(OWN_PARENT.records)), LAYOUTS[2])
 @example(({**EMPTY_SYMBOL.config, **EACH_OTHERS.config}, {**EMPTY_SYMBOL.records, **EACH_OTHERS.records}), LAYOUTS[2])

@@ -11,7 +11,6 @@ import asyncio
 import logging
 from typing import Any
 
-from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, initialize, invariant, precondition, rule
 
@@ -23,6 +22,8 @@ from kvproxy.routing.route import Route, make_route
 from kvproxy.store import Capabilities, Snapshot, Transaction
 from kvproxy.testing.clock import ClockLoop, until_for
 from kvproxy.testing.memory import MemoryStore
+
+from .examples import share
 
 LOG = logging.getLogger("test.model")
 LOG.disabled = True
@@ -300,8 +301,8 @@ class HubThatAdmitsTraefik(Hub):
 
 
 TestModel = Hub.TestCase
-TestModel.settings = settings(max_examples=150, stateful_step_count=30, deadline=None)
+TestModel.settings = share(1)
 TestModelOfSmallTransactions = HubOfSmallTransactions.TestCase
-TestModelOfSmallTransactions.settings = settings(max_examples=75, stateful_step_count=30, deadline=None)
+TestModelOfSmallTransactions.settings = share(0.5)
 TestModelOfAdmission = HubThatAdmitsTraefik.TestCase
-TestModelOfAdmission.settings = settings(max_examples=75, stateful_step_count=30, deadline=None)
+TestModelOfAdmission.settings = share(0.5)

@@ -11,7 +11,6 @@ import logging
 from collections.abc import Awaitable, Callable
 
 import pytest
-from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
@@ -27,6 +26,8 @@ from kvproxy.testing import rule_model
 from kvproxy.testing.clock import ClockLoop, until_for
 from kvproxy.testing.conformance.oracle import lead
 from kvproxy.testing.memory import MemoryServer, MemoryStore
+
+from .examples import share
 
 LOG = logging.getLogger("test.tiers")
 LOG.disabled = True
@@ -514,9 +515,26 @@ def test_a_traefik_that_is_too_old_has_one_tier(tier: int) -> None:
     scene(old, lambda pair: pair.add(ADA, 1, 0.5), in_base)
 
 
+@pytest.mark.parametrize("tier", [0, 1])
+def test_a_traefik_that_is_found_to_be_too_old_later_is_no_longer_used_as_a_pair(tier: int) -> None:
+    """As after a downgrade of Traefiks that the hub has not started."""
+
+    def replaced(pair: PairWithFaults) -> None:
+        pair.traefik_away(tier, True)
+        pair.time_passes(5.0)
+        pair.stores[tier].traefik.release = "3.6.9"
+        pair.traefik_away(tier, False)
+
+    def base_alone(pair: PairWithFaults) -> None:
+        assert pair._answer(pair.stores[0], PATHS[0]) == "http://127.0.0.1:1"
+        assert pair._answer(pair.stores[0], "/elsewhere") == HUB.target
+
+    scene(lambda pair: pair.add(ADA, 1, 0.5), replaced, lambda pair: pair.time_passes(30.0), base_alone)
+
+
 TestPair = Pair.TestCase
-TestPair.settings = settings(max_examples=100, stateful_step_count=30, deadline=None)
+TestPair.settings = share(1)
 TestPairWithFaults = PairWithFaults.TestCase
-TestPairWithFaults.settings = settings(max_examples=50, stateful_step_count=30, deadline=None)
+TestPairWithFaults.settings = share(0.5)
 TestPairWithGroups = PairWithGroups.TestCase
-TestPairWithGroups.settings = settings(max_examples=40, stateful_step_count=30, deadline=None)
+TestPairWithGroups.settings = share(0.5)

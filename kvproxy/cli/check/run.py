@@ -14,7 +14,7 @@ from .findings import Finding, ok
 from .hub import configuration, cookie_secret, network, permissions, preparation
 from .store import certificates_for, clock_of, examine_store
 from .tls import examine_tls, tls_places
-from .traefik import examine_traefik, program, strangers
+from .traefik import examine_traefik, program, second_ports, strangers
 
 
 async def examine(hub: Hub) -> list[Finding]:
@@ -31,8 +31,10 @@ async def examine(hub: Hub) -> list[Finding]:
         started = runs or (held is not None and held.revision is not None)
         found += [cookie_secret(hub, started), *permissions(hub), about, *said]
         found += await asyncio.to_thread(program, hub, prepared, held)
-        hot = tiers_of(hub)[1:] if has_two(hub, held) else []
-        found += [finding for tier in hot for finding in await _examine_tier(tier, runs)]
+        if has_two(hub, held):
+            found += [finding for tier in tiers_of(hub)[1:] for finding in await _examine_tier(tier, runs)]
+        else:
+            found += second_ports(hub, prepared)
         # Two tiers may have the same thing to say.
         return findings.each_once(found + await _examine_traefiks(hub, store, held, runs))
 

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import aiohttp
 
 from ...errors import TraefikError
 from ...process.launch import check_free
+from ...proxy.hot import allows_tiers
 from ...proxy.preparation import Prepared
 from ...reconcile.startup import given_certificate
 from ...routing.entry import SETUP
 from ...routing.manifest import of_default_store
+from ...routing.tiers import WORTHWHILE
 from ...store.base import Store
 from ...store.http import time_of
 from ...traefik.api import UNKNOWN, TraefikApi, api_trust
@@ -22,9 +24,9 @@ from ...traefik.setup.certificate import CERTIFICATE_LOST
 from ...traefik.static_config import parse_version
 from ..hub.config import Hub
 from ..routes.compare import StoreState
-from ..routes.observe import Replicas, Tier
+from ..routes.observe import Replicas, Tier, tiers_of
 from . import findings
-from .findings import Finding, Level, error, ok
+from .findings import Finding, Level, error, ok, warning
 from .trials import trials
 
 #: The end of a sentence about a program at the API's address that does not answer as the API does.
@@ -55,6 +57,20 @@ def program(hub: Hub, prepared: Prepared | None, held: StoreState | None) -> lis
         *findings.advice("the public entry point", hub.proxy.advice(version)),
         *trials(hub, path, version),
     ]
+
+
+def second_ports(hub: Hub, prepared: Prepared | None) -> list[Finding]:
+    """Check the ports of a second Traefik that the hub does not need yet, but starts when there are many routes.
+
+    Args:
+        hub: the hub, which has one tier of routes.
+        prepared: see :func:`program`.
+    """
+    if hub.proxy.route_tiers != "auto" or prepared is None or not allows_tiers(hub.proxy, prepared):
+        return []
+    advice = f"The hub needs it for two tiers of routes when there are {WORTHWHILE}."
+    places = (place for tier in tiers_of(hub)[1:] for place in _places(tier))
+    return [warning("ports", str(problem), advice) for *_, problem in places if problem is not None]
 
 
 async def examine_traefik(
@@ -152,15 +168,25 @@ def _ports(hub: Hub, runs: bool) -> list[Finding]:
     There are no findings if the program on the API's port may be the Traefik of this hub or of an earlier one.
     """
     found = []
-    for (host, port), setting in hub.proxy.listen_addresses().items():
-        try:
-            check_free({(host, port): setting})
-            found.append(ok("ports", f"{host or '*'}:{port} is free ({setting})."))
-        except TraefikError as problem:
-            if "traefik_api_url" in setting and (runs or not hub.secret_from):
-                return []
+    for address, setting, problem in _places(hub):
+        if problem is None:
+            found.append(ok("ports", f"{address} is free ({setting})."))
+        elif "traefik_api_url" in setting and (runs or not hub.secret_from):
+            return []
+        else:
             found.append(error("ports", str(problem)))
     return found
+
+
+def _places(hub: Hub) -> Iterator[tuple[str, str, TraefikError | None]]:
+    """Yield each address where the hub's Traefik listens, the setting that gives it, and why it cannot listen there."""
+    for (host, port), setting in hub.proxy.listen_addresses().items():
+        problem = None
+        try:
+            check_free({(host, port): setting})
+        except TraefikError as found:
+            problem = found
+        yield f"{host or '*'}:{port}", setting, problem
 
 
 async def _entry_points(hub: Hub, api: TraefikApi) -> tuple[dict[str, str], dict[str, Mapping[str, Any]]]:

@@ -114,7 +114,7 @@ def _hot_one(proxy: KVTraefikProxy) -> KVTraefikProxy:
 def _text(proxy: KVTraefikProxy, place: str | None, version: str | None, form: str, hidden: bool) -> tuple[str, bool]:
     """Return the text of the file, and True if it contains a secret."""
     from ...errors import ConfigurationError
-    from ...process.launch import DEFAULT_ENVIRONMENT
+    from ...process.launch import default_environment
     from ...traefik.entry_point import tiers_advice
     from ...traefik.static_config import check_url, groups_allowed
     from .render import PLACES, Place, comments_on, external_configuration, masked, parse_traefik_version, text_of
@@ -128,7 +128,7 @@ def _text(proxy: KVTraefikProxy, place: str | None, version: str | None, form: s
     settings = proxy.static_settings(proxy.traefik_provider(), number)
     configuration = external_configuration(settings, PLACES[place] if place else Place())
     environment = proxy.traefik_environment()
-    comments = comments_on(configuration, environment, DEFAULT_ENVIRONMENT, hidden)
+    comments = comments_on(configuration, environment, default_environment(hot=proxy.hot), hidden)
     without = masked(configuration, proxy.store_secrets())
     secret = not hidden and (without != configuration or any(environment.values()))
     return text_of(without if hidden else configuration, form, comments), secret

@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from typing import Any
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from kvproxy.hooks.customize import Hook
@@ -36,7 +36,6 @@ def look(hub: Hub, chance: random.Random, count: int = 4) -> None:
         hub.expect(flat(hub.table.entries), *request)
 
 
-@settings(max_examples=100, deadline=None)
 @given(st.booleans(), rooting, st.data(), st.randoms(use_true_random=True))
 def test_requests_lead_right_while_a_route_of_its_own_kind_gives_up_the_tree(
     hosts: bool, roots: RootRouters | None, data: st.DataObject, chance: random.Random
@@ -66,7 +65,6 @@ def some(hub: Hub, chance: random.Random) -> str:
     return chance.choice(list(hub.routes.values())).routespec
 
 
-@settings(max_examples=60, deadline=None)
 @given(st.lists(specs(False), max_size=20, unique=True), st.randoms(use_true_random=True))
 def test_a_restart_with_a_hook_finds_the_tree_and_gives_it_up_if_it_has_to(
     routespecs: list[str], chance: random.Random
@@ -86,7 +84,6 @@ def test_a_restart_with_a_hook_finds_the_tree_and_gives_it_up_if_it_has_to(
     assert not any(router.get("parentRefs") for router in routers_of(flat(again.table.entries)).values())
 
 
-@settings(max_examples=60, deadline=None)
 @given(st.lists(specs(False), max_size=20, unique=True), st.randoms(use_true_random=True))
 def test_every_request_to_a_service_passes_its_middlewares(routespecs: list[str], chance: random.Random) -> None:
     """Also through the last child of a group, which leads to the route above it: a password there must be asked for."""
@@ -141,7 +138,6 @@ def test_a_move_into_a_group_asks_no_hook() -> None:
     assert sorted(asked) == sorted(specs)
 
 
-@settings(max_examples=60, deadline=None)
 @given(st.lists(specs(False), max_size=20, unique=True), st.booleans(), st.randoms(use_true_random=True))
 def test_a_request_comes_through_the_hubs_pages_once(
     routespecs: list[str], hooked: bool, chance: random.Random

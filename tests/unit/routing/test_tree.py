@@ -131,7 +131,6 @@ def near_requests(hub: Hub, chance: random.Random, count: int) -> list[tuple[str
     return found
 
 
-@settings(max_examples=100, deadline=None)
 @given(st.lists(st.lists(specs(False), max_size=8), max_size=4), rooting, st.randoms(use_true_random=True))
 def test_requests_lead_right_in_every_state_that_a_traefik_may_see(
     edits: list[list[str]], roots: RootRouters | None, chance: random.Random
@@ -140,7 +139,6 @@ def test_requests_lead_right_in_every_state_that_a_traefik_may_see(
     live(Hub(False, roots=roots), edits, chance)
 
 
-@settings(max_examples=100, deadline=None)
 @given(st.lists(st.lists(specs(True), max_size=8), max_size=4), rooting, st.randoms(use_true_random=True))
 def test_longest_prefix_wins_with_hosts(
     edits: list[list[str]], roots: RootRouters | None, chance: random.Random
@@ -173,7 +171,6 @@ def torn(before: Mapping[str, str], after: Mapping[str, str], random: random.Ran
     return {key: value for key, value in seen.items() if value is not None}
 
 
-@settings(max_examples=50, deadline=None)
 @given(st.lists(specs(False), max_size=20), rooting, st.randoms(use_true_random=True))
 def test_a_restart_finds_the_tree_as_it_is(
     routespecs: list[str], roots: RootRouters | None, chance: random.Random
