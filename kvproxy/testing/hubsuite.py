@@ -37,7 +37,7 @@ from kvproxy.testing.servers.programs import heed_interrupts
 
 _HOST_VARIABLE: Final = "JUPYTERHUB_TEST_SUBDOMAIN_HOST"
 _SSL_VARIABLE: Final = "SSL_ENABLED"
-#: How long a user's server may take to start or to stop on a busy machine.
+#: Seconds in which a user's server starts or stops, also on a busy machine.
 _START_SECONDS: Final = 100
 #: Texts in the source of tests that are about configurable-http-proxy itself, and in which way.
 _OTHER_PROXY: Final = {

@@ -18,7 +18,12 @@ HERE = Path(__file__).parent
 TESTS = "jupyterhub.tests.test"
 FURTHER = os.environ.get("HUBSUITE_MODULES", "").split()
 #: The longest first.
-MODULES = [*(f"{TESTS}_{name}" for name in ("named_servers", "spawner", "proxy", "services")), *FURTHER]
+PATH_MODULES = [*(f"{TESTS}_{name}" for name in ("named_servers", "spawner", "proxy", "services")), *FURTHER]
+#: The other tests of spawners ask for no routes.
+HOST_MODULES = [
+    *(f"{TESTS}_{name}" for name in ("named_servers", "spawner::test_spawner_routing", "proxy", "services")),
+    *FURTHER,
+]
 SSL_MODULES = [
     *(f"{TESTS}_{name}" for name in ("proxy", "services")),
     f"{TESTS}_internal_ssl_connections",
@@ -40,14 +45,14 @@ def run(module: str, **environment: str) -> None:
 
 
 class TestByPath:
-    @pytest.mark.parametrize("module", MODULES)
+    @pytest.mark.parametrize("module", PATH_MODULES)
     def test_module(self, module: str) -> None:
         """The path tells the server."""
         run(module)
 
 
 class TestByHostName:
-    @pytest.mark.parametrize("module", MODULES)
+    @pytest.mark.parametrize("module", HOST_MODULES)
     def test_module(self, module: str) -> None:
         """The host name tells the user."""
         # The name is the one that JupyterHub's own builds use; the plugin resolves it, so that no DNS is needed.
