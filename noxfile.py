@@ -24,6 +24,8 @@ PROCESSES = min((os.cpu_count() or 1) + 4, 6)
 PARALLEL = ["--numprocesses", str(PROCESSES), "--dist", "loadscope", "--no-loadscope-reorder"]
 #: Tests that need no servers.
 SERVERLESS = ["tests/unit", "tests/integration"]
+#: Benchmarks that measure other proxies too.
+WITH_PEERS = {"benchmarks", "benchmarks.tiers"}
 REPORT = ["-p", "kvproxy.testing.report", "--conformance-report"]
 
 
@@ -223,10 +225,16 @@ def compat(session: nox.Session) -> None:
 
 @nox.session
 def bench(session: nox.Session) -> None:
-    """The benchmark beside other proxies (docs/benchmarks.md); arguments go to `python -m benchmarks`."""
+    """The benchmark beside other proxies (docs/benchmarks.md); arguments go to `python -m benchmarks`.
+
+    The name of another module of benchmarks/ as the first argument runs that: `nox -s bench -- tiers --before DIR`.
+    """
     install_bench(session)
-    peers = ["--peer-python", bench_peer(session), *chp(session)]
-    session.run("python", "-m", "benchmarks", *peers, *session.posargs)
+    module, arguments = "benchmarks", session.posargs
+    if arguments and not arguments[0].startswith("-"):
+        module, arguments = f"benchmarks.{arguments[0]}", arguments[1:]
+    peers = ["--peer-python", bench_peer(session), *chp(session)] if module in WITH_PEERS else []
+    session.run("python", "-m", module, *peers, *arguments)
 
 
 def install_bench(session: nox.Session) -> None:
