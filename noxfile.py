@@ -289,7 +289,7 @@ def chp(session: nox.Session) -> list[str]:
     directory = Path(session.virtualenv.location) / "chp"
     program = directory / "node_modules" / ".bin" / "configurable-http-proxy"
     if shutil.which("npm") and not program.exists():
-        npm = ["npm", "install", "--silent", "--prefix", str(directory), "configurable-http-proxy@5.3"]
+        npm = ["npm", "install", "--loglevel=error", "--prefix", str(directory), "configurable-http-proxy@5.3"]
         session.run(*npm, external=True, success_codes=range(256))
     return ["--chp", str(program)] if program.exists() else []
 

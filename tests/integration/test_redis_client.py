@@ -25,7 +25,7 @@ def redis() -> Iterator[RedisServer]:
 async def test_a_cancelled_call_leaves_no_connection_open(redis: RedisServer) -> None:
     """At any of the steps of the event loop that it takes."""
     connection, turns, done = parse_connection(redis.url), 0, False
-    # What earlier tests have left is no matter of this one.
+    # Not the connections of earlier tests.
     gc.collect()
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", ResourceWarning)
