@@ -18,8 +18,9 @@ nox.options.reuse_existing_virtualenvs = True
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
 COMPAT_PYTHONS = ["3.10", "3.12", "3.13", "3.14"]
-#: Most tests wait for servers more than they compute, so four processes more than there are cores.
-PROCESSES = min((os.cpu_count() or 1) + 4, 6)
+#: Most tests wait for servers more than they compute, so two processes more than there are cores; still more of them
+#: disturb each other.
+PROCESSES = min((os.cpu_count() or 1) + 2, 4)
 #: Shared servers of a module or class are started once. tests/conftest.py gives the order.
 PARALLEL = ["--numprocesses", str(PROCESSES), "--dist", "loadscope", "--no-loadscope-reorder"]
 #: Tests that need no servers.
