@@ -28,12 +28,11 @@ from benchmarks.places import place_for
 from benchmarks.plan import Plan
 from benchmarks.programs import Tool, find_tool
 from benchmarks.servers import Backend
-from benchmarks.stores import running
+from benchmarks.stores import PASSWORD, running
 from benchmarks.worker_process import Worker
 from benchmarks.workload import ROOT
 
 _ENTRANT, _TWO = "kvproxy-pages", "kvproxy-two"
-_PASSWORD = "of-a-benchmark"  # of stores on the loopback interface, for minutes
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -53,7 +52,7 @@ def main(arguments: list[str] | None = None) -> int:
         login, seats = ("", ""), {"one tier": (_ENTRANT, ROOT), "two tiers": (_TWO, ROOT)}
     else:
         seats = {"before": (_ENTRANT, options.before.absolute()), "now": (_ENTRANT, ROOT)}
-        login = "traefik", _PASSWORD
+        login = "traefik", PASSWORD
     worst = 0.0
     titles = [*seats, "ratio (median of the turns)", "95 % interval of it"]
     print(f"| routes | {' | '.join(titles)} |")
@@ -175,7 +174,7 @@ def _seat(entrant: str, login: tuple[str, str], root: Path, backend: Backend, wr
     """A build's worker, on a Redis of its own."""
     with (
         tempfile.TemporaryDirectory(prefix="kvproxy-before-") as directory,
-        running("redis", Path(directory), _PASSWORD, socket=True) as store,
+        running("redis", Path(directory), PASSWORD, socket=True) as store,
     ):
         place = place_for("redis", store, directory, backend, wrk, login=login)
         worker = Worker(entrant, place, sys.executable, root)

@@ -14,6 +14,8 @@ from kvproxy.testing.servers.consul import ConsulServer
 from kvproxy.testing.servers.etcd import EtcdServer
 from kvproxy.testing.servers.redis import TRAEFIK_RIGHTS
 
+PASSWORD = "of-a-benchmark"  # of stores on the loopback interface, for minutes
+
 
 class Store(Protocol):
     """Where a contestant keeps its routes. url: what its class is given. pid: of the server, 0 if there is none."""

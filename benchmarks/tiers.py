@@ -36,7 +36,7 @@ from benchmarks.programs import Tool, find_tool
 from benchmarks.results import Results, Row, describe_machine
 from benchmarks.rivals import Chp
 from benchmarks.servers import Backend
-from benchmarks.stores import NoStore, running
+from benchmarks.stores import PASSWORD, NoStore, running
 from benchmarks.study import Study, until_at_rest
 from benchmarks.tables import markdown
 from benchmarks.tools import chp_versions, own_versions, package_versions
@@ -67,7 +67,6 @@ _CONNECTIONS = 16  # kept alive
 _WARM_UP, _SECONDS, _TURNS = 2, 3, 3  # of requests that are not measured, and that are, some times
 _LONGEST = 300  # seconds that anything may take
 _FILLING = 1200  # seconds in which others have all settled routes
-_PASSWORD = "of-a-benchmark"  # of a store on the loopback interface, for minutes
 
 
 @dataclass(frozen=True)
@@ -179,12 +178,12 @@ async def _of_worker(
 ) -> list[Row]:
     """One that cannot be imported here: it runs in a process of its own, on a Redis of its own."""
     directory = stack.enter_context(tempfile.TemporaryDirectory(prefix="kvproxy-tiers-"))
-    store = stack.enter_context(running("redis", Path(directory), _PASSWORD))
+    store = stack.enter_context(running("redis", Path(directory), PASSWORD))
     if name == PEER:
         place = place_for("redis", store, directory, backend, wrk)
         worker, opening = Worker("peer", place, options.peer_python), ("fill", "start")
     else:
-        place = place_for("redis", store, directory, backend, wrk, login=("traefik", _PASSWORD))
+        place = place_for("redis", store, directory, backend, wrk, login=("traefik", PASSWORD))
         worker, opening = Worker("kvproxy-tcp", place, sys.executable, options.before.absolute()), ("open",)
     stack.callback(worker.close)
 
