@@ -20,6 +20,9 @@ from .transactions import ask
 #: key, is not among them, nor is PUBLISH. All Redis versions from 6.2 on know them.
 _COMMANDS: Final = ("+@read", "+psubscribe", "+punsubscribe", "+@connection", "-@dangerous")
 
+#: Seconds after which a read that Traefik had begun at a server that went away is over: its client sends a command up
+#: to four times, each time to whichever server answers, and tries to connect every 0.1 s (go-redis 9.21).
+_READ: Final = 1.0
 #: Lists that Redis gives in any order.
 _ORDERED: Final = {"commands", "flags", "passwords"}
 
@@ -74,6 +77,10 @@ class Login:
         """Ask a server (a connected ``redis.asyncio.Redis``) for this user, None if it does not let it in."""
         user = described(await ask(redis, *self.question))
         return user if user and b"on" in user["flags"] else None
+
+    async def pause(self, redis: Any) -> float:
+        """Seconds for which a server is to go on refusing this user: until its reads elsewhere cannot go on there."""
+        return 0.0 if await self.known(redis) else _READ
 
     def is_made(self, user: Mapping[str, Any] | None) -> bool:
         """True if a hub has made this user: it has just this password, and reads just this root.

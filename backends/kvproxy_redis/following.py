@@ -31,8 +31,6 @@ from .standby import Address, Standby, alone, replicas
 _CHANGES: Final = "+switch-master"
 #: Seconds after which a sentinel is asked though it has said nothing.
 _PAUSE: Final = 1.0
-#: Seconds after which a read that Traefik had begun at the former master is over.
-_READ: Final = 0.5
 #: Seconds after which Traefik is notified again, one after another. Its client may hear of the new master later than
 #: the hub, or in the midst of a read, which then is of a part of each server.
 _REMINDERS: Final = (0.1, 0.2, 0.3, 0.4, 0.5)
@@ -111,7 +109,6 @@ class Follower:
         #: The last warnings about sentinels and replicas.
         self.said: set[str] = set()
         self._opinions: dict[int, Opinion] = {}
-        self._moved_at = float("-inf")
         self._tasks: list[asyncio.Task[None]] = []
         # Those that were the master, with the moment from which on no client can be listening there.
         self._former: dict[Address, tuple[Any, float]] = {}
@@ -156,10 +153,6 @@ class Follower:
         for pause in _REMINDERS:
             await asyncio.sleep(pause)
             self.wake()
-
-    async def settled(self) -> None:
-        """Wait until what Traefik had begun to read at a former master is over: it would go on at the new one."""
-        await asyncio.sleep(self._moved_at + _READ - asyncio.get_running_loop().time())
 
     async def _hear(self, number: int, sentinel: Any) -> None:
         """Follow one sentinel: ask it whenever it says that something has changed, and now and then."""
@@ -211,9 +204,8 @@ class Follower:
         before, self.master = self.master, address
         self._log.info("The master of Redis is now %s, as the sentinels say.", endpoint(*address))
         if before is not None:
-            self._moved_at = asyncio.get_running_loop().time()
             redis, _ = self._former.get(before) or (connect(alone(self._connection, before), _PATIENCE), 0.0)
-            self._former[before] = redis, self._moved_at + _FORMER
+            self._former[before] = redis, asyncio.get_running_loop().time() + _FORMER
             self.moved()
             self._begin(self._remind())
         await self._redis.lead(address)

@@ -292,8 +292,6 @@ class RedisStore(Store):
     async def admit_traefik(self) -> None:
         """See :meth:`kvproxy.store.base.Store.admit_traefik`: behind the fence, so where all was written."""
         if (login := self._admits) is not None:
-            if self._follower is not None:
-                await self._follower.settled()
             await self._try(lambda: self._admit(login))
             await self._try(lambda: login.revoke_former(self._redis))
 
@@ -303,7 +301,7 @@ class RedisStore(Store):
                 raise self._moved()
             return [login.command, login.question]
 
-        _, answer = await transact(self._redis, self._fence_key, commands)
+        _, answer = await transact(self._redis, self._fence_key, commands, await login.pause(self._redis))
         self._made = described(answer)
         if not self._lets_in():
             self._let_in_at = self._master()

@@ -7,6 +7,7 @@ texts repeat parts of the commands.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Sequence
 from contextlib import aclosing
 from typing import Any, Final, TypeAlias
@@ -23,7 +24,9 @@ class KeyChanged(RedisError):
     """The watched key was changed by another client; nothing has been applied."""
 
 
-async def transact(redis: Any, key: str, commands: Callable[[bytes | None], Sequence[Command]]) -> list[Any]:
+async def transact(
+    redis: Any, key: str, commands: Callable[[bytes | None], Sequence[Command]], pause: float = 0.0
+) -> list[Any]:
     """Run commands in a transaction that holds only if a key stays as it is.
 
     Args:
@@ -31,6 +34,7 @@ async def transact(redis: Any, key: str, commands: Callable[[bytes | None], Sequ
         key: the watched key.
         commands: gives the commands for the key's value; none to give the transaction up. An error of its own is
             passed on, and gives it up as well.
+        pause: seconds to wait before they are sent. A server that is restarted meanwhile gives the transaction up.
 
     Returns:
         The answers to the commands; none if it was given up.
@@ -49,6 +53,8 @@ async def transact(redis: Any, key: str, commands: Callable[[bytes | None], Sequ
             if not queue:
                 await _exchange(connection, [("DISCARD",)])
                 return []
+            if pause:
+                await asyncio.sleep(pause)
             *queued, results = await _exchange(connection, [*queue, ("EXEC",)])
         except BaseException:
             # Its watches, queued commands and pending answers must not meet its next user.

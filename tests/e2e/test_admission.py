@@ -16,13 +16,15 @@ import pytest
 
 from kvproxy.errors import ConfigurationError, StoreAuthError
 from kvproxy.testing.conformance.proxy_suite import until
-from kvproxy.testing.servers import RedisServer
+from kvproxy.testing.servers import RedisServer, slowness
 from kvproxy.testing.servers.consul import ConsulServer
 from kvproxy.testing.servers.programs import ServerError
 from kvproxy.testing.servers.redis import CLOSED
 from kvproxy_consul import TraefikConsulProxy
+from kvproxy_redis.admission import Login
 from kvproxy_redis.client import connect
 from kvproxy_redis.connection import parse_connection
+from kvproxy_redis.store import RedisStore
 from tests.faults.load import Load
 from tests.faults.site import Site
 from tests.faults.stores import STORES, Killable
@@ -96,6 +98,34 @@ async def test_users_do_not_notice_that_redis_dies_while_traefik_reads_it(tmp_pa
             await asyncio.to_thread(store.kill)
             await asyncio.to_thread(store.start)
             await site.log_in(f"/user/late{number}/")
+
+
+@pytest.mark.parametrize("again", [False, True], ids=["once", "again-meanwhile"])
+async def test_a_redis_that_has_come_back_admits_traefik_when_it_can_have_given_up_its_read(
+    redis_factory: Callable[..., RedisServer], again: bool
+) -> None:
+    """Traefik's client sends a command again for up to half a second, and so would go on reading at the new server."""
+    redis = redis_factory(appendonly=True)
+    login = Login("traefik", "s3cret")
+    store = RedisStore(parse_connection(redis.url), "traefik", "jupyterhub", admits=login)
+    loop = asyncio.get_running_loop()
+    async with contextlib.aclosing(store):
+        await store.snapshot()
+        redis.kill()
+        begin = loop.time()
+        redis.start()
+        admission = asyncio.ensure_future(store.admit_traefik())
+        if again:
+            await until(lambda: " multi=0 " in str(redis.command("CLIENT", "LIST")), SECONDS)
+            redis.kill()
+            begin = loop.time()
+            redis.start()
+        await admission
+        assert loop.time() - begin > 1
+        begin = loop.time()
+        await store.admit_traefik()
+        assert loop.time() - begin < 0.9 * slowness()
+        assert "user traefik on" in str(redis.command("ACL", "LIST"))
 
 
 async def test_a_user_of_redis_that_may_admit_traefik_is_enough(
