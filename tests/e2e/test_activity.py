@@ -27,7 +27,7 @@ from prometheus_client import REGISTRY
 from kvproxy.proxy import KVTraefikProxy
 from kvproxy.testing.conformance.proxy_suite import until
 from kvproxy.testing.hub import HubClient, HubProcess
-from kvproxy.testing.servers import EchoServer, RedisServer, TraefikServer, free_port
+from kvproxy.testing.servers import EchoServer, RedisServer, TraefikServer, free_port, within
 from kvproxy.traefik.request_counts import Sieve
 from kvproxy_redis import TraefikRedisProxy
 
@@ -72,7 +72,7 @@ async def until_active(proxy: KVTraefikProxy, spec: str, after: datetime, second
             await asyncio.sleep(0.05)
         return last
 
-    return await asyncio.wait_for(wait(), seconds)
+    return await within(wait(), seconds)
 
 
 def now() -> datetime:

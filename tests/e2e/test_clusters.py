@@ -17,6 +17,7 @@ from kvproxy.errors import RouteNotReadyError
 from kvproxy.proxy import KVTraefikProxy
 from kvproxy.store import Operation, Space, Transaction
 from kvproxy.testing.conformance.proxy_suite import until
+from kvproxy.testing.servers import within
 from kvproxy.testing.servers.clusters import ConsulCluster, EtcdCluster
 from kvproxy.testing.servers.etcd import EtcdServer
 from kvproxy.testing.servers.haproxy import HaproxyServer
@@ -123,7 +124,7 @@ async def assert_added(
     proxy: KVTraefikProxy, spec: str, target: str, client_of: Callable[..., Client], seconds: float = _SECONDS
 ) -> None:
     """A new route is served, soon."""
-    await asyncio.wait_for(proxy.add_route(spec, target, {}), seconds)
+    await within(proxy.add_route(spec, target, {}), seconds)
     assert await client_of(proxy).ask(spec) == (200, port_of(target))
 
 
@@ -295,7 +296,7 @@ async def test_without_a_majority_routes_go_on_and_new_ones_wait(
         waiting = asyncio.create_task(proxy.add_route("/user/patient/", target, {}))
         for number in lost:
             cluster.nodes[number].launch()
-        await asyncio.wait_for(waiting, _CONSUL_SECONDS)
+        await within(waiting, _CONSUL_SECONDS)
         assert await client_of(proxy).ask("/user/patient/") == (200, port_of(target))
         assert "/user/impatient/" not in await proxy.get_all_routes()
         await assert_added(proxy, "/user/later/", target, client_of)

@@ -20,7 +20,7 @@ import pytest
 from kvproxy.errors import ConfigurationError, StoreAuthError, StoreError, StoreUnavailableError
 from kvproxy.store import Operation, Space, Transaction
 from kvproxy.testing.conformance.proxy_suite import until
-from kvproxy.testing.servers import Certificates, RedisServer, TlsFront, free_port
+from kvproxy.testing.servers import Certificates, RedisServer, TlsFront, free_port, within
 from kvproxy.testing.servers.resp import ReplyError, ask
 from kvproxy_redis import TraefikRedisProxy
 from kvproxy_redis.connection import parse_connection
@@ -91,7 +91,7 @@ async def test_tls_with_an_unknown_authority_fails_at_once(
     redis = redis_factory()
     with TlsFront(redis.port, certificates) as front:
         with pytest.raises(StoreError, match=r"not trusted \(.*certificate.*\); give its authority with ssl_ca_certs"):
-            await asyncio.wait_for(start_proxy(redis_url=f"rediss://localhost:{front.port}"), 5)
+            await within(start_proxy(redis_url=f"rediss://localhost:{front.port}"), 5)
         await start_proxy(redis_url=f"rediss://localhost:{front.port}?ssl_cert_reqs=none")
 
 
@@ -108,7 +108,7 @@ async def test_a_wrong_password_fails_at_once_without_repeating_it(
     """However long the store may be late."""
     redis = redis_factory(password=PASSWORD)
     with pytest.raises(StoreAuthError, match="redis_password") as failed:
-        await asyncio.wait_for(start_proxy(redis_url=redis.url, redis_password=password, store_timeout=60), 5)
+        await within(start_proxy(redis_url=redis.url, redis_password=password, store_timeout=60), 5)
     assert PASSWORD not in str(failed.value) + caplog.text
     assert "wrong" not in str(failed.value)
 
@@ -119,7 +119,7 @@ async def test_a_user_without_rights_is_told_so_at_once(
     """Naming the user."""
     redis = redis_factory(acl=["default on nopass ~* &* +@all", "weak on >x ~* &* +@read +@connection"])
     with pytest.raises(StoreAuthError, match="'weak'"):
-        await asyncio.wait_for(start_proxy(redis_url=f"redis://weak:x@127.0.0.1:{redis.port}"), 5)
+        await within(start_proxy(redis_url=f"redis://weak:x@127.0.0.1:{redis.port}"), 5)
 
 
 @pytest.mark.parametrize("missing", ["-mset", "-hset", "-hdel", "-publish", "-multi", "-hget", "&nothing"])
@@ -327,7 +327,7 @@ async def test_an_absent_redis_is_given_up_with_a_clear_error(start_proxy: Start
     with pytest.raises(
         StoreUnavailableError, match=r"cannot be reached.*Gave up after 0.5 s \(c.KVTraefikProxy.store_timeout"
     ):
-        await asyncio.wait_for(start_proxy(redis_url=f"redis://127.0.0.1:{free_port()}", store_timeout=0.5), 5)
+        await within(start_proxy(redis_url=f"redis://127.0.0.1:{free_port()}", store_timeout=0.5), 5)
 
 
 async def test_a_cluster_is_refused(redis_factory: Callable[..., RedisServer], start_proxy: Start) -> None:

@@ -21,7 +21,7 @@ from kvproxy.store import Operation, Snapshot, Space, Transaction
 from kvproxy.testing.conformance import StoreCredentialsConformance, StoreServer, StoreServerConformance
 from kvproxy.testing.conformance.proxy import TraefikServerConformance
 from kvproxy.testing.conformance.proxy_suite import BackendUnderTest, until
-from kvproxy.testing.servers import Certificates, free_port
+from kvproxy.testing.servers import Certificates, free_port, within
 from kvproxy.testing.servers.clusters import ConsulCluster
 from kvproxy.testing.servers.consul import ConsulServer
 from kvproxy_consul import TraefikConsulProxy
@@ -151,13 +151,13 @@ async def test_tls_with_client_certificates(
     await assert_works(proxy, doors, client_of)
     await proxy.stop()
     with pytest.raises(StoreAuthError, match="asks for a client certificate"):
-        await asyncio.wait_for(start_proxy(consul_url=url, **ca), 5)
+        await within(start_proxy(consul_url=url, **ca), 5)
     with pytest.raises(StoreError, match="consul_client_ca_cert"):
-        await asyncio.wait_for(start_proxy(consul_url=url), 5)
+        await within(start_proxy(consul_url=url), 5)
     with pytest.raises(StoreError, match="begin consul_url with consuls://"):
-        await asyncio.wait_for(start_proxy(consul_url=f"consul://{consul.endpoint}"), 5)
+        await within(start_proxy(consul_url=f"consul://{consul.endpoint}"), 5)
     with pytest.raises(StoreError, match="does it speak TLS there"):
-        await asyncio.wait_for(start_proxy(consul_url=f"consuls://{consul_server.endpoint}", store_timeout=0.1), 5)
+        await within(start_proxy(consul_url=f"consuls://{consul_server.endpoint}", store_timeout=0.1), 5)
 
 
 async def test_basic_authentication_in_front_of_consul(
@@ -185,7 +185,7 @@ async def test_basic_authentication_in_front_of_consul(
         async with aiohttp.ClientSession() as session:
             traits = {"consul_url": f"http://127.0.0.1:{port}", "consul_token": guarded_consul.token}
             with pytest.raises(StoreAuthError, match="consul_username and consul_password"):
-                await asyncio.wait_for(start_proxy(**traits, consul_username="wächter", consul_password="wrong"), 5)
+                await within(start_proxy(**traits, consul_username="wächter", consul_password="wrong"), 5)
             proxy = await start_proxy(**traits, consul_username="wächter", consul_password="odd:pass%word")
             await assert_works(proxy, doors, client_of)
             await proxy.stop()
@@ -202,7 +202,7 @@ async def test_an_unknown_token_fails_at_once_without_repeating_it(
     """However long the store may be late."""
     token = "7f0d4f62-0000-4000-8000-00000000beef"
     with pytest.raises(StoreAuthError, match="consul_token") as failed:
-        await asyncio.wait_for(start_proxy(consul_url=guarded_consul.url, consul_token=token, store_timeout=60), 5)
+        await within(start_proxy(consul_url=guarded_consul.url, consul_token=token, store_timeout=60), 5)
     assert token not in str(failed.value) + caplog.text
 
 
@@ -229,7 +229,7 @@ async def test_missing_rights_are_an_error_and_never_an_empty_table(
             with pytest.raises(StoreAuthError, match="'traefik/' and 'jupyterhub/routes/'"):
                 await call()
     with pytest.raises(StoreAuthError, match="key_prefix"):
-        await asyncio.wait_for(start_proxy(consul_url=guarded_consul.url, consul_token=token), 5)
+        await within(start_proxy(consul_url=guarded_consul.url, consul_token=token), 5)
     assert guarded_consul.all() == {"traefik/a": "1", "jupyterhub/routes//x/": "2"}
 
 
@@ -324,7 +324,7 @@ async def test_a_late_consul_is_waited_for_and_said_once(
 async def test_an_absent_consul_is_given_up_with_a_clear_error(start_proxy: Start) -> None:
     """After the configured time."""
     with pytest.raises(StoreUnavailableError, match=r"cannot be reached \(Connection refused\).*Gave up after 0.5 s"):
-        await asyncio.wait_for(start_proxy(consul_url=f"consul://127.0.0.1:{free_port()}", store_timeout=0.5), 5)
+        await within(start_proxy(consul_url=f"consul://127.0.0.1:{free_port()}", store_timeout=0.5), 5)
 
 
 async def test_a_consul_without_a_leader_is_told_at_once_and_its_return_too() -> None:
@@ -339,7 +339,7 @@ async def test_a_consul_without_a_leader_is_told_at_once_and_its_return_too() ->
             await until_true(store.unreachable, 20)
             for call in (store.snapshot, store.check, lambda: store.apply(ONE)):
                 with pytest.raises(StoreUnavailableError, match="knows of no leader at the moment"):
-                    await asyncio.wait_for(call(), 2)
+                    await within(call(), 2)
             await asyncio.to_thread(cluster.nodes[1].start)
             assert not await store.unreachable()
             assert await store.snapshot() == Snapshot()

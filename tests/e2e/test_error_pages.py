@@ -15,7 +15,7 @@ from aiohttp import web
 
 from kvproxy.testing.conformance.proxy_tree import groups_in
 from kvproxy.testing.hub import HubClient, HubProcess
-from kvproxy.testing.servers import EchoServer, RedisServer, free_port
+from kvproxy.testing.servers import EchoServer, RedisServer, free_port, within
 from kvproxy_redis import TraefikRedisProxy
 
 from .proxies import Start, serving
@@ -168,7 +168,7 @@ async def test_websockets_and_streams_are_not_held_up(
     async with serving(stream) as target, aiohttp.ClientSession() as session:
         await proxy.add_route("/user/ada/", target, ADA)
         async with session.get(f"{proxy.public_url}user/ada/") as answer:
-            assert await asyncio.wait_for(answer.content.readexactly(5), 10) == b"first"
+            assert await within(answer.content.readexactly(5), 10) == b"first"
             go_on.set()
             assert len(await answer.read()) == 3_000_000
         await proxy.add_route("/user/bob/", echo_server("bob").url, {"user": "bob"})
@@ -197,7 +197,7 @@ async def test_in_a_tree_too(start_proxy: Start, hub: SimpleNamespace, echo_serv
                 return
             await asyncio.sleep(0.1)
 
-    await asyncio.wait_for(grouped(), 60)
+    await within(grouped(), 60)
     await proxy.add_route("/user/student7/", nobody(), {"user": "student7"})
     status, text, _ = await ask(f"{proxy.public_url}user/student7/lab")
     assert (status, PAGE in text) == (503, True)
@@ -222,7 +222,7 @@ async def test_where_the_hub_is_gone_too_the_answer_is_plain(start_proxy: Start)
     """At once, as without it."""
     proxy = await start_proxy(hub=SimpleNamespace(url=f"{nobody()}/hub/"))
     await proxy.add_route("/user/ada/", nobody(), ADA)
-    status, text, _ = await asyncio.wait_for(ask(f"{proxy.public_url}user/ada/"), 10)
+    status, text, _ = await within(ask(f"{proxy.public_url}user/ada/"), 10)
     assert (status, text) == (503, "Bad Gateway")
 
 
@@ -236,7 +236,7 @@ async def test_an_external_traefik_has_them(external: Callable[..., TraefikRedis
             await asyncio.sleep(0.05)
 
     assert PAGE in (await ask(f"{proxy.public_url}user/ada/"))[1]
-    await asyncio.wait_for(wait(), 20)
+    await within(wait(), 20)
 
 
 @pytest.mark.hub
@@ -279,4 +279,4 @@ async def until_gone(client: HubClient) -> None:
         while await client.servers():
             await asyncio.sleep(0.2)
 
-    await asyncio.wait_for(wait(), 60)
+    await within(wait(), 60)

@@ -20,7 +20,7 @@ from kvproxy.testing.conformance import StoreCredentialsConformance, StoreServer
 from kvproxy.testing.conformance.proxy import TraefikServerConformance
 from kvproxy.testing.conformance.proxy_suite import BackendUnderTest, until
 from kvproxy.testing.kv_fixtures import ROOT_PASSWORD
-from kvproxy.testing.servers import Certificates, free_port
+from kvproxy.testing.servers import Certificates, free_port, within
 from kvproxy.testing.servers.etcd import EtcdServer
 from kvproxy_etcd import TraefikEtcdProxy
 from kvproxy_etcd.connection import parse_connection
@@ -147,7 +147,7 @@ async def test_tls_with_client_certificates(
     await assert_works(proxy, doors, client_of)
     await proxy.stop()
     with pytest.raises(StoreAuthError, match="etcd_client_cert_crt"):
-        await asyncio.wait_for(start_proxy(etcd_url=etcd.url, etcd_client_ca_cert=str(certificates.ca)), 5)
+        await within(start_proxy(etcd_url=etcd.url, etcd_client_ca_cert=str(certificates.ca)), 5)
 
 
 async def test_tls_that_does_not_fit_fails_at_once(
@@ -157,11 +157,11 @@ async def test_tls_that_does_not_fit_fails_at_once(
     etcd = etcd_factory(certificates=certificates, root_password=PASSWORD)
     login = {"etcd_username": "root", "etcd_password": PASSWORD}
     with pytest.raises(StoreError, match="etcd_client_ca_cert"):
-        await asyncio.wait_for(start_proxy(etcd_url=etcd.url, **login), 5)
+        await within(start_proxy(etcd_url=etcd.url, **login), 5)
     with pytest.raises(StoreError, match="does it speak TLS there"):
-        await asyncio.wait_for(start_proxy(etcd_url=f"etcds://{etcd_server.endpoint}", store_timeout=0.1), 5)
+        await within(start_proxy(etcd_url=f"etcds://{etcd_server.endpoint}", store_timeout=0.1), 5)
     with pytest.raises(StoreError, match="begin etcd_url with etcds://"):
-        await asyncio.wait_for(start_proxy(etcd_url=f"etcd://{etcd.endpoint}", store_timeout=0.1, **login), 5)
+        await within(start_proxy(etcd_url=f"etcd://{etcd.endpoint}", store_timeout=0.1, **login), 5)
     await start_proxy(etcd_url=etcd.url, etcd_client_kwargs={"verify": False}, **login)
 
 
@@ -196,7 +196,7 @@ async def test_wrong_credentials_fail_at_once_without_repeating_them(
     """However long the store may be late."""
     etcd = etcd_factory(version=version, root_password=PASSWORD)
     with pytest.raises(StoreAuthError, match="etcd_username and etcd_password") as failed:
-        await asyncio.wait_for(
+        await within(
             start_proxy(etcd_url=etcd.url, etcd_username=login[0], etcd_password=login[1], store_timeout=60), 5
         )
     assert "wrong" not in str(failed.value) + caplog.text
@@ -213,7 +213,7 @@ async def test_a_user_without_rights_is_told_so_at_once(
     etcd = etcd_factory(root_password=PASSWORD)
     etcd.add_user("weak", "x", rights=rights)
     with pytest.raises(StoreAuthError, match="'weak'"):
-        await asyncio.wait_for(start_proxy(etcd_url=f"etcd://weak:x@{etcd.endpoint}"), 5)
+        await within(start_proxy(etcd_url=f"etcd://weak:x@{etcd.endpoint}"), 5)
 
 
 @pytest.mark.parametrize("version", ["3.4", "3.5"])
@@ -375,7 +375,7 @@ async def test_a_late_etcd_is_waited_for_and_said_once(
 async def test_an_absent_etcd_is_given_up_with_a_clear_error(start_proxy: Start) -> None:
     """After the configured time."""
     with pytest.raises(StoreUnavailableError, match=r"cannot be reached.*Gave up after 0.5 s"):
-        await asyncio.wait_for(start_proxy(etcd_url=f"etcd://127.0.0.1:{free_port()}", store_timeout=0.5), 5)
+        await within(start_proxy(etcd_url=f"etcd://127.0.0.1:{free_port()}", store_timeout=0.5), 5)
 
 
 @pytest.mark.parametrize("version", ["3.4", "3.5"])
@@ -422,7 +422,7 @@ async def test_members_of_different_clusters_are_refused(
     """At the second, the table would seem to be empty."""
     ends = ",".join(etcd_factory().endpoint for _ in range(2))
     with pytest.raises(ConfigurationError, match="etcd_url names members of different clusters"):
-        await asyncio.wait_for(start_proxy(etcd_url=f"etcd://{ends}"), 5)
+        await within(start_proxy(etcd_url=f"etcd://{ends}"), 5)
 
 
 # -- how the keys lie in etcd

@@ -21,7 +21,7 @@ from kvproxy.errors import RouteRejectedError, StoreError
 from kvproxy.testing.conformance.proxy import TraefikConformance
 from kvproxy.testing.conformance.proxy_names import as_hub, as_literal
 from kvproxy.testing.conformance.proxy_suite import BackendUnderTest
-from kvproxy.testing.servers import TraefikServer, free_port
+from kvproxy.testing.servers import TraefikServer, free_port, within
 from kvproxy_file import TraefikFileProviderProxy
 
 from .proxies import Client, Doors, add_all, port_of
@@ -118,7 +118,7 @@ async def until_served(client: Client, path: str, answer: tuple[int, str]) -> No
         while await client.ask(path) != answer:
             await asyncio.sleep(0.02)
 
-    await asyncio.wait_for(wait(), 10)
+    await within(wait(), 10)
 
 
 async def reloads(proxy: TraefikFileProviderProxy) -> int:

@@ -25,7 +25,7 @@ import pytest
 from kvproxy.errors import ConfigurationError, RouteNotReadyError, StoppedError, StoreError, TraefikError
 from kvproxy.process.launch import check_free
 from kvproxy.testing.conformance.proxy_suite import until
-from kvproxy.testing.servers import Certificates, RedisServer, TraefikServer, free_port
+from kvproxy.testing.servers import Certificates, RedisServer, TraefikServer, free_port, within
 from kvproxy_redis import TraefikRedisProxy
 
 from .proxies import TOML, Client, Doors, External, Start, complaints, port_of
@@ -107,7 +107,7 @@ async def test_a_failing_start_is_one_sentence_and_leaves_nothing_behind(
     if trouble == "traefik":
         monkeypatch.setattr("shutil.which", lambda *args, **kwargs: None)
     with pytest.raises((ConfigurationError, TraefikError, StoreError), match=sentence):
-        await asyncio.wait_for(start_proxy(**traits), 10)
+        await within(start_proxy(**traits), 10)
     assert {process.pid for process in traefiks()} == before
     assert list(tmp_path.iterdir()) == []
     assert [record for record in caplog.records if record.levelno == logging.CRITICAL]

@@ -16,7 +16,7 @@ import pytest
 from kvproxy.errors import StoreAuthError, StoreError, StoreUnavailableError, StoreWriteRefusedError
 from kvproxy.store import Operation, Space, Transaction
 from kvproxy.testing.conformance.proxy_suite import until
-from kvproxy.testing.servers import RedisServer, free_port
+from kvproxy.testing.servers import RedisServer, free_port, within
 from kvproxy.testing.servers.resp import ask
 from kvproxy_redis.connection import parse_connection
 from kvproxy_redis.store import RedisStore
@@ -73,12 +73,12 @@ async def test_a_refused_change_leaves_nothing_under_way_and_all_can_be_read(
                     return error
                 await asyncio.sleep(0.05)
 
-        error = await asyncio.wait_for(refused(), SECONDS)
+        error = await within(refused(), SECONDS)
         assert re.search(sentence, str(error))
         assert SECRET not in str(error)
         assert "MSET" not in str(error)
         # A read that began with a write would be refused as well.
-        snapshot = await asyncio.wait_for(store.snapshot(), SECONDS)
+        snapshot = await within(store.snapshot(), SECONDS)
         assert snapshot.config["http/a"] == SECRET
 
 

@@ -10,7 +10,7 @@ from collections.abc import Callable
 import pytest
 from aiohttp import web
 
-from kvproxy.testing.servers import EchoServer
+from kvproxy.testing.servers import EchoServer, within
 
 from .proxies import Client, Start, port_of, serving
 
@@ -85,7 +85,7 @@ async def test_a_request_that_is_not_complete_in_time_is_cut_off_and_nothing_els
         reader, writer = await asyncio.open_connection("127.0.0.1", int(port_of(proxy.public_url)))
         writer.write(text)
         try:
-            return await asyncio.wait_for(reader.read(), 30)
+            return await within(reader.read(), 30)
         finally:
             writer.close()
             with contextlib.suppress(OSError):

@@ -12,7 +12,7 @@ import pytest
 
 from kvproxy.errors import ConfigurationError, KVProxyError, StoreAuthError, StoreUnavailableError
 from kvproxy.testing.conformance.proxy_suite import until
-from kvproxy.testing.servers import Certificates, RedisServer, free_port
+from kvproxy.testing.servers import Certificates, RedisServer, free_port, within
 from kvproxy.testing.servers.network import Network
 from kvproxy.testing.servers.programs import ServerError
 from kvproxy.testing.servers.redis_tls import redis_with_tls
@@ -196,7 +196,7 @@ async def test_a_sentinel_that_is_away_keeps_no_hub_from_starting(
     """Not even the first one of those that are named; it is said."""
     group = sentinel_factory(ACCESS)
     group.sentinels[0].kill()
-    proxy = await asyncio.wait_for(start_proxy(**settings(group), **LOGIN), 15)
+    proxy = await within(start_proxy(**settings(group), **LOGIN), 15)
     target = await doors.open()
     await proxy.add_route("/user/ada/", target, {"user": "ada"})
     assert await client_of(proxy).ask("/user/ada/") == (200, port_of(target))
@@ -247,7 +247,7 @@ async def test_permanent_errors_are_reported_at_once(
 ) -> None:
     """However long the store may be late; in one sentence, without a password."""
     with pytest.raises(kind, match=sentence) as refused:
-        await asyncio.wait_for(start_proxy(**settings(quiet_group), **{**LOGIN, **wrong}, store_timeout=60), 10)
+        await within(start_proxy(**settings(quiet_group), **{**LOGIN, **wrong}, store_timeout=60), 10)
     assert PASSWORD not in str(refused.value) + caplog.text
 
 
@@ -285,7 +285,7 @@ async def test_unreachable_sentinels_are_given_up(start_proxy: Start) -> None:
     """After the configured time."""
     traits = {"redis_sentinels": f"127.0.0.1:{free_port()}, 127.0.0.1:{free_port()}", "redis_url": "redis:///0"}
     with pytest.raises(StoreUnavailableError, match=r"sentinel at .* cannot be reached.*Gave up after 0.5 s"):
-        await asyncio.wait_for(start_proxy(**traits, store_timeout=0.5), 5)
+        await within(start_proxy(**traits, store_timeout=0.5), 5)
 
 
 async def test_nothing_secret_is_shown_and_each_comes_as_its_own_user(
@@ -353,4 +353,4 @@ async def test_tls_with_an_unknown_authority_fails_at_once(
         pytest.skip(str(error))
     group = sentinel_factory(certificates=certificates, program=program)
     with pytest.raises(KVProxyError, match=r"sentinel at .*ssl_ca_certs"):
-        await asyncio.wait_for(start_proxy(**settings(group) | {"redis_url": "rediss:///0"}), 10)
+        await within(start_proxy(**settings(group) | {"redis_url": "rediss:///0"}), 10)

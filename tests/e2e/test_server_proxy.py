@@ -5,7 +5,6 @@ They are the scripts in applications/, each on an HTTP library of its own.
 
 from __future__ import annotations
 
-import asyncio
 import json
 import sys
 from collections.abc import Iterator
@@ -17,7 +16,7 @@ import pytest
 from yarl import URL
 
 from kvproxy.testing.hub import HubClient, HubProcess
-from kvproxy.testing.servers import RedisServer, free_port
+from kvproxy.testing.servers import RedisServer, free_port, within
 
 pytestmark = [pytest.mark.hub, pytest.mark.timeout(240)]
 
@@ -142,10 +141,10 @@ async def test_an_event_arrives_before_the_next_one_is_sent(hub: HubProcess) -> 
         path = f"{ada.server_path()}news/events"
         async with ada.session.get(hub.url + path, headers={"Accept": "text/event-stream"}) as stream:
             assert (stream.status, stream.content_type) == (200, "text/event-stream")
-            first = await asyncio.wait_for(stream.content.readuntil(b"\n\n"), 10)
+            first = await within(stream.content.readuntil(b"\n\n"), 10)
             assert first == b"data: first\n\n"
             assert (await ada.browse(path, {"send": "it"})).text == "asked"
-            assert await asyncio.wait_for(stream.content.read(), 10) == b"data: second\n\n"
+            assert await within(stream.content.read(), 10) == b"data: second\n\n"
 
 
 async def test_an_applications_own_502_passes_below_an_excepted_path(hub: HubProcess) -> None:

@@ -28,6 +28,7 @@ from kvproxy.testing.servers import (
     free_port,
     programs,
     wait_until,
+    within,
 )
 from kvproxy.testing.servers.redis import CLOSED
 
@@ -228,3 +229,18 @@ def test_traefik_that_cannot_start_says_why(tmp_path):
 def test_waiting_has_an_end():
     with pytest.raises(TimeoutError, match=r"Not within 0.01 seconds: pigs fly\."):
         wait_until(lambda: False, "pigs fly", 0.01)
+
+
+async def test_awaiting_has_an_end_too():
+    """The work is cancelled then; an error that it raises in time is passed on."""
+    work = asyncio.ensure_future(asyncio.sleep(3600))
+    with pytest.raises(asyncio.TimeoutError):
+        await within(work, 0.01)
+    assert work.cancelled()
+    with pytest.raises(KeyError):
+        await within(raising(KeyError()), 60)
+    assert await within(asyncio.sleep(0, "done"), 60) == "done"
+
+
+async def raising(error: Exception) -> None:
+    raise error

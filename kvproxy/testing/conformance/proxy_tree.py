@@ -18,6 +18,7 @@ from kvproxy.routing.route import make_route
 from kvproxy.store.base import Store
 from kvproxy.testing.conformance import oracle
 from kvproxy.testing.conformance.proxy_suite import ClientOf, Start, StoreOf
+from kvproxy.testing.servers import within
 from kvproxy.testing.servers.named import Doors, RawClient, port_of
 
 #: Routes that come and go; ``KVPROXY_CHURN=5000`` is what is promised, and takes its time.
@@ -45,7 +46,7 @@ async def until_groups(store: Store, wanted: Callable[[int], bool], seconds: flo
             before = now
             await asyncio.sleep(0.2)
 
-    await asyncio.wait_for(wait(), seconds)
+    await within(wait(), seconds)
 
 
 class Crowd:

@@ -33,6 +33,7 @@ import pytest
 from kvproxy.errors import StoreAuthError, StoreChangedError, StoreError, StoreUnavailableError
 from kvproxy.store.base import Capabilities, Operation, Snapshot, Space, Store, Transaction
 from kvproxy.testing.conformance.suite import Kit
+from kvproxy.testing.servers import within
 
 #: Seconds within which a store has to notice that its server is gone, or is back.
 PATIENCE = 30.0
@@ -324,10 +325,10 @@ class StoreServerConformance(StoreConformance):
             server.stop()
             for call in (store.snapshot, store.check, lambda: put(store, *setting(b="1"))):
                 with pytest.raises(StoreUnavailableError):
-                    await asyncio.wait_for(call(), PATIENCE)
-            assert await asyncio.wait_for(store.unreachable(), PATIENCE) in {True, False}
+                    await within(call(), PATIENCE)
+            assert await within(store.unreachable(), PATIENCE) in {True, False}
             server.start()
-            await asyncio.wait_for(_until_available(lambda: put(store, *setting(c="1"))), PATIENCE)
+            await within(_until_available(lambda: put(store, *setting(c="1"))), PATIENCE)
             assert not await store.unreachable()
             assert (await store.snapshot()).config["c"] == "1"
 
@@ -341,9 +342,9 @@ class StoreCredentialsConformance(StoreConformance):
         store = server.open_refused()
         try:
             with pytest.raises(StoreAuthError):
-                await asyncio.wait_for(store.check(), 5)
+                await within(store.check(), 5)
             with pytest.raises(StoreAuthError):
-                await asyncio.wait_for(store.snapshot(), PATIENCE)
+                await within(store.snapshot(), PATIENCE)
         finally:
             await store.aclose()
 

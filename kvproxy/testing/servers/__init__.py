@@ -9,6 +9,7 @@ from kvproxy.testing.servers.programs import (
     find_traefik,
     slowness,
     wait_until,
+    within,
 )
 from kvproxy.testing.servers.redis import RedisServer
 from kvproxy.testing.servers.tcp_proxy import TcpProxy
@@ -29,4 +30,5 @@ __all__ = [
     "free_port",
     "slowness",
     "wait_until",
+    "within",
 ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import atexit
 import contextlib
 import importlib.util
@@ -15,7 +16,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
 from typing import BinaryIO, Protocol, TypeVar
 
@@ -81,6 +82,26 @@ def wait_until(condition: Callable[[], T], what: str, seconds: float = 10) -> T:
         time.sleep(pause)
         pause = min(pause * 1.5, 0.1)
     return value
+
+
+async def within(work: Awaitable[T], seconds: float) -> T:
+    """Await something for the given seconds at most, or more on a machine that is busy.
+
+    Raises:
+        asyncio.TimeoutError: if it takes longer; it is cancelled.
+    """
+    task, begin = asyncio.ensure_future(work), time.monotonic()
+    try:
+        while (left := begin + seconds * slowness() - time.monotonic()) > 0 and not task.done():
+            # The machine may become busy while this waits.
+            await asyncio.wait([task], timeout=left)
+    finally:
+        if not task.done():
+            task.cancel()
+            await asyncio.wait([task])
+    if task.cancelled():
+        raise asyncio.TimeoutError
+    return task.result()
 
 
 def heed_interrupts() -> None:
