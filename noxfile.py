@@ -18,13 +18,15 @@ nox.options.reuse_existing_virtualenvs = True
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
 COMPAT_PYTHONS = ["3.10", "3.12", "3.13", "3.14"]
-#: Most tests wait for servers more than they compute, so two processes more than there are cores; still more of them
-#: disturb each other.
-PROCESSES = min((os.cpu_count() or 1) + 2, 4)
+CORES = os.cpu_count() or 1
 #: Shared servers of a module or class are started once. tests/conftest.py gives the order.
-PARALLEL = ["--numprocesses", str(PROCESSES), "--dist", "loadscope", "--no-loadscope-reorder"]
-#: Tests that need no servers.
+BY_SCOPE = ["--dist", "loadscope", "--no-loadscope-reorder", "--numprocesses"]
+#: Most tests wait for servers more than they compute, so four processes more than there are cores; still more of them
+#: disturb each other.
+PARALLEL = [*BY_SCOPE, str(min(CORES + 4, 6))]
+#: Tests that need no servers, and never wait.
 SERVERLESS = ["tests/unit", "tests/integration"]
+COMPUTING = [*BY_SCOPE, str(CORES)]
 #: Benchmarks that measure other proxies too.
 WITH_PEERS = {"benchmarks", "benchmarks.tiers"}
 REPORT = ["-p", "kvproxy.testing.report", "--conformance-report"]
@@ -64,7 +66,8 @@ def tests(session: nox.Session) -> None:
     session.install("-e", ".[demo,test,examples]")
     arguments = session.posargs or ["tests"]
     folders = all(Path(argument).is_dir() for argument in arguments)
-    session.run("pytest", *([*PARALLEL, "-m", "not endurance"] if folders else []), *arguments)
+    parallel = COMPUTING if set(arguments) <= set(SERVERLESS) else PARALLEL
+    session.run("pytest", *([*parallel, "-m", "not endurance"] if folders else []), *arguments)
 
 
 @nox.session
@@ -73,7 +76,7 @@ def endurance(session: nox.Session) -> None:
     session.install("-e", ".[demo,test,examples]")
     session.run("pytest", "-m", "endurance", *(session.posargs or ["tests"]))
     if not session.posargs:
-        session.run("pytest", *PARALLEL, "--hypothesis-profile", "endurance", *SERVERLESS)
+        session.run("pytest", *COMPUTING, "--hypothesis-profile", "endurance", *SERVERLESS)
 
 
 @nox.session
@@ -81,7 +84,7 @@ def coverage(session: nox.Session) -> None:
     """Branch coverage of the tests that need no servers; below the floor in pyproject.toml it fails."""
     session.install("-e", ".[demo,test]", "pytest-cov>=6")
     options = ["-m", "not endurance", "--cov", "--cov-report=term:skip-covered"]
-    session.run("pytest", *PARALLEL, *options, *(session.posargs or SERVERLESS))
+    session.run("pytest", *COMPUTING, *options, *(session.posargs or SERVERLESS))
 
 
 @nox.session
