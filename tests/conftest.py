@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, settings
 from kvproxy.testing.servers.programs import heed_interrupts
 
 # How long an example takes depends on what else the machine does, and says nothing about the law.
-settings.register_profile("kvproxy", deadline=None, suppress_health_check=[HealthCheck.too_slow], max_examples=60)
+settings.register_profile("kvproxy", deadline=None, suppress_health_check=[HealthCheck.too_slow], max_examples=30)
 # nox -s endurance tries far more.
 settings.register_profile("endurance", settings.get_profile("kvproxy"), max_examples=1000)
 settings.load_profile("kvproxy")

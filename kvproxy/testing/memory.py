@@ -188,6 +188,9 @@ class MemoryTraefik:
     def __init__(self, store: MemoryStore) -> None:
         self._store = store
         self._loaded: dict[str, str] = {}
+        # The same by the names of a kind, as of the last question; looking through all keys each time takes long.
+        self._sorted: dict[str, str] = {}
+        self._fields: dict[str, dict[str, str]] = {}
         #: The version that it reports.
         self.release = "3.7.15"
         #: The number of times that it was woken.
@@ -256,13 +259,32 @@ class MemoryTraefik:
         if self.failure is not None:
             raise self.failure
 
+    def _sort(self) -> None:
+        if self._loaded == self._sorted:
+            return
+        before, now = self._sorted.items(), self._loaded.items()
+        for key, _ in before - now:
+            path, field = _split(key)
+            self._fields.get(path, {}).pop(field, None)
+        for key, value in now - before:
+            path, field = _split(key)
+            if field:
+                self._fields.setdefault(path, {})[field] = value
+        self._sorted = dict(self._loaded)
+
     def _node(self, path: str) -> dict[str, Any] | None:
+        self._sort()
         node: dict[str, Any] = {}
-        for key, value in self._loaded.items():
-            if key.startswith(path + "/"):
-                *parents, leaf = key[len(path) + 1 :].split("/")
-                at = node
-                for parent in parents:
-                    at = at.setdefault(parent, {})
-                at[leaf] = value
+        for field, value in self._fields.get(path, {}).items():
+            *parents, leaf = field.split("/")
+            at = node
+            for parent in parents:
+                at = at.setdefault(parent, {})
+            at[leaf] = value
         return node or None
+
+
+def _split(key: str) -> tuple[str, str]:
+    """Cut a key such as ``http/routers/name/rule`` behind its name."""
+    protocol, kind, name, field, *_ = [*key.split("/", 3), "", "", ""]
+    return f"{protocol}/{kind}/{name}", field

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import ast
+import functools
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable
 from pathlib import Path
-
-import pytest
 
 import kvproxy
 
@@ -68,18 +67,19 @@ HUBS_OWN = {"proxy", "cli", "service", "testing", "demo"}
 HUBS_FRIENDS = {"metrics.py"}
 
 
-def imports(file: Path) -> Iterator[str]:
+@functools.cache
+def imports(file: Path) -> frozenset[str]:
     """The modules that a file imports, absolute."""
-    package = list(file.relative_to(ROOT).with_suffix("").parts[:-1])
+    package, found = list(file.relative_to(ROOT).with_suffix("").parts[:-1]), set()
     for node in ast.walk(ast.parse(file.read_text())):
         if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names)
+            found |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
             above = package[: len(package) - node.level + 1] if node.level else []
             module = ".".join([*above, *([node.module] if node.module else [])])
-            yield module
             # A module out of a package.
-            yield from (f"{module}.{alias.name}" for alias in node.names if is_module(f"{module}.{alias.name}"))
+            found |= {module, *(name for alias in node.names if is_module(name := f"{module}.{alias.name}"))}
+    return frozenset(found)
 
 
 def is_module(name: str) -> bool:
@@ -101,54 +101,56 @@ def test_imports_run_down() -> None:
     assert ended.returncode == 0, ended.stdout
 
 
-@pytest.mark.parametrize("file", CORE, ids=lambda file: str(file.relative_to(ROOT)))
-def test_the_core_knows_no_backend_by_name(file: Path) -> None:
+def findings(files: Iterable[Path], wrong: Callable[[Path], Iterable[str]]) -> dict[str, list[str]]:
+    """Everything that is wrong with files, by their paths."""
+    found = {str(file.relative_to(ROOT)): sorted(wrong(file)) for file in files}
+    assert found
+    return {path: words for path, words in found.items() if words}
+
+
+def test_the_core_knows_no_backend_by_name() -> None:
     """Backends import kvproxy, never the other way round."""
-    assert not [module for module in imports(file) if re.match(r"kvproxy_|redis\b", module)]
+    assert findings(CORE, lambda file: {name for name in imports(file) if re.match(r"kvproxy_|redis\b", name)}) == {}
 
 
-@pytest.mark.parametrize(
-    "file", [file for file in MODULES if is_pure(str(file.relative_to(ROOT).with_suffix("")))], ids=str
-)
-def test_pure_modules_do_no_io(file: Path) -> None:
+def test_pure_modules_do_no_io() -> None:
     """They import neither the event loop nor anything that talks to the outside, and nothing of ours that does."""
-    found = set(imports(file))
-    assert not {module.split(".")[0] for module in found} & IO
-    ours = {module for module in found if module.startswith("kvproxy") and is_module(module)}
-    assert not {module for module in ours if not is_pure(module)}
-    if "cli" in file.parts:
-        assert not {module.split(".")[0] for module in found} & {"click", "rich"}
+
+    def impure(file: Path) -> set[str]:
+        refused = IO | ({"click", "rich"} if "cli" in file.parts else set())
+        ours = {name for name in imports(file) if name.startswith("kvproxy") and is_module(name)}
+        return {name for name in imports(file) if name.split(".")[0] in refused} | {
+            name for name in ours if not is_pure(name)
+        }
+
+    assert findings((file for file in MODULES if is_pure(str(file.relative_to(ROOT).with_suffix("")))), impure) == {}
 
 
-@pytest.mark.parametrize("name", PURE)
-def test_pure_modules_exist(name: str) -> None:
+def test_pure_modules_exist() -> None:
     """A name that leads nowhere would test nothing."""
-    assert (ROOT / "kvproxy" / name).is_dir() or (ROOT / "kvproxy" / f"{name}.py").exists()
+    places = {name: ROOT / "kvproxy" / name for name in PURE}
+    assert [name for name, place in places.items() if not (place.is_dir() or place.with_suffix(".py").exists())] == []
 
 
-@pytest.mark.parametrize("file", MODULES, ids=lambda file: str(file.relative_to(ROOT)))
-def test_only_the_proxies_know_the_hub_and_traitlets(file: Path) -> None:
+def test_only_the_proxies_know_the_hub_and_traitlets() -> None:
     """The rest can be tested without a hub."""
-    found = {module.split(".")[0] for module in imports(file)} & {"traitlets", "jupyterhub"}
-    assert not found or file.relative_to(ROOT).parts[1] in HUBS_OWN or file.name in HUBS_FRIENDS
+    others = [
+        file for file in MODULES if file.relative_to(ROOT).parts[1] not in HUBS_OWN and file.name not in HUBS_FRIENDS
+    ]
+    known = {"traitlets", "jupyterhub"}
+    assert findings(others, lambda file: {name for name in imports(file) if name.split(".")[0] in known}) == {}
 
 
-@pytest.mark.parametrize(
-    "file", [*CORE, *sorted((ROOT / "backends").rglob("*.py"))], ids=lambda file: str(file.relative_to(ROOT))
-)
-def test_modules_are_short(file: Path) -> None:
+def test_modules_are_short() -> None:
     """A longer one has several reasons to change, and is cut at its joints."""
-    assert len(file.read_text().splitlines()) <= 400
+    lengths = {file: len(file.read_text().splitlines()) for file in [*CORE, *(ROOT / "backends").rglob("*.py")]}
+    assert {str(file.relative_to(ROOT)): length for file, length in lengths.items() if length > 400} == {}
 
 
-@pytest.mark.parametrize(
-    "file",
-    [file for file in MODULES if file.relative_to(ROOT).parts[1] in HUBS_OWN - {"proxy"}],
-    ids=lambda file: str(file.relative_to(ROOT)),
-)
-def test_only_the_proxies_use_their_private_names(file: Path) -> None:
+def test_only_the_proxies_use_their_private_names() -> None:
     """Commands, the page for administrators and the kit use what a plugin's author may use, too."""
-    assert not re.findall(r"\bproxy\._\w+", file.read_text())
+    others = [file for file in MODULES if file.relative_to(ROOT).parts[1] in HUBS_OWN - {"proxy"}]
+    assert findings(others, lambda file: re.findall(r"\bproxy\._\w+", file.read_text())) == {}
 
 
 def test_the_facade_is_sorted_and_complete() -> None:
