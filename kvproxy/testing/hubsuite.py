@@ -29,16 +29,19 @@ from urllib.parse import urlsplit
 from weakref import WeakSet
 
 import pytest
+from jupyterhub import utils
 from jupyterhub.tests.mocking import MockHub
 from traitlets.config.loader import PyFileConfigLoader
 
-from kvproxy.testing.servers import RedisServer, free_port
+from kvproxy.testing.servers import RedisServer, free_port, slowness
 from kvproxy.testing.servers.programs import heed_interrupts
 
 _HOST_VARIABLE: Final = "JUPYTERHUB_TEST_SUBDOMAIN_HOST"
 _SSL_VARIABLE: Final = "SSL_ENABLED"
 #: Seconds in which a user's server starts or stops, also on a busy machine.
 _START_SECONDS: Final = 100
+#: Functions of test modules whose only default is the number of seconds that they wait for.
+_WAITS: Final = {"wait_for_spawner"}
 #: Texts in the source of tests that are about configurable-http-proxy itself, and in which way.
 _OTHER_PROXY: Final = {
     "configurable-http-proxy": "starts configurable-http-proxy itself",
@@ -89,6 +92,7 @@ class HubSuite:
         self._patch_hub(patch)
         self._patch_stop(patch)
         self._patch_checks(patch)
+        self._patch_patience(patch)
         if self.host:
             self._patch_names(patch, self.host)
 
@@ -104,9 +108,14 @@ class HubSuite:
         self._cleanup.close()
 
     def pytest_collection_modifyitems(self, items: Iterable[pytest.Item]) -> None:
-        """Skip the tests that are about configurable-http-proxy whatever the hub's proxy class is."""
+        """Skip the tests that are about configurable-http-proxy whatever the hub's proxy class is.
+
+        And have those that wait for a server, for ten seconds by themselves, wait for it on a slow machine, too.
+        """
         for item in items:
             if isinstance(item, pytest.Function):
+                for wait in _WAITS & vars(item.module).keys():
+                    vars(item.module)[wait].__defaults__ = (_START_SECONDS,)
                 source = inspect.getsource(inspect.unwrap(item.function))
                 for text, reason in _OTHER_PROXY.items():
                     if text in source:
@@ -177,6 +186,17 @@ class HubSuite:
             await original(hub)
 
         patch.setattr(MockHub, "update_last_activity", check)
+
+    @staticmethod
+    def _patch_patience(patch: pytest.MonkeyPatch) -> None:
+        """Have all that JupyterHub and its tests wait for take longer on a busy machine."""
+        original: Callable[..., Awaitable[Any]] = utils.exponential_backoff
+
+        @functools.wraps(original)
+        async def patient(pass_func: Any, fail_message: str, *args: Any, timeout: float = 10, **kwargs: Any) -> Any:
+            return await original(pass_func, fail_message, *args, timeout=timeout * slowness(), **kwargs)
+
+        patch.setattr(utils, "exponential_backoff", patient)
 
     @staticmethod
     def _patch_stop(patch: pytest.MonkeyPatch) -> None:
