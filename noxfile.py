@@ -24,7 +24,7 @@ BY_SCOPE = ["--dist", "loadscope", "--no-loadscope-reorder", "--numprocesses"]
 #: Most tests wait for servers more than they compute, so four processes more than there are cores; still more of them
 #: disturb each other.
 PARALLEL = [*BY_SCOPE, str(min(CORES + 4, 6))]
-#: Tests that need no servers, and never wait.
+#: Tests that need no servers, and seldom wait.
 SERVERLESS = ["tests/unit", "tests/integration"]
 COMPUTING = [*BY_SCOPE, str(CORES)]
 #: Benchmarks that measure other proxies too.

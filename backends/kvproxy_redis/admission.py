@@ -79,7 +79,7 @@ class Login:
         return user if user and b"on" in user["flags"] else None
 
     async def pause(self, redis: Any) -> float:
-        """Seconds for which a server is to go on refusing this user: until its reads elsewhere cannot go on there."""
+        """Seconds to go on refusing this user: until no read that it has begun elsewhere can continue here."""
         return 0.0 if await self.known(redis) else _READ
 
     def is_made(self, user: Mapping[str, Any] | None) -> bool:

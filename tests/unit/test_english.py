@@ -97,6 +97,12 @@ def test_names_of_tests_say_the_behaviour() -> None:
 
 def test_a_clause_is_found() -> None:
     """Or the tests above would show nothing."""
+    here = Path(__file__)
+    assert (
+        docstrings(here)[0]
+        == "Docstrings, comments and names of tests are plain sentences, as CONTRIBUTING.md asks for."
+    )
+    assert "Those that users import." in comments(here)
     assert clauses("Whether it runs.") == ["Whether it runs"]
     assert clauses("Ask. What is\nmissing is none.") == ["What is missing is none"]
     assert clauses("True if it runs, whether or not. What does it cost?") == []
