@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
 
-from kvproxy.testing.servers.programs import heed_interrupts
+from kvproxy.testing.servers.programs import heed_interrupts, slowness
 
 # How long an example takes depends on what else the machine does, and says nothing about the law.
 settings.register_profile("kvproxy", deadline=None, suppress_health_check=[HealthCheck.too_slow], max_examples=30)
@@ -35,6 +36,15 @@ def artefacts(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
     for old in folder.iterdir():
         old.unlink()
     return folder
+
+
+@pytest.hookimpl(hookwrapper=True, tryfirst=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
+    """Give a test the longer to end by itself, the busier the machine is; pytest-timeout ends those that hang."""
+    given = item.get_closest_marker("timeout")
+    seconds = float(given.args[0] if given else item.config.getini("timeout") or 0)
+    item.add_marker(pytest.mark.timeout(seconds * slowness()), append=False)
+    yield
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

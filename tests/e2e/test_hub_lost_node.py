@@ -109,7 +109,7 @@ async def test_users_work_on_until_the_hub_has_found_their_servers(hub: HubProce
             await ada.check_routes()
         for client in clients:
             await client.close()
-        assert load.requests > 1000
+        assert load.requests > 100
         assert load.failures == []
         assert set(await ada.routes()) == set(routes)
         assert "The store holds no routes, and Traefik may serve those of an earlier start." in hub.log_text

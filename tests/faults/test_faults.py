@@ -38,7 +38,8 @@ CELLS = [
     *((store, "store-and-hub-lost") for store in ("redis-noisy", "consul")),
 ]
 
-pytestmark = pytest.mark.timeout(400)
+# The first test waits for all cells; two minutes on an idle machine.
+pytestmark = pytest.mark.timeout(1200)
 
 
 @pytest.fixture(scope="module")
