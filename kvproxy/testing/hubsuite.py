@@ -40,8 +40,6 @@ _HOST_VARIABLE: Final = "JUPYTERHUB_TEST_SUBDOMAIN_HOST"
 _SSL_VARIABLE: Final = "SSL_ENABLED"
 #: Seconds in which a user's server starts or stops, also on a busy machine.
 _START_SECONDS: Final = 100
-#: Functions of test modules whose only default is the number of seconds that they wait for.
-_WAITS: Final = {"wait_for_spawner"}
 #: Texts in the source of tests that are about configurable-http-proxy itself, and in which way.
 _OTHER_PROXY: Final = {
     "configurable-http-proxy": "starts configurable-http-proxy itself",
@@ -85,7 +83,7 @@ class HubSuite:
         self._redis: RedisServer | None = None
         self._cleanup = contextlib.ExitStack()
         self._directory = Path(self._cleanup.enter_context(tempfile.TemporaryDirectory(prefix="hubsuite-")))
-        patch = self._cleanup.enter_context(pytest.MonkeyPatch.context())
+        self._patch = patch = self._cleanup.enter_context(pytest.MonkeyPatch.context())
         # Hubs start jupyterhub-singleuser, which is beside this Python if a virtual environment is not activated.
         patch.setenv("PATH", sysconfig.get_path("scripts"), prepend=os.pathsep)
         (self._directory / "jupyter_server_config.json").write_text('{"ServerApp": {"allow_root": true}}')
@@ -112,14 +110,16 @@ class HubSuite:
 
         And have those that wait for a server, for ten seconds by themselves, wait for it on a slow machine, too.
         """
-        for item in items:
-            if isinstance(item, pytest.Function):
-                for wait in _WAITS & vars(item.module).keys():
-                    vars(item.module)[wait].__defaults__ = (_START_SECONDS,)
-                source = inspect.getsource(inspect.unwrap(item.function))
-                for text, reason in _OTHER_PROXY.items():
-                    if text in source:
-                        item.add_marker(pytest.mark.skip(reason=reason))
+        functions = [item for item in items if isinstance(item, pytest.Function)]
+        for module in {item.module for item in functions}:
+            if wait := getattr(module, "wait_for_spawner", None):
+                # Its only default is its number of seconds.
+                self._patch.setattr(wait, "__defaults__", (_START_SECONDS,))
+        for item in functions:
+            source = inspect.getsource(inspect.unwrap(item.function))
+            for text, reason in _OTHER_PROXY.items():
+                if text in source:
+                    item.add_marker(pytest.mark.skip(reason=reason))
 
     @pytest.hookimpl(hookwrapper=True)
     def pytest_fixture_setup(self, fixturedef: pytest.FixtureDef[Any]) -> Generator[None, None, None]:
