@@ -39,10 +39,14 @@ async def duplex(site: Site) -> Facts:
 
 
 def early_refusal(head: bytes) -> Behaviour:
-    """Answers before it has read the body, and reads nothing more."""
+    """Thinks when it has the beginning of the body, answers, and reads nothing more."""
 
     async def behave(talk: Talk) -> None:
         await talk.head()
+        # A proxy that still has something to pass on when the refusal comes does not wait for the client.
+        # It may keep a few kB until there are more.
+        await talk.reader.readexactly(80_000)
+        await asyncio.sleep(0.2)
         await talk.send(head)
         await talk.backend.go_on.wait()
 
