@@ -6,6 +6,8 @@ import asyncio
 import contextlib
 from typing import Final
 
+from kvproxy.testing.servers.programs import within
+
 #: Turns of the event loop in which an accepted connection has come to its handler.
 _TURNS: Final = 5
 
@@ -65,7 +67,7 @@ class RawClient:
             self._streams = await asyncio.open_connection("127.0.0.1", self._port)
         reader, writer = self._streams
         writer.write(b"GET %s HTTP/1.1\r\nHost: %s\r\n\r\n" % (path.encode(), host.encode()))
-        head = (await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 10)).decode("latin-1").lower()
+        head = (await within(reader.readuntil(b"\r\n\r\n"), 10)).decode("latin-1").lower()
         length = int(head.partition("content-length: ")[2].partition("\r")[0] or 0)
         body = (await reader.readexactly(length)).decode()
         if "connection: close" in head:
