@@ -12,7 +12,6 @@ import nox
 
 nox.needs_version = ">=2024.4.15"
 nox.options.sessions = ["lint", "types", "tests", "docs"]
-nox.options.default_venv_backend = "venv"
 nox.options.reuse_existing_virtualenvs = True
 # The tests start hundreds of processes, each of which would compile kvproxy again.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
@@ -66,7 +65,8 @@ def tests(session: nox.Session) -> None:
     session.install("-e", ".[demo,test,examples]")
     arguments = session.posargs or ["tests"]
     folders = all(Path(argument).is_dir() for argument in arguments)
-    parallel = COMPUTING if set(arguments) <= set(SERVERLESS) else PARALLEL
+    computing = all(any(Path(argument).is_relative_to(folder) for folder in SERVERLESS) for argument in arguments)
+    parallel = COMPUTING if computing else PARALLEL
     session.run("pytest", *([*parallel, "-m", "not endurance"] if folders else []), *arguments)
 
 
