@@ -7,6 +7,8 @@ where the hub would not start. Both run in this process: a hub of its own is tes
 from __future__ import annotations
 
 import asyncio
+import functools
+import importlib.metadata
 import re
 import threading
 from collections.abc import Iterator
@@ -196,8 +198,13 @@ CODE: list[tuple[str, str]] = [
 ]
 
 
+installed = functools.cache(importlib.metadata.entry_points)
+
+
 @pytest.fixture
 def directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    # JupyterHub reads what all packages say at each start, which is half of the work of these tests.
+    monkeypatch.setattr("jupyterhub.traitlets.entry_points", installed)
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("JPY_COOKIE_SECRET", raising=False)
     return tmp_path
