@@ -21,10 +21,7 @@ FURTHER = os.environ.get("HUBSUITE_MODULES", "").split()
 PATH_MODULES = [*(f"{TESTS}_{name}" for name in ("named_servers", "spawner", "proxy", "services")), *FURTHER]
 #: The other tests of spawners and named servers ask for no routes, or for the same whatever the host.
 HOST_PARTS = ["named_servers::test_create_or_start_named_server", "spawner::test_spawner_routing", "proxy", "services"]
-HOST_MODULES = [
-    *(f"{TESTS}_{name}" for name in HOST_PARTS),
-    *FURTHER,
-]
+HOST_MODULES = [*(f"{TESTS}_{name}" for name in HOST_PARTS), *FURTHER]
 SSL_MODULES = [
     *(f"{TESTS}_{name}" for name in ("proxy", "services")),
     f"{TESTS}_internal_ssl_connections",
